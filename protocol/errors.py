@@ -1,0 +1,151 @@
+"""The one error table: what went wrong, and the status each wire gives it.
+
+Both wires read this table in both directions, so what the model server means is what the REST caller sees. A code
+travels by its own name beside the status (``"code"`` in a JSON error body, ``ErrorInfo.reason`` in gRPC's status
+details), because several codes share one status: gRPC says RESOURCE_EXHAUSTED both for a message over the limit
+(HTTP 413) and for a full queue (HTTP 429). Where a peer sends only a status, the first code with it in this table is
+taken. Numbers: google.rpc.Code, RFC 9110.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One row of the table."""
+
+    grpc: int
+    """google.rpc.Code number."""
+    http: int
+    """HTTP status code."""
+    retryable: bool = False
+    """True when the same call may succeed later without being changed, and was not carried out."""
+
+
+class Code(Enum):
+    """What went wrong. Members with the same status stand after the one that the bare status means."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    """The request is malformed or does not fit the model."""
+    NOT_CARRIED = "NOT_CARRIED"
+    """The datatype or value is legal, but this wire or codec has no form for it."""
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    """The system's state forbids the operation until somebody changes it."""
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    """A value lies outside its valid range."""
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    """No valid credentials."""
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    """Known caller, forbidden operation."""
+    NOT_FOUND = "NOT_FOUND"
+    """No such model, version, route or resource."""
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+    """The operation is not supported here."""
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    """The route exists, but not with this HTTP method."""
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    """The body's type or content coding is not one that is read here."""
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    """The thing to create is there."""
+    ABORTED = "ABORTED"
+    """A conflict with another operation."""
+    OVERLOADED = "OVERLOADED"
+    """The queue is full or a limit on calls is reached."""
+    TOO_LARGE = "TOO_LARGE"
+    """The message is over the size limit."""
+    CANCELLED = "CANCELLED"
+    """The caller went away."""
+    INTERNAL = "INTERNAL"
+    """Our own failure; the text tells nothing of our insides."""
+    UNKNOWN = "UNKNOWN"
+    """The peer failed without saying how."""
+    DATA_LOSS = "DATA_LOSS"
+    """Data was lost or corrupted."""
+    UNAVAILABLE = "UNAVAILABLE"
+    """The service or the model is not there now."""
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    """The caller's time was over before the answer."""
+
+    @property
+    def status(self) -> Status:
+        return TABLE[self]
+
+
+TABLE: dict[Code, Status] = {
+    Code.INVALID_ARGUMENT: Status(3, 400),
+    Code.NOT_CARRIED: Status(3, 400),
+    Code.FAILED_PRECONDITION: Status(9, 400),
+    Code.OUT_OF_RANGE: Status(11, 400),
+    Code.UNAUTHENTICATED: Status(16, 401),
+    Code.PERMISSION_DENIED: Status(7, 403),
+    Code.NOT_FOUND: Status(5, 404),
+    Code.UNIMPLEMENTED: Status(12, 501),
+    Code.METHOD_NOT_ALLOWED: Status(12, 405),
+    Code.UNSUPPORTED_MEDIA_TYPE: Status(12, 415),
+    Code.ALREADY_EXISTS: Status(6, 409),
+    Code.ABORTED: Status(10, 409),
+    Code.OVERLOADED: Status(8, 429, retryable=True),
+    Code.TOO_LARGE: Status(8, 413),
+    Code.CANCELLED: Status(1, 499),
+    Code.INTERNAL: Status(13, 500),
+    Code.UNKNOWN: Status(2, 500),
+    Code.DATA_LOSS: Status(15, 500),
+    Code.UNAVAILABLE: Status(14, 503, retryable=True),
+    Code.DEADLINE_EXCEEDED: Status(4, 504),
+}
+
+MAX_MESSAGE_CHARS = 1024
+"""gRPC sends the text in a trailer; trailers over 8 KiB may be refused by the peer, so texts are cut well below."""
+
+
+class InferenceError(Exception):
+    """An error that the other side is to see: a code and one sentence."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 1] + "…"
+
+    def __repr__(self) -> str:
+        return f"InferenceError({self.code.name}, {self.message!r})"
+
+
+def invalid(message: str) -> InferenceError:
+    """The commonest error: the request itself is wrong."""
+    return InferenceError(Code.INVALID_ARGUMENT, message)
+
+
+def _first_by(field: str) -> dict[int, Code]:
+    found: dict[int, Code] = {}
+    for code, status in TABLE.items():
+        found.setdefault(getattr(status, field), code)
+    return found
+
+
+_BY_GRPC = _first_by("grpc")
+_BY_HTTP = _first_by("http") | {502: Code.UNAVAILABLE, 408: Code.DEADLINE_EXCEEDED, 422: Code.INVALID_ARGUMENT}
+
+
+def _named(reason: str | None) -> Code | None:
+    return Code.__members__.get(reason) if reason else None
+
+
+def code_from_grpc(number: int, reason: str | None = None) -> Code:
+    """The code behind a gRPC status number; `reason` is the name our own services send beside it."""
+    named = _named(reason)
+    if named is not None and named.status.grpc == number:
+        return named
+    return _BY_GRPC.get(number, Code.UNKNOWN)
+
+
+def code_from_http(status: int, reason: str | None = None) -> Code:
+    """The code behind an HTTP status; `reason` is the name our own services send beside it."""
+    named = _named(reason)
+    if named is not None and named.status.http == status:
+        return named
+    if status in _BY_HTTP:
+        return _BY_HTTP[status]
+    return Code.INVALID_ARGUMENT if 400 <= status < 500 else Code.UNKNOWN

@@ -1,0 +1,52 @@
+"""The data plane's messages, the same for every wire (OIP: ModelInferRequest, ModelInferResponse).
+
+The control plane (metadata, configuration, statistics, repository) uses the protobuf messages of `protos` themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from protocol.tensors import Tensor
+
+ParameterValue: TypeAlias = bool | int | float | str
+Parameters: TypeAlias = dict[str, ParameterValue]
+
+
+@dataclass(slots=True)
+class RequestedOutput:
+    """An output that the caller names; replies keep the order asked for."""
+
+    name: str
+    parameters: Parameters = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class InferRequest:
+    """One inference call. An empty version means the highest that is ready; no outputs means all of them."""
+
+    model_name: str
+    inputs: list[Tensor]
+    model_version: str = ""
+    id: str = ""
+    outputs: list[RequestedOutput] = field(default_factory=list)
+    parameters: Parameters = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class InferResponse:
+    """The answer: the version that ran, the caller's id, and the outputs in the order asked for."""
+
+    model_name: str
+    model_version: str
+    outputs: list[Tensor]
+    id: str = ""
+    parameters: Parameters = field(default_factory=dict)
+
+    def output(self, name: str) -> Tensor:
+        """The output called `name`; KeyError when there is none."""
+        for tensor in self.outputs:
+            if tensor.name == name:
+                return tensor
+        raise KeyError(name)

@@ -1,0 +1,158 @@
+"""`Tensor`: a name, a datatype, a shape, and the elements as a numpy array or as raw bytes, each made from the other.
+
+A gateway that only passes a tensor on never makes the array; an engine never makes the bytes of an input that came as
+an array. Raw bytes stay views on the message that they came in.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from protocol.datatypes import Datatype, datatype, of_array
+from protocol.errors import invalid
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Shape: TypeAlias = tuple[int, ...]
+MAX_ELEMENTS = 2**40
+"""No message holds more; a bound that keeps the products of hostile shapes small."""
+
+
+class Tensor:
+    """A named tensor. Treat it as immutable; `array` and `raw` are views, not copies, where that is possible."""
+
+    __slots__ = ("_array", "_raw", "datatype", "name", "shape")
+
+    def __init__(
+        self, name: str, kind: Datatype, shape: Shape, array: np.ndarray | None = None, raw: Buffer | None = None
+    ) -> None:
+        self.name = name
+        self.datatype = kind
+        self.shape = shape
+        self._array = array
+        self._raw = raw
+
+    @classmethod
+    def from_array(cls, name: str, array: np.ndarray, kind: Datatype | None = None) -> Tensor:
+        """A tensor of `array`'s shape; text elements are BYTES in UTF-8."""
+        row = kind or of_array(array)
+        if row.kind == "bytes":
+            array = _bytes_array(array)
+        elif array.dtype != row.dtype:
+            array = array.astype(row.dtype)
+        return cls(name, row, array.shape, array=array)
+
+    @classmethod
+    def from_raw(cls, name: str, datatype_name: str, shape: Sequence[int], raw: Buffer) -> Tensor:
+        """A tensor over `raw` as it came from a wire; INVALID_ARGUMENT when shape, datatype and size disagree.
+
+        BYTES are checked when they are first read, since that means walking through them.
+        """
+        row = datatype(datatype_name)
+        dims = checked_shape(name, shape)
+        size = len(raw)
+        if row.itemsize and size != math.prod(dims) * row.itemsize:
+            expected = math.prod(dims) * row.itemsize
+            raise invalid(
+                f"input '{name}' has {size} bytes, but shape {list(dims)} of {row.name} takes {expected} bytes"
+            )
+        return cls(name, row, dims, raw=raw)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The elements as an array of `shape` (BYTES: an object array of bytes); read-only over wire bytes."""
+        if self._array is None:
+            assert self._raw is not None
+            if self.datatype.kind == "bytes":
+                self._array = decode_bytes(self.name, self._raw, self.shape)
+            else:
+                self._array = np.frombuffer(self._raw, self.datatype.dtype).reshape(self.shape)
+        return self._array
+
+    @property
+    def raw(self) -> Buffer:
+        """The elements as OIP raw bytes (little-endian, row-major; BYTES length-prefixed)."""
+        if self._raw is None:
+            assert self._array is not None
+            if self.datatype.kind == "bytes":
+                self._raw = encode_bytes(self._array.ravel().tolist())
+            else:
+                array = np.ascontiguousarray(self._array, dtype=self.datatype.dtype)
+                self._raw = memoryview(array.reshape(-1).view(np.uint8)).cast("B") if array.size else b""
+        return self._raw
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the raw form in bytes."""
+        return len(self.raw)
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.name!r}, {self.datatype.name}, {list(self.shape)})"
+
+
+def checked_shape(name: str, shape: Iterable[int]) -> Shape:
+    """`shape` as a tuple; INVALID_ARGUMENT for a negative or non-integer dimension or an overflowing product."""
+    dims = tuple(shape)
+    for dim in dims:
+        if type(dim) is not int:
+            raise invalid(f"shape of '{name}' holds {dim!r}; each dimension is an integer, 0 or more")
+        if dim < 0:
+            raise invalid(f"shape {list(dims)} of '{name}' has a negative dimension; say the actual size")
+        if dim > MAX_ELEMENTS:
+            raise invalid(f"shape {list(dims)} of '{name}' is larger than any message can be")
+    if math.prod(dims) > MAX_ELEMENTS:
+        raise invalid(f"shape {list(dims)} of '{name}' is larger than any message can be")
+    return dims
+
+
+def encode_bytes(elements: Sequence[bytes]) -> bytes:
+    """OIP's raw form of BYTES: each element after its length as a little-endian uint32."""
+    parts: list[bytes] = []
+    for element in elements:
+        parts.append(struct.pack("<I", len(element)))
+        parts.append(element)
+    return b"".join(parts)
+
+
+def decode_bytes(name: str, raw: Buffer, shape: Shape) -> np.ndarray:
+    """An object array of bytes from the raw form; INVALID_ARGUMENT unless lengths, count and size agree exactly."""
+    view, end, count = memoryview(raw), len(raw), math.prod(shape)
+    elements: list[bytes] = []
+    at = 0
+    while at < end:
+        start = at + 4
+        if start > end:
+            raise invalid(f"BYTES input '{name}' ends inside the 4-byte length of element {len(elements)}")
+        at = start + int.from_bytes(view[at:start], "little")
+        if at > end:
+            raise invalid(f"BYTES input '{name}': element {len(elements)} says {at - start} bytes, {end - start} are left")
+        elements.append(bytes(view[start:at]))
+    if len(elements) != count:
+        raise invalid(f"BYTES input '{name}' holds {len(elements)} elements, but shape {list(shape)} takes {count}")
+    array = np.empty(count, dtype=object)
+    array[:] = elements
+    return array.reshape(shape)
+
+
+def _bytes_array(array: np.ndarray) -> np.ndarray:
+    flat = [_as_bytes(element) for element in array.ravel().tolist()]
+    made = np.empty(len(flat), dtype=object)
+    made[:] = flat
+    return made.reshape(array.shape)
+
+
+def _as_bytes(element: object) -> bytes:
+    if isinstance(element, bytes):
+        return element
+    if isinstance(element, str):
+        return element.encode("utf-8", "strict")
+    raise invalid(f"a BYTES element is {type(element).__name__}; it takes text or bytes")
