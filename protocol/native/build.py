@@ -1,0 +1,49 @@
+"""Build the native parts beside their sources: `python protocol/native/build.py`.
+
+Everything works without them, slower. Where there is no compiler or Python's headers are missing this says so in one
+line and exits 0, so that `make run` goes on.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+FLAGS = ["-O3", "-std=c11", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror=implicit"]
+
+
+def target(source: Path) -> Path:
+    return source.with_name(f"_{source.stem}{sysconfig.get_config_var('EXT_SUFFIX')}")
+
+
+def command(source: Path) -> list[str]:
+    compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
+    return [compiler, *FLAGS, f"-I{sysconfig.get_path('include')}", str(source), "-o", str(target(source))]
+
+
+def build(source: Path) -> str | None:
+    """Compile one source; the reason when that was not possible."""
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        return "Python's headers are not installed (Debian: python3-dev)"
+    try:
+        done = subprocess.run(command(source), capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "no C compiler was found"
+    return None if done.returncode == 0 else f"the compiler failed: {done.stderr.strip().splitlines()[-1:]}"
+
+
+def main() -> int:
+    for source in sorted(HERE.glob("*.c")):
+        if target(source).exists() and target(source).stat().st_mtime >= source.stat().st_mtime:
+            continue
+        reason = build(source)
+        print(f"native {source.stem}: " + (f"not built, Python is used instead: {reason}" if reason else "built"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""The registry of wires is complete and honest."""
+
+import importlib
+
+import pytest
+
+from protocol.datatypes import DATATYPES
+from protocol.errors import InferenceError
+from protocol.wires import WIRES, wire
+
+
+@pytest.mark.parametrize("row", WIRES.values(), ids=lambda row: row.name)
+def test_every_factory_resolves(row):
+    """Each line names a callable that exists."""
+    module, _, factory = row.factory.partition(":")
+    assert callable(getattr(importlib.import_module(module), factory))
+
+
+@pytest.mark.parametrize("row", WIRES.values(), ids=lambda row: row.name)
+def test_what_a_wire_cannot_carry_another_can(row):
+    """A wire with a gap names one of the same kind that has none."""
+    if row.carries != set(DATATYPES) or row.bytes_as_text:
+        assert row.instead is not None
+        assert WIRES[row.instead].kind == row.kind
+        assert WIRES[row.instead].carries == set(DATATYPES)
+
+
+def test_an_unknown_name_is_answered_with_the_names():
+    """The error lists what there is."""
+    with pytest.raises(InferenceError, match="grpc, grpc-typed, grpc-stream, rest, rest-binary, inprocess"):
+        wire("carrier-pigeon")
