@@ -1,0 +1,1 @@
+"""The answering side: each endpoint exposes any `Inference` over a wire."""

@@ -1,0 +1,116 @@
+"""gzip and deflate (zlib, RFC 1950) of bodies, bounded so that a small body cannot become a huge one.
+
+Only the 200 reply of infer is ever compressed: tritonclient's aiohttp client asks for compression on every call and
+reads nothing else compressed. A list of codings with ``br`` in it is what client libraries and browsers send by default,
+asked or not, and on loopback or within a data centre compressing costs more than it saves; so a reply is compressed when
+the request was, or when the caller names gzip or deflate without ``br``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Sequence
+
+from protocol.errors import Code, InferenceError, invalid
+from protocol.tensors import Buffer
+
+_WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_LEVEL = 1
+_INLINE_BYTES = 4096
+"""Larger work leaves the event loop for a thread; zlib releases the interpreter lock."""
+SMALLEST_COMPRESSED = 1024
+"""Smaller replies are not worth compressing."""
+
+
+def request_coding(header: str | None) -> str | None:
+    """The coding that ``Content-Encoding`` names, None for none; UNSUPPORTED_MEDIA_TYPE for any other."""
+    if header is None:
+        return None
+    coding = header.strip().lower()
+    if coding in ("", "identity"):
+        return None
+    if coding not in _WINDOW:
+        raise InferenceError(
+            Code.UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding '{header[:40]}' is not read here; send gzip, deflate or identity"
+        )
+    return coding
+
+
+def reply_coding(accept: str | None, request_coding: str | None) -> str | None:
+    """The coding for an infer reply: the caller's by quality value, or None (see the module's text)."""
+    if not accept:
+        return None
+    wanted = _qualities(accept)
+    if wanted.get("br", 0) > 0 and request_coding is None:
+        return None
+    rest = wanted.get("*", 0.0)
+    offers = {coding: wanted.get(coding, rest) for coding in ("gzip", "deflate")}
+    best = max(offers, key=lambda coding: offers[coding])
+    if offers[best] <= 0 or wanted.get("identity", 0.0) > offers[best]:
+        return None
+    return best if best in wanted or wanted.get("identity") == 0 else None
+
+
+async def decompress(body: Buffer, coding: str, limit: int, too_large: InferenceError) -> bytes:
+    """The body without its coding; `too_large` beyond `limit` bytes, INVALID_ARGUMENT when it is broken or cut short."""
+    if len(body) <= _INLINE_BYTES:
+        return _decompress(body, coding, limit, too_large)
+    return await asyncio.to_thread(_decompress, body, coding, limit, too_large)
+
+
+async def compress(parts: Sequence[Buffer], coding: str) -> bytes:
+    """The parts as one compressed body."""
+    if sum(map(len, parts)) <= _INLINE_BYTES:
+        return _compress(parts, coding)
+    return await asyncio.to_thread(_compress, parts, coding)
+
+
+def _decompress(body: Buffer, coding: str, limit: int, too_large: InferenceError) -> bytes:
+    """All members of a gzip body (RFC 1952 allows several), or the one stream of a deflate body."""
+    made: list[bytes] = []
+    room = limit
+    rest: Buffer = body
+    while True:
+        stream = zlib.decompressobj(_WINDOW[coding])
+        try:
+            member = stream.decompress(rest, room + 1)
+            if len(member) > room:
+                raise too_large
+            if not stream.eof:
+                raise invalid(f"the {coding} body ends too early")
+        except zlib.error:
+            raise invalid(f"the body is not valid {coding}") from None
+        made.append(member)
+        room -= len(member)
+        rest = stream.unused_data
+        if not rest:
+            return made[0] if len(made) == 1 else b"".join(made)
+        if coding == "deflate" or len(made) > 1000:
+            raise invalid(f"the {coding} body has {len(rest)} bytes after its end")
+
+
+def _compress(parts: Sequence[Buffer], coding: str) -> bytes:
+    stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW[coding])
+    return b"".join([*(stream.compress(part) for part in parts), stream.flush()])
+
+
+def _qualities(accept: str) -> dict[str, float]:
+    """``Accept-Encoding`` as coding -> quality value (RFC 9110 12.5.3); a value that cannot be read counts as 0."""
+    found: dict[str, float] = {}
+    for item in accept[:1000].split(","):
+        coding, _, parameters = item.partition(";")
+        if name := coding.strip().lower():
+            found["gzip" if name == "x-gzip" else name] = _quality(parameters)
+    return found
+
+
+def _quality(parameters: str) -> float:
+    name, _, value = parameters.partition("=")
+    if name.strip().lower() != "q":
+        return 1.0
+    try:
+        quality = float(value)
+    except ValueError:
+        return 0.0
+    return quality if 0 <= quality <= 1 else 0.0

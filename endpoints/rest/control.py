@@ -1,0 +1,129 @@
+"""OIP's control plane over REST: health, metadata, configuration, statistics and the model repository."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from endpoints.rest.errors import Reply, error_reply, json_reply
+from endpoints.rest.types import Request
+from protocol.errors import Code, InferenceError, invalid
+from protocol.json_text import kind_of, loads_object
+from protocol.messages import ParameterValue
+from protocol.proto_json import to_object
+
+
+async def alive(request: Request) -> Reply:
+    return json_reply({"status": "alive"})
+
+
+async def live(request: Request) -> Reply:
+    """This process lives because it answers; an upstream that is down is no reason to restart a gateway."""
+    return json_reply({"live": True})
+
+
+async def ready(request: Request) -> Reply:
+    try:
+        if await request.inference.server_ready(request.context):
+            return json_reply({"ready": True})
+    except InferenceError as error:
+        return error_reply(error, ready=False)
+    return error_reply(InferenceError(Code.UNAVAILABLE, "the server is not ready"), ready=False)
+
+
+async def model_ready(request: Request) -> Reply:
+    name, version = request.route.model, request.route.version
+    if await request.inference.model_ready(name, version, request.context):
+        return json_reply({"name": name, "ready": True})
+    wanted = f"version {version} of model '{name}'" if version else f"model '{name}'"
+    return error_reply(InferenceError(Code.UNAVAILABLE, f"{wanted} is not ready"), name=name, ready=False)
+
+
+async def server_metadata(request: Request) -> Reply:
+    return json_reply(to_object(await request.inference.server_metadata(request.context)))
+
+
+async def model_metadata(request: Request) -> Reply:
+    route = request.route
+    return json_reply(to_object(await request.inference.model_metadata(route.model, route.version, request.context)))
+
+
+async def config(request: Request) -> Reply:
+    route = request.route
+    return json_reply(to_object(await request.inference.model_config(route.model, route.version, request.context)))
+
+
+async def statistics(request: Request) -> Reply:
+    route = request.route
+    found = await request.inference.model_statistics(route.model, route.version, request.context)
+    return json_reply(to_object(found, complete=True))
+
+
+async def model_names(request: Request) -> list[str]:
+    """Every model that is known, once."""
+    index = await request.inference.repository_index(False, request.context)
+    return list(dict.fromkeys(model.name for model in index.models))
+
+
+async def models(request: Request) -> Reply:
+    return json_reply({"models": await model_names(request)})
+
+
+async def index(request: Request) -> Reply:
+    document = loads_object(request.body) if request.body else {}
+    only_ready = document.get("ready", False)
+    if type(only_ready) is not bool:
+        raise invalid(f"'ready' is {kind_of(only_ready)}; it takes true or false")
+    found = await request.inference.repository_index(only_ready, request.context)
+    return json_reply([to_object(model) for model in found.models])
+
+
+async def load(request: Request) -> Reply:
+    parameters = _controlled(request)
+    for key in parameters:
+        if not request.options.uploads and (key == "config" or key.startswith("file:")):
+            raise InferenceError(
+                Code.PERMISSION_DENIED, f"parameter '{key[:80]}' brings a model along, which is not allowed here"
+            )
+    files = {key: _file(key, value) if key.startswith("file:") else value for key, value in parameters.items()}
+    await request.inference.load_model(request.route.model, files, request.context)
+    return Reply(200, [])
+
+
+async def unload(request: Request) -> Reply:
+    await request.inference.unload_model(request.route.model, _controlled(request), request.context)
+    return Reply(200, [])
+
+
+async def unsupported(request: Request) -> Reply:
+    raise InferenceError(Code.UNIMPLEMENTED, "this extension of the protocol is not supported")
+
+
+def _controlled(request: Request) -> dict[str, ParameterValue]:
+    """The parameters of a load or unload; PERMISSION_DENIED where these are switched off."""
+    if not request.options.repository_control:
+        raise InferenceError(
+            Code.PERMISSION_DENIED, "loading and unloading models is switched off here (GATEWAY_REPOSITORY_CONTROL)"
+        )
+    document = loads_object(request.body) if request.body else {}
+    parameters: Any = document.get("parameters")
+    if parameters is None:
+        return {}
+    if type(parameters) is not dict:
+        raise invalid(f"'parameters' is {kind_of(parameters)}; it takes an object")
+    for key, value in parameters.items():
+        if type(value) not in (str, int, bool):
+            raise invalid(f"parameter '{key[:80]}' is {kind_of(value)}; it takes a string, an integer or a boolean")
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            raise invalid(f"parameter '{key[:80]}' does not fit in 64 bits")
+    return parameters
+
+
+def _file(key: str, value: ParameterValue) -> bytes:
+    if type(value) is not str:
+        raise invalid(f"parameter '{key[:80]}' takes the file's bytes in base64")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid(f"parameter '{key[:80]}' is not valid base64") from None

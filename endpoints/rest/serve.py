@@ -1,0 +1,150 @@
+"""A listening REST port: uvicorn (httptools) run inside the caller's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from endpoints.rest.types import ASGIApp
+from endpoints.tls import Tls
+
+KEEP_ALIVE_SECONDS = 75
+_BACKLOG = 2048
+_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""A name such as localhost may mean ::1 where IPv6 is switched off; one address that works is enough."""
+
+
+class RestListener:
+    """Serves an ASGI application on one host and port; `port` is the real one after `start`."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        tls: Tls | None = None,
+        *,
+        access_log: bool = False,
+        keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._config = uvicorn.Config(
+            app,
+            http=_Http,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=access_log,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=keep_alive_seconds,
+            backlog=_BACKLOG,
+        )
+        self._tls = tls
+        self._server = _Server(self._config)
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Bind and serve; OSError, one sentence, when the address cannot be bound, RuntimeError when the app's start fails."""
+        sockets = _bound(self.host, self.port)
+        self.port = sockets[0].getsockname()[1]
+        self._config.load()
+        if self._tls is not None:
+            self._config.ssl = self._tls.server_context()
+        self._serving = asyncio.create_task(self._server.serve(sockets))
+        while not self._server.started:
+            if self._serving.done():
+                _close(sockets)
+                raise RuntimeError("the application did not start; the log has the reason") from self._serving.exception()
+            await asyncio.sleep(0.005)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Accept nothing more, let requests in flight finish for at most `grace_seconds`, then end them."""
+        if self._serving is None:
+            return
+        self._config.timeout_graceful_shutdown = grace_seconds  # type: ignore[assignment]
+        self._server.should_exit = True
+        await self._serving
+        self._serving = None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers: the process that owns several listeners has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            raise RuntimeError("the application's start-up failed") from None
+
+
+class _Http(HttpToolsProtocol):
+    """Adds what uvicorn leaves out: TCP_NODELAY whatever socket was accepted from, and OIP's form for malformed HTTP."""
+
+    def connection_made(self, transport: Any) -> None:
+        accepted = transport.get_extra_info("socket")
+        if accepted is not None and accepted.family != socket.AF_UNIX:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().connection_made(transport)
+
+    def send_400_response(self, msg: str) -> None:
+        body = b'{"error":"the request is not valid HTTP/1.1","code":"INVALID_ARGUMENT"}'
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        self.transport.close()
+
+
+def _bound(host: str, port: int) -> list[socket.socket]:
+    """Sockets on every address that `host` means, all with the same port."""
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise OSError(f"cannot listen on '{host}': {error.strerror}") from None
+    sockets: list[socket.socket] = []
+    refused: OSError | None = None
+    for family, kind, _, _, address in dict.fromkeys(found):
+        try:
+            sockets.append(_listening(family, kind, (address[0], port, *address[2:])))
+            port = sockets[0].getsockname()[1]
+        except OSError as error:
+            refused = error
+            if error.errno not in _NO_SUCH_ADDRESS:
+                break
+    if refused is not None and (not sockets or refused.errno not in _NO_SUCH_ADDRESS):
+        _close(sockets)
+        raise OSError(f"cannot listen on {host} port {port}: {refused.strerror}")
+    return sockets
+
+
+def _listening(family: int, kind: int, address: tuple[Any, ...]) -> socket.socket:
+    bound = socket.socket(family, kind, socket.IPPROTO_TCP)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+        bound.listen(_BACKLOG)
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        each.close()

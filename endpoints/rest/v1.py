@@ -1,0 +1,178 @@
+"""KServe's V1 protocol (TensorFlow Serving's REST form): lists, readiness and `:predict`.
+
+``instances`` are rows, each the value of the only input or an object with a value per input; the answer is
+``predictions``, one per row. ``inputs`` are columns, the value of the only input or an object of them; the answer is
+``outputs``. BYTES are text, or ``{"b64": "..."}`` for any bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from typing import Any
+
+import numpy as np
+
+from endpoints.rest.control import model_names
+from endpoints.rest.errors import JSON_TYPE, Reply, error_reply, json_reply
+from endpoints.rest.types import Request
+from protocol import deadline
+from protocol.datatypes import datatype
+from protocol.errors import Code, InferenceError, invalid
+from protocol.json_text import Fragment, dumps, kind_of, loads_object
+from protocol.json_values import MAX_RANK, not_carried, numbers_text, to_array
+from protocol.messages import InferRequest, InferResponse
+from protocol.tensors import Tensor
+
+
+async def v1_models(request: Request) -> Reply:
+    return json_reply({"models": await model_names(request)})
+
+
+async def v1_model(request: Request) -> Reply:
+    name = request.route.model
+    if await request.inference.model_ready(name, "", request.context):
+        return json_reply({"name": name, "ready": True})
+    return error_reply(InferenceError(Code.UNAVAILABLE, f"model '{name}' is not ready"), name=name, ready=False)
+
+
+async def v1_predict(request: Request) -> Reply:
+    document = loads_object(request.body)
+    metadata = await request.inference.model_metadata(request.route.model, "", request.context)
+    datatypes = {item.name: item.datatype for item in metadata.inputs}
+    instances = document.get("instances")
+    rows = instances if instances is not None else None
+    columns = _columns(rows, datatypes) if rows is not None else _named(document.get("inputs"), datatypes)
+    inputs = [_tensor(name, datatypes[name], values) for name, values in columns.items()]
+    request.context.mark("decoded")
+    deadline.check(request.context.deadline, "before the work was begun")
+    response = await request.inference.infer(InferRequest(request.route.model, inputs), request.context)
+    answer = {"outputs": _by_column(response)} if rows is None else {"predictions": _by_row(response, len(rows))}
+    return Reply(200, [JSON_TYPE], [dumps(answer)])
+
+
+def _columns(rows: Any, datatypes: dict[str, str]) -> dict[str, Any]:
+    """Rows turned into one list per input."""
+    if type(rows) is not list or not rows:
+        raise invalid("'instances' takes an array of one row or more")
+    if type(rows[0]) is not dict or (len(rows[0]) == 1 and "b64" in rows[0]):
+        return {_only(datatypes): rows}
+    names = rows[0].keys()
+    for index, row in enumerate(rows):
+        if type(row) is not dict or row.keys() != names:
+            raise invalid(f"'instances[{index}]' does not have the same inputs as the first row")
+    return _known({name: [row[name] for row in rows] for name in names}, datatypes)
+
+
+def _named(inputs: Any, datatypes: dict[str, str]) -> dict[str, Any]:
+    if inputs is None:
+        raise invalid("the body has neither 'instances' nor 'inputs'; send one of them")
+    if type(inputs) is dict and not ("b64" in inputs and len(inputs) == 1):
+        return _known(inputs, datatypes)
+    return {_only(datatypes): inputs}
+
+
+def _known(columns: dict[str, Any], datatypes: dict[str, str]) -> dict[str, Any]:
+    for name in columns:
+        if name not in datatypes:
+            raise invalid(f"the model has no input '{name[:80]}'; it has {', '.join(datatypes)}")
+    return columns
+
+
+def _only(datatypes: dict[str, str]) -> str:
+    if len(datatypes) != 1:
+        raise invalid(f"the model has {len(datatypes)} inputs ({', '.join(datatypes)}); name them in objects")
+    return next(iter(datatypes))
+
+
+def _tensor(name: str, kind: str, values: Any) -> Tensor:
+    """The tensor that nested lists mean; the shape is theirs."""
+    row, shape = datatype(kind), _shape(name, values)
+    if row.kind == "bytes":
+        flat = [_bytes(name, value) for value in _leaves(values, len(shape))]
+        if len(flat) != math.prod(shape):
+            raise invalid(f"the rows of '{name}' are not all of one shape")
+        array = np.empty(len(flat), dtype=object)
+        array[:] = flat
+        return Tensor(name, row, shape, array=array.reshape(shape))
+    return Tensor(name, row, shape, array=to_array(name, row, shape, values))
+
+
+def _shape(name: str, values: Any) -> tuple[int, ...]:
+    shape: list[int] = []
+    while type(values) is list:
+        shape.append(len(values))
+        if len(shape) > MAX_RANK:
+            raise invalid(f"the value of '{name}' nests deeper than {MAX_RANK} levels")
+        if not values:
+            break
+        values = values[0]
+    return tuple(shape)
+
+
+def _leaves(values: Any, depth: int) -> list[Any]:
+    level = [values]
+    for _ in range(depth):
+        level = [child for parent in level for child in (parent if type(parent) is list else [parent])]
+    return level
+
+
+def _bytes(name: str, value: Any) -> bytes:
+    if type(value) is str:
+        return value.encode()
+    try:
+        if type(value) is dict and value.keys() == {"b64"}:
+            return base64.b64decode(value["b64"], validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        pass
+    raise invalid(f"a value of '{name}' is {kind_of(value)}; BYTES takes text or {{\"b64\": base64}}")
+
+
+def _by_row(response: InferResponse, count: int) -> Any:
+    for tensor in response.outputs:
+        if not tensor.shape or tensor.shape[0] != count:
+            raise invalid(
+                f"output '{tensor.name}' of shape {list(tensor.shape)} has no value for each of {count} instances; "
+                "send 'inputs' instead of 'instances'"
+            )
+    if len(response.outputs) == 1:
+        return _value(response.outputs[0])
+    columns = {tensor.name: [_value(tensor, index) for index in range(count)] for tensor in response.outputs}
+    return [{name: column[index] for name, column in columns.items()} for index in range(count)]
+
+
+def _by_column(response: InferResponse) -> Any:
+    if len(response.outputs) == 1:
+        return _value(response.outputs[0])
+    return {tensor.name: _value(tensor) for tensor in response.outputs}
+
+
+def _value(tensor: Tensor, row: int | None = None) -> Any:
+    """A tensor or one row of it as JSON; NaN is null, infinities are literals as in OIP replies."""
+    array = tensor.array if row is None else tensor.array[row : row + 1].reshape(tensor.shape[1:])
+    kind = tensor.datatype
+    if kind.kind == "bytes":
+        return _mapped(array.tolist(), _bytes_value)
+    if not kind.json:
+        raise not_carried(tensor.name, kind)
+    if kind.kind == "float" and np.isinf(array).any():
+        return _mapped(array.tolist(), _float_value)
+    return Fragment(numbers_text(array)) if array.ndim else array.item()
+
+
+def _mapped(values: Any, convert: Any) -> Any:
+    return [_mapped(value, convert) for value in values] if type(values) is list else convert(values)
+
+
+def _bytes_value(value: bytes) -> Any:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"b64": base64.b64encode(value).decode()}
+
+
+def _float_value(value: float) -> Any:
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else Fragment(b"Infinity" if value > 0 else b"-Infinity")
