@@ -53,7 +53,7 @@ def _field_value(message: Message, field: FieldDescriptor, complete: bool) -> An
     if _is_map(field):
         item = field.message_type.fields_by_name["value"]
         return {str(key): _scalar(item, value[key], complete) for key in sorted(value)}
-    if field.is_repeated if hasattr(field, "is_repeated") else field.label == FieldDescriptor.LABEL_REPEATED:
+    if field.is_repeated:
         return [_scalar(field, item, complete) for item in value]
     return _scalar(field, value, complete)
 

@@ -1,0 +1,245 @@
+"""OIP REST as an `Inference`: `connect` sends and asks for JSON, `connect_binary` the binary tensor data extension."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+from google.protobuf.message import Message
+
+from clients.http import HttpPool, HttpReply
+from protocol import binary_codec, deadline, timeline
+from protocol.binary_codec import LENGTH_HEADER, Encoded
+from protocol.errors import Code, InferenceError, code_from_http, invalid
+from protocol.inference import CallContext
+from protocol.json_codec import encode_request
+from protocol.json_text import dumps, loads
+from protocol.messages import InferRequest, InferResponse, ParameterValue
+from protocol.proto_json import from_object
+from protocol.wires import Target, wire
+from protos import inference as pb
+
+if TYPE_CHECKING:
+    from protocol.inference import Inference
+
+M = TypeVar("M", bound=Message)
+_LENGTH_HEADER = LENGTH_HEADER.encode()
+_TIMELINE_HEADER = timeline.HEADER.encode()
+_SLACK_BYTES = 64 << 10
+"""A reply's JSON head comes on top of its tensors."""
+
+
+def connect(target: Target) -> Inference:
+    """REST with JSON both ways."""
+    return RestClient(target, "rest")
+
+
+def connect_binary(target: Target) -> Inference:
+    """REST with tensors as binary data both ways."""
+    return RestClient(target, "rest-binary")
+
+
+class RestClient:
+    """Calls another service's OIP REST routes; one instance belongs to one event loop."""
+
+    def __init__(self, target: Target, wire_name: str) -> None:
+        self._wire = wire(wire_name)
+        self._binary = not self._wire.bytes_as_text
+        self._pool = HttpPool(
+            target.rest,
+            context=_tls(target),
+            connections=target.connections,
+            max_reply_bytes=target.max_message_bytes + _SLACK_BYTES,
+        )
+        self._url = target.rest
+
+    async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        encoded = self._encoded(request)
+        headers = [("content-type", "application/json")]
+        if encoded.header_length is not None:
+            headers = [("content-type", "application/octet-stream"), (LENGTH_HEADER, str(encoded.header_length))]
+        if context.timeline is not None:
+            headers.append((timeline.HEADER, "1"))
+        context.bytes_sent = encoded.size
+        context.mark("sent")
+        path = f"{_model_path(request.model_name, request.model_version)}/infer"
+        reply = await self._exchange("POST", path, context, headers, encoded.parts)
+        context.bytes_received = len(reply.body)
+        if context.timeline is not None:
+            context.timeline.mark("answered")
+            context.timeline.adopt(reply.headers.get(_TIMELINE_HEADER, b"").decode("latin-1"))
+        if reply.status != 200:
+            raise self._error(reply)
+        response = self._decoded(reply)
+        context.mark("read")
+        return response
+
+    async def server_live(self, context: CallContext) -> bool:
+        return (await self._exchange("GET", "/v2/health/live", context)).status == 200
+
+    async def server_ready(self, context: CallContext) -> bool:
+        return self._readiness(await self._exchange("GET", "/v2/health/ready", context))
+
+    async def model_ready(self, name: str, version: str, context: CallContext) -> bool:
+        return self._readiness(await self._exchange("GET", f"{_model_path(name, version)}/ready", context))
+
+    async def server_metadata(self, context: CallContext) -> pb.ServerMetadataResponse:
+        return await self._get("/v2", pb.ServerMetadataResponse(), context)
+
+    async def model_metadata(self, name: str, version: str, context: CallContext) -> pb.ModelMetadataResponse:
+        return await self._get(_model_path(name, version), pb.ModelMetadataResponse(), context)
+
+    async def model_config(self, name: str, version: str, context: CallContext) -> pb.ModelConfig:
+        return await self._get(f"{_model_path(name, version)}/config", pb.ModelConfig(), context)
+
+    async def model_statistics(self, name: str, version: str, context: CallContext) -> pb.ModelStatisticsResponse:
+        path = f"{_model_path(name, version)}/stats" if name else "/v2/models/stats"
+        return await self._get(path, pb.ModelStatisticsResponse(), context)
+
+    async def repository_index(self, ready: bool, context: CallContext) -> pb.RepositoryIndexResponse:
+        models = await self._post("/v2/repository/index", {"ready": ready}, context)
+        return self._message({"models": models}, pb.RepositoryIndexResponse())
+
+    async def load_model(self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext) -> None:
+        await self._post(f"/v2/repository/models/{_quoted(name)}/load", _control(parameters), context)
+
+    async def unload_model(
+        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
+    ) -> None:
+        await self._post(f"/v2/repository/models/{_quoted(name)}/unload", _control(parameters), context)
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    def _encoded(self, request: InferRequest) -> Encoded:
+        if self._binary:
+            return binary_codec.encode_request(request)
+        try:
+            return Encoded([encode_request(request)], None)
+        except InferenceError as error:
+            raise self._with_alternative(error) from None
+
+    def _decoded(self, reply: HttpReply) -> InferResponse:
+        length = reply.headers.get(_LENGTH_HEADER)
+        try:
+            found = binary_codec.header_length(length.decode("latin-1") if length is not None else None, len(reply.body))
+            return binary_codec.decode_response(reply.body, found)
+        except InferenceError as error:
+            raise self._unreadable(error) from None
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        context: CallContext,
+        headers: list[tuple[str, str]] | None = None,
+        parts: list[Any] | None = None,
+    ) -> HttpReply:
+        sent = [*(headers or ()), *((name, value) for name, value in context.headers.items() if _is_plain(value))]
+        until = context.deadline
+        if until == deadline.NEVER:
+            return await self._pool.request(method, path, sent, parts or ())
+        left = deadline.remaining(until)
+        if left <= 0:
+            raise deadline.exceeded(f"before the call to {self._url}")
+        sent.append((deadline.TIMEOUT_HEADER, deadline.to_header(until) or "1"))
+        try:
+            async with asyncio.timeout(left):
+                return await self._pool.request(method, path, sent, parts or ())
+        except TimeoutError:
+            raise deadline.exceeded(f"while {self._url} was working on the call") from None
+
+    async def _get(self, path: str, message: M, context: CallContext) -> M:
+        return self._message(self._read(await self._exchange("GET", path, context)), message)
+
+    async def _post(self, path: str, document: object, context: CallContext) -> Any:
+        headers = [("content-type", "application/json")]
+        return self._read(await self._exchange("POST", path, context, headers, [dumps(document)]))
+
+    def _read(self, reply: HttpReply) -> Any:
+        if reply.status != 200:
+            raise self._error(reply)
+        try:
+            return loads(reply.body) if reply.body else None
+        except InferenceError as error:
+            raise self._unreadable(error) from None
+
+    def _message(self, document: object, message: M) -> M:
+        try:
+            return from_object(document, message)
+        except InferenceError as error:
+            raise self._unreadable(error) from None
+
+    def _readiness(self, reply: HttpReply) -> bool:
+        """200 is ready; Triton says 400 for what is not, others 503."""
+        if reply.status == 200:
+            return True
+        if reply.status in (400, 503):
+            return False
+        raise self._error(reply)
+
+    def _error(self, reply: HttpReply) -> InferenceError:
+        """The error that a reply means: its text, and its code where the service sent one."""
+        try:
+            document = loads(reply.body)
+        except InferenceError:
+            document = None
+        text = document.get("error") if isinstance(document, dict) else None
+        name = document.get("code") if isinstance(document, dict) else None
+        code = code_from_http(reply.status, name if isinstance(name, str) else None)
+        if not isinstance(text, str) or not text:
+            return InferenceError(code, f"{self._url} answered with HTTP status {reply.status} and no text")
+        return self._with_alternative(InferenceError(code, text))
+
+    def _with_alternative(self, error: InferenceError) -> InferenceError:
+        if error.code is Code.NOT_CARRIED and self._wire.instead and self._wire.instead not in error.message:
+            return InferenceError(error.code, f"{error.message} (upstream '{self._wire.instead}' carries it)")
+        return error
+
+    def _unreadable(self, error: InferenceError) -> InferenceError:
+        return InferenceError(Code.UNKNOWN, f"the reply of {self._url} cannot be read: {error.message}")
+
+
+def _tls(target: Target) -> ssl.SSLContext | None:
+    if not target.rest.startswith("https"):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(target.tls_ca) if target.tls_ca else None)
+        if target.tls_cert is not None:
+            context.load_cert_chain(target.tls_cert, target.tls_key)
+    except OSError as error:
+        raise invalid(f"the TLS files for {target.rest} cannot be used: {error.strerror or error}") from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _quoted(name: str) -> str:
+    if not name:
+        raise invalid("the model's name is empty")
+    return quote(name, safe="")
+
+
+def _model_path(name: str, version: str) -> str:
+    path = f"/v2/models/{_quoted(name)}"
+    if not version:
+        return path
+    if not (version.isascii() and version.isdigit()):
+        raise invalid(f"version '{version[:40]}' of model '{name}' is not a number, 0 or more")
+    return f"{path}/versions/{version}"
+
+
+def _control(parameters: Mapping[str, ParameterValue | bytes]) -> dict[str, Any]:
+    return {
+        "parameters": {
+            key: base64.b64encode(value).decode() if isinstance(value, bytes) else value for key, value in parameters.items()
+        }
+    }
+
+
+def _is_plain(value: str) -> bool:
+    """A header value that cannot end its line."""
+    return "\r" not in value and "\n" not in value and "\0" not in value
