@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import httptools
 
 from protocol.errors import Code, InferenceError, invalid
-from protocol.tensors import Buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from protocol.tensors import Buffer
 
 CONNECT_SECONDS = 10.0
 _JOINED_BYTES = 64 << 10
@@ -31,8 +34,8 @@ class HttpReply:
     body: bytes
 
 
-class Stale(Exception):
-    """A kept-alive connection was closed by the service before a byte of the reply came: the request may be sent again."""
+class StaleConnectionError(Exception):
+    """The service closed a kept-alive connection before a byte of the reply came: the request may be sent again."""
 
 
 class Origin:
@@ -58,7 +61,12 @@ class HttpPool:
     """At most `connections` connections to one origin, opened on demand; the last one used is used first."""
 
     def __init__(
-        self, base_url: str, *, context: ssl.SSLContext | None = None, connections: int = 100, max_reply_bytes: int = 64 << 20
+        self,
+        base_url: str,
+        *,
+        context: ssl.SSLContext | None = None,
+        connections: int = 100,
+        max_reply_bytes: int = 64 << 20,
     ) -> None:
         self.origin = Origin(base_url)
         self._context = (context or ssl.create_default_context()) if self.origin.secure else None
@@ -68,20 +76,24 @@ class HttpPool:
         self._closed = False
         self._head = f" HTTP/1.1\r\nhost: {self.origin.authority}\r\n"
 
-    async def request(self, method: str, path: str, headers: Sequence[tuple[str, str]], parts: Sequence[Buffer]) -> HttpReply:
+    async def request(
+        self, method: str, path: str, headers: Sequence[tuple[str, str]], parts: Sequence[Buffer]
+    ) -> HttpReply:
         """One exchange; UNAVAILABLE when the service cannot be reached or goes away before it has answered.
 
         A request that met a stale connection is sent once more, on a new one.
         """
         size = sum(map(len, parts))
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        head = f"{method} {self.origin.prefix}{path}{self._head}{lines}content-length: {size}\r\n\r\n".encode("latin-1", "replace")
+        head = f"{method} {self.origin.prefix}{path}{self._head}{lines}content-length: {size}\r\n\r\n".encode(
+            "latin-1", "replace"
+        )
         async with self._slots:
             connection = self._take_idle()
             if connection is not None:
                 try:
                     return await self._exchange(connection, head, parts, size)
-                except Stale:
+                except StaleConnectionError:
                     self._drop_idle()
             return await self._exchange(await self._connect(), head, parts, size)
 
@@ -123,7 +135,8 @@ class HttpPool:
             ) from None
         except ssl.SSLError as error:
             raise InferenceError(
-                Code.UNAVAILABLE, f"no TLS connection to {origin.url}: {getattr(error, 'verify_message', '') or error.reason}"
+                Code.UNAVAILABLE,
+                f"no TLS connection to {origin.url}: {getattr(error, 'verify_message', '') or error.reason}",
             ) from None
         except OSError as error:
             raise InferenceError(Code.UNAVAILABLE, f"cannot connect to {origin.url}: {_reason(error)}") from None
@@ -176,7 +189,7 @@ class _Connection(asyncio.Protocol):
     async def exchange(self, head: bytes, parts: Sequence[Buffer], size: int) -> HttpReply:
         assert self._transport is not None
         if self._transport.is_closing():
-            raise Stale
+            raise StaleConnectionError
         self._reset()
         self._exchanges += 1
         self._waiter = self._loop.create_future()
@@ -206,14 +219,14 @@ class _Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(InferenceError(Code.UNKNOWN, f"{self._url} answered with something that is not HTTP/1.1"))
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._keep_alive = False
         if self._waiter is None or self._waiter.done():
             return
         if self._ends_with_connection():
             self._finish()
         elif self._exchanges > 1 and not self._received:
-            self._fail(Stale())
+            self._fail(StaleConnectionError())
         else:
             self._fail(InferenceError(Code.UNAVAILABLE, f"{self._url} closed the connection before it had answered"))
 
@@ -258,6 +271,6 @@ class _Connection(asyncio.Protocol):
         self._fail(
             InferenceError(
                 Code.TOO_LARGE,
-                f"the reply of {self._url} is larger than the limit of {self._limit} bytes; setting MAX_MESSAGE_BYTES raises it",
+                f"the reply of {self._url} is over the limit of {self._limit} bytes; setting MAX_MESSAGE_BYTES raises it",
             )
         )

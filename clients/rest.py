@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -15,16 +14,17 @@ from clients.http import HttpPool, HttpReply
 from protocol import binary_codec, deadline, timeline
 from protocol.binary_codec import LENGTH_HEADER, Encoded
 from protocol.errors import Code, InferenceError, code_from_http, invalid
-from protocol.inference import CallContext
 from protocol.json_codec import encode_request
 from protocol.json_text import dumps, loads
-from protocol.messages import InferRequest, InferResponse, ParameterValue
 from protocol.proto_json import from_object
 from protocol.wires import Target, wire
 from protos import inference as pb
 
 if TYPE_CHECKING:
-    from protocol.inference import Inference
+    from collections.abc import Mapping
+
+    from protocol.inference import CallContext, Inference
+    from protocol.messages import InferRequest, InferResponse, ParameterValue
 
 M = TypeVar("M", bound=Message)
 _LENGTH_HEADER = LENGTH_HEADER.encode()
@@ -104,7 +104,9 @@ class RestClient:
         models = await self._post("/v2/repository/index", {"ready": ready}, context)
         return self._message({"models": models}, pb.RepositoryIndexResponse())
 
-    async def load_model(self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext) -> None:
+    async def load_model(
+        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
+    ) -> None:
         await self._post(f"/v2/repository/models/{_quoted(name)}/load", _control(parameters), context)
 
     async def unload_model(
@@ -126,7 +128,9 @@ class RestClient:
     def _decoded(self, reply: HttpReply) -> InferResponse:
         length = reply.headers.get(_LENGTH_HEADER)
         try:
-            found = binary_codec.header_length(length.decode("latin-1") if length is not None else None, len(reply.body))
+            found = binary_codec.header_length(
+                length.decode("latin-1") if length is not None else None, len(reply.body)
+            )
             return binary_codec.decode_response(reply.body, found)
         except InferenceError as error:
             raise self._unreadable(error) from None
@@ -235,7 +239,8 @@ def _model_path(name: str, version: str) -> str:
 def _control(parameters: Mapping[str, ParameterValue | bytes]) -> dict[str, Any]:
     return {
         "parameters": {
-            key: base64.b64encode(value).decode() if isinstance(value, bytes) else value for key, value in parameters.items()
+            key: base64.b64encode(value).decode() if isinstance(value, bytes) else value
+            for key, value in parameters.items()
         }
     }
 

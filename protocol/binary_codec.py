@@ -8,9 +8,8 @@ input. Tensors stay views on the body.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from protocol import json_codec
 from protocol.datatypes import datatype
@@ -19,6 +18,9 @@ from protocol.json_codec import ReplyForm
 from protocol.json_text import dumps
 from protocol.messages import InferRequest, InferResponse
 from protocol.tensors import Buffer, Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LENGTH_HEADER = "inference-header-content-length"
 
@@ -58,7 +60,7 @@ class BodyTail:
         end = self._at + size
         if end > len(self._body):
             raise invalid(
-                f"tensor '{name}' says binary_data_size {size}, but {len(self._body) - self._at} bytes are left in the body"
+                f"tensor '{name}' says binary_data_size {size}, but {len(self._body) - self._at} bytes are left"
             )
         found = self._body[self._at : end]
         self._at = end
@@ -76,7 +78,7 @@ def header_length(text: str | None, size: int) -> int | None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20) or int(text) > size:
         raise invalid(
-            f"header Inference-Header-Content-Length is '{text[:40]}'; it takes a number of bytes, at most the body's {size}"
+            f"header Inference-Header-Content-Length is '{text[:40]}'; it takes a number of bytes, at most {size}"
         )
     return int(text)
 
@@ -125,7 +127,8 @@ def encode_response(response: InferResponse, form: ReplyForm) -> Encoded:
     """The reply with the outputs that `form` asks for as binary data and the others as JSON."""
     tail: list[Buffer] = []
     outputs = [
-        _binary(tensor, tail) if form.binary(tensor.name) else json_codec.with_data(tensor) for tensor in response.outputs
+        _binary(tensor, tail) if form.binary(tensor.name) else json_codec.with_data(tensor)
+        for tensor in response.outputs
     ]
     return _joined(dumps(json_codec.response_document(response, outputs)), tail)
 
@@ -155,13 +158,13 @@ def _raw_input(described: Described, body: Buffer) -> Tensor:
         return Tensor.from_raw(described.name, row.name, [1] * max(1, len(shape)), prefix + bytes(body))
     if shape.count(-1) > 1:
         raise invalid(
-            f"a raw binary request cannot tell the shape of '{described.name}': {shape} has more than one variable dimension"
+            f"a raw binary request cannot tell the shape of '{described.name}': {shape} has several variable dimensions"
         )
     if -1 in shape:
         row_bytes = math.prod(dim for dim in shape if dim != -1) * row.itemsize
         if not row_bytes or len(body) % row_bytes:
             raise invalid(
-                f"the raw binary request has {len(body)} bytes; shape {shape} of {row.name} takes a multiple of {row_bytes}"
+                f"the raw request has {len(body)} bytes; shape {shape} of {row.name} takes a multiple of {row_bytes}"
             )
         shape[shape.index(-1)] = len(body) // row_bytes
     return Tensor.from_raw(described.name, row.name, shape, body)

@@ -52,7 +52,9 @@ def decode_request(
     _check_unknown(document, _REQUEST_KEYS)
     items = document.get("inputs")
     if type(items) is not list:
-        raise invalid(f"'inputs' is {kind_of(items) if 'inputs' in document else 'missing'}; it takes an array of tensors")
+        raise invalid(
+            f"'inputs' is {kind_of(items) if 'inputs' in document else 'missing'}; it takes an array of tensors"
+        )
     parameters = _parameters(document.get("parameters"), "the request")
     form = ReplyForm(_flag(parameters.pop("binary_data_output", False), "binary_data_output"))
     request = InferRequest(
@@ -71,7 +73,9 @@ def decode_response(text: Buffer, tail: Tail | None = None) -> InferResponse:
     document = loads_object(text)
     items = document.get("outputs")
     if type(items) is not list:
-        raise invalid(f"'outputs' is {kind_of(items) if 'outputs' in document else 'missing'}; it takes an array of tensors")
+        raise invalid(
+            f"'outputs' is {kind_of(items) if 'outputs' in document else 'missing'}; it takes an array of tensors"
+        )
     return InferResponse(
         _text(document, "model_name"),
         _text(document, "model_version"),
@@ -197,7 +201,9 @@ def _parameters(items: object, where: str) -> Parameters:
         raise invalid(f"'parameters' of {where} is {kind_of(items)}; it takes an object")
     for key, value in items.items():
         if type(value) not in _PLAIN:
-            raise invalid(f"parameter '{key[:40]}' of {where} is {kind_of(value)}; it takes a string, number or boolean")
+            raise invalid(
+                f"parameter '{key[:40]}' of {where} is {kind_of(value)}; it takes a string, number or boolean"
+            )
         if type(value) is int and not -(2**63) <= value < 2**64:
             raise invalid(f"parameter '{key[:40]}' of {where} does not fit in 64 bits")
         if key in _UNSUPPORTED:
@@ -227,4 +233,3 @@ def _check_unknown(item: dict[str, Any], known: frozenset[str]) -> None:
     if not known.issuperset(item):
         for key in item.keys() - known:
             check_depth(item[key], MAX_DEPTH)
-

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from protocol.errors import InferenceError, invalid
-from protocol.tensors import Buffer
+
+if TYPE_CHECKING:
+    from protocol.tensors import Buffer
 
 MAX_DEPTH = 100
 """Deepest nesting of arrays and objects that is read (Triton's limit too)."""

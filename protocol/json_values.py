@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
-from protocol.datatypes import Datatype
 from protocol.errors import Code, InferenceError, invalid
 from protocol.json_text import kind_of
-from protocol.tensors import Shape, Tensor
+
+if TYPE_CHECKING:
+    from protocol.datatypes import Datatype
+    from protocol.tensors import Shape, Tensor
 
 MAX_RANK = 64
 """numpy's limit; it also bounds the nesting of `data`."""
@@ -34,7 +36,8 @@ _WANTED = {"bool": "true or false", "int": "integers", "float": "numbers", "byte
 def not_carried(name: str, row: Datatype) -> InferenceError:
     """NOT_CARRIED: the datatype has no JSON form."""
     return InferenceError(
-        Code.NOT_CARRIED, f"tensor '{name}' is {row.name}, which JSON does not carry; use the binary tensor data extension"
+        Code.NOT_CARRIED,
+        f"tensor '{name}' is {row.name}, which JSON does not carry; use the binary tensor data extension",
     )
 
 
@@ -157,9 +160,7 @@ def _out_of_range(name: str, row: Datatype, flat: list[Any]) -> InferenceError:
 
 
 def _wrong_count(name: str, shape: Shape, count: int) -> InferenceError:
-    return invalid(
-        f"tensor '{name}' has {count} elements in 'data', but shape {list(shape)} takes {math.prod(shape)}"
-    )
+    return invalid(f"tensor '{name}' has {count} elements in 'data', but shape {list(shape)} takes {math.prod(shape)}")
 
 
 def _ragged(name: str, shape: Shape) -> InferenceError:

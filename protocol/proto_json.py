@@ -8,13 +8,15 @@ presence are always written. Fields with presence are written when set; `complet
 from __future__ import annotations
 
 import base64
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from protocol.errors import InferenceError, invalid
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import FieldDescriptor
 
 M = TypeVar("M", bound=Message)
 
@@ -23,7 +25,7 @@ def to_object(message: Message, complete: bool = False) -> dict[str, Any]:
     """The JSON object for `message`."""
     return {
         field.name: _field_value(message, field, complete)
-        for field in message.DESCRIPTOR.fields
+        for field in _fields(message)
         if _is_written(message, field, complete)
     }
 
@@ -34,6 +36,10 @@ def from_object(document: object, message: M) -> M:
         return json_format.ParseDict(document, message, ignore_unknown_fields=True)  # type: ignore[arg-type]
     except (json_format.ParseError, TypeError, AttributeError, ValueError) as error:
         raise _does_not_fit(message, error) from None
+
+
+def _fields(message: Message) -> list[FieldDescriptor]:
+    return cast("list[FieldDescriptor]", message.DESCRIPTOR.fields)
 
 
 def _does_not_fit(message: Message, error: Exception) -> InferenceError:
@@ -50,16 +56,12 @@ def _is_written(message: Message, field: FieldDescriptor, complete: bool) -> boo
 
 def _field_value(message: Message, field: FieldDescriptor, complete: bool) -> Any:
     value = getattr(message, field.name)
-    if _is_map(field):
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
         item = field.message_type.fields_by_name["value"]
         return {str(key): _scalar(item, value[key], complete) for key in sorted(value)}
     if field.is_repeated:
         return [_scalar(field, item, complete) for item in value]
     return _scalar(field, value, complete)
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
 def _scalar(field: FieldDescriptor, value: Any, complete: bool) -> Any:

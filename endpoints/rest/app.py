@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from endpoints.metrics import CONTENT_TYPE, Observer
 from endpoints.rest import control, v1
-from endpoints.rest.body import ClientGone, read_body
+from endpoints.rest.body import ClientGoneError, read_body
 from endpoints.rest.errors import HttpError, Reply, as_inference_error, error_reply
 from endpoints.rest.guard import Guard
 from endpoints.rest.infer import infer
@@ -44,8 +44,8 @@ _JOINED_BYTES = 64 << 10
 class OipRest:
     """OIP REST and KServe V1 around the `Inference` that `choose` gives for a request's headers.
 
-    The name that `choose` gives beside it, if any, is sent back as ``Inference-Upstream``. Paths outside ``/v1``, ``/v2``
-    and ``/metrics``, and ``/`` for browsers, go to `fallback`; without one they are NOT_FOUND.
+    The name that `choose` gives beside it, if any, is sent back as ``Inference-Upstream``. Paths outside ``/v1``,
+    ``/v2`` and ``/metrics``, and ``/`` for browsers, go to `fallback`; without one they are NOT_FOUND.
     """
 
     def __init__(
@@ -131,15 +131,15 @@ class OipRest:
             if context.timeline is not None and "decoded" in context.timeline.stamps:
                 self._add_timing(reply, context.timeline, headers)
             code = None if reply.status < 400 else Code.UNAVAILABLE
-        except ClientGone:
+        except ClientGoneError:
             return None, Code.CANCELLED
         except asyncio.CancelledError:
             reason = guard.reason if guard is not None else None
-            if isinstance(reason, ClientGone):
+            if isinstance(reason, ClientGoneError):
                 return None, Code.CANCELLED
             error = reason or InferenceError(Code.UNAVAILABLE, "the service is stopping")
             reply, code = error_reply(error), error.code
-        except Exception as caught:
+        except Exception as caught:  # noqa: BLE001 - the last handler: no exception may leave as a traceback
             error = as_inference_error(caught)
             reply, code = error_reply(error), error.code
         finally:
@@ -180,9 +180,7 @@ class OipRest:
 
 def _not_allowed(route: Route) -> HttpError:
     allowed = ", ".join(route.methods)
-    return HttpError(
-        Code.METHOD_NOT_ALLOWED, f"this path takes {allowed}", [(b"allow", allowed.encode())]
-    )
+    return HttpError(Code.METHOD_NOT_ALLOWED, f"this path takes {allowed}", [(b"allow", allowed.encode())])
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from endpoints.rest.compression import decompress, request_coding
-from endpoints.rest.types import Receive
 from protocol.errors import Code, InferenceError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-class ClientGone(Exception):
+    from endpoints.rest.types import Receive
+
+
+class ClientGoneError(Exception):
     """The client closed the connection; there is nobody to answer."""
 
 
@@ -54,5 +57,5 @@ async def _collect(receive: Receive, limit: int) -> bytes:
 async def _next(receive: Receive) -> dict[str, Any]:
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise ClientGone
+        raise ClientGoneError
     return message

@@ -1,19 +1,23 @@
 """gzip and deflate (zlib, RFC 1950) of bodies, bounded so that a small body cannot become a huge one.
 
 Only the 200 reply of infer is ever compressed: tritonclient's aiohttp client asks for compression on every call and
-reads nothing else compressed. A list of codings with ``br`` in it is what client libraries and browsers send by default,
-asked or not, and on loopback or within a data centre compressing costs more than it saves; so a reply is compressed when
-the request was, or when the caller names gzip or deflate without ``br``.
+reads nothing else compressed. A list of codings with ``br`` in it is what client libraries and browsers send by
+default, asked or not, and on loopback or within a data centre compressing costs more than it saves; so a reply is
+compressed when the request was, or when the caller names gzip or deflate without ``br``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from protocol.errors import Code, InferenceError, invalid
-from protocol.tensors import Buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from protocol.tensors import Buffer
 
 _WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _LEVEL = 1
@@ -32,7 +36,8 @@ def request_coding(header: str | None) -> str | None:
         return None
     if coding not in _WINDOW:
         raise InferenceError(
-            Code.UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding '{header[:40]}' is not read here; send gzip, deflate or identity"
+            Code.UNSUPPORTED_MEDIA_TYPE,
+            f"Content-Encoding '{header[:40]}' is not read here; send gzip, deflate or identity",
         )
     return coding
 
@@ -53,7 +58,7 @@ def reply_coding(accept: str | None, request_coding: str | None) -> str | None:
 
 
 async def decompress(body: Buffer, coding: str, limit: int, too_large: InferenceError) -> bytes:
-    """The body without its coding; `too_large` beyond `limit` bytes, INVALID_ARGUMENT when it is broken or cut short."""
+    """The body without its coding; `too_large` beyond `limit` bytes, INVALID_ARGUMENT when it is broken or short."""
     if len(body) <= _INLINE_BYTES:
         return _decompress(body, coding, limit, too_large)
     return await asyncio.to_thread(_decompress, body, coding, limit, too_large)

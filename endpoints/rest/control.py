@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from endpoints.rest.errors import Reply, error_reply, json_reply
-from endpoints.rest.types import Request
 from protocol.errors import Code, InferenceError, invalid
 from protocol.json_text import kind_of, loads_object
-from protocol.messages import ParameterValue
 from protocol.proto_json import to_object
 
+if TYPE_CHECKING:
+    from endpoints.rest.types import Request
+    from protocol.messages import ParameterValue
 
-async def alive(request: Request) -> Reply:
+
+async def alive(_request: Request) -> Reply:
     return json_reply({"status": "alive"})
 
 
-async def live(request: Request) -> Reply:
-    """This process lives because it answers; an upstream that is down is no reason to restart a gateway."""
+async def live(_request: Request) -> Reply:
+    """The process lives because it answers; an upstream that is down is no reason to restart a gateway."""
     return json_reply({"live": True})
 
 
@@ -96,7 +98,7 @@ async def unload(request: Request) -> Reply:
     return Reply(200, [])
 
 
-async def unsupported(request: Request) -> Reply:
+async def unsupported(_request: Request) -> Reply:
     raise InferenceError(Code.UNIMPLEMENTED, "this extension of the protocol is not supported")
 
 

@@ -7,11 +7,14 @@ timer alone; only for a slower one is the connection watched.
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
-from endpoints.rest.body import ClientGone
-from endpoints.rest.types import Receive
+from endpoints.rest.body import ClientGoneError
 from protocol.deadline import NEVER, exceeded, remaining
-from protocol.errors import InferenceError
+
+if TYPE_CHECKING:
+    from endpoints.rest.types import Receive
+    from protocol.errors import InferenceError
 
 _WATCH_AFTER = 0.02
 _LONGEST_TIMER = 3600.0
@@ -23,7 +26,7 @@ class Guard:
     __slots__ = ("_body_read", "_deadline", "_loop", "_receive", "_task", "_timer", "_watcher", "reason")
 
     def __init__(self, receive: Receive, deadline: float) -> None:
-        self.reason: InferenceError | ClientGone | None = None
+        self.reason: InferenceError | ClientGoneError | None = None
         task = asyncio.current_task()
         assert task is not None
         self._task = task
@@ -66,9 +69,9 @@ class Guard:
     async def _watch(self) -> None:
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._stop(ClientGone())
+            self._stop(ClientGoneError())
 
-    def _stop(self, reason: InferenceError | ClientGone) -> None:
+    def _stop(self, reason: InferenceError | ClientGoneError) -> None:
         if self.reason is None:
             self.reason = reason
             self._task.cancel()

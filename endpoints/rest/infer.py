@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from endpoints.rest.compression import SMALLEST_COMPRESSED, compress, reply_coding, request_coding
 from endpoints.rest.errors import JSON_TYPE, Headers, Reply
-from endpoints.rest.types import Request
 from protocol import binary_codec, deadline
 from protocol.binary_codec import LENGTH_HEADER, Encoded
-from protocol.json_codec import ReplyForm
-from protocol.messages import InferRequest
+
+if TYPE_CHECKING:
+    from endpoints.rest.types import Request
+    from protocol.json_codec import ReplyForm
+    from protocol.messages import InferRequest
 
 _BINARY_TYPE = (b"content-type", b"application/octet-stream")
 _LENGTH_HEADER = LENGTH_HEADER.encode()

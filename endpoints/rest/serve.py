@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from endpoints.rest.types import ASGIApp
-from endpoints.tls import Tls
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from endpoints.rest.types import ASGIApp
+    from endpoints.tls import Tls
 
 KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
@@ -53,7 +55,7 @@ class RestListener:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Bind and serve; OSError, one sentence, when the address cannot be bound, RuntimeError when the app's start fails."""
+        """Bind and serve; OSError when the address cannot be bound, RuntimeError when the app's start fails."""
         sockets = _bound(self.host, self.port)
         self.port = sockets[0].getsockname()[1]
         self._config.load()
@@ -63,7 +65,9 @@ class RestListener:
         while not self._server.started:
             if self._serving.done():
                 _close(sockets)
-                raise RuntimeError("the application did not start; the log has the reason") from self._serving.exception()
+                raise RuntimeError(
+                    "the application did not start; the log has the reason"
+                ) from self._serving.exception()
             await asyncio.sleep(0.005)
 
     async def stop(self, grace_seconds: float) -> None:
@@ -91,7 +95,7 @@ class _Server(uvicorn.Server):
 
 
 class _Http(HttpToolsProtocol):
-    """Adds what uvicorn leaves out: TCP_NODELAY whatever socket was accepted from, and OIP's form for malformed HTTP."""
+    """Adds what uvicorn leaves out: TCP_NODELAY whatever socket accepted, and OIP's error form for malformed HTTP."""
 
     def connection_made(self, transport: Any) -> None:
         accepted = transport.get_extra_info("socket")
@@ -99,7 +103,7 @@ class _Http(HttpToolsProtocol):
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().connection_made(transport)
 
-    def send_400_response(self, msg: str) -> None:
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
         body = b'{"error":"the request is not valid HTTP/1.1","code":"INVALID_ARGUMENT"}'
         self.transport.write(
             b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"

@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from endpoints.rest.routes import Route
-from protocol.inference import CallContext, Inference
-
 if TYPE_CHECKING:
     from endpoints.rest.guard import Guard
+    from endpoints.rest.routes import Route
+    from protocol.inference import CallContext, Inference
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]

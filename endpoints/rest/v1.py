@@ -10,13 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from endpoints.rest.control import model_names
 from endpoints.rest.errors import JSON_TYPE, Reply, error_reply, json_reply
-from endpoints.rest.types import Request
 from protocol import deadline
 from protocol.datatypes import datatype
 from protocol.errors import Code, InferenceError, invalid
@@ -24,6 +23,9 @@ from protocol.json_text import Fragment, dumps, kind_of, loads_object
 from protocol.json_values import MAX_RANK, not_carried, numbers_text, to_array
 from protocol.messages import InferRequest, InferResponse
 from protocol.tensors import Tensor
+
+if TYPE_CHECKING:
+    from endpoints.rest.types import Request
 
 
 async def v1_models(request: Request) -> Reply:
