@@ -1,0 +1,68 @@
+"""The design of the experiment: randomised complete blocks of short interleaved slices.
+
+A block starts fresh processes, visits every cell in random order, and in each cell runs every arm in random order and
+then in the reverse order (ABBA: a drift that is straight over the cell falls on all arms alike). All arms of a block and
+cell share one seed, hence one schedule and the same payloads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One combination of factors; all arms are compared within it."""
+
+    payload_bytes: int
+    concurrency: int
+    """Connections of the load generator; in the closed loop also the calls in flight."""
+    rate: float | None
+    """Requests per second, open loop; None: closed loop."""
+    network: str = "loopback"
+    view: str = "end-to-end"
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One arm driven for a short while."""
+
+    block: int
+    cell: int
+    """Index into the list of cells."""
+    arm: str
+    turn: int
+    """0 for the first pass over the arms, 1 for the second, and so on."""
+    seed: int
+    """Of the schedule and the payloads' order: the same for every arm of this block, cell and turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One fresh start of all processes and the slices that they serve."""
+
+    index: int
+    seed: int
+    slices: tuple[Slice, ...]
+
+
+def plan(blocks: int, cells: int, arms: Sequence[str], turns: int, seed: int) -> list[Block]:
+    """Every block's slices in the order in which they are to be run; the same for the same arguments."""
+    return [_block(index, cells, list(arms), turns, seed) for index in range(blocks)]
+
+
+def _block(index: int, cells: int, arms: list[str], turns: int, seed: int) -> Block:
+    random = np.random.default_rng([seed, index])
+    slices: list[Slice] = []
+    for cell in random.permutation(cells):
+        order = [arms[i] for i in random.permutation(len(arms))]
+        for turn in range(turns):
+            shared = int(random.integers(0, 2**31))
+            slices += [Slice(index, int(cell), arm, turn, shared) for arm in (order if turn % 2 == 0 else order[::-1])]
+    return Block(index, int(random.integers(0, 2**31)), tuple(slices))

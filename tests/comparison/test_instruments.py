@@ -1,0 +1,63 @@
+"""The instruments count what happened: CPU in nanoseconds, bytes on sockets, wake-ups on time."""
+
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+
+from comparison import cpu, sockets
+from comparison.timer import Timer
+
+
+def test_cpu_of_a_process_that_spins_is_counted():
+    """A child that spins for 0.2 s of its own CPU time is seen to have used that, by its parent's count of the family."""
+    spin = "import time, sys\nwhile time.process_time() < 0.2: pass\nprint('done', flush=True)\nsys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", spin], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"done\n"
+        counted = cpu.family_cpu_ns(os.getpid()) - cpu.process_cpu_ns(os.getpid())
+        alone = cpu.process_cpu_ns(child.pid)
+        child.communicate(b"")
+    assert 0.2e9 <= alone < 0.4e9
+    assert counted >= 0.2e9
+
+
+def test_memory_and_machine_counters_move():
+    """The peak resident set is that of a Python process at least, and the machine's counters go forward."""
+    before = cpu.machine()
+    time.sleep(0.05)
+    assert cpu.peak_memory_bytes(os.getpid()) > 5_000_000
+    assert cpu.machine().since(before).total_ns > 0
+
+
+def test_bytes_over_a_socket_are_counted_exactly():
+    """100 000 bytes one way and 5 the other are 100 005 bytes on the listening side's port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0] as server:
+            before = sockets.traffic([port])
+            client.sendall(bytes(100_000))
+            left = 100_000
+            while left:
+                left -= len(server.recv(left))
+            server.sendall(b"reply")
+            assert client.recv(5) == b"reply"
+            assert sockets.traffic([port]) - before == 100_005
+
+
+def test_timer_wakes_at_the_set_time_and_not_before():
+    """epoll sees the timer at an absolute time; a time that has passed wakes at once."""
+    timer = Timer()
+    with select.epoll() as poll:
+        poll.register(timer.fd, select.EPOLLIN)
+        due = time.monotonic_ns() + 3_300_000
+        timer.set(due)
+        assert poll.poll(5)
+        assert time.monotonic_ns() >= due
+        timer.clear()
+        assert not poll.poll(0)
+        timer.set(time.monotonic_ns() - 1_000_000)
+        assert poll.poll(5)
+    timer.close()
