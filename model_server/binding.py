@@ -1,0 +1,114 @@
+"""Does this request fit this model? Pure; every refusal is INVALID_ARGUMENT and says what the model expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from model_server.onnx_session import Port
+from protocol.errors import InferenceError, invalid
+from protocol.messages import InferRequest, ParameterValue
+from protocol.tensors import Tensor
+
+UNSUPPORTED = ("classification", "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
+ALLOWED_TRITON = "triton_enable_empty_final_response"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A model's inputs and outputs, and its batch limit (0: no batch dimension)."""
+
+    model: str
+    inputs: dict[str, Port]
+    outputs: list[str]
+    max_batch_size: int = 0
+    required: frozenset[str] = field(default=frozenset())
+
+    @classmethod
+    def of(cls, model: str, inputs: Sequence[Port], outputs: Sequence[Port], max_batch_size: int) -> Signature:
+        return cls(
+            model,
+            {port.name: port for port in inputs},
+            [port.name for port in outputs],
+            max_batch_size,
+            frozenset(port.name for port in inputs if not port.optional),
+        )
+
+    def bind(self, request: InferRequest) -> list[str]:
+        """Check the request; the names of the outputs to give, in order."""
+        refuse_parameters(request.parameters)
+        given: set[str] = set()
+        for tensor in request.inputs:
+            if tensor.name in given:
+                raise invalid(f"input '{tensor.name}' already exists in request for model '{self.model}'")
+            given.add(tensor.name)
+            self._check_input(tensor)
+        if not self.required <= given:
+            raise self._missing(given)
+        if self.max_batch_size:
+            self._check_batch(request.inputs)
+        return self._outputs(request) if request.outputs else self.outputs
+
+    def _missing(self, given: set[str]) -> InferenceError:
+        missing = [name for name in self.inputs if name in self.required - given]
+        return invalid(
+            f"expected {len(self.required)} inputs but got {len(given)} inputs for model '{self.model}', "
+            f"missing required input(s) {missing}"
+        )
+
+    def _check_input(self, tensor: Tensor) -> None:
+        port = self.inputs.get(tensor.name)
+        if port is None:
+            raise invalid(
+                f"unexpected inference input '{tensor.name}' for model '{self.model}'; its inputs are {list(self.inputs)}"
+            )
+        if tensor.datatype is not port.datatype:
+            raise invalid(
+                f"inference input '{tensor.name}' data-type is '{tensor.datatype.name}', but model '{self.model}' "
+                f"expects '{port.datatype.name}'"
+            )
+        if not _fits(tensor.shape, port.shape):
+            raise invalid(
+                f"unexpected shape for input '{tensor.name}' for model '{self.model}'. "
+                f"Expected {list(port.shape)}, got {list(tensor.shape)}"
+            )
+
+    def _check_batch(self, inputs: Iterable[Tensor]) -> None:
+        rows = {tensor.shape[0] for tensor in inputs}
+        if len(rows) > 1:
+            raise invalid(f"the inputs of model '{self.model}' have different batch sizes: {sorted(rows)}")
+        if rows and max(rows) > self.max_batch_size:
+            raise invalid(f"batch size {max(rows)} is over the {self.max_batch_size} that model '{self.model}' takes")
+
+    def _outputs(self, request: InferRequest) -> list[str]:
+        names: list[str] = []
+        for output in request.outputs:
+            if output.name not in self.outputs:
+                raise invalid(
+                    f"unexpected inference output '{output.name}' for model '{self.model}'; its outputs are {self.outputs}"
+                )
+            if output.name in names:
+                raise invalid(f"output '{output.name}' already requested for model '{self.model}'")
+            for parameter in output.parameters:
+                _refuse(parameter)
+            names.append(output.name)
+        return names
+
+
+def _fits(shape: tuple[int, ...], declared: tuple[int, ...]) -> bool:
+    return len(shape) == len(declared) and all(
+        want in (-1, dim) for dim, want in zip(shape, declared, strict=True)
+    )
+
+
+def refuse_parameters(parameters: dict[str, ParameterValue]) -> None:
+    """Parameters that promise what we do not do are refused; unknown ones are ignored (OIP)."""
+    for name in parameters:
+        if name.startswith("triton_") and name != ALLOWED_TRITON:
+            raise invalid(f"parameter keys starting with 'triton_' are reserved; '{name}' is not supported")
+        _refuse(name)
+
+
+def _refuse(parameter: str) -> None:
+    if parameter in UNSUPPORTED:
+        raise invalid(f"parameter '{parameter}' is not supported by this server")

@@ -1,0 +1,117 @@
+"""The engine: `Inference` over the model repository, in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from model_server.execution import Execution, Executor
+from model_server.model import LoadedVersion
+from model_server.repository import Repository
+from model_server.statistics import Execution as Counted
+from protocol import deadline
+from protocol.errors import Code, InferenceError
+from protocol.inference import CallContext
+from protocol.messages import InferRequest, InferResponse, ParameterValue
+from protocol.version import VERSION
+from protos import inference as pb
+
+if TYPE_CHECKING:
+    from protocol.tensors import Tensor
+
+SERVER_NAME = "crossover"
+EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "statistics", "parameters")
+
+
+class Engine:
+    """Runs models. Ready once every model that was found at start is loaded or listed as unavailable."""
+
+    def __init__(self, repository: Repository, executor: Executor) -> None:
+        self.repository = repository
+        self._executor = executor
+        self.draining = False
+
+    async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        version = self.repository.resolve(request.model_name, request.model_version)
+        arrived = time.monotonic_ns()
+        try:
+            outputs = version.signature.bind(request)
+            deadline.check(context.deadline, "before the model ran")
+            execution = Execution(version, request.inputs, outputs, context.deadline)
+            made = await self._executor.execute(execution)
+        except BaseException as error:
+            self._failed(version, arrived, error)
+            raise
+        self._succeeded(version, arrived, execution, context)
+        return InferResponse(version.name, version.version, made, request.id)
+
+    def _succeeded(self, version: LoadedVersion, arrived: int, execution: Execution, context: CallContext) -> None:
+        if context.timeline is not None:
+            context.timeline.stamps["started"] = execution.started
+            context.timeline.stamps["finished"] = execution.finished
+        statistics, control = version.statistics, execution.control
+        statistics.queue.add(execution.started - arrived)
+        rows = _rows(version, execution.inputs)
+        statistics.executed(
+            Counted(rows, 1, control.fed - execution.started, control.ran - control.fed, execution.finished - control.ran)
+        )
+        statistics.success.add(time.monotonic_ns() - arrived)
+
+    def _failed(self, version: LoadedVersion, arrived: int, error: BaseException) -> None:
+        version.statistics.fail.add(time.monotonic_ns() - arrived)
+        if isinstance(error, InferenceError):
+            version.statistics.rejected += error.code in {Code.OVERLOADED, Code.DEADLINE_EXCEEDED}
+        else:
+            version.statistics.cancelled += 1
+
+    async def server_live(self, context: CallContext) -> bool:
+        return True
+
+    async def server_ready(self, context: CallContext) -> bool:
+        return self.repository.started and not self.draining
+
+    async def model_ready(self, name: str, version: str, context: CallContext) -> bool:
+        return self.repository.ready(name, version)
+
+    async def server_metadata(self, context: CallContext) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(name=SERVER_NAME, version=VERSION, extensions=EXTENSIONS)
+
+    async def model_metadata(self, name: str, version: str, context: CallContext) -> pb.ModelMetadataResponse:
+        loaded = self.repository.resolve(name, version)
+        return loaded.metadata([loaded.version] if version else self.repository.ready_versions(name))
+
+    async def model_config(self, name: str, version: str, context: CallContext) -> pb.ModelConfig:
+        return self.repository.resolve(name, version).config
+
+    async def model_statistics(self, name: str, version: str, context: CallContext) -> pb.ModelStatisticsResponse:
+        if name:
+            wanted = self.repository.resolve(name, version)
+            shown = [one for one in self.repository.loaded() if one.name == name and (one is wanted or not version)]
+        else:
+            shown = sorted(self.repository.loaded(), key=lambda one: (one.name, one.number))
+        return pb.ModelStatisticsResponse(
+            model_stats=[one.statistics.to_message(one.name, one.version) for one in shown]
+        )
+
+    async def repository_index(self, ready: bool, context: CallContext) -> pb.RepositoryIndexResponse:
+        return self.repository.index(ready)
+
+    async def load_model(
+        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
+    ) -> None:
+        await self.repository.load(name, parameters)
+
+    async def unload_model(
+        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
+    ) -> None:
+        await self.repository.unload(name)
+
+    async def close(self) -> None:
+        await self.repository.close()
+        self._executor.close()
+
+
+def _rows(version: LoadedVersion, inputs: list[Tensor]) -> int:
+    """What the statistics count as inferences: rows when there is a batch dimension, else one."""
+    return inputs[0].shape[0] if version.signature.max_batch_size and inputs else 1

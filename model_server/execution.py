@@ -1,0 +1,103 @@
+"""Where a run happens: on a worker thread, or at once on the event loop when it is known to take no time.
+
+Handing a run to a thread and back costs more than a small model's run itself. A run may stay on the loop when its time
+follows from the size of its inputs (no control flow, floating-point inputs only) and requests at least as large have
+been seen to end within `QUICK_NS` on a worker thread. One slow run on the loop takes the permission back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from model_server.model import LoadedVersion
+from model_server.onnx_session import RunControl
+from protocol import deadline
+from protocol.errors import Code, InferenceError
+from protocol.tensors import Tensor
+
+QUICK_NS = 200_000
+SLOW_NS = 1_000_000
+T = TypeVar("T")
+
+
+class Execution:
+    """One run: its inputs, and the stamps of its stations in monotonic nanoseconds."""
+
+    __slots__ = ("control", "deadline", "finished", "inputs", "outputs", "started", "version")
+
+    def __init__(self, version: LoadedVersion, inputs: list[Tensor], outputs: list[str], until: float) -> None:
+        self.version = version
+        self.inputs = inputs
+        self.outputs = outputs
+        self.deadline = until
+        self.control = RunControl()
+        self.started = 0
+        self.finished = 0
+
+    def run(self) -> list[Tensor]:
+        self.started = time.monotonic_ns()
+        deadline.check(self.deadline, "before the model ran")
+        made = self.version.session.run(self.inputs, self.outputs, self.control)
+        self.finished = time.monotonic_ns()
+        return made
+
+
+class Executor:
+    """Runs executions, at most `workers` at once on threads and `max_queue` waiting for one."""
+
+    def __init__(self, workers: int = 0, max_queue: int = 4096) -> None:
+        self._workers = workers or max(2, os.cpu_count() or 2)
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="model")
+        self._room = self._workers + max_queue
+        self._max_queue = max_queue
+        self._pending = 0
+
+    async def execute(self, execution: Execution) -> list[Tensor]:
+        version = execution.version
+        size = sum(tensor.nbytes for tensor in execution.inputs) if version.inline_bytes >= 0 else 0
+        if 0 <= size <= version.inline_bytes:
+            made = execution.run()
+            if execution.finished - execution.started > SLOW_NS:
+                version.inline_bytes = size - 1
+            return made
+        made = await self._on_thread(execution)
+        self._learn(version, execution)
+        return made
+
+    def _learn(self, version: LoadedVersion, execution: Execution) -> None:
+        if version.predictable and execution.finished - execution.started <= QUICK_NS:
+            version.inline_bytes = max(version.inline_bytes, sum(tensor.nbytes for tensor in execution.inputs))
+
+    async def _on_thread(self, execution: Execution) -> list[Tensor]:
+        if self._pending >= self._room:
+            raise InferenceError(
+                Code.OVERLOADED, f"{self._max_queue} requests are waiting already (MODEL_MAX_QUEUE); try again later"
+            )
+        self._pending += 1
+        future = self._pool.submit(execution.run)
+        future.add_done_callback(self._leave(asyncio.get_running_loop()))
+        try:
+            async with asyncio.timeout_at(None if execution.deadline == deadline.NEVER else execution.deadline):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            raise deadline.exceeded("while the model ran") from None
+        finally:
+            execution.control.stop()
+
+    def _leave(self, loop: asyncio.AbstractEventLoop) -> Callable[[object], None]:
+        def done() -> None:
+            self._pending -= 1
+
+        def from_thread(_: object) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(done)
+
+        return from_thread
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,184 @@
+"""One ONNX model in ONNX Runtime: its ports, and a run from tensors to tensors.
+
+ONNX Runtime's Python binding takes and gives numpy arrays, except for two types. Strings must be `str` (bytes would
+become their repr), so BYTES must be UTF-8 here. bfloat16 has no numpy type there and travels as an OrtValue over the
+same 16 bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from protocol.datatypes import BY_ONNX, Datatype
+from protocol.errors import Code, InferenceError, invalid
+from protocol.tensors import Tensor
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
+
+ort.disable_telemetry_events()
+ort.set_default_logger_severity(4)  # what a caller or operator must know is said by us, once
+
+BFLOAT16 = 16
+"""onnx.TensorProto.BFLOAT16."""
+
+
+class ModelError(Exception):
+    """This file can't be served, and why, in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output as the graph declares it; -1 stands for a dimension that varies."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """How ONNX Runtime runs every model here."""
+
+    intra_op_threads: int = 1
+    inter_op_threads: int = 1
+    graph_optimization: str = "all"
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+
+
+_LEVELS = {
+    "disable": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+class OnnxSession:
+    """A loaded model. `run` may be called from several threads at once."""
+
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        self._session = _open(path, options)
+        self.inputs = [_port(arg) for arg in self._session.get_inputs()]
+        self.inputs += [_port(arg, optional=True) for arg in self._session.get_overridable_initializers()]
+        self.outputs = [_port(arg) for arg in self._session.get_outputs()]
+        self.output_names = [port.name for port in self.outputs]
+        self._values = any(port.datatype.name == "BF16" for port in (*self.inputs, *self.outputs))
+        # InferenceSession.run checks names that `binding` has checked already; the binding below it costs half as much
+        self._run = self._session._sess.run  # noqa: SLF001
+
+    def run(self, inputs: Sequence[Tensor], outputs: list[str], control: RunControl) -> list[Tensor]:
+        """The named outputs, with the shapes that they really have. `inputs` fit the ports."""
+        try:
+            if self._values:
+                return self._run_values(inputs, outputs, control)
+            feed = {tensor.name: _fed(tensor) for tensor in inputs}
+            control.fed = time.monotonic_ns()
+            made = self._run(outputs, feed, control.options)
+            control.ran = time.monotonic_ns()
+        except InferenceError:
+            raise
+        except Exception as error:
+            raise _runtime_error(error) from error
+        return [_given(name, array) for name, array in zip(outputs, made, strict=True)]
+
+    def _run_values(self, inputs: Sequence[Tensor], outputs: list[str], control: RunControl) -> list[Tensor]:
+        feed = {tensor.name: _fed_value(tensor) for tensor in inputs}
+        control.fed = time.monotonic_ns()
+        made = self._session.run_with_ort_values(outputs, feed, control.options)
+        control.ran = time.monotonic_ns()
+        return [_given_value(name, value) for name, value in zip(outputs, made, strict=True)]
+
+
+class RunControl:
+    """One run's handle: `stop` ends it between two operators, from any thread; stamps in monotonic nanoseconds."""
+
+    __slots__ = ("fed", "options", "ran")
+
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()
+        self.fed = 0
+        self.ran = 0
+
+    def stop(self) -> None:
+        self.options.terminate = True
+
+
+def _open(path: Path, options: RuntimeOptions) -> ort.InferenceSession:
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = options.intra_op_threads
+    settings.inter_op_num_threads = options.inter_op_threads
+    settings.graph_optimization_level = _LEVELS[options.graph_optimization]
+    settings.log_severity_level = 4
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(str(path), settings, providers=list(options.providers))
+    except Exception as error:
+        raise ModelError(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    """ONNX Runtime's own sentence without its prefix and without paths of this machine."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else "ONNX Runtime gave no reason"
+    text = text.split(" : ", 2)[-1] if text.startswith("[ONNXRuntimeError]") else text
+    words = [Path(word).name if word.startswith("/") else word for word in text.split()]
+    return " ".join(words)[:300]
+
+
+def _runtime_error(error: Exception) -> InferenceError:
+    text = _first_line(error)
+    if "terminate flag" in str(error):
+        return InferenceError(Code.CANCELLED, "the run was stopped before it ended")
+    if "INVALID_ARGUMENT" in str(error) or "Invalid" in type(error).__name__:
+        return invalid(f"the model refused its inputs: {text}")
+    return invalid(f"the model failed on these inputs: {text}")
+
+
+def _port(arg: ort.NodeArg, optional: bool = False) -> Port:
+    row = BY_ONNX.get(arg.type)
+    if row is None:
+        raise ModelError(f"'{arg.name}' is a {arg.type}; only plain tensors of OIP datatypes can be served")
+    shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in arg.shape)
+    return Port(arg.name, row, shape, optional)
+
+
+def _fed(tensor: Tensor) -> np.ndarray:
+    array = tensor.array
+    if tensor.datatype.kind != "bytes":
+        return array
+    try:
+        text = [element.decode() for element in array.ravel().tolist()]
+    except UnicodeDecodeError:
+        raise invalid(f"input '{tensor.name}' holds bytes that are not UTF-8; ONNX Runtime's strings are text") from None
+    made = np.empty(len(text), dtype=object)
+    made[:] = text
+    return made.reshape(tensor.shape)
+
+
+def _given(name: str, array: np.ndarray) -> Tensor:
+    return Tensor.from_array(name, np.asarray(array))
+
+
+def _fed_value(tensor: Tensor) -> ort.OrtValue:
+    if tensor.datatype.name == "BF16":
+        bits = np.ascontiguousarray(tensor.array).view(np.uint16)
+        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, BFLOAT16)
+    return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(_fed(tensor)))
+
+
+def _given_value(name: str, value: ort.OrtValue) -> Tensor:
+    row = BY_ONNX[value.data_type()]
+    if row.name != "BF16":
+        return _given(name, value.numpy())
+    shape = tuple(value.shape())
+    raw = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes()) if value.tensor_size_in_bytes() else b""
+    return Tensor(name, row, shape, raw=raw)
