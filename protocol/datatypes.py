@@ -49,7 +49,7 @@ class Datatype:
 
 
 def _integer(name: str, contents: str) -> Datatype:
-    dtype = np.dtype(name.lower()).newbyteorder("<")
+    dtype = np.dtype(np.dtype(name.lower()).newbyteorder("<").str)
     bounds = np.iinfo(dtype)
     return Datatype(name, dtype, "int", contents, f"tensor({name.lower()})", f"TYPE_{name}", int(bounds.min), int(bounds.max))
 

@@ -1,0 +1,150 @@
+"""Protobuf bytes made and read by hand mean what the library says they mean."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from protocol import protobuf_codec as codec
+from protocol.datatypes import DATATYPES
+from protocol.errors import InferenceError
+from protocol.messages import InferRequest, InferResponse, RequestedOutput
+from protocol.tensors import Tensor
+from protos import inference as pb
+
+
+@st.composite
+def tensors(draw, typed=False):
+    row = draw(st.sampled_from([row for row in DATATYPES.values() if row.contents or not typed]))
+    shape = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+    count = math.prod(shape)
+    name = draw(st.text(min_size=1, max_size=5))
+    if row.kind == "bytes":
+        array = np.empty(count, object)
+        array[:] = draw(st.lists(st.binary(max_size=5), min_size=count, max_size=count))
+        return Tensor(name, row, shape, array=array.reshape(shape))
+    raw = draw(st.binary(min_size=(n := count * row.itemsize), max_size=n))
+    raw = bytes(byte & 1 for byte in raw) if row.kind == "bool" else raw
+    return Tensor.from_raw(name, row.name, shape, raw)
+
+
+parameters = st.dictionaries(
+    st.text(min_size=1, max_size=5).filter(lambda name: name != "typed_outputs"),
+    st.booleans() | st.text(max_size=5) | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False),
+    max_size=3,
+)
+requests = st.builds(
+    InferRequest, st.text(max_size=5), st.lists(tensors(), max_size=3), st.text("0123456789", max_size=3), st.text(max_size=5),
+    st.lists(st.builds(RequestedOutput, st.text(max_size=5), parameters), max_size=2), parameters,
+)  # fmt: skip
+
+
+def same(a, b):
+    return (a.name, a.datatype, a.shape, bytes(a.raw)) == (b.name, b.datatype, b.shape, bytes(b.raw))
+
+
+@given(requests)
+def test_the_library_reads_what_is_joined_by_hand(request):
+    """A message made from a head and raw fields parses to the message that the library would make."""
+    message = pb.ModelInferRequest.FromString(codec.encode_request(request))
+    assert list(message.raw_input_contents) == [bytes(tensor.raw) for tensor in request.inputs]
+    assert message.SerializeToString(deterministic=True) == pb.ModelInferRequest.FromString(
+        message.SerializeToString()
+    ).SerializeToString(deterministic=True)
+
+
+@given(requests, st.booleans())
+def test_requests_survive(request, large):
+    """Every request comes back equal, cut by hand or by the library."""
+    data = codec.encode_request(request)
+    if large:
+        head, raws = codec._cut(memoryview(data), 7)
+        assert [bytes(raw) for raw in raws] == [bytes(tensor.raw) for tensor in request.inputs]
+        assert not pb.ModelInferRequest.FromString(head).raw_input_contents
+    got = codec.decode_request(data)
+    assert all(same(a, b) for a, b in zip(got.inputs, request.inputs, strict=True))
+    got.inputs = request.inputs
+    assert got == request
+
+
+@given(st.lists(tensors(typed=True), max_size=3))
+def test_typed_contents_survive(inputs):
+    """What typed contents carry comes back bit for bit, NaN payloads of FP32 aside."""
+    got = codec.decode_request(codec.encode_request(InferRequest("m", inputs), typed=True))
+    assert got.parameters == {"typed_outputs": True}
+    for a, b in zip(got.inputs, inputs, strict=True):
+        assert (a.name, a.datatype, a.shape) == (b.name, b.datatype, b.shape)
+        if b.datatype.kind == "float":
+            np.testing.assert_array_equal(a.array, b.array)
+        else:
+            assert bytes(a.raw) == bytes(b.raw)
+
+
+@given(st.lists(tensors(), max_size=3), st.text(max_size=5))
+def test_responses_survive(outputs, identity):
+    """Every response comes back equal."""
+    got = codec.decode_response(codec.encode_response(InferResponse("m", "1", outputs, identity)))
+    assert got.id == identity
+    assert all(same(a, b) for a, b in zip(got.outputs, outputs, strict=True))
+
+
+def test_large_messages_are_not_copied():
+    """The array of a large input is a view on the message that it came in."""
+    data = codec.encode_request(InferRequest("m", [Tensor.from_array("x", np.arange(100_000, dtype="f4"))]))
+    got = codec.decode_request(data)
+    assert np.shares_memory(got.inputs[0].array, np.frombuffer(data, np.uint8))
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_refused_with_a_sentence(data):
+    """Bytes that are no message raise InferenceError and nothing else, whichever way they are read."""
+    for read in (codec.decode_request, lambda raw: codec._split(raw + bytes([0x3F]) * 0, pb.ModelInferRequest, 7)):
+        try:
+            read(data)
+        except InferenceError:
+            pass
+
+
+@given(st.binary(max_size=100))
+def test_garbage_is_refused_when_large(data):
+    """The walk by hand refuses what the library refuses."""
+    padded = data + bytes(40_000)
+    with pytest.raises(InferenceError):
+        codec.decode_request(padded)
+
+
+def _message(**fields):
+    return pb.ModelInferRequest(model_name="m", **fields)
+
+
+def _input(name="x", datatype="INT8", shape=(2,), **contents):
+    made = pb.ModelInferRequest.InferInputTensor(name=name, datatype=datatype, shape=shape)
+    for field, values in contents.items():
+        getattr(made.contents, field).extend(values)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (_message(inputs=[_input(int_contents=[1, 2])], raw_input_contents=[b"12"]), "must not be specified"),
+        (_message(inputs=[_input(), _input("y")], raw_input_contents=[b"12"]), "expected 2"),
+        (_message(inputs=[_input()], raw_input_contents=[b"12", b"12"]), "expected 1"),
+        (_message(inputs=[_input()], raw_input_contents=[b"123"]), "3 bytes"),
+        (_message(inputs=[_input(int_contents=[1, 300])]), "300"),
+        (_message(inputs=[_input(int_contents=[1])]), "1 elements"),
+        (_message(inputs=[_input(fp32_contents=[1, 2])]), "int_contents"),
+        (_message(inputs=[_input(int_contents=[1, 2], fp32_contents=[1])]), "int_contents"),
+        (_message(inputs=[_input(datatype="FP16")]), "raw_input_contents only"),
+        (_message(inputs=[_input(shape=[-1])], raw_input_contents=[b""]), "negative"),
+        (_message(inputs=[_input(shape=[2**40, 2**40])], raw_input_contents=[b""]), "larger"),
+        (_message(inputs=[_input(datatype="int8")], raw_input_contents=[b"12"]), "datatype"),
+    ],
+)
+def test_the_rules_of_contents_hold(message, says):
+    """Mixed, missing, surplus and misplaced contents are refused, each with its own sentence."""
+    with pytest.raises(InferenceError, match=says):
+        codec.decode_request(message.SerializeToString())
