@@ -271,6 +271,6 @@ class _Connection(asyncio.Protocol):
         self._fail(
             InferenceError(
                 Code.TOO_LARGE,
-                f"the reply of {self._url} is over the limit of {self._limit} bytes; setting MAX_MESSAGE_BYTES raises it",
+                f"the reply of {self._url} exceeds the limit of {self._limit} bytes (MAX_MESSAGE_BYTES)",
             )
         )

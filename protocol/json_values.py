@@ -47,7 +47,7 @@ def to_array(name: str, row: Datatype, shape: Shape, data: object) -> np.ndarray
         raise not_carried(name, row)
     if len(shape) > MAX_RANK:
         raise invalid(f"tensor '{name}' has {len(shape)} dimensions; at most {MAX_RANK} are supported")
-    flat = _flat(name, shape, data)
+    flat = flat_elements(name, shape, data)
     if not _ACCEPTED[row.kind].issuperset(map(type, flat)):
         raise _wrong_type(name, row, flat)
     if row.kind == "bytes":
@@ -78,7 +78,8 @@ def numbers_text(array: np.ndarray) -> bytes:
     return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _flat(name: str, shape: Shape, data: object) -> list[Any]:
+def flat_elements(name: str, shape: Shape, data: object) -> list[Any]:
+    """The elements of `data`, which is flat or nested exactly as `shape` says; INVALID_ARGUMENT otherwise."""
     if type(data) is not list:
         if shape == () and type(data) is not dict:
             return [data]

@@ -20,7 +20,7 @@ from protocol import deadline
 from protocol.datatypes import datatype
 from protocol.errors import Code, InferenceError, invalid
 from protocol.json_text import Fragment, dumps, kind_of, loads_object
-from protocol.json_values import MAX_RANK, not_carried, numbers_text, to_array
+from protocol.json_values import MAX_RANK, flat_elements, not_carried, numbers_text, to_array
 from protocol.messages import InferRequest, InferResponse
 from protocol.tensors import Tensor
 
@@ -92,9 +92,8 @@ def _tensor(name: str, kind: str, values: Any) -> Tensor:
     """The tensor that nested lists mean; the shape is theirs."""
     row, shape = datatype(kind), _shape(name, values)
     if row.kind == "bytes":
-        flat = [_bytes(name, value) for value in _leaves(values, len(shape))]
-        if len(flat) != math.prod(shape):
-            raise invalid(f"the rows of '{name}' are not all of one shape")
+        elements = flat_elements(name, shape, values) if shape else [values]
+        flat = [_bytes(name, value) for value in elements]
         array = np.empty(len(flat), dtype=object)
         array[:] = flat
         return Tensor(name, row, shape, array=array.reshape(shape))
@@ -111,13 +110,6 @@ def _shape(name: str, values: Any) -> tuple[int, ...]:
             break
         values = values[0]
     return tuple(shape)
-
-
-def _leaves(values: Any, depth: int) -> list[Any]:
-    level = [values]
-    for _ in range(depth):
-        level = [child for parent in level for child in (parent if type(parent) is list else [parent])]
-    return level
 
 
 def _bytes(name: str, value: Any) -> bytes:

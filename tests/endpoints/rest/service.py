@@ -1,0 +1,138 @@
+"""An `Inference` that the tests can look into, and a real REST port in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from endpoints.metrics import Observer
+from endpoints.rest import OipRest, RestListener, RestOptions
+from endpoints.tls import Tls
+from protocol.errors import Code, InferenceError
+from protocol.inference import CallContext
+from protocol.messages import InferRequest, InferResponse
+from protos import inference as pb
+
+MODELS = {"echo": [("x", "FP32", [-1, 2])], "odd name/ü:1": [("x", "FP32", [-1])], "one": [("x", "BYTES", [-1])],
+          "two": [("a", "FP32", [-1]), ("b", "INT64", [-1])], "matrix": [("x", "FP32", [-1, -1])]}  # fmt: skip
+
+
+class FakeInference:
+    """Echoes inputs as outputs. The model `fail-CODE` raises that code, `hang` waits for ever, `bug` has one."""
+
+    def __init__(self) -> None:
+        self.requests: list[InferRequest] = []
+        self.contexts: list[CallContext] = []
+        self.loads: list[tuple[str, dict]] = []
+        self.started = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.ready = True
+        self.outputs = None
+
+    async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        self.requests.append(request)
+        self.contexts.append(context)
+        context.mark("started")
+        name = request.model_name
+        if name.startswith("fail-"):
+            raise InferenceError(
+                Code[name.removeprefix("fail-")], f"it was {name}, said 'ü' \"quoted\"\nover two lines"
+            )
+        if name == "bug":
+            raise ValueError("secret of the insides")
+        if name == "hang":
+            await self._hang()
+        self._known(name)
+        context.mark("finished")
+        outputs = self.outputs if self.outputs is not None else request.inputs
+        return InferResponse(name, request.model_version or "7", outputs, request.id)
+
+    async def _hang(self) -> None:
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    def _known(self, name: str) -> None:
+        if name not in MODELS:
+            raise InferenceError(Code.NOT_FOUND, f"there is no model '{name}'")
+
+    async def server_live(self, context: CallContext) -> bool:
+        return True
+
+    async def server_ready(self, context: CallContext) -> bool:
+        return self.ready
+
+    async def model_ready(self, name: str, version: str, context: CallContext) -> bool:
+        self._known(name)
+        return self.ready
+
+    async def server_metadata(self, context: CallContext) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(name="fake", version="1", extensions=["binary_tensor_data"])
+
+    async def model_metadata(self, name: str, version: str, context: CallContext) -> pb.ModelMetadataResponse:
+        self._known(name)
+        found = pb.ModelMetadataResponse(name=name, versions=[version or "7"], platform="onnxruntime_onnx")
+        for input_name, datatype, shape in MODELS[name]:
+            found.inputs.add(name=input_name, datatype=datatype, shape=shape)
+        return found
+
+    async def model_config(self, name: str, version: str, context: CallContext) -> pb.ModelConfig:
+        self._known(name)
+        config = pb.ModelConfig(name=name, max_batch_size=8)
+        config.input.add(name="x", data_type=11, dims=[2])
+        config.version_policy.latest.num_versions = 1
+        return config
+
+    async def model_statistics(self, name: str, version: str, context: CallContext) -> pb.ModelStatisticsResponse:
+        found = pb.ModelStatisticsResponse()
+        for model in [name] if name else MODELS:
+            found.model_stats.add(name=model, version="7", inference_count=2**53 + 1)
+        return found
+
+    async def repository_index(self, ready: bool, context: CallContext) -> pb.RepositoryIndexResponse:
+        found = pb.RepositoryIndexResponse()
+        found.models.add(name="echo", version="6", state="READY")
+        found.models.add(name="echo", version="7", state="READY")
+        if not ready:
+            found.models.add(name="broken", version="1", state="UNAVAILABLE", reason="its file is cut short")
+        return found
+
+    async def load_model(self, name, parameters, context: CallContext) -> None:
+        self.loads.append((name, dict(parameters)))
+
+    async def unload_model(self, name, parameters, context: CallContext) -> None:
+        self.loads.append((name, dict(parameters)))
+
+    async def close(self) -> None:
+        pass
+
+
+class Service:
+    """A running port; `url` is its base URL."""
+
+    def __init__(self, inference: FakeInference, observer: Observer, listener: RestListener, secure: bool) -> None:
+        self.inference = inference
+        self.observer = observer
+        self.port = listener.port
+        self.url = f"{'https' if secure else 'http'}://{listener.host}:{listener.port}"
+
+
+@contextlib.asynccontextmanager
+async def served(
+    options: RestOptions | None = None, *, upstream: str | None = None, fallback=None, tls: Tls | None = None,
+    host: str = "127.0.0.1", keep_alive_seconds: int = 75,
+) -> AsyncIterator[Service]:  # fmt: skip
+    inference, observer = FakeInference(), Observer()
+    app = OipRest(
+        lambda headers: (upstream, inference), settings=options or RestOptions(), observer=observer, fallback=fallback
+    )
+    listener = RestListener(app, host, 0, tls, keep_alive_seconds=keep_alive_seconds)
+    await listener.start()
+    try:
+        yield Service(inference, observer, listener, tls is not None)
+    finally:
+        await listener.stop(0.3)
