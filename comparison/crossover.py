@@ -1,4 +1,4 @@
-"""Where the answer flips: the payload at which ln(gRPC / REST) passes zero, and the model time that hides the choice."""
+"""Where the answer flips: the payload at which ln(gRPC / REST) is zero, and the model time that hides the choice."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The design of the experiment: randomised complete blocks of short interleaved slices.
 
 A block starts fresh processes, visits every cell in random order, and in each cell runs every arm in random order and
-then in the reverse order (ABBA: a drift that is straight over the cell falls on all arms alike). All arms of a block and
-cell share one seed, hence one schedule and the same payloads.
+then in the reverse order (ABBA: a drift that is straight over the cell falls on all arms alike). All arms of a block
+and cell share one seed, hence one schedule and the same payloads.
 """
 
 from __future__ import annotations

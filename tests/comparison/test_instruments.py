@@ -12,7 +12,7 @@ from comparison.timer import Timer
 
 
 def test_cpu_of_a_process_that_spins_is_counted():
-    """A child that spins for 0.2 s of its own CPU time is seen to have used that, by its parent's count of the family."""
+    """A child that spins for 0.2 s of CPU time is seen to have used that, alone and in its parent's family."""
     spin = "import time, sys\nwhile time.process_time() < 0.2: pass\nprint('done', flush=True)\nsys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", spin], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None

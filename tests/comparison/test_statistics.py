@@ -12,8 +12,8 @@ from comparison import quantiles
 from comparison import statistics as st
 from comparison.verdicts import judge
 
-# Darwin's maize: heights of crossed less self-fertilised plants, in eighths of an inch. Fisher, The Design of Experiments
-# (1935), sections 17 and 21: t = 2.148, and 863 of 32768 sign patterns reach a sum as far in one direction or beyond.
+# Darwin's maize: heights of crossed less self-fertilised plants, in eighths of an inch. Fisher, The Design of
+# Experiments (1935), sections 17 and 21: t = 2.148, and 863 of 32768 sign patterns reach a sum as far on one side.
 DARWIN = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 
 

@@ -1,0 +1,75 @@
+"""What a load generator records of each request, and whether a reply is the right one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from protocol.messages import InferResponse
+
+PLANNED, WOKEN, SENT, DONE, OUTCOME = range(5)
+"""Columns of a slice's record, int64 [requests, 5]: times on the monotonic clock in ns, and the outcome.
+
+Latency is done - planned, service time done - sent, lateness of the generator woken - planned. In the closed loop
+planned is sent. Requests never answered have done = 0.
+"""
+OK, ERROR, WRONG, BROKEN, UNANSWERED = range(5)
+OUTCOMES = ("ok", "error", "wrong answer", "connection lost", "unanswered")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An output that a reply must hold, bit for bit."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    raw: bytes
+
+
+@dataclass(slots=True)
+class Record:
+    """What one slice gave."""
+
+    requests: NDArray[np.int64]
+    """[requests, 5], see the columns above."""
+    cpu_ns: int
+    """CPU time of the generator over the slice."""
+    wall_ns: int
+    complaint: str = ""
+    """The first thing that went wrong, in the service's words where it had any."""
+    stages: tuple[dict[str, int], ...] = ()
+    """Stamps of the stations each request passed, for slices that ask for them."""
+
+
+def empty(count: int) -> NDArray[np.int64]:
+    """A record in which nothing has been answered yet."""
+    table = np.zeros((count, 5), np.int64)
+    table[:, OUTCOME] = UNANSWERED
+    return table
+
+
+def difference(response: InferResponse, expected: Sequence[Output]) -> str:
+    """How `response` differs from `expected` in names, datatypes, shapes or any bit; empty when it does not."""
+    found = {tensor.name: tensor for tensor in response.outputs}
+    for output in expected:
+        tensor = found.get(output.name)
+        if tensor is None:
+            return f"output '{output.name}' is missing"
+        if (tensor.datatype.name, tuple(tensor.shape)) != (output.datatype, output.shape):
+            return f"output '{output.name}' is {tensor.datatype.name} {list(tensor.shape)}, not as expected"
+        if bytes(tensor.raw) != output.raw:
+            return f"output '{output.name}' differs from the expected answer"
+    return ""
+
+
+def outputs_of(response: InferResponse) -> tuple[Output, ...]:
+    """The outputs of a reply that is to be the measure for others."""
+    return tuple(Output(t.name, t.datatype.name, tuple(t.shape), bytes(t.raw)) for t in response.outputs)
