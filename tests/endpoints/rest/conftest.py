@@ -6,10 +6,12 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from tests.endpoints.rest.service import Service, served
 
@@ -45,33 +47,41 @@ class Caller:
         return await self("POST", f"/v2/models/{model}/infer", {"inputs": list(inputs), **beside}, headers)
 
 
-async def calling(service: Service) -> AsyncIterator[Caller]:
-    session = aiohttp.ClientSession(
-        auto_decompress=False, skip_auto_headers=("Accept-Encoding", "Content-Type", "Accept", "User-Agent")
-    )
-    async with session:
+SKIPPED_HEADERS = ("Accept-Encoding", "Content-Type", "Accept", "User-Agent")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One event loop and one port for each file; stopping a port takes a moment."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def port() -> AsyncIterator[Caller]:
+    async with (
+        served() as service,
+        aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=SKIPPED_HEADERS) as session,
+    ):
         yield Caller(service, session)
 
 
 @pytest.fixture
-async def call() -> AsyncIterator[Caller]:
-    async with served() as service:
-        async for caller in calling(service):
-            yield caller
+def call(port: Caller) -> Caller:
+    """The file's port with nothing recorded yet."""
+    port.inference.reset()
+    return port
 
 
-@pytest.fixture
-async def call_with():
+@pytest_asyncio.fixture(loop_scope="module")
+async def call_with() -> AsyncIterator[Any]:
     """call_with(options, ...) starts a port of its own; all are stopped at the end."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(*args: Any, **named: Any) -> Caller:
             service = await stack.enter_async_context(served(*args, **named))
-            session = await stack.enter_async_context(
-                aiohttp.ClientSession(
-                    auto_decompress=False, skip_auto_headers=("Accept-Encoding", "Content-Type", "Accept")
-                )
-            )
-            return Caller(service, session)
+            session = aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=SKIPPED_HEADERS)
+            return Caller(service, await stack.enter_async_context(session))
 
         yield start

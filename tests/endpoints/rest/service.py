@@ -22,6 +22,9 @@ class FakeInference:
     """Echoes inputs as outputs. The model `fail-CODE` raises that code, `hang` waits for ever, `bug` has one."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.requests: list[InferRequest] = []
         self.contexts: list[CallContext] = []
         self.loads: list[tuple[str, dict]] = []

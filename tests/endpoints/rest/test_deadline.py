@@ -18,7 +18,8 @@ X = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
 
 @pytest.mark.parametrize(
     ("headers", "parameters"),
-    [({"Inference-Timeout-Ms": "40"}, {}), ({}, {"timeout": 40_000}), ({"Inference-Timeout-Ms": "60000"}, {"timeout": 5_000}),
+    [({"Inference-Timeout-Ms": "40"}, {}), ({}, {"timeout": 40_000}),
+     ({"Inference-Timeout-Ms": "60000"}, {"timeout": 5_000}),
      ({"Inference-Timeout-Ms": "1"}, {"timeout": 60_000_000})],
 )  # fmt: skip
 async def test_the_smallest_deadline_ends_a_call_that_hangs(call, headers, parameters):

@@ -1,5 +1,6 @@
 """The infer route: JSON and binary both ways."""
 
+import io
 import struct
 
 import numpy as np
@@ -150,7 +151,7 @@ async def test_large_binary_replies_arrive_whole(call):
     raw = np.arange(500_000, dtype="<f4").tobytes()
     item = {"name": "x", "datatype": "FP32", "shape": [500_000], "parameters": {"binary_data_size": len(raw)}}
     text = json.dumps({"inputs": [item], "parameters": {"binary_data_output": True}}).encode()
-    answer = await call("POST", "/v2/models/echo/infer", text + raw, {HEAD: str(len(text))})
+    answer = await call("POST", "/v2/models/echo/infer", io.BytesIO(text + raw), {HEAD: str(len(text))})
     assert head_and_tail(answer)[1] == raw
 
 

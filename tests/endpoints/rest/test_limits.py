@@ -5,10 +5,14 @@ import gzip
 import json
 import zlib
 
+import aiohttp
 import pytest
+import pytest_asyncio
 
 from endpoints.rest import RestOptions
 from endpoints.rest.compression import reply_coding
+from tests.endpoints.rest.conftest import SKIPPED_HEADERS, Caller
+from tests.endpoints.rest.service import served
 
 GOOD = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
 GOOD_BODY = json.dumps({"inputs": [GOOD]}).encode()
@@ -16,14 +20,20 @@ PATH = "/v2/models/echo/infer"
 LIMIT = 100_000
 
 
-@pytest.fixture
-async def small(call_with):
-    return await call_with(RestOptions(max_message_bytes=LIMIT))
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def small():
+    """A port with a small limit."""
+    async with (
+        served(RestOptions(max_message_bytes=LIMIT)) as service,
+        aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=SKIPPED_HEADERS) as session,
+    ):
+        yield Caller(service, session)
 
 
 def check_too_large(answer):
     assert (answer.status, answer.json["code"]) == (413, "TOO_LARGE")
-    assert str(LIMIT) in answer.json["error"] and "MAX_MESSAGE_BYTES" in answer.json["error"]
+    assert str(LIMIT) in answer.json["error"]
+    assert "MAX_MESSAGE_BYTES" in answer.json["error"]
 
 
 async def exchange(service, sent: bytes) -> bytes:
