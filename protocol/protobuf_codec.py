@@ -28,6 +28,7 @@ TYPED_OUTPUTS = "typed_outputs"
 
 _RAW_INPUT_TAG = bytes([7 << 3 | 2])
 _RAW_OUTPUT_TAG = bytes([6 << 3 | 2])
+_STREAM_RESPONSE_TAG = bytes([2 << 3 | 2])
 _SPLIT_FROM = 32 * 1024
 """Messages from this size on are cut by hand; below it the library alone is quicker."""
 _CONTENTS = sorted({row.contents for row in DATATYPES.values() if row.contents})
@@ -44,11 +45,35 @@ def encode_request(request: InferRequest, *, typed: bool = False) -> bytes:
         set_parameters(head.parameters, request.parameters)
     if typed:
         head.parameters[TYPED_OUTPUTS].bool_param = True
-    return _with_tensors(head, head.inputs, request.inputs, _RAW_INPUT_TAG, typed)
+    return b"".join(_with_tensors(head, head.inputs, request.inputs, _RAW_INPUT_TAG, typed))
 
 
 def encode_response(response: InferResponse, *, typed: bool = False) -> bytes:
     """ModelInferResponse bytes, raw unless `typed`."""
+    return b"".join(_response_parts(response, typed))
+
+
+def encode_stream_response(response: InferResponse, *, typed: bool = False) -> bytes:
+    """ModelStreamInferResponse bytes with the response in it."""
+    parts = _response_parts(response, typed)
+    return b"".join((_STREAM_RESPONSE_TAG, varint(sum(map(len, parts))), *parts))
+
+
+def decode_stream_response(data: Buffer) -> tuple[str, InferResponse]:
+    """The error text (empty when there is none) and the response of a ModelStreamInferResponse."""
+    view = memoryview(data)
+    if view and view[0] == _STREAM_RESPONSE_TAG[0]:
+        try:
+            size, at = _read_varint(view, 1)
+        except IndexError:
+            raise invalid("the message is not a ModelStreamInferResponse") from None
+        if at + size == len(view):
+            return "", decode_response(view[at:])
+    message, _ = _split(bytes(data), pb.ModelStreamInferResponse, 0)
+    return message.error_message, response_of(message.infer_response, message.infer_response.raw_output_contents)
+
+
+def _response_parts(response: InferResponse, typed: bool) -> list[Buffer]:
     head = pb.ModelInferResponse(
         model_name=response.model_name, model_version=response.model_version, id=response.id
     )
@@ -63,18 +88,18 @@ def _requested(output: RequestedOutput) -> pb.ModelInferRequest.InferRequestedOu
     return made
 
 
-def _with_tensors(head: Any, entries: Any, tensors: Sequence[Tensor], tag: bytes, typed: bool) -> bytes:
+def _with_tensors(head: Any, entries: Any, tensors: Sequence[Tensor], tag: bytes, typed: bool) -> list[Buffer]:
     for tensor in tensors:
         entry = entries.add(name=tensor.name, datatype=tensor.datatype.name, shape=tensor.shape)
         if typed:
             _set_contents(entry.contents, tensor)
     if typed:
-        return head.SerializeToString()
+        return [head.SerializeToString()]
     parts: list[Buffer] = [head.SerializeToString()]
     for tensor in tensors:
         raw = tensor.raw
         parts += (tag, varint(len(raw)), raw)
-    return b"".join(parts)
+    return parts
 
 
 def varint(value: int) -> bytes:
