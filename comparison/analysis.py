@@ -1,0 +1,241 @@
+"""The whole analysis: raw samples in, summary out. Pure; the same samples always give the same summary."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from comparison import controls, crossover, explain, gates, quantiles, summary, verdicts
+from comparison import statistics as st
+from comparison.arms import ARMS, headline_pairs
+from comparison.cost import Prices, per_million
+from comparison.measures import METRICS, Measures
+
+if TYPE_CHECKING:
+    from comparison.arms import Pair
+    from comparison.controls import Equals, Recovery
+    from comparison.gates import Gate
+    from comparison.samples import Samples
+    from comparison.verdicts import Judgement
+
+SEED = 20_231
+"""Of the bootstrap and the sampled sign flips: fixed, so that a report made again says the same."""
+LATENCY = frozenset({"p50", "p90", "p99"})
+TESTED = ("p50", "p90", "p99", "cpu")
+"""Metrics that vary; Holm's correction counts these cells. Byte counts do not vary but with the payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question: a pair in a cell, by a metric."""
+
+    cell: int
+    pair: Pair
+    metric: str
+
+
+class Analysis:
+    """Everything that a run's samples say."""
+
+    def __init__(self, samples: Samples, prices: Prices | None = None) -> None:
+        self.samples = samples
+        self.measures = Measures(samples)
+        self.prices = prices or Prices()
+        experiment = samples.experiment
+        self.cells = experiment.cells
+        self.arms = [arm for arm in experiment.arms if any(self.measures.bins(c, arm) for c in range(len(self.cells)))]
+        self.gates = self._gates()
+        self.equals = self._equals()
+        self.recoveries = self._recoveries()
+        self.judgements = self._judgements()
+
+    def summary(self) -> dict[str, Any]:
+        """The summary document (see `summary` for its schema), without what the caller knows: run state, provenance."""
+        return summary.document(
+            experiment=self.samples.experiment,
+            blocks=self.samples.blocks,
+            sha256=self.samples.sha256,
+            cells=[self._cell(asked, found) for asked, found in self.judgements.items()],
+            arms=[row for c in range(len(self.cells)) for arm in self.arms if (row := self._arm(c, arm))],
+            equals=self.equals,
+            recoveries=self.recoveries,
+            gates=self.gates,
+            crossovers=self.crossovers(),
+            causes=self.causes(),
+            noise=self.noise(),
+        )
+
+    def pairs(self) -> list[Pair]:
+        return headline_pairs(self.arms)
+
+    def differences(self, asked: Asked) -> st.Floats:
+        """The difference of logarithms of each block."""
+        return st.log_ratios(*self.measures.paired(asked.cell, asked.pair.grpc, asked.pair.rest, asked.metric))
+
+    def _gates(self) -> dict[tuple[int, str], list[Gate]]:
+        found: dict[tuple[int, str], list[Gate]] = {}
+        for c, cell in enumerate(self.cells):
+            for arm in self.arms:
+                if bins := self.measures.bins(c, arm):
+                    found[c, arm] = gates.gates(bins, closed_loop=cell.rate is None)
+        return found
+
+    def _equals(self) -> dict[tuple[int, str], Equals]:
+        tested = {(c, metric): controls.equals(self.measures, c, metric) for c in self._cells() for metric in METRICS}
+        return {key: found for key, found in tested.items() if found is not None}
+
+    def _recoveries(self) -> list[Recovery]:
+        tested = [controls.recovery(self.measures, c, metric) for c in self._cells() for metric in ("p50", "cpu")]
+        return [found for found in tested if found is not None]
+
+    def _cells(self) -> range:
+        return range(len(self.cells))
+
+    def _judgements(self) -> dict[Asked, Judgement]:
+        asked = [Asked(c, pair, metric) for pair in self.pairs() for c in self._cells() for metric in METRICS]
+        answered = {question: d for question in asked if len(d := self.differences(question))}
+        tested = [question for question in answered if question.metric in TESTED]
+        adjusted = dict(zip(tested, st.holm([st.t_test(answered[question]) for question in tested]), strict=True))
+        return {question: self._judge(question, d, adjusted.get(question, 0.0)) for question, d in answered.items()}
+
+    def _judge(self, asked: Asked, differences: st.Floats, holm_p: float) -> Judgement:
+        failed = self.failures(asked)
+        if failed:
+            return verdicts.invalid("; ".join(failed), len(differences))
+        equal = self.equals.get((asked.cell, asked.metric))
+        resolution = equal.resolution if equal and asked.metric in TESTED else 0.0
+        return verdicts.judge(differences, seed=SEED, holm_p=holm_p, resolution=resolution)
+
+    def failures(self, asked: Asked) -> list[str]:
+        """Why the pair's numbers may not be used: gates of its arms that were not passed."""
+        if asked.metric == "message_bytes":
+            return []
+        about_load = {"generator late (p99)", "generator busy", "queued for a connection"}
+        return [
+            f"{arm}: {gate.name} {gate.value:.3g}, limit {gate.limit:.3g} {gate.unit}"
+            for arm in asked.pair.key
+            for gate in self.gates.get((asked.cell, arm), [])
+            if not gate.passed and (asked.metric in LATENCY or gate.name not in about_load)
+        ]
+
+    def _cell(self, asked: Asked, judged: Judgement) -> dict[str, Any]:
+        one, other = self.measures.paired(asked.cell, asked.pair.grpc, asked.pair.rest, asked.metric)
+        difference = st.mean_interval(np.asarray(one, float) - np.asarray(other, float))
+        return summary.cell(
+            self.samples.experiment,
+            self.cells[asked.cell],
+            asked.pair,
+            asked.metric,
+            judged,
+            difference,
+            (float(np.median(one)), float(np.median(other))) if one else None,
+        )
+
+    def _arm(self, c: int, arm: str) -> dict[str, Any] | None:
+        bins = self.measures.bins(c, arm)
+        if not bins:
+            return None
+        latencies = np.concatenate([found.latencies_ms for found in bins])
+        found = {f"p{100 * p:g}": quantiles.quantile(latencies, p) for p in quantiles.REPORTED}
+        services = sorted({name for found_bin in bins for name in found_bin.services})
+        wire = list(self.measures.by_block(c, arm, "wire_bytes").values())
+        message = list(self.measures.by_block(c, arm, "message_bytes").values())
+        cpu = {name: float(np.mean([b.cpu_us(name) for b in bins])) for name in [*services, "generator"]}
+        cost = None
+        if wire and services:
+            cost = asdict(per_million(sum(cpu[name] for name in services) / 1e6, float(np.mean(wire)), self.prices))
+        return {
+            "arm": arm,
+            "upstream": ARMS[arm].upstream if arm in ARMS else arm,
+            "payload_bytes": self.cells[c].payload_bytes,
+            "cell": c,
+            "requests": int(sum(len(found_bin.requests) for found_bin in bins)),
+            "answered": len(latencies),
+            "percentiles_ms": {name: summary.interval(value) for name, value in found.items() if value is not None},
+            "cpu_us": cpu,
+            "message_bytes": message[0] if message else None,
+            "wire_bytes": float(np.mean(wire)) if wire else None,
+            "cost_per_million": cost,
+            "complaint": next((line.complaint for b in bins for line in b.lines if line.complaint), ""),
+        }
+
+    def crossovers(self) -> list[dict[str, Any]]:
+        """For each pair and metric, where the ratio passes 1 over the payloads, or that it does not."""
+        found = [self._crossover(pair, metric) for pair in self.pairs() for metric in ("p50", "cpu")]
+        return [item for item in found if item is not None]
+
+    def _crossover(self, pair: Pair, metric: str) -> dict[str, Any] | None:
+        usable = [
+            c
+            for c in sorted(self._cells(), key=lambda c: self.cells[c].payload_bytes)
+            if (judged := self.judgements.get(Asked(c, pair, metric))) and judged.verdict != "invalid"
+        ]
+        by_cell = [dict(self._log_by_block(c, pair, metric)) for c in usable]
+        shared = sorted(set.intersection(*map(set, by_cell))) if by_cell else []
+        if len(usable) < 2 or len(shared) < 2:
+            return None
+        sizes = [float(self.cells[c].payload_bytes) for c in usable]
+        rows = np.array([[logs[block] for logs in by_cell] for block in shared])
+        crossings = crossover.crossings(sizes, rows, SEED)
+        verdict_of = [self.judgements[Asked(c, pair, metric)].verdict for c in usable]
+        return {
+            "pair": list(pair.key),
+            "metric": metric,
+            "payloads": [int(size) for size in sizes],
+            "verdicts": verdict_of,
+            "crossings": [asdict(item) for item in crossings],
+            "indifferent_model_ms": self._indifferent(usable, pair) if metric == "p50" else None,
+        }
+
+    def _log_by_block(self, c: int, pair: Pair, metric: str) -> list[tuple[int, float]]:
+        one, other = (self.measures.by_block(c, arm, metric) for arm in pair.key)
+        return [(block, math.log(one[block] / other[block])) for block in one.keys() & other.keys()]
+
+    def _indifferent(self, cells: list[int], pair: Pair) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for c in cells:
+            one, other = self.measures.paired(c, pair.grpc, pair.rest, "p50")
+            found[str(self.cells[c].payload_bytes)] = crossover.indifferent_model_time(
+                float(np.median(one)), float(np.median(other))
+            )
+        return found
+
+    def causes(self) -> list[dict[str, Any]]:
+        """For each pair, cell and metric, the parts of the gap that the run's rungs explain."""
+        found: list[dict[str, Any]] = []
+        for asked, judged in self.judgements.items():
+            ladder = explain.ladder_for(asked.pair.key, self.arms)
+            if ladder is None or asked.metric not in {"p50", "cpu"} or judged.verdict == "invalid":
+                continue
+            parts = explain.parts(self.measures, asked.cell, asked.metric, ladder)
+            if parts:
+                found.append(
+                    {
+                        "pair": list(asked.pair.key),
+                        "payload_bytes": self.cells[asked.cell].payload_bytes,
+                        "metric": asked.metric,
+                        "unit": METRICS[asked.metric],
+                        "gap": sum(part.amount.estimate for part in parts),
+                        "parts": [
+                            {"cause": p.cause, "step": list(p.step), "amount": summary.interval(p.amount)}
+                            for p in parts
+                        ],
+                    }
+                )
+        return found
+
+    def noise(self) -> dict[str, Any]:
+        """What else the machine did, and how many slices were run again because of it."""
+        lines = [line for line, _ in self.samples.slices]
+        kept = [line for line in lines if line.kept]
+        return {
+            "slices": len(lines),
+            "rerun": len(lines) - len(kept),
+            "steal_max": max((line.steal for line in kept), default=0.0),
+            "others_median": float(np.median([line.others for line in kept])) if kept else 0.0,
+            "others_max": max((line.others for line in kept), default=0.0),
+            "pressure_median": float(np.median([line.pressure for line in kept])) if kept else 0.0,
+        }

@@ -1,0 +1,149 @@
+"""`summary.json`: the run's answer for programs. The schema is versioned and described in docs/method.md.
+
+Within one major version fields are only added. Ratios are gRPC over REST: below 1, gRPC takes less.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from comparison.arms import Pair
+    from comparison.controls import Equals, Recovery
+    from comparison.design import Cell
+    from comparison.gates import Gate
+    from comparison.samples import Experiment
+    from comparison.statistics import Interval
+    from comparison.verdicts import Judgement
+
+SCHEMA = "crossover.summary/1.0"
+
+CELL_FIELDS = (
+    "view",
+    "pair",
+    "model",
+    "payload_bytes",
+    "concurrency",
+    "rate",
+    "network",
+    "metric",
+    "ratio",
+    "ci",
+    "verdict",
+    "blocks",
+)
+"""What every cell has, whatever the version."""
+
+
+def interval(found: Interval | None) -> list[float] | None:
+    """An interval as [low, estimate, high]."""
+    return [found.low, found.estimate, found.high] if found else None
+
+
+def cell(
+    experiment: Experiment,
+    design: Cell,
+    pair: Pair,
+    metric: str,
+    judged: Judgement,
+    difference: Interval | None,
+    medians: tuple[float, float] | None,
+) -> dict[str, Any]:
+    """One cell: the contract's fields first, then how they came about."""
+    from comparison.measures import METRICS
+
+    return {
+        "view": design.view,
+        "pair": [pair.grpc, pair.rest],
+        "model": experiment.model,
+        "payload_bytes": design.payload_bytes,
+        "concurrency": design.concurrency,
+        "rate": design.rate,
+        "network": design.network,
+        "metric": metric,
+        "ratio": judged.ratio,
+        "ci": [judged.interval.low, judged.interval.high] if judged.interval else None,
+        "verdict": judged.verdict,
+        "blocks": judged.blocks,
+        "unit": METRICS[metric],
+        "question": pair.question,
+        "medians": list(medians) if medians else None,
+        "difference": interval(difference),
+        "reason": judged.reason,
+        "more_blocks": judged.more_blocks,
+        "p_value": judged.p_value,
+        "holm_p": judged.holm_p,
+        "sign_flip_p": judged.sign_flip_p,
+        "bootstrap_ci": [judged.bootstrap.low, judged.bootstrap.high] if judged.bootstrap else None,
+        "hodges_lehmann": judged.hodges_lehmann,
+    }
+
+
+def document(
+    *,
+    experiment: Experiment,
+    blocks: int,
+    sha256: str,
+    cells: list[dict[str, Any]],
+    arms: list[dict[str, Any]],
+    equals: dict[tuple[int, str], Equals],
+    recoveries: list[Recovery],
+    gates: dict[tuple[int, str], list[Gate]],
+    crossovers: list[dict[str, Any]],
+    causes: list[dict[str, Any]],
+    noise: dict[str, Any],
+) -> dict[str, Any]:
+    """The summary; run state and provenance are added by whoever knows them."""
+    payload = [c.payload_bytes for c in experiment.cells]
+    return {
+        "schema": SCHEMA,
+        "created": experiment.created,
+        "command": experiment.command,
+        "model": experiment.model,
+        "services": experiment.services,
+        "blocks": blocks,
+        "samples_sha256": sha256,
+        "cells": cells,
+        "arms": arms,
+        "controls": {
+            "again": [
+                {
+                    "payload_bytes": payload[c],
+                    "metric": metric,
+                    "ratio": interval(found.ratio),
+                    "covers_1": found.ratio.covers(1),
+                }
+                for (c, metric), found in equals.items()
+            ],
+            "known_delay": [
+                {
+                    "payload_bytes": payload[found.cell],
+                    "metric": found.metric,
+                    "known_us": found.known_us,
+                    "found_us": interval(found.found_us),
+                    "status": found.status,
+                }
+                for found in recoveries
+            ],
+        },
+        "gates": [
+            {
+                "payload_bytes": payload[c],
+                "arm": arm,
+                "gate": gate.name,
+                "value": gate.value,
+                "limit": gate.limit,
+                "unit": gate.unit,
+                "passed": gate.passed,
+            }
+            for (c, arm), found in gates.items()
+            for gate in found
+        ],
+        "crossovers": crossovers,
+        "causes": causes,
+        "capacity_probe": [
+            {"payload_bytes": payload[c], "requests_per_second": found} for c, found in enumerate(experiment.capacity)
+        ],
+        "noise": noise,
+        "notes": experiment.notes,
+    }
