@@ -19,7 +19,26 @@ V1 = "grpc.reflection.v1.ServerReflection"
 NAMES = (pb.SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
 
 
-def _pool() -> descriptor_pool.DescriptorPool:
+class _Pool:
+    """A pool that finds a method's file too: tools ask for `package.Service.Method`, which upb's pools do not know."""
+
+    def __init__(self, pool: descriptor_pool.DescriptorPool) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> Any:  # noqa: N802 - protobuf's name for it
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            service, _, method = symbol.rpartition(".")
+            if method not in self._pool.FindServiceByName(service).methods_by_name:
+                raise
+            return self._pool.FindFileContainingSymbol(service)
+
+
+def _descriptors() -> descriptor_pool.DescriptorPool:
     """Our own messages and the services beside them, in one pool."""
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(pb.DESCRIPTOR_SET.read_bytes()).file:
@@ -30,7 +49,7 @@ def _pool() -> descriptor_pool.DescriptorPool:
 
 
 def add_to(server: Any) -> None:
-    servicer = reflection.aio.ReflectionServicer(NAMES, pool=_pool())
+    servicer = reflection.aio.ReflectionServicer(NAMES, pool=_Pool(_descriptors()))
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,

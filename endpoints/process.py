@@ -1,0 +1,88 @@
+"""What a service's process does beside serving: its log, its signals, its memory, and one clear sentence when it can't start."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import uvloop
+
+log = logging.getLogger("crossover")
+
+SAME_SIGNAL_SECONDS = 1.0
+"""The same signal again within this time is one signal: a terminal and `make` both deliver a Ctrl-C."""
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+
+
+def set_up_log(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        datefmt="%H:%M:%S", force=True,
+    )  # fmt: skip
+    for noisy in ("uvicorn", "uvicorn.error", "asyncio", "grpc", "alembic", "aiosqlite"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc not to give large freed buffers back at once.
+
+    It returns every freed block over 128 KiB to the kernel, so that each 600 KB message costs page faults that take longer
+    than everything else about it. Elsewhere than on glibc this does nothing.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+        libc.mallopt(_M_TOP_PAD, 4 << 20)
+
+
+class StopSignal:
+    """SIGINT and SIGTERM as one event; a second signal, later, ends the process at once."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self._first: tuple[int, float] | None = None
+
+    def listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._received, number)
+
+    def _received(self, number: int) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (number, now)
+            self.event.set()
+        elif now - self._first[1] > SAME_SIGNAL_SECONDS:
+            log.warning("second signal: stopping at once")
+            os._exit(1)
+
+
+def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+    """Run a service until a signal; 0 when it ended well, 2 with one sentence when it could not start."""
+    keep_freed_memory()
+
+    async def main() -> None:
+        stop = StopSignal()
+        stop.listen()
+        await serve(stop.event)
+
+    try:
+        uvloop.run(main())
+    except (OSError, ValueError, RuntimeError) as error:
+        print(str(error), file=sys.stderr)
+        return 2
+    return 0
+
+
+def url_host(host: str) -> str:
+    """A host as a URL has it: IPv6 in brackets, and a wildcard as the loopback address that reaches it."""
+    loopback = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{loopback}]" if ":" in loopback else loopback

@@ -1,0 +1,59 @@
+"""The monolith's wire: the engine in the caller's own process, over the same repository, loaded on first use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from model_server.engine import Engine
+from model_server.settings import ModelServerSettings, engine_of
+from protocol import deadline
+from protocol.carrying import check_request
+from protocol.inference import CallContext, Wrapper
+from protocol.messages import InferRequest, InferResponse
+from protocol.wires import WIRES, Target
+
+
+def connect(target: Target) -> InProcess:
+    """An engine whose settings are the environment's, changed by `target.options`."""
+    return InProcess(ModelServerSettings(**target.options))  # type: ignore[arg-type]
+
+
+class InProcess(Wrapper):
+    """Starts the repository at the first call and waits for it; from then on it is the engine."""
+
+    inner: Engine
+
+    def __init__(self, settings: ModelServerSettings) -> None:
+        super().__init__(engine_of(settings))
+        self._starting: asyncio.Task[None] | None = None
+        self._wire = WIRES["inprocess"]
+
+    async def _started(self) -> None:
+        if self._starting is None:
+            self._starting = asyncio.create_task(self.inner.repository.start())
+        await asyncio.shield(self._starting)
+
+    async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        if not self.inner.repository.started:
+            await self._started()
+        context.deadline = min(context.deadline, deadline.from_parameter(request.parameters.get("timeout")))
+        check_request(self._wire, request)
+        return await self.inner.infer(request, context)
+
+
+def _after_start(name: str) -> Callable[..., Awaitable[Any]]:
+    """The engine's method of that name, once its repository is loaded."""
+
+    async def call(self: InProcess, *arguments: Any) -> Any:
+        if not self.inner.repository.started:
+            await self._started()
+        return await getattr(self.inner, name)(*arguments)
+
+    return call
+
+
+for _name in ("server_ready", "model_ready", "model_metadata", "model_config", "model_statistics", "repository_index",
+              "load_model", "unload_model"):  # fmt: skip
+    setattr(InProcess, _name, _after_start(_name))

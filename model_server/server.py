@@ -1,0 +1,62 @@
+"""The model server: the engine behind a gRPC port and a REST port, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from endpoints.grpc.serve import GrpcListener
+from endpoints.grpc.servicer import GrpcOptions
+from endpoints.metrics import Observer
+from endpoints.process import url_host
+from endpoints.rest.app import OipRest
+from endpoints.rest.serve import RestListener
+from endpoints.rest.types import RestOptions
+from model_server.engine import Engine
+from model_server.metrics import EngineMetrics
+from model_server.settings import ModelServerSettings, engine_of
+from protocol.inference import Inference
+
+log = logging.getLogger("crossover.model_server")
+
+
+async def serve(settings: ModelServerSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop`, then finish what is in flight within the grace period.
+
+    The ports open first, live but not ready, so that whoever waits for readiness can ask.
+    """
+    engine = engine_of(settings)
+    await serve_inference(engine, engine, settings, stop)
+
+
+async def serve_inference(engine: Engine, inference: Inference, settings: ModelServerSettings, stop: asyncio.Event) -> None:
+    """Serve `inference`, which is the engine or something around it."""
+    observer = Observer()
+    observer.register(EngineMetrics(engine.repository))
+    grpc, rest = _listeners(inference, settings, observer)
+    await rest.start()
+    try:
+        await grpc.start()
+        await engine.repository.start()
+        log.info(
+            "ready: gRPC %s:%d, REST http://%s:%d", url_host(settings.model_server_host), grpc.port,
+            url_host(settings.model_server_host), rest.port,
+        )  # fmt: skip
+        await stop.wait()
+        log.info("stopping: requests in flight have %g s", settings.grace_seconds)
+        engine.draining = True
+    finally:
+        await asyncio.gather(grpc.stop(settings.grace_seconds), rest.stop(settings.grace_seconds))
+        await engine.close()
+    log.info("stopped")
+
+
+def _listeners(
+    inference: Inference, settings: ModelServerSettings, observer: Observer
+) -> tuple[GrpcListener, RestListener]:
+    host, tls = settings.model_server_host, settings.tls()
+    limits = {"max_message_bytes": settings.max_message_bytes, "default_timeout_ms": settings.default_timeout_ms}
+    grpc = GrpcListener(inference, host, settings.model_server_grpc_port, tls, GrpcOptions(**limits), observer)
+    app = OipRest(lambda _: (None, inference), settings=RestOptions(**limits), observer=observer)
+    rest = RestListener(app, host, settings.model_server_http_port, tls, access_log=settings.access_log)
+    return grpc, rest

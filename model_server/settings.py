@@ -1,0 +1,43 @@
+"""The model server's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from endpoints.settings import ServiceSettings, tls_of
+from endpoints.tls import Tls
+from model_server.engine import Engine
+from model_server.execution import Executor
+from model_server.onnx_session import RuntimeOptions
+from model_server.repository import Repository
+
+
+class ModelServerSettings(ServiceSettings):
+    """Both ports' certificates, beside what both services have."""
+
+    model_server_tls_cert: Path | None = Field(None, description="PEM certificate chain of both of the model server's ports")
+    model_server_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
+    model_server_tls_client_ca: Path | None = Field(None, description="PEM authorities; callers must show a certificate of theirs")
+
+    def tls(self) -> Tls | None:
+        return tls_of(
+            self.model_server_tls_cert, self.model_server_tls_key, self.model_server_tls_client_ca,
+            "MODEL_SERVER_TLS_CERT and MODEL_SERVER_TLS_KEY",
+        )  # fmt: skip
+
+
+def engine_of(settings: ServiceSettings) -> Engine:
+    """An engine over the repository that the settings name, not started; ValueError when there is no such folder."""
+    path = settings.model_repository
+    if not path.is_dir():
+        raise ValueError(f"the model repository '{path}' is not a folder (MODEL_REPOSITORY)")
+    options = RuntimeOptions(
+        settings.ort_intra_op_threads,
+        settings.ort_inter_op_threads,
+        settings.ort_graph_optimization,
+        tuple(name.strip() for name in settings.ort_providers.split(",")),
+    )
+    repository = Repository(path, settings.model_control, settings.model_poll_seconds, options)
+    return Engine(repository, Executor(settings.model_workers, settings.model_max_queue))
