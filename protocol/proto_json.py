@@ -14,6 +14,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from protocol.errors import InferenceError, invalid
+from protocol.json_text import kind_of
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
@@ -32,8 +33,10 @@ def to_object(message: Message, complete: bool = False) -> dict[str, Any]:
 
 def from_object(document: object, message: M) -> M:
     """`message` filled from a JSON object; unknown keys are ignored, INVALID_ARGUMENT when a value does not fit."""
+    if type(document) is not dict:
+        raise invalid(f"a {message.DESCRIPTOR.name} is a JSON object; this is {kind_of(document)}")
     try:
-        return json_format.ParseDict(document, message, ignore_unknown_fields=True)  # type: ignore[arg-type]
+        return json_format.ParseDict(document, message, ignore_unknown_fields=True)
     except (json_format.ParseError, TypeError, AttributeError, ValueError) as error:
         raise _does_not_fit(message, error) from None
 

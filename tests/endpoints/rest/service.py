@@ -127,13 +127,13 @@ class Service:
 @contextlib.asynccontextmanager
 async def served(
     options: RestOptions | None = None, *, upstream: str | None = None, fallback=None, tls: Tls | None = None,
-    host: str = "127.0.0.1", keep_alive_seconds: int = 75,
+    host: str = "127.0.0.1", port: int = 0, keep_alive_seconds: int = 75,
 ) -> AsyncIterator[Service]:  # fmt: skip
     inference, observer = FakeInference(), Observer()
     app = OipRest(
         lambda headers: (upstream, inference), settings=options or RestOptions(), observer=observer, fallback=fallback
     )
-    listener = RestListener(app, host, 0, tls, keep_alive_seconds=keep_alive_seconds)
+    listener = RestListener(app, host, port, tls, keep_alive_seconds=keep_alive_seconds)
     await listener.start()
     try:
         yield Service(inference, observer, listener, tls is not None)

@@ -1,0 +1,130 @@
+"""JSON arrays to tensor elements and back."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from protocol.datatypes import DATATYPES, datatype
+from protocol.errors import Code, InferenceError
+from protocol.json_text import loads
+from protocol.json_values import to_array, to_text
+from protocol.tensors import Tensor
+
+NUMBERS = [row for row in DATATYPES.values() if row.json and row.kind != "bytes"]
+shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
+
+
+@st.composite
+def tensors(draw):
+    row = draw(st.sampled_from([row for row in DATATYPES.values() if row.json]))
+    shape = draw(shapes)
+    if row.kind == "bytes":
+        texts = draw(st.lists(st.text(), min_size=math.prod(shape), max_size=math.prod(shape)))
+        array = np.empty(len(texts), object)
+        array[:] = [item.encode("utf-8", "ignore") for item in texts]
+        return Tensor("x", row, shape, array=array.reshape(shape))
+    return Tensor("x", row, shape, array=draw(hnp.arrays(row.dtype, shape)))
+
+
+def same(left: np.ndarray, right: np.ndarray) -> bool:
+    if left.dtype == object:
+        return left.tolist() == right.tolist()
+    return left.dtype == right.dtype and np.array_equal(left, right, equal_nan=left.dtype.kind == "f")
+
+
+@given(tensors())
+def test_every_tensor_that_json_carries_comes_back(tensor):
+    """Flat and exact, for all values of all datatypes: 64-bit integers, shortest floats, infinities, NaN as null."""
+    text = to_text(tensor)
+    assert same(to_array("x", tensor.datatype, tensor.shape, loads(text)), tensor.array)
+
+
+@given(tensors())
+def test_replies_mean_the_same_to_the_standard_library(tensor):
+    """json reads our text as the same numbers; NaN is null, the infinities are its own literals."""
+    values = json.loads(to_text(tensor))
+    expected = [
+        None if isinstance(item, float) and math.isnan(item) else item for item in tensor.array.ravel().tolist()
+    ]
+    if tensor.datatype.kind == "bytes":
+        expected = [item.decode() for item in expected]
+    if tensor.datatype.name == "FP32":
+        values = [None if item is None else float(np.float32(item)) for item in values]
+    assert values == expected
+
+
+@given(tensors())
+def test_nested_data_means_the_same_as_flat_data(tensor):
+    """Nesting exactly as the shape says is accepted for every shape."""
+    if tensor.datatype.kind == "bytes":
+        nested = (
+            np.array([item.decode() for item in tensor.array.ravel().tolist()], object).reshape(tensor.shape).tolist()
+        )
+    else:
+        nested = tensor.array.tolist()
+    assert same(to_array("x", tensor.datatype, tensor.shape, nested), tensor.array)
+
+
+@given(tensors(), st.data())
+def test_another_nesting_or_count_is_refused(tensor, data):
+    """What is nested for another shape, or has another count, is INVALID_ARGUMENT."""
+    other = data.draw(shapes)
+    nested = np.zeros(other).tolist()
+    flat_fits = len(other) == 1 and other[0] == math.prod(tensor.shape)
+    hollow = nested == [] and math.prod(tensor.shape) == 0
+    scalar = other == () and tensor.shape == ()
+    if other == tensor.shape or flat_fits or hollow or scalar:
+        return
+    if 0 in other and 0 in tensor.shape:
+        return  # nested empty lists may agree as far as they go
+    with pytest.raises(InferenceError) as caught:
+        to_array("x", datatype("FP64"), tensor.shape, nested)
+    assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+@given(st.sampled_from(NUMBERS), st.lists(st.integers(-(2**64), 2**65), min_size=1, max_size=5))
+def test_integers_are_exact_or_refused(row, values):
+    """An integer that the datatype holds arrives exactly, any other is refused: nothing wraps."""
+    fits = row.kind == "float" or (row.kind == "int" and all(row.low <= value <= row.high for value in values))
+    if not fits:
+        with pytest.raises(InferenceError, match="element"):
+            to_array("x", row, (len(values),), values)
+        return
+    array = to_array("x", row, (len(values),), values)
+    assert array.tolist() == [row.dtype.type(value).item() for value in values]
+
+
+@given(st.lists(st.floats(width=64), min_size=1, max_size=5))
+def test_finite_numbers_never_become_infinite(values):
+    """FP32 refuses a finite number that it cannot hold, and keeps infinities."""
+    with np.errstate(over="ignore"):
+        narrow = np.array(values, np.float32)
+    lost = np.isinf(narrow) & np.isfinite(values)
+    if lost.any():
+        with pytest.raises(InferenceError, match="FP32 holds"):
+            to_array("x", datatype("FP32"), (len(values),), values)
+    else:
+        assert same(to_array("x", datatype("FP32"), (len(values),), values), narrow)
+
+
+def test_null_is_nan_for_floats_only():
+    """null is how kserve sends NaN."""
+    assert np.isnan(to_array("x", datatype("FP64"), (2,), [None, 1])).tolist() == [True, False]
+    for name in ("INT32", "BOOL", "BYTES", "UINT64"):
+        with pytest.raises(InferenceError, match="element 0 of tensor 'x' is null"):
+            to_array("x", datatype(name), (1,), [None])
+
+
+@pytest.mark.parametrize("name", ["FP16", "BF16"])
+def test_half_floats_have_no_json_form(name):
+    """NOT_CARRIED in both directions, with the way out in the text."""
+    tensor = Tensor.from_array("x", np.zeros(2), datatype(name))
+    for refused in (lambda: to_text(tensor), lambda: to_array("x", datatype(name), (2,), [0, 0])):
+        with pytest.raises(InferenceError, match="binary") as caught:
+            refused()
+        assert caught.value.code is Code.NOT_CARRIED
