@@ -1,0 +1,1 @@
+"""The public app server: OIP REST around the chosen upstream, predictions as resources, documentation and page."""

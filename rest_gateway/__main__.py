@@ -1,0 +1,38 @@
+"""`python -m rest_gateway`"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from endpoints import process, settings
+from endpoints.rest.serve import RestListener
+from rest_gateway.app import create_app
+from rest_gateway.settings import GatewaySettings
+
+log = logging.getLogger("crossover.gateway")
+
+
+async def serve(chosen: GatewaySettings, stop: asyncio.Event) -> None:
+    """Serve until `stop`, then finish what is in flight within the grace period."""
+    listener = RestListener(
+        create_app(chosen), chosen.gateway_host, chosen.gateway_port, chosen.tls(), access_log=chosen.access_log
+    )
+    await listener.start()
+    where = f"{process.url_host(chosen.gateway_host)}:{listener.port}"
+    log.info("ready: http%s://%s, upstream %s", "s" if chosen.tls() else "", where, chosen.gateway_upstream)
+    await stop.wait()
+    log.info("stopping: requests in flight have %g s", chosen.grace_seconds)
+    await listener.stop(chosen.grace_seconds)
+    log.info("stopped")
+
+
+def main() -> int:
+    chosen = settings.load(GatewaySettings, "python -m rest_gateway")
+    process.set_up_log(chosen.log_level)
+    return process.run(lambda stop: serve(chosen, stop))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Both services as processes: start, await, stop. `make run`, the tests and the lab use it."""
