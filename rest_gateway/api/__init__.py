@@ -1,0 +1,1 @@
+"""What every resource under ``/api`` shares: problem details, negotiation, conditions, bodies, tensors."""

@@ -1,0 +1,45 @@
+"""Reading request bodies: size, content type, JSON, in the order in which a caller can mend them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from endpoints.rest.body import read_body
+from protocol.json_text import MAX_DEPTH, kind_of
+from rest_gateway.api.negotiation import JSON, check_content_type
+from rest_gateway.api.problems import bad_request, unprocessable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+
+
+async def read_document(
+    request: Request, limit: int, taken: Sequence[str] = (JSON,), hint: str = "Accept-Post"
+) -> tuple[bytes, dict[str, Any]]:
+    """The body and the JSON object in it: 415 for another type, 413 over `limit` bytes, 400 for broken JSON."""
+    check_content_type(request.headers.get("content-type"), taken, hint)
+    body = await read_body(request.receive, request.headers, limit)
+    return body, parse_object(body)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The object in standard JSON text (no bare NaN): 400 when it is not JSON, 422 when it is no object."""
+    if not body:
+        raise bad_request("the body is empty; it takes a JSON object")
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(_refusal(error)) from None
+    if type(value) is not dict:
+        raise unprocessable(f"the body is {kind_of(value)}; it takes a JSON object", "")
+    return value
+
+
+def _refusal(error: orjson.JSONDecodeError) -> str:
+    if "ecursion" in error.msg:
+        return f"the JSON text nests deeper than {MAX_DEPTH} levels"
+    return f"the body is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"

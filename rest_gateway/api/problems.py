@@ -1,0 +1,109 @@
+"""Errors under ``/api`` as problem details (RFC 9457), with our code and gRPC's status name beside HTTP's.
+
+`code` is the name in `protocol.errors`; the same failure on the gRPC wire carries it in `ErrorInfo.reason`.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from protocol.errors import Code, InferenceError
+from protocol.json_text import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 1
+"""`Retry-After` of what may work later."""
+GRPC_NAMES = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+"""Names of gRPC's status codes by number (google.rpc.Code)."""
+
+_CONTENT_CODES = frozenset({Code.INVALID_ARGUMENT, Code.NOT_CARRIED, Code.OUT_OF_RANGE})
+"""What OIP answers with 400 because a tensor does not fit; under /api such a body is well-formed JSON, so it is 422."""
+
+
+class Problem(Exception):  # noqa: N818 - the name RFC 9457 gives it
+    """An answer of 4xx or 5xx with one sentence and, where they help, headers and further members."""
+
+    def __init__(
+        self,
+        status: int,
+        code: Code,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.members = dict(members or {})
+        if code.status.retryable:
+            self.headers.setdefault("Retry-After", str(RETRY_SECONDS))
+
+
+def of_error(error: InferenceError) -> Problem:
+    """The problem for a model's or codec's error: the error table's status, 422 for tensors that do not fit."""
+    return Problem(422 if error.code in _CONTENT_CODES else error.code.status.http, error.code, error.message)
+
+
+def unprocessable(detail: str, pointer: str | None = None) -> Problem:
+    """422: JSON that means nothing here; `pointer` (RFC 6901) says where in the body."""
+    return Problem(422, Code.INVALID_ARGUMENT, detail, members={"pointer": pointer} if pointer is not None else None)
+
+
+def bad_request(detail: str) -> Problem:
+    """400: broken JSON, a header or a query parameter that cannot be read."""
+    return Problem(400, Code.INVALID_ARGUMENT, detail)
+
+
+def not_found(detail: str) -> Problem:
+    return Problem(404, Code.NOT_FOUND, detail)
+
+
+def internal() -> Problem:
+    return Problem(500, Code.INTERNAL, "the gateway failed inside; its log has the reason")
+
+
+def document(problem: Problem, instance: str | None = None) -> dict[str, Any]:
+    """The problem as a JSON object; `instance` is the path that was asked for."""
+    made: dict[str, Any] = {
+        "type": "about:blank",
+        "title": _title(problem.status),
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code.name,
+        "grpc_status": GRPC_NAMES[problem.code.status.grpc],
+        **problem.members,
+    }
+    if instance is not None:
+        made["instance"] = instance
+    return made
+
+
+def response(problem: Problem, instance: str) -> Response:
+    """The problem as an HTTP response."""
+    return Response(
+        dumps(document(problem, instance)),
+        problem.status,
+        {"Cache-Control": "no-store", **problem.headers},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def _title(status: int) -> str:
+    if status == 422:
+        return "Unprocessable Content"
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Client Closed Request" if status == 499 else "Error"

@@ -1,0 +1,34 @@
+"""Representations with their validators: 200 with ETag, 304 when the caller's copy is still good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from rest_gateway.api.conditions import check_match, is_current, tag_of
+from rest_gateway.api.negotiation import JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+REVALIDATE = "private, no-cache"
+"""A copy may be kept, but is asked for again before each use: the answer is often 304."""
+
+
+def representation(
+    request: Request,
+    body: bytes,
+    etag: str | None = None,
+    cache_control: str = REVALIDATE,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The answer to GET or HEAD: 412, 304 or 200; without `etag`, the tag is the body's hash."""
+    tag = etag or tag_of(body)
+    found = {"ETag": tag, "Cache-Control": cache_control, **(headers or {})}
+    check_match(request.headers.get("if-match"), tag)
+    if is_current(request.headers.get("if-none-match"), tag):
+        return Response(status_code=304, headers=found)
+    return Response(body, headers=found, media_type=JSON)

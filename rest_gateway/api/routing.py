@@ -1,0 +1,128 @@
+"""The frame around every ``/api`` handler: 406 before it runs, problem details for what it raises, 405 with Allow."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, cast
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request  # noqa: TC002 - FastAPI reads the annotation when it runs
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match
+
+from endpoints.rest.body import ClientGoneError
+from protocol.errors import Code, InferenceError
+from rest_gateway.api.negotiation import check_acceptable
+from rest_gateway.api.problems import Problem, internal, not_found, of_error, response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, MutableMapping
+
+    from starlette.routing import BaseRoute
+
+PREFIX = "/api"
+log = logging.getLogger("crossover.api")
+
+
+class StoreAwayError(Exception):
+    """The database cannot be reached now."""
+
+
+class ApiRoute(APIRoute):
+    """A route that answers every failure with problem details."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                if request.method != "OPTIONS":
+                    check_acceptable(request.headers.get("accept"))
+                return await handle(request)
+            except ClientGoneError:
+                return Response(status_code=Code.CANCELLED.status.http)
+            except HTTPException:
+                raise
+            except Exception as error:  # noqa: BLE001 - the last door: the log gets the reason, the caller a problem
+                return response(as_problem(error), request.url.path)
+
+        return answer
+
+
+def as_problem(error: Exception) -> Problem:
+    """What a caller may know of any failure."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, InferenceError):
+        return of_error(error)
+    if isinstance(error, StoreAwayError):
+        return Problem(503, Code.UNAVAILABLE, "the store of predictions cannot be reached now; try again")
+    log.error("a request under %s failed inside the gateway", PREFIX, exc_info=error)
+    return internal()
+
+
+def router() -> APIRouter:
+    """A router whose routes speak problem details."""
+    return APIRouter(prefix=PREFIX, route_class=ApiRoute)
+
+
+def finish(app: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Take in the routers, and answer what reaches no handler with problem details (404, 405 with Allow)."""
+    routes = []
+    for taken in routers:
+        app.include_router(taken)
+        routes.extend(taken.routes)
+    outside = app.exception_handlers.get(HTTPException)
+
+    async def unrouted(request: Request, error: HTTPException) -> Response:
+        path = request.url.path
+        if path == PREFIX or path.startswith(f"{PREFIX}/"):
+            return response(_unrouted_problem(request, error, routes), path)
+        return await cast("Any", outside or http_exception_handler)(request, error)
+
+    app.add_exception_handler(HTTPException, cast("Any", unrouted))
+
+
+def add_options(routes: APIRouter, path: str, headers: dict[str, str] | None = None) -> None:
+    """OPTIONS for `path`: 204 with Allow, and what bodies it takes."""
+
+    async def options(request: Request) -> Response:
+        return Response(status_code=204, headers={"Allow": allowed(routes.routes, request.scope), **(headers or {})})
+
+    routes.add_api_route(path, options, methods=["OPTIONS"], include_in_schema=False)
+
+
+def add_slash_redirect(routes: APIRouter, path: str) -> None:
+    """``path/`` moves permanently to ``path`` (308 keeps the method and the body)."""
+
+    async def redirect(request: Request) -> Response:
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"{PREFIX}{path}{query}", 308)
+
+    methods = ["GET", "HEAD", "POST", "OPTIONS"]
+    routes.add_api_route(f"{path}/", redirect, methods=methods, include_in_schema=False)
+
+
+def allowed(routes: Iterable[BaseRoute], scope: MutableMapping[str, Any]) -> str:
+    """The methods of all routes that match the path, as `Allow` takes them."""
+    methods: set[str] = set()
+    for route in routes:
+        match, _ = route.matches(scope)
+        if match is not Match.NONE:
+            methods.update(getattr(route, "methods", None) or ())
+    return ", ".join(sorted(methods))
+
+
+def _unrouted_problem(request: Request, error: HTTPException, routes: Iterable[BaseRoute]) -> Problem:
+    path = request.url.path
+    if error.status_code == 405:
+        allow = allowed(routes, request.scope)
+        detail = f"{path} does not take {request.method}; it takes {allow}"
+        return Problem(405, Code.METHOD_NOT_ALLOWED, detail, {"Allow": allow})
+    if error.status_code == 404:
+        return not_found(f"there is nothing at {path}; /docs lists the resources")
+    code = Code.INVALID_ARGUMENT if error.status_code < 500 else Code.INTERNAL
+    return Problem(error.status_code, code, str(error.detail))

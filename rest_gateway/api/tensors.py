@@ -1,0 +1,80 @@
+"""OIP tensors as JSON objects under ``/api``: standard JSON, where "NaN", "Infinity" and "-Infinity" are strings.
+
+The OIP codec writes NaN as ``null`` and the infinities as bare literals, since its clients expect them. A browser's
+`JSON.parse` refuses the literals, so the resources of the app server use strings both ways.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import orjson
+
+from protocol import json_codec, json_values
+from protocol.datatypes import Datatype, datatype
+from protocol.errors import invalid
+from protocol.json_text import Fragment, dumps, kind_of
+from protocol.tensors import Tensor, checked_shape
+
+_SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
+def read_tensors(items: object) -> list[Tensor]:
+    """The input tensors in a body's `inputs`; INVALID_ARGUMENT that says what is wrong where."""
+    if type(items) is not list or not items:
+        raise invalid("'inputs' takes an array of at least one tensor: {\"name\", \"datatype\", \"shape\", \"data\"}")
+    return [_tensor(item, index) for index, item in enumerate(items)]
+
+
+def write_tensors(tensors: list[Tensor]) -> bytes:
+    """The JSON array of tensor objects; NOT_CARRIED for tensors that JSON cannot hold."""
+    return dumps([{**json_codec.described(tensor), "data": Fragment(_data(tensor))} for tensor in tensors])
+
+
+def _tensor(item: object, index: int) -> Tensor:
+    if type(item) is not dict:
+        raise invalid(f"'inputs[{index}]' is {kind_of(item)}; it takes an object")
+    name, kind, dims = item.get("name"), item.get("datatype"), item.get("shape")
+    if type(name) is not str or not name:
+        raise invalid(f"'inputs[{index}]' has no 'name'; it takes a string")
+    if type(kind) is not str:
+        raise invalid(f"tensor '{name}' has no 'datatype'; it takes a string such as FP32")
+    if type(dims) is not list:
+        raise invalid(f"tensor '{name}' has no 'shape'; it takes an array of integers, 0 or more")
+    if "data" not in item:
+        raise invalid(f"tensor '{name}' has no 'data'; it takes an array of elements")
+    row, shape = datatype(kind), checked_shape(name, dims)
+    data = _numbers(name, item["data"]) if row.kind == "float" else item["data"]
+    return Tensor(name, row, shape, array=json_values.to_array(name, row, shape, data))
+
+
+def _numbers(name: str, data: object) -> object:
+    """`data` with the special strings as floats, however it nests; ``null`` is no number here."""
+    if type(data) is list:
+        kinds = set(map(type, data))
+        if kinds <= {int, float}:
+            return data
+        return [_numbers(name, item) for item in data]
+    if type(data) is str:
+        if data not in _SPECIAL:
+            raise invalid(f"tensor '{name}' holds the string '{data[:40]}'; the only ones are {', '.join(_SPECIAL)}")
+        return _SPECIAL[data]
+    if data is None:
+        raise invalid(f"tensor '{name}' holds null; a missing number is the string \"NaN\"")
+    return data
+
+
+def _data(tensor: Tensor) -> bytes:
+    row: Datatype = tensor.datatype
+    if row.kind != "float" or not row.json or np.isfinite(tensor.array).all():
+        return json_values.to_text(tensor)
+    flat = tensor.array.reshape(-1)
+    parts = orjson.dumps(np.ascontiguousarray(flat), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+    for index in np.flatnonzero(~np.isfinite(flat)).tolist():
+        parts[index] = _special_text(float(flat[index]))
+    return b"[" + b",".join(parts) + b"]"
+
+
+def _special_text(value: float) -> bytes:
+    if value != value:
+        return b'"NaN"'
+    return b'"Infinity"' if value > 0 else b'"-Infinity"'

@@ -1,0 +1,74 @@
+"""Predictions as REST resources: stored, listed, labelled, run again, run later; and the models they are made with."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from rest_gateway.api import routing
+from rest_gateway.api.catalog import Catalog
+from rest_gateway.predictions import routes
+from rest_gateway.predictions.callers import Calls
+from rest_gateway.predictions.changing import Changing
+from rest_gateway.predictions.creating import Creating
+from rest_gateway.predictions.database import Database, DatabaseError, database_url
+from rest_gateway.predictions.models import Models
+from rest_gateway.predictions.openapi import add_schemas
+from rest_gateway.predictions.options import PredictionOptions
+from rest_gateway.predictions.reading import Reading
+from rest_gateway.predictions.running import Runner
+from rest_gateway.predictions.sql_store import SqlStore
+from rest_gateway.predictions.workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from fastapi import FastAPI
+
+    from rest_gateway.predictions.running import Upstreams
+    from rest_gateway.settings import GatewaySettings
+
+__all__ = ["DatabaseError", "PredictionOptions", "install", "install_with"]
+
+
+def install(app: FastAPI, upstreams: Upstreams, settings: GatewaySettings) -> AbstractAsyncContextManager[None]:
+    """Add the resources to `app`. Enter what is returned while the app serves: it migrates, and runs the queue.
+
+    DatabaseError, one sentence, when the database cannot be used.
+    """
+    return install_with(app, upstreams, PredictionOptions.of(settings))
+
+
+def install_with(app: FastAPI, upstreams: Upstreams, options: PredictionOptions) -> AbstractAsyncContextManager[None]:
+    """`install` with options of one's own."""
+    database = Database(database_url(options.database_url, options.data_dir, options.port))
+    store = SqlStore(database)
+    owner = secrets.token_hex(16)
+    catalog = Catalog(options.model_repository)
+    runner = Runner(upstreams, catalog)
+    calls = Calls(upstreams, options.upstream_choice, options.default_timeout_ms)
+    workers = Workers(store, runner, owner, options)
+    resources = routes.build(
+        Reading(store),
+        Creating(store, runner, workers, calls, owner, options),
+        Changing(store, runner, workers, calls, options),
+        Models(calls, catalog, runner, options),
+    )
+    routing.finish(app, [resources])
+    add_schemas(app)
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        try:
+            await database.migrate()
+            workers.start()
+            try:
+                yield
+            finally:
+                await workers.stop()
+        finally:
+            await store.close()
+
+    return lifespan()

@@ -1,0 +1,162 @@
+"""The database behind the store: SQLite in a file or PostgreSQL, its transactions, and its migrations.
+
+SQLite runs in WAL mode with `synchronous=NORMAL`: a committed transaction is in the kernel's hands, so killing the
+process (SIGKILL) loses nothing; losing power may lose the last commits, never the file's consistency. Write
+transactions begin as BEGIN IMMEDIATE, because a transaction that first reads and then writes cannot wait for the lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.util.exc import CommandError
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from rest_gateway.api.routing import StoreAwayError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+_BUSY_SECONDS = 10
+_MIGRATION_LOCK = 0x63726F73
+"""PostgreSQL's advisory lock: of several gateways that start at once, one migrates."""
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
+
+
+class DatabaseError(ValueError):
+    """The database cannot be used; one sentence for whoever starts the gateway."""
+
+
+def database_url(configured: str | None, data_dir: Path, port: int) -> URL:
+    """The setting's URL with an asynchronous driver, or a SQLite file of this gateway's own in `data_dir`."""
+    if not configured:
+        return URL.create("sqlite+aiosqlite", database=str(data_dir / f"predictions-{port}.sqlite3"))
+    try:
+        url = make_url(configured)
+    except ArgumentError:
+        raise DatabaseError(
+            "DATABASE_URL is not a database URL; write it as postgresql+asyncpg://user:password@host:5432/name"
+        ) from None
+    driver = _DRIVERS.get(url.drivername)
+    if driver is None:
+        raise DatabaseError(f"DATABASE_URL names '{url.drivername}'; use postgresql+asyncpg or sqlite+aiosqlite")
+    return url.set(drivername=driver)
+
+
+class Database:
+    """An engine with transactions for reading and for writing. SQLite's writers of one process queue up here."""
+
+    def __init__(self, url: URL) -> None:
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._shown = url.render_as_string(hide_password=True)
+        self._engine = _engine(url, self.is_sqlite)
+        self._one_writer = asyncio.Lock()
+
+    @property
+    def dialect(self) -> str:
+        return self._engine.dialect.name
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that only reads; StoreAwayError when the database cannot be reached."""
+        async with _translated(), self._engine.connect() as connection:
+            await connection.execution_options(crossover_reads=True)
+            async with connection.begin():
+                yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits at its end; StoreAwayError when the database cannot be reached."""
+        if self.is_sqlite:
+            async with self._one_writer, _translated(), self._engine.begin() as connection:
+                yield connection
+        else:
+            async with _translated(), self._engine.begin() as connection:
+                yield connection
+
+    async def migrate(self) -> None:
+        """Bring the tables up to this code; DatabaseError with one sentence when that cannot be done."""
+        try:
+            async with self.writing() as connection:
+                if not self.is_sqlite:
+                    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+                await connection.run_sync(_upgrade)
+        except StoreAwayError as error:
+            raise DatabaseError(f"cannot open the database {self._shown}: {error}") from None
+        except CommandError as error:
+            raise DatabaseError(f"the database {self._shown} does not fit this version: {error}") from None
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def _engine(url: URL, is_sqlite: bool) -> AsyncEngine:
+    try:
+        if not is_sqlite:
+            return create_async_engine(url, pool_pre_ping=True, pool_size=10, pool_timeout=10)
+        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        engine = create_async_engine(url, connect_args={"timeout": _BUSY_SECONDS}, pool_timeout=30)
+    except ModuleNotFoundError as error:
+        raise DatabaseError(
+            f"DATABASE_URL needs the package '{error.name}'; install requirements/postgres.txt beside serve.txt"
+        ) from None
+    except OSError as error:
+        raise DatabaseError(f"cannot make the folder of {url.database}: {error.strerror}; set DATA_DIR") from None
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin by the listener below, not by the driver's guess
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reads = connection.get_execution_options().get("crossover_reads", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    """Failures to reach the database as StoreAwayError; failures of our own statements stay what they are."""
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise StoreAwayError("no connection became free in time") from error
+    except DBAPIError as error:
+        if error.connection_invalidated or type(error).__name__ in {"OperationalError", "InterfaceError"}:
+            raise StoreAwayError(_first_line(error.orig)) from error
+        raise
+    except (OSError, TimeoutError) as error:
+        raise StoreAwayError(_first_line(error)) from error
+
+
+def _first_line(error: BaseException | None) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,63 @@
+"""What was said on both hops of a prediction, for who wants to see it: the caller's HTTP and the gateway's own call.
+
+Credentials are never kept, and long bodies are cut.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from protocol.json_text import dumps
+from protocol.wires import WIRES
+from rest_gateway.predictions import messages
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from protocol.inference import CallContext
+    from protocol.messages import InferRequest, InferResponse
+
+SHOWN_BYTES = 16 << 10
+_SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "api-key", "set-cookie"})
+
+
+def http_half(request: Request, body: bytes, response: Response) -> str:
+    """The caller's request and the gateway's answer, as JSON text."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    return dumps(
+        {
+            "request": {
+                "method": request.method,
+                "target": f"{request.url.path}{query}",
+                "version": f"HTTP/{request.scope.get('http_version', '1.1')}",
+                "headers": _shown_headers(request.headers.items()),
+                **_shown_body(body),
+            },
+            "response": {
+                "status": response.status_code,
+                "headers": _shown_headers(response.headers.items()),
+                **_shown_body(bytes(response.body)),
+            },
+        }
+    ).decode()
+
+
+def upstream_half(upstream: str, request: InferRequest, context: CallContext, response: InferResponse) -> str:
+    """The gateway's own call as JSON text: its wire, its message and the reply's, and what travelled beside them."""
+    kind = WIRES[upstream].kind if upstream in WIRES else "process"
+    said = messages.SHOWN[kind](upstream, request, response)
+    said["request"]["message_bytes"] = context.bytes_sent
+    said["response"]["message_bytes"] = context.bytes_received
+    return dumps({"name": upstream, "kind": kind, **said}).decode()
+
+
+def _shown_headers(items: Any) -> list[list[str]]:
+    return [[name, "(not kept)" if name.lower() in _SECRET else value] for name, value in items]
+
+
+def _shown_body(body: bytes) -> dict[str, Any]:
+    shown = body[:SHOWN_BYTES].decode("utf-8", "replace")
+    return {"body_bytes": len(body), "body": shown, "body_cut": len(body) > SHOWN_BYTES}
+
+

@@ -1,0 +1,104 @@
+"""GET and HEAD: one prediction, pages of them, the newest, their summary, and the exchange behind one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from starlette.responses import RedirectResponse, Response
+
+from protocol.json_text import Fragment, dumps
+from rest_gateway.api.problems import not_found
+from rest_gateway.api.replies import representation
+from rest_gateway.predictions import documents, queries
+from rest_gateway.predictions.documents import PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.requests import Request
+
+    from rest_gateway.predictions.record import Count, Prediction
+    from rest_gateway.predictions.store import Store
+
+
+class Reading:
+    """Handlers that change nothing."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def one(self, request: Request) -> Response:
+        prediction = await existing(self._store, request)
+        return representation(request, documents.one(prediction), prediction.etag)
+
+    async def page(self, request: Request) -> Response:
+        query = dict(request.query_params)
+        queries.check_names(query, (*queries.FILTERS, "limit", "cursor"))
+        limit = queries.read_limit(query)
+        found = await self._store.page(queries.read_filter(query), limit + 1, queries.read_cursor(query))
+        following = queries.next_page(query, found[limit - 1].id) if len(found) > limit else None
+        headers = {"Link": f'<{following}>; rel="next"'} if following else {}
+        return representation(request, documents.page(found[:limit], following), headers=headers)
+
+    async def latest(self, request: Request) -> Response:
+        query = dict(request.query_params)
+        queries.check_names(query, queries.FILTERS)
+        found = await self._store.page(queries.read_filter(query), 1, None)
+        if not found:
+            raise not_found("there is no such prediction yet; POST one to /api/predictions")
+        return RedirectResponse(f"{PATH}/{found[0].id}", 307, {"Cache-Control": "no-store"})
+
+    async def summary(self, request: Request) -> Response:
+        query = dict(request.query_params)
+        queries.check_names(query, queries.FILTERS)
+        return representation(request, dumps(summarize(await self._store.counts(queries.read_filter(query)))))
+
+    async def exchange(self, request: Request) -> Response:
+        prediction_id = request.path_params["prediction_id"]
+        found = await self._store.exchange(prediction_id)
+        if found is None:
+            raise _gone(prediction_id)
+        halves = {"http": found.http, "upstream": found.upstream}
+        stored = {name: Fragment(text) if text else None for name, text in halves.items()}
+        return representation(request, dumps({"prediction": prediction_id, **stored}))
+
+
+async def existing(store: Store, request: Request) -> Prediction:
+    """The prediction that the path names; 404 when there is none."""
+    prediction_id = request.path_params["prediction_id"]
+    found = await store.get(prediction_id)
+    if found is None:
+        raise _gone(prediction_id)
+    return found
+
+
+def summarize(counts: list[Count]) -> dict[str, object]:
+    """The document of `/api/prediction-summary`."""
+    states: Counter[str] = Counter()
+    upstreams: Counter[str] = Counter()
+    for count in counts:
+        states[count.state] += count.total
+        upstreams[count.upstream] += count.total
+    models = sorted({count.model for count in counts})
+    return {
+        **_accuracy(counts),
+        "states": dict(states),
+        "upstreams": dict(upstreams),
+        "models": [{"model": name, **_accuracy(c for c in counts if c.model == name)} for name in models],
+    }
+
+
+def _accuracy(counts: Iterable[Count]) -> dict[str, object]:
+    chosen = list(counts)
+    labelled, correct = sum(count.labelled for count in chosen), sum(count.correct for count in chosen)
+    return {
+        "total": sum(count.total for count in chosen),
+        "labelled": labelled,
+        "correct": correct,
+        "accuracy": correct / labelled if labelled else None,
+    }
+
+
+def _gone(prediction_id: str) -> Exception:
+    return not_found(f"there is no prediction '{prediction_id[:60]}'; it never was, or it was deleted")

@@ -1,0 +1,104 @@
+"""One run of a task through an upstream, and what is kept of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from protocol.inference import CallContext
+from protocol.json_text import dumps
+from protocol.timeline import Timeline, durations
+from rest_gateway.api.problems import document, of_error
+from rest_gateway.api.tensors import write_tensors
+from rest_gateway.predictions.exchange import upstream_half
+from rest_gateway.predictions.record import Answer, Outcome
+
+if TYPE_CHECKING:
+    from protocol.errors import InferenceError
+    from protocol.inference import Inference
+    from protocol.messages import InferRequest
+    from protocol.tensors import Tensor
+    from rest_gateway.api.catalog import Catalog
+
+MOST_CLASSES = 100_000
+
+
+class Upstreams(Protocol):
+    """The gateway's ways to a model."""
+
+    def get(self, name: str | None) -> tuple[str, Inference]:
+        """The upstream of that name, or the default one; INVALID_ARGUMENT that lists the names."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A run that the model answered."""
+
+    outcome: Outcome
+    exchange: str
+    """The upstream half of the exchange as JSON text."""
+    timeline: Timeline
+
+
+class Runner:
+    """Runs requests and turns their answers into outcomes."""
+
+    def __init__(self, upstreams: Upstreams, catalog: Catalog) -> None:
+        self.upstreams = upstreams
+        self._catalog = catalog
+
+    async def run(
+        self,
+        upstream: str,
+        inference: Inference,
+        request: InferRequest,
+        deadline: float,
+        timeline: Timeline | None = None,
+    ) -> Ran:
+        """The outcome of one call. `timeline` begins with `received` and `decoded`; InferenceError when it fails."""
+        timeline = timeline or _begun()
+        context = CallContext(deadline, timeline)
+        response = await inference.infer(request, context)
+        outputs = write_tensors(response.outputs).decode()
+        timeline.mark("encoded")
+        outcome = Outcome(
+            version=response.model_version,
+            outputs=outputs,
+            answer=answer_of(response.outputs, self._catalog.labels(request.model_name)),
+            timings=_timings(timeline),
+            message_bytes={"request": context.bytes_sent, "response": context.bytes_received},
+        )
+        return Ran(outcome, upstream_half(upstream, request, context, response), timeline)
+
+
+def failure(error: InferenceError) -> Outcome:
+    """The outcome of a run that failed for good."""
+    return Outcome(error=dumps(document(of_error(error))).decode())
+
+
+def answer_of(outputs: list[Tensor], labels: list[str]) -> Answer | None:
+    """The best class when the first output is one row of at least two floating-point scores."""
+    if not outputs:
+        return None
+    first = outputs[0]
+    row = first.shape[-1] if first.shape else 0
+    if first.datatype.kind != "float" or not 2 <= row <= MOST_CLASSES or math.prod(first.shape) != row:
+        return None
+    scores = first.array.reshape(-1).astype("float64")
+    index = int(scores.argmax())
+    score = float(scores[index])
+    return None if math.isnan(score) else Answer(index, labels[index] if index < len(labels) else str(index), score)
+
+
+def _begun() -> Timeline:
+    timeline = Timeline()
+    timeline.mark("received")
+    timeline.mark("decoded")
+    return timeline
+
+
+def _timings(timeline: Timeline) -> dict[str, float]:
+    parts = {name: round(spent, 4) for name, spent in durations(timeline).items()}
+    return {**parts, "total": round(timeline.between("received", "encoded") / 1e6, 4)}

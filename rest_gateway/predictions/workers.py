@@ -1,0 +1,162 @@
+"""Workers that take queued predictions, run them, and store one outcome each; and the chores beside them.
+
+A gateway that dies leaves its leases behind; they end, and another worker, here after a restart or on another gateway
+of the same store, runs the job again. A model server that is away does not fail a job: it waits, up to a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from protocol.deadline import after
+from protocol.errors import Code, InferenceError
+from rest_gateway.api.routing import StoreAwayError
+from rest_gateway.predictions.orders import task_request
+from rest_gateway.predictions.record import now_micros
+from rest_gateway.predictions.running import Ran, Runner, failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from rest_gateway.predictions.options import PredictionOptions
+    from rest_gateway.predictions.record import Job, Outcome
+    from rest_gateway.predictions.store import Store
+
+log = logging.getLogger("crossover.predictions")
+POLL_SECONDS = 1.0
+"""How soon a job is seen that another gateway accepted, or whose lease has ended."""
+PRUNE_SECONDS = 20.0
+MOST_CRASHES = 20
+_LONGEST_PAUSE = 10.0
+_KEY_DAYS = 1
+_DAY = 86_400_000_000
+
+
+class Workers:
+    """The tasks of one gateway that work on the queue."""
+
+    def __init__(self, store: Store, runner: Runner, owner: str, options: PredictionOptions) -> None:
+        self._store = store
+        self._runner = runner
+        self._owner = owner
+        self._options = options
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._running: set[asyncio.Task[Ran]] = set()
+        self._waiters: dict[str, asyncio.Event] = {}
+        self._stopping = False
+        self.keys_held = 0
+        """Idempotency keys that requests of this gateway hold now; their leases are prolonged too."""
+
+    def start(self) -> None:
+        works = [self._prolong, self._prune, *[self._work] * self._options.workers]
+        self._tasks = [asyncio.create_task(self._kept_going(work)) for work in works]
+
+    async def stop(self) -> None:
+        """Let go of what runs, so that it is taken up again at once by whoever starts next."""
+        self._stopping = True
+        for task in (*self._running, *self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(StoreAwayError):
+            await self._store.release(self._owner)
+
+    def wake(self) -> None:
+        """There is a new job."""
+        self._wake.set()
+
+    def expect(self, prediction_id: str) -> asyncio.Event:
+        """An event for when a worker of this gateway is through with the job; give it back with `forget`."""
+        return self._waiters.setdefault(prediction_id, asyncio.Event())
+
+    def forget(self, prediction_id: str) -> None:
+        self._waiters.pop(prediction_id, None)
+
+    async def _kept_going(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        while not self._stopping:
+            try:
+                await work()
+            except Exception:  # a row that breaks one round must not end the queue
+                log.exception("a worker of the queue failed; it goes on")
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _work(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                job = await self._store.claim(self._owner, self._options.lease_seconds)
+            except StoreAwayError:
+                job = None
+            if job is not None:
+                await self._carry_out(job)
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+
+    async def _carry_out(self, job: Job) -> None:
+        try:
+            await self._outcome_of(job)
+        except StoreAwayError as error:
+            log.warning("the outcome of prediction %s was not stored, it will run again: %s", job.id, error)
+            await asyncio.sleep(POLL_SECONDS)
+        finally:
+            if waiter := self._waiters.get(job.id):
+                waiter.set()
+
+    async def _outcome_of(self, job: Job) -> None:
+        if job.crashes > MOST_CRASHES:
+            error = InferenceError(Code.ABORTED, f"given up after {job.crashes} runs that ended without an answer")
+            await self._finish(job, failure(error))
+            return
+        try:
+            ran = await self._run(job)
+        except InferenceError as error:
+            if error.code.status.retryable and (pause := self._pause(job)):
+                await self._store.postpone(job, self._owner, pause)
+            else:
+                await self._finish(job, failure(error))
+        else:
+            await self._finish(job, ran.outcome, ran.exchange)
+
+    async def _run(self, job: Job) -> Ran:
+        """The run as a task of its own, so that stopping ends it and never a transaction."""
+        name, inference = self._runner.upstreams.get(job.task.upstream)
+        run = self._runner.run(name, inference, task_request(job.task), after(self._options.job_seconds))
+        task = asyncio.create_task(run)
+        self._running.add(task)
+        try:
+            return await task
+        except InferenceError:
+            raise
+        except Exception as error:
+            log.exception("prediction %s failed inside the gateway", job.id, exc_info=error)
+            raise InferenceError(Code.INTERNAL, "the gateway failed inside; its log has the reason") from None
+        finally:
+            self._running.discard(task)
+
+    async def _finish(self, job: Job, outcome: Outcome, exchange: str | None = None) -> None:
+        if not await self._store.finish(job, self._owner, outcome, exchange):
+            log.info("prediction %s was changed or deleted while it ran", job.id)
+
+    def _pause(self, job: Job) -> float:
+        """Seconds until the next try, longer the longer it has waited; 0 when it has waited long enough."""
+        waited = (now_micros() - job.queued_at) / 1e6
+        return 0.0 if waited > self._options.retry_seconds else min(_LONGEST_PAUSE, 0.5 + waited / 2)
+
+    async def _prolong(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.lease_seconds / 3)
+            if self._running or self.keys_held:
+                with contextlib.suppress(StoreAwayError):
+                    await self._store.renew(self._owner, self._options.lease_seconds)
+
+    async def _prune(self) -> None:
+        while True:
+            now = now_micros()
+            oldest = now - round(self._options.max_age_days * _DAY) if self._options.max_age_days else 0
+            with contextlib.suppress(StoreAwayError):
+                await self._store.prune(self._options.max_rows, oldest, now - _KEY_DAYS * _DAY)
+            await asyncio.sleep(PRUNE_SECONDS)

@@ -1,0 +1,230 @@
+"""A gateway's /api around a model of our own, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from protocol.deadline import check
+from protocol.errors import Code, InferenceError, invalid
+from protocol.messages import InferResponse
+from protocol.tensors import Tensor
+from protos import inference as pb
+
+from rest_gateway.predictions import PredictionOptions, install_with
+
+POSTGRES = Path("/usr/lib/postgresql")
+
+
+class FakeModel:
+    """`Inference` of three models: `scores` gives back its row, `slow` waits at a gate, `versioned` says its version."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.error: InferenceError | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def infer(self, request, context):
+        self.calls += 1
+        self._known(request.model_name)
+        if self.error is not None:
+            raise self.error
+        context.mark("sent")
+        check(context.deadline, "before the model ran")
+        tensor = request.inputs[0]
+        if tensor.shape[-1] != 3:
+            raise invalid(f"input 'x' has shape {list(tensor.shape)}; it takes [-1, 3]")
+        if request.model_name == "slow":
+            await asyncio.sleep(0.05)
+            await self.gate.wait()
+        context.mark("answered")
+        context.bytes_sent, context.bytes_received = 100, 50
+        return InferResponse(request.model_name, "2", [Tensor.from_array("scores", tensor.array)])
+
+    async def model_metadata(self, name, version, context):
+        self._known(name)
+        if self.error is not None:
+            raise self.error
+        described = pb.ModelMetadataResponse.TensorMetadata
+        return pb.ModelMetadataResponse(
+            name=name,
+            versions=["2"],
+            platform="fake",
+            inputs=[described(name="x", datatype="FP32", shape=[-1, 3])],
+            outputs=[described(name="scores", datatype="FP32", shape=[-1, 3])],
+        )
+
+    async def repository_index(self, ready, context):
+        index = pb.RepositoryIndexResponse()
+        for name in ("scores", "slow"):
+            index.models.add(name=name, version="2", state="READY")
+        return index
+
+    def _known(self, name):
+        if name not in ("scores", "slow"):
+            raise InferenceError(Code.NOT_FOUND, f"there is no model '{name}'")
+
+
+@dataclass
+class FakeUpstreams:
+    models: dict = field(default_factory=dict)
+
+    def get(self, name=None):
+        chosen = name or "grpc"
+        if chosen not in self.models:
+            raise invalid(f"'{chosen}' is not an upstream; choose one of {', '.join(self.models)}")
+        return chosen, self.models[chosen]
+
+
+class Gateway:
+    """One gateway in this process: its app, its upstream's model and a client."""
+
+    def __init__(self, options: PredictionOptions) -> None:
+        self.model = FakeModel()
+        self.options = options
+        self.app = FastAPI()
+        self._lifespan = install_with(self.app, FakeUpstreams({"grpc": self.model, "rest": self.model}), options)
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://gateway")
+
+    async def __aenter__(self):
+        await self._lifespan.__aenter__()
+        return self
+
+    async def __aexit__(self, *error):
+        await self.client.aclose()
+        await self._lifespan.__aexit__(*error)
+
+    async def post(self, document=None, headers=None, **members):
+        return await self.client.post("/api/predictions", json={**(document or body()), **members}, headers=headers)
+
+    async def until(self, location, *states):
+        for _ in range(400):
+            found = (await self.client.get(location)).json()
+            if found["state"] in states:
+                return found
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"{location} never became {states}: {found}")
+
+
+def body(data=(0.1, 0.7, 0.2), model="scores", **members):
+    return {
+        "model": model,
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, len(data)], "data": list(data)}],
+        **members,
+    }
+
+
+@pytest.fixture(name="body")
+def body_fixture():
+    return body
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory):
+    """A PostgreSQL server of our own on a free port, run by Debian's user `postgres` when we are root."""
+    binaries = next(iter(sorted(POSTGRES.glob("*/bin"), reverse=True)), None)
+    if binaries is None:
+        pytest.skip("PostgreSQL's server is not installed (apt-get install postgresql)")
+    folder = Path("/tmp") / f"crossover-postgres-{os.getpid()}"
+    folder.mkdir(mode=0o700)
+    as_user = []
+    if os.getuid() == 0:
+        shutil.chown(folder, "postgres")
+        as_user = ["runuser", "-u", "postgres", "--"]
+    data = folder / "data"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["-c", "fsync=off", "-c", f"unix_socket_directories={folder}", "-c", "listen_addresses=127.0.0.1"]
+    try:
+        subprocess.run([*as_user, binaries / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--locale=C", "-E", "UTF8"],
+                       check=True, capture_output=True, cwd=folder)  # fmt: skip
+        server = subprocess.Popen([*as_user, binaries / "postgres", "-D", data, "-p", str(port), *options],
+                                  cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        try:
+            _await_port(port, server)
+            yield f"postgresql+asyncpg://postgres@127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(20)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _await_port(port, server):
+    import time
+
+    for _ in range(300):
+        assert server.poll() is None, "PostgreSQL's server ended at its start"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise AssertionError("PostgreSQL's server did not listen in time")
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def database_url(request, tmp_path):
+    """The URL of an empty database; None means the gateway's own SQLite file."""
+    if request.param == "sqlite":
+        yield None
+        return
+    import asyncpg
+
+    server = request.getfixturevalue("postgres_server")
+    name = f"test_{next(_numbers)}"
+    admin = await asyncpg.connect(server.replace("+asyncpg", "") + "/postgres")
+    try:
+        await admin.execute(f"CREATE DATABASE {name}")
+        yield f"{server}/{name}"
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+def options(tmp_path, database_url):
+    return PredictionOptions(
+        data_dir=tmp_path / "data", port=8080, database_url=database_url, lease_seconds=1.0, default_timeout_ms=10_000
+    )
+
+
+@pytest.fixture
+async def gateway(options):
+    async with Gateway(options) as running:
+        yield running
+
+
+@pytest.fixture
+def client(gateway):
+    return gateway.client
+
+
+@pytest.fixture
+def start(options):
+    """Start further gateways on the same store; each is to be entered with `async with`."""
+
+    def make(**changes):
+        return Gateway(replace(options, **changes))
+
+    return make
+
+
+@pytest.fixture
+def nan():
+    return np.float32("nan")
