@@ -8,20 +8,27 @@ what would change an answer if ignored (shared memory, classification) is refuse
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from protocol.datatypes import datatype
-from protocol.errors import invalid
+from protocol.errors import InferenceError, invalid
+from protocol.json_numbers import NotNativeError, Numbers, split
 from protocol.json_text import MAX_DEPTH, Fragment, check_depth, dumps, kind_of, loads_object
 from protocol.json_values import to_array, to_text
 from protocol.messages import InferRequest, InferResponse, Parameters, RequestedOutput
 from protocol.tensors import Buffer, Tensor, checked_shape
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
 _UNSUPPORTED = {
     "shared_memory_region": "the shared memory extension",
     "classification": "the classification extension",
 }
-_REQUEST_KEYS = frozenset({"id", "parameters", "inputs", "outputs", "model_name", "model_version"})
+_REQUEST_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
+_RESPONSE_KEYS = frozenset({"id", "parameters", "outputs", "model_name", "model_version"})
+_OUTPUT_KEYS = frozenset({"name", "parameters"})
 _TENSOR_KEYS = frozenset({"name", "shape", "datatype", "parameters", "data"})
 
 
@@ -48,8 +55,33 @@ def decode_request(
     text: Buffer, model_name: str, model_version: str = "", tail: Tail | None = None
 ) -> tuple[InferRequest, ReplyForm]:
     """The request in `text`, and the form its reply is to have; INVALID_ARGUMENT that says what is wrong where."""
-    document = loads_object(text)
-    _check_unknown(document, _REQUEST_KEYS)
+    return _decoded(text, tail, lambda document, numbers: _request(document, model_name, model_version, tail, numbers))
+
+
+def decode_response(text: Buffer, tail: Tail | None = None) -> InferResponse:
+    """The reply in `text`; INVALID_ARGUMENT when it is not an OIP infer reply."""
+    return _decoded(text, tail, lambda document, numbers: _response(document, tail, numbers))
+
+
+def _decoded(text: Buffer, tail: Tail | None, decode: Callable[[dict[str, Any], Numbers | None], T]) -> T:
+    """What `decode` makes of the document, with the native reader of numbers where its answer can be relied on."""
+    skeleton, numbers = split(text) if tail is None else (text, None)
+    if numbers is not None:
+        try:
+            found = decode(loads_object(skeleton), numbers)
+            numbers.check_claimed()
+            return found
+        except (NotNativeError, InferenceError):
+            pass
+    return decode(loads_object(text), None)
+
+
+def _request(
+    document: dict[str, Any], model_name: str, model_version: str, tail: Tail | None, numbers: Numbers | None
+) -> tuple[InferRequest, ReplyForm]:
+    if type(document.get("model_name")) is str:  # kserve always sends it; the path has said it already
+        del document["model_name"]
+    _check_unknown(document, _REQUEST_KEYS, numbers)
     items = document.get("inputs")
     if type(items) is not list:
         raise invalid(
@@ -59,18 +91,17 @@ def decode_request(
     form = ReplyForm(_flag(parameters.pop("binary_data_output", False), "binary_data_output"))
     request = InferRequest(
         model_name,
-        [_tensor(item, tail, "inputs", index) for index, item in enumerate(items)],
+        [_tensor(item, tail, numbers, "inputs", index) for index, item in enumerate(items)],
         model_version,
         _text(document, "id"),
-        _requested(document.get("outputs"), form),
+        _requested(document.get("outputs"), form, numbers),
         parameters,
     )
     return request, form
 
 
-def decode_response(text: Buffer, tail: Tail | None = None) -> InferResponse:
-    """The reply in `text`; INVALID_ARGUMENT when it is not an OIP infer reply."""
-    document = loads_object(text)
+def _response(document: dict[str, Any], tail: Tail | None, numbers: Numbers | None) -> InferResponse:
+    _check_unknown(document, _RESPONSE_KEYS, numbers)
     items = document.get("outputs")
     if type(items) is not list:
         raise invalid(
@@ -79,7 +110,7 @@ def decode_response(text: Buffer, tail: Tail | None = None) -> InferResponse:
     return InferResponse(
         _text(document, "model_name"),
         _text(document, "model_version"),
-        [_tensor(item, tail, "outputs", index) for index, item in enumerate(items)],
+        [_tensor(item, tail, numbers, "outputs", index) for index, item in enumerate(items)],
         _text(document, "id"),
         _parameters(document.get("parameters"), "the reply"),
     )
@@ -141,7 +172,7 @@ def _output_object(output: RequestedOutput) -> dict[str, Any]:
     return item
 
 
-def _tensor(item: object, tail: Tail | None, where: str, index: int) -> Tensor:
+def _tensor(item: object, tail: Tail | None, numbers: Numbers | None, where: str, index: int) -> Tensor:
     if type(item) is not dict:
         raise invalid(f"'{where}[{index}]' is {kind_of(item)}; it takes an object")
     name, kind, dims = item.get("name"), item.get("datatype"), item.get("shape")
@@ -154,11 +185,12 @@ def _tensor(item: object, tail: Tail | None, where: str, index: int) -> Tensor:
     row, shape = datatype(kind), checked_shape(name, dims)
     parameters = _parameters(item.get("parameters"), f"tensor '{name}'")
     data, size = item.get("data"), parameters.get("binary_data_size")
-    _check_unknown(item, _TENSOR_KEYS)
+    _check_unknown(item, _TENSOR_KEYS, numbers)
     if data is not None:
         if size is not None:
             raise invalid(f"tensor '{name}' has both 'data' and 'binary_data_size'; send one of them")
-        return Tensor(name, row, shape, array=to_array(name, row, shape, data))
+        claimed = numbers.claim(data, row, shape) if numbers is not None else None
+        return Tensor(name, row, shape, array=to_array(name, row, shape, data) if claimed is None else claimed)
     if size is None:
         raise invalid(f"tensor '{name}' has neither 'data' nor 'binary_data_size'; send one of them")
     return Tensor.from_raw(name, kind, shape, _EMPTY_TAIL.take(name, size) if tail is None else tail.take(name, size))
@@ -177,7 +209,7 @@ class _NoTail:
 _EMPTY_TAIL = _NoTail()
 
 
-def _requested(items: object, form: ReplyForm) -> list[RequestedOutput]:
+def _requested(items: object, form: ReplyForm, numbers: Numbers | None) -> list[RequestedOutput]:
     if items is None:
         return []
     if type(items) is not list:
@@ -187,6 +219,7 @@ def _requested(items: object, form: ReplyForm) -> list[RequestedOutput]:
         name = item.get("name") if type(item) is dict else None
         if type(name) is not str or not name:
             raise invalid(f"'outputs[{index}]' has no 'name'; it takes an object with a 'name'")
+        _check_unknown(item, _OUTPUT_KEYS, numbers)
         parameters = _parameters(item.get("parameters"), f"output '{name}'")
         if "binary_data" in parameters:
             form.named[name] = _flag(parameters.pop("binary_data"), f"binary_data of output '{name}'")
@@ -229,7 +262,10 @@ def _text(document: dict[str, Any], key: str) -> str:
     return value
 
 
-def _check_unknown(item: dict[str, Any], known: frozenset[str]) -> None:
+def _check_unknown(item: dict[str, Any], known: frozenset[str], numbers: Numbers | None) -> None:
+    """Unknown keys are read no further than their depth; the native reader may have taken numbers out of them."""
     if not known.issuperset(item):
+        if numbers is not None:
+            raise NotNativeError
         for key in item.keys() - known:
             check_depth(item[key], MAX_DEPTH)

@@ -1,0 +1,80 @@
+"""JSON numbers straight into arrays, where the native reader is built; the way in Python decides all that is unusual.
+
+The reader takes the long arrays of numbers out of a text and leaves ``[[0]]``, ``[[1]]``, ... in their places. A tensor
+claims its array by that placeholder. Real data may look like a placeholder too, so a decoding counts only when every
+array was claimed once and in order; `NotNativeError` stands for everything else, and the text is then decoded again
+without the reader, which also words the errors.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from protocol.native import jsonnumbers
+
+if TYPE_CHECKING:
+    from protocol.datatypes import Datatype
+    from protocol.tensors import Buffer, Shape
+
+SMALLEST_TEXT = 256
+"""Shorter texts gain nothing."""
+
+
+class NotNativeError(Exception):
+    """The native reader's answer cannot be relied on for this text."""
+
+
+class Numbers:
+    """The arrays taken out of one text, to be claimed in order."""
+
+    __slots__ = ("_claimed", "_spans", "_text")
+
+    def __init__(self, text: Buffer, spans: list[tuple[int, int]]) -> None:
+        self._text = text
+        self._spans = spans
+        self._claimed = 0
+
+    def claim(self, data: Any, row: Datatype, shape: Shape) -> np.ndarray | None:
+        """The array that `data` is the placeholder of; None when it is ordinary data."""
+        if not _is_placeholder(data):
+            return None
+        assert jsonnumbers is not None
+        if data[0][0] != self._claimed or self._claimed == len(self._spans):
+            raise NotNativeError
+        start, end = self._spans[self._claimed]
+        self._claimed += 1
+        count = math.prod(shape)
+        if count > end - start or row.kind not in ("int", "float"):
+            raise NotNativeError
+        array = np.empty(count, row.dtype)
+        if not jsonnumbers.read(self._text, start, end, row.dtype.str[1:], array.view(np.uint8), shape):
+            raise NotNativeError
+        if row.name == "FP32" and np.isinf(array).any():
+            raise NotNativeError
+        return array.reshape(shape)
+
+    def check_claimed(self) -> None:
+        """NotNativeError unless every array that was taken out belongs to a tensor."""
+        if self._claimed != len(self._spans):
+            raise NotNativeError
+
+
+def _is_placeholder(data: Any) -> bool:
+    return (
+        type(data) is list
+        and len(data) == 1
+        and type(data[0]) is list
+        and len(data[0]) == 1
+        and type(data[0][0]) is int
+    )
+
+
+def split(text: Buffer) -> tuple[Buffer, Numbers | None]:
+    """The text without its long arrays of numbers, and these; None where there are none, or no reader."""
+    if jsonnumbers is None or len(text) < SMALLEST_TEXT:
+        return text, None
+    skeleton, spans = jsonnumbers.split(text)
+    return (skeleton, Numbers(text, spans)) if spans else (text, None)
