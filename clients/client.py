@@ -1,5 +1,7 @@
 """The client that applications use: numpy arrays in, numpy arrays out, the same over every wire.
 
+Waiting and not waiting::
+
     async with connect("grpc", grpc="127.0.0.1:8001") as client:
         answer = await client.infer("digits", {"x": pixels}, timeout=1.0)      # waits for this answer
         print(answer["probabilities"].argmax())
@@ -17,7 +19,6 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
@@ -30,13 +31,14 @@ from protocol.messages import InferRequest, InferResponse, Parameters, Requested
 from protocol.tensors import Tensor
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Self, Unpack
 
     from protos import inference as pb
 
 Value: TypeAlias = Any
-"""An input's value: a numpy array (its dtype decides the datatype), a `Tensor`, or numbers and text in lists (the model's
-metadata decides)."""
+"""An input's value: a numpy array (its dtype decides the datatype), a `Tensor`, or numbers and text in lists (the
+model's metadata decides)."""
 
 
 class Where(TypedDict, total=False):
@@ -124,7 +126,9 @@ def connect(wire: str = "grpc", *, timeout: float | None = None, **where: Unpack
 
 
 class Client:
-    """One service over one wire; belongs to the event loop in which it is first used. Every method raises InferenceError."""
+    """One service over one wire. It belongs to the event loop in which it is first used; every method raises
+    InferenceError.
+    """
 
     def __init__(self, wire: str, target: wires.Target, timeout: float | None = None) -> None:
         self.wire = wire

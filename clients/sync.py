@@ -1,24 +1,26 @@
 """The same client for scripts without an event loop; the calls run on one loop in a thread of its own.
 
-with connect_sync("rest", rest="http://127.0.0.1:8000") as client:
-    answer = client.infer("digits", {"x": pixels}, timeout=1.0)            # waits for this answer
+Waiting and not waiting::
 
-    pending = client.submit("digits", {"x": pixels})                       # does not wait
-    do_something_else()
-    answer = pending.result()
+    with connect_sync("rest", rest="http://127.0.0.1:8000") as client:
+        answer = client.infer("digits", {"x": pixels}, timeout=1.0)            # waits for this answer
+
+        pending = client.submit("digits", {"x": pixels})                       # does not wait
+        do_something_else()
+        answer = pending.result()
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Mapping
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from clients.client import Answer, Client, ModelInfo, ModelStatus, Value, Where, connect
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+    from concurrent.futures import Future
     from typing import Self, Unpack
 
 T = TypeVar("T")
