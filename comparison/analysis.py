@@ -186,7 +186,7 @@ class Analysis:
             "metric": metric,
             "payloads": [int(size) for size in sizes],
             "verdicts": verdict_of,
-            "crossings": [asdict(item) for item in crossings],
+            "crossings": [summary.crossing(item) for item in crossings],
             "indifferent_model_ms": self._indifferent(usable, pair) if metric == "p50" else None,
         }
 

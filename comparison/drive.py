@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from comparison import outcomes as out
 from comparison.http1 import Connection, Reply
 from comparison.timer import Timer
-from protocol import binary_codec
+from protocol import binary_codec, timeline
 from protocol.errors import InferenceError
+from protocol.timeline import Timeline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +46,8 @@ class Work:
     concurrency: int
     upstream: str | None = None
     """What the reply's `Inference-Upstream` must say; None: not looked at."""
+    stages: bool = False
+    """The requests ask for the stations' stamps, which are to be kept."""
 
 
 @dataclass(slots=True)
@@ -107,7 +110,11 @@ class Driver:
         finally:
             gc.enable()
         return out.Record(
-            table, time.process_time_ns() - cpu, time.monotonic_ns() - wall, slice_.checker.complaint or slice_.lost
+            table,
+            time.process_time_ns() - cpu,
+            time.monotonic_ns() - wall,
+            slice_.checker.complaint or slice_.lost,
+            slice_.stages,
         )
 
     def close_connections(self) -> None:
@@ -133,6 +140,7 @@ class _Slice:
         self.due: deque[int] = deque()
         self.next = self.finished = 0
         self.lost = ""
+        self.stages: list[dict[str, int]] = []
 
     def run(self) -> NDArray[np.int64]:
         for fd, _ in self.poll.poll(0):
@@ -226,9 +234,17 @@ class _Slice:
         if reply is not None:
             self.table[index, out.DONE] = time.monotonic_ns()
             self.table[index, out.OUTCOME] = self.checker.outcome(reply, int(self.work.schedule.variants[index]))
+            if self.work.stages:
+                self._keep_stages(reply, index)
             del self.busy[connection.fd]
             self.idle.append(connection)
             self.finished += 1
+
+    def _keep_stages(self, reply: Reply, index: int) -> None:
+        stations = Timeline()
+        stations.adopt(reply.header(timeline.HEADER.encode()) or "", prefix="")
+        sent, done = (int(self.table[index, column]) for column in (out.SENT, out.DONE))
+        self.stages.append({"client.sent": sent, **stations.stamps, "client.done": done})
 
     def _closed_while_idle(self, fd: int) -> None:
         """A service may close a connection that rests between slices; that is no failed request."""

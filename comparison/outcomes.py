@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +45,7 @@ class Record:
     wall_ns: int
     complaint: str = ""
     """The first thing that went wrong, in the service's words where it had any."""
-    stages: tuple[dict[str, int], ...] = ()
+    stages: list[dict[str, int]] = field(default_factory=list)
     """Stamps of the stations each request passed, for slices that ask for them."""
 
 

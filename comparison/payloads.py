@@ -1,4 +1,4 @@
-"""What is sent: requests of a given size for a model, seeded, in a few variants so that no answer can be a stale one."""
+"""What is sent: requests of a given size for a model, seeded, in a few variants, so that no stale answer can pass."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FEWEST = 8
+FEWEST = 5
 """A slice has at least so many requests, also where that takes longer than the slice was to last."""
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from comparison.arms import Pair
     from comparison.controls import Equals, Recovery
+    from comparison.crossover import Crossing
     from comparison.design import Cell
     from comparison.gates import Gate
     from comparison.samples import Experiment
@@ -38,6 +39,17 @@ CELL_FIELDS = (
 def interval(found: Interval | None) -> list[float] | None:
     """An interval as [low, estimate, high]."""
     return [found.low, found.estimate, found.high] if found else None
+
+
+def crossing(found: Crossing) -> dict[str, Any]:
+    """One place where the answer flips; payloads in bytes."""
+    return {
+        "between": list(found.between),
+        "at": found.at,
+        "interval": list(found.interval) if found.interval else None,
+        "support": found.support,
+        "below": found.below,
+    }
 
 
 def cell(

@@ -1,0 +1,94 @@
+"""What a request takes: CPU by process, and bytes by layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comparison import words
+from comparison.arms import AGAIN, CONTROL
+from comparison.figures import style
+from comparison.figures.style import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_CPU_COLOURS = {"gateway": "#1f83c4", "model server": "#e69f00", "service": "#e69f00"}
+_BYTE_COLOURS = {"tensors": "#8c8c8c", "encoding": "#d55e00", "protocol": "#1f83c4"}
+
+
+def cpu(summary: dict[str, Any]) -> Picture | None:
+    """CPU per request, stacked by process, one panel a payload."""
+    rows = _rows(summary)
+    processes = list(dict.fromkeys(name for row in rows for name in row["cpu_us"] if name != "generator"))
+    if not processes:
+        return None
+    figure, axes = _payload_panels(rows)
+    for axis, (payload, arms) in zip(axes, _by_payload(rows).items(), strict=True):
+        parts = {name: [row["cpu_us"].get(name, 0.0) for row in arms] for name in processes}
+        _stack(axis, arms, parts, _CPU_COLOURS)
+        axis.set_title(words.size(payload))
+        axis.set_xlabel("µs of CPU per request")
+    axes[-1].legend(fontsize=8)
+    told = "; ".join(
+        f"{row['arm']} at {words.size(row['payload_bytes'])}: "
+        + ", ".join(f"{name} {row['cpu_us'].get(name, 0):.0f} µs" for name in processes)
+        for row in rows
+    )
+    return Picture("cpu", "CPU per request by process", f"CPU per request. {told}.", figure)
+
+
+def byte_split(summary: dict[str, Any]) -> Picture | None:
+    """Bytes over the hop: the tensors themselves, what the encoding adds, what HTTP adds (TCP bytes less message)."""
+    rows = [row for row in _rows(summary) if row["message_bytes"]]
+    if not rows:
+        return None
+    figure, axes = _payload_panels(rows)
+    for axis, (payload, arms) in zip(axes, _by_payload(rows).items(), strict=True):
+        _stack(axis, arms, _layers(arms), _BYTE_COLOURS)
+        axis.set_title(words.size(payload))
+        axis.set_xlabel("bytes per request, both ways")
+        axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 5), useMathText=True)
+    axes[-1].legend(fontsize=8)
+    told = "; ".join(
+        f"{row['arm']} at {words.size(row['payload_bytes'])}: message {row['message_bytes']:.0f} bytes, over TCP "
+        + (f"{row['wire_bytes']:.0f}" if row["wire_bytes"] else "not measured")
+        for row in rows
+    )
+    return Picture("bytes", "Bytes over the hop: tensors, encoding, protocol", f"Bytes over the hop. {told}.", figure)
+
+
+def _layers(arms: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Tensor bytes cannot exceed the message (an encoding that shrinks them shows as all tensors)."""
+    tensors = [min(2.0 * row["payload_bytes"], row["message_bytes"]) for row in arms]
+    return {
+        "tensors": tensors,
+        "encoding": [row["message_bytes"] - base for row, base in zip(arms, tensors, strict=True)],
+        "protocol": [max(0.0, (row["wire_bytes"] or row["message_bytes"]) - row["message_bytes"]) for row in arms],
+    }
+
+
+def _rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in summary["arms"] if row["arm"] not in {AGAIN, CONTROL}]
+
+
+def _by_payload(rows: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["payload_bytes"], []).append(row)
+    return found
+
+
+def _payload_panels(rows: list[dict[str, Any]]) -> tuple[Any, list[Axes]]:
+    groups = _by_payload(rows)
+    most = max(len(arms) for arms in groups.values())
+    return style.panels(len(groups), height=1.3 + 0.32 * most, share_y=True)
+
+
+def _stack(axis: Axes, arms: list[dict[str, Any]], parts: dict[str, list[float]], colours: dict[str, str]) -> None:
+    left = [0.0] * len(arms)
+    names = [row["arm"] for row in arms]
+    for name, values in parts.items():
+        axis.barh(names, values, left=left, label=name, color=colours.get(name) or style.colour(name), height=0.62)
+        left = [a + b for a, b in zip(left, values, strict=True)]
+    axis.set_ylim(len(arms) - 0.5, -0.5)
+    axis.grid(visible=False, axis="y")

@@ -1,0 +1,104 @@
+"""How every figure looks, and how it gets into the page: SVG whose text and lines take the page's own colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, GRID, BAND = "#010203", "#040506", "#070809"
+"""Stand-ins that the page replaces by its own colours, so that one picture serves light and dark."""
+_PAGE_COLOURS = {INK: "currentColor", GRID: "var(--grid)", BAND: "var(--band)"}
+
+ARM_COLOURS = {
+    "rest": "#d55e00",
+    "rest-binary": "#e69f00",
+    "grpc": "#1f83c4",
+    "grpc-typed": "#56b4e9",
+    "grpc-stream": "#009e73",
+    "grpc-again": "#8c8c8c",
+    "control": "#cc79a7",
+    "inprocess": "#9a7b4f",
+}
+VERDICT_COLOURS = {
+    "grpc": "#1f83c4",
+    "rest": "#d55e00",
+    "equal": "#009e73",
+    "undecided": "#8c8c8c",
+    "invalid": "#c0392b",
+}
+_MORE = ("#b07aa1", "#59a14f", "#edc948", "#76b7b2", "#ff9da7", "#9c755f")
+
+_RC: Any = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "savefig.transparent": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A drawn figure with the words that stand for it."""
+
+    name: str
+    title: str
+    alternative: str
+    """What the picture shows, for who cannot see it."""
+    figure: Figure
+
+    def svg(self) -> str:
+        """The picture as an inline SVG element; it follows the page's colours."""
+        buffer = io.StringIO()
+        with mpl.rc_context({**_RC, "svg.hashsalt": self.name}):
+            self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        text = buffer.getvalue()
+        text = text[text.index("<svg") :]
+        for stand_in, colour in _PAGE_COLOURS.items():
+            text = text.replace(stand_in, colour)
+        text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+        text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
+        # Ids are unique in the page, not only in the picture.
+        text = re.sub(r'id="([^"]+)"', rf'id="{self.name}-\1"', text)
+        text = re.sub(r'(href="#|url\(#)', rf"\1{self.name}-", text)
+        label = f'role="img" aria-label="{escape(self.alternative, quote=True)}"'
+        return text.replace("<svg ", f"<svg {label} ", 1)
+
+
+def colour(arm: str) -> str:
+    """An arm's colour, the same in every figure."""
+    return ARM_COLOURS.get(arm) or _MORE[sum(arm.encode()) % len(_MORE)]
+
+
+def panels(count: int, height: float = 3.0, width: float = 9.4, *, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+    """A row of `count` panels."""
+    with mpl.rc_context(_RC):
+        figure, axes = plt.subplots(1, count, figsize=(width, height), squeeze=False, sharey=share_y)
+    plt.close(figure)
+    return figure, list(axes[0])

@@ -1,0 +1,106 @@
+"""The services of one block: fresh processes, fresh ports, fresh seeds, and what the kernel says of them."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from comparison import cpu, sockets
+from stack.services import Service, StartError, free_ports
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+MODEL_SERVER, GATEWAY = "model server", "gateway"
+_PADDING = 4096
+
+
+class FleetError(RuntimeError):
+    """The services could not be started, in one sentence."""
+
+
+class Fleet:
+    """A model server and a gateway, started for one block and stopped with it.
+
+    Every start gets another hash seed and an environment of another size, since both shift memory layout enough to
+    change timings (Mytkowicz et al., ASPLOS 2009).
+    """
+
+    def __init__(self, repository: Path, log: Path, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        rest, grpc, gateway = free_ports(3)
+        self._scratch = tempfile.TemporaryDirectory(prefix="crossover-lab-")
+        self._log = log.open("ab")
+        self.environment = {
+            "MODEL_REPOSITORY": str(repository),
+            "MODEL_SERVER_HTTP_PORT": str(rest),
+            "MODEL_SERVER_GRPC_PORT": str(grpc),
+            "GATEWAY_PORT": str(gateway),
+            "GATEWAY_UPSTREAM_HEADER": "1",
+            "DATA_DIR": self._scratch.name,
+            "PYTHONHASHSEED": str(int(random.integers(0, 2**32))),
+            "LAB_PADDING": "x" * int(random.integers(1, _PADDING)),
+            "LOG_LEVEL": "warning",
+        }
+        self.gateway_address = ("127.0.0.1", gateway)
+        self.rest_url, self.grpc_target = f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}"
+        self._hop_ports = (rest, grpc)
+        self.services: dict[str, Service] = {}
+        self.cold_start_s = 0.0
+
+    def start(self) -> None:
+        """Start both and wait until they are ready; FleetError when one is not."""
+        began = time.monotonic()
+        try:
+            for name, module, port in (
+                (MODEL_SERVER, "comparison.model_server", self._hop_ports[0]),
+                (GATEWAY, "rest_gateway", self.gateway_address[1]),
+            ):
+                service = Service(module, self.environment, ("127.0.0.1", port), self._log)
+                self.services[name] = service
+                service.await_ready()
+        except StartError as error:
+            raise FleetError(f"the {name} did not start ({error}); its log is {self._log.name}") from None
+        self.cold_start_s = time.monotonic() - began
+
+    def cpu_ns(self) -> dict[str, int]:
+        """CPU time of each service so far."""
+        return {name: cpu.family_cpu_ns(service.pid) for name, service in self.services.items()}
+
+    def hop_bytes(self) -> int | None:
+        """TCP bytes over the hop so far; None where the kernel does not count them."""
+        try:
+            return sockets.traffic(self._hop_ports)
+        except sockets.NotCountedError:
+            return None
+
+    def peak_memory(self) -> dict[str, int]:
+        return {name: cpu.peak_memory_bytes(service.pid) for name, service in self.services.items()}
+
+    def dead(self) -> str | None:
+        """The name of a service that has ended by itself."""
+        return next((name for name, service in self.services.items() if service.returncode() is not None), None)
+
+    def stop(self) -> None:
+        for name in (GATEWAY, MODEL_SERVER):
+            if name in self.services:
+                self.services[name].stop(5)
+        self._log.close()
+        self._scratch.cleanup()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,210 @@
+"""What a run is asked to do, and whether that can be done: every mistake is one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comparison.arms import ARMS, QUICK_ARMS, UnknownArmError, chosen
+from comparison.cost import Prices
+from comparison.failif import Rule, RuleError, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from comparison.arms import Arm
+
+ROOT = Path(__file__).parents[1]
+NETWORKS = ("loopback",)
+FOREIGN_REST_ARMS, FOREIGN_GRPC_ARMS = ("rest", "rest-binary"), ("grpc", "grpc-again")
+_ROOM_BYTES = 200 << 20
+
+
+class UsageError(ValueError):
+    """The command line asks for what cannot be done, in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The default numbers of a kind of run."""
+
+    payloads: tuple[int, ...]
+    arms: tuple[str, ...]
+    blocks: int
+    seconds: float
+
+
+QUICK = Plan((256, 16 << 10, 1 << 20), QUICK_ARMS, 6, 1.0)
+THOROUGH = Plan(
+    (256, 4 << 10, 16 << 10, 64 << 10, 1 << 20),
+    ("inprocess", "rest", "rest-binary", "grpc-typed", "grpc", "grpc-stream", "grpc-again", "control"),
+    14,
+    1.0,
+)
+
+
+@dataclass(slots=True)
+class Options:
+    """A checked command line."""
+
+    model: str
+    repository: Path
+    payloads: list[int]
+    natural_payload: bool
+    """No size was asked for, and the model is not one of the lab's: its own smallest request is sent."""
+    request: Path | None
+    concurrency: list[int]
+    rate: float | None
+    load: float
+    closed: bool
+    network: str
+    arms: list[Arm]
+    blocks: int
+    turns: int
+    seconds: float
+    seed: int
+    thorough: bool
+    rest: str | None
+    grpc: str | None
+    out: Path
+    fail_if: list[Rule]
+    prices: Prices
+
+    @property
+    def foreign(self) -> bool:
+        """The services are not ours: the hop alone is measured, with our clients."""
+        return self.rest is not None or self.grpc is not None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `run`."""
+    add = parser.add_argument
+    add("--model", default="identity", help="model to call (default: identity, which gives its input back)")
+    add("--repository", type=Path, default=ROOT / "models", metavar="DIR", help="model repository (default: models/)")
+    add("--payload", type=int, nargs="+", metavar="BYTES", help="tensor bytes of a request; several make several cells")
+    add("--request", type=Path, metavar="FILE", help="send this OIP JSON request instead of generated ones")
+    add("--concurrency", type=int, nargs="+", default=[16], metavar="N", help="connections of the load (default: 16)")
+    add("--rate", type=float, metavar="RPS", help="open-loop requests per second (default: from the capacity probe)")
+    add("--load", type=float, default=0.3, metavar="SHARE", help="share of the slowest arm's capacity (default: 0.3)")
+    add("--closed", action="store_true", help="closed loop: every connection sends when it has its answer")
+    add("--network", default="loopback", choices=NETWORKS, help="network profile (default: loopback)")
+    add("--arms", nargs="+", metavar="ARM", help=f"any of {', '.join(ARMS)}")
+    add("--blocks", type=int, metavar="N", help="fresh starts of all services (default: 6; --thorough 14)")
+    add("--turns", type=int, default=2, metavar="N", help="slices of each arm in a block and cell (default: 2, ABBA)")
+    add("--slice", type=float, dest="seconds", metavar="SECONDS", help="length of a slice (default: 1)")
+    add("--seed", type=int, default=1, help="of schedules, payloads and orders (default: 1)")
+    add("--thorough", action="store_true", help="more payloads, arms and blocks: about half an hour")
+    add("--rest", metavar="URL", help="compare a running OIP service: its REST address")
+    add("--grpc", metavar="TARGET", help="compare a running OIP service: its gRPC host:port")
+    add("--out", type=Path, metavar="DIR", help="folder of the result (default: runs/<UTC time>)")
+    add(
+        "--fail-if",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="exit code 3 when the rule holds (docs/method.md)",
+    )
+    add("--price-vcpu-hour", type=float, default=Prices.vcpu_hour, help="price of a vCPU hour (default: 0.04)")
+    add(
+        "--price-gigabyte", type=float, default=Prices.gigabyte, help="price of 10^9 bytes over the hop (default: 0.01)"
+    )
+    add("--utilisation", type=float, default=Prices.utilisation, help="used share of the paid CPU time (default: 0.6)")
+
+
+def checked(given: argparse.Namespace, out: Path) -> Options:
+    """The options of a parsed command line; UsageError for what cannot be."""
+    plan = THOROUGH if given.thorough else QUICK
+    foreign = bool(given.rest or given.grpc)
+    options = Options(
+        model=given.model,
+        repository=given.repository.resolve(),
+        payloads=given.payload or list(plan.payloads),
+        natural_payload=not given.payload and given.model not in {"identity", "sized", "work"},
+        request=given.request,
+        concurrency=given.concurrency,
+        rate=given.rate,
+        load=given.load,
+        closed=given.closed,
+        network=given.network,
+        arms=_arms(given, plan.arms),
+        blocks=given.blocks or plan.blocks,
+        turns=given.turns,
+        seconds=given.seconds or plan.seconds,
+        seed=given.seed,
+        thorough=given.thorough,
+        rest=given.rest,
+        grpc=given.grpc,
+        out=out,
+        fail_if=_rules(given.fail_if),
+        prices=Prices(given.price_vcpu_hour, given.price_gigabyte, given.utilisation),
+    )
+    _check_numbers(options)
+    if not foreign:
+        _check_repository(options)
+    _check_room(out)
+    return options
+
+
+def _arms(given: argparse.Namespace, default: Sequence[str]) -> list[Arm]:
+    names: list[str] = list(given.arms or default)
+    if given.rest or given.grpc:
+        offered = (FOREIGN_REST_ARMS if given.rest else ()) + (FOREIGN_GRPC_ARMS if given.grpc else ())
+        names = list(given.arms or offered)
+        for name in names:
+            if name not in offered and name not in {"grpc-typed", "grpc-stream"}:
+                raise UsageError(f"arm '{name}' does not go with --rest and --grpc as given; use {', '.join(offered)}")
+    try:
+        return chosen(names)
+    except UnknownArmError as error:
+        raise UsageError(f"--arms: {error}") from None
+
+
+def _rules(texts: Sequence[str]) -> list[Rule]:
+    try:
+        return [parse(text) for text in texts]
+    except RuleError as error:
+        raise UsageError(str(error)) from None
+
+
+def _check_numbers(options: Options) -> None:
+    limits = (
+        ("--payload", min(options.payloads), 1, 512 << 20, max(options.payloads)),
+        ("--concurrency", min(options.concurrency), 1, 1000, max(options.concurrency)),
+        ("--rate", options.rate or 1.0, 0.01, 100_000, options.rate or 1.0),
+        ("--load", options.load, 0.01, 0.95, options.load),
+        ("--blocks", options.blocks, 1, 1000, options.blocks),
+        ("--turns", options.turns, 1, 20, options.turns),
+        ("--slice", options.seconds, 0.05, 600, options.seconds),
+        ("--utilisation", options.prices.utilisation, 0.01, 1, options.prices.utilisation),
+    )
+    for name, smallest, low, high, largest in limits:
+        if not low <= smallest <= largest <= high:
+            raise UsageError(f"{name} takes values from {low:g} to {high:g}")
+
+
+def _check_repository(options: Options) -> None:
+    if not options.repository.is_dir():
+        raise UsageError(f"--repository: '{options.repository}' is not a folder")
+    if not (options.repository / options.model).is_dir():
+        names = sorted(
+            path.name for path in options.repository.iterdir() if path.is_dir() and any(path.glob("*/model.onnx"))
+        )
+        raise UsageError(
+            f"model '{options.model}' is not in '{options.repository}'; it holds {', '.join(names) or 'no model'}"
+        )
+
+
+def _check_room(out: Path) -> None:
+    """Refuse before measuring when what is measured could not be kept."""
+    existing = next(path for path in (out, *out.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < _ROOM_BYTES:
+        raise UsageError(f"only {free >> 20} MB are free for '{out}'; a run needs {_ROOM_BYTES >> 20} MB")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "samples").mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out: '{out}' cannot be written: {error.strerror}") from None

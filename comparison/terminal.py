@@ -1,0 +1,95 @@
+"""The run's answer in the terminal: a compact verdict and tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from comparison import words
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_COLOURS = {"grpc": "green", "rest": "blue", "equal": "cyan", "undecided": "yellow", "invalid": "red"}
+
+
+def show(summary: dict[str, Any], folder: Path, console: Console | None = None) -> None:
+    """Print verdict, tables, controls, warnings and where the report is."""
+    console = console or Console()
+    console.print(Panel(Group(*(Text("• " + line) for line in words.verdict(summary))), title="Verdict"))
+    for pair in words.pairs(summary):
+        console.print(_pair(summary, pair))
+    console.print(_arms(summary))
+    for line in words.controls(summary):
+        console.print(Text("  " + line), style="dim")
+    for line in words.warnings(summary):
+        console.print(Text("! " + line), style="yellow")
+    for line in summary.get("not_measured", []):
+        console.print(Text("- " + line), style="dim")
+    console.print(Text(f"Report: {folder / 'report.html'}   Summary: {folder / 'summary.json'}"))
+
+
+def _pair(summary: dict[str, Any], pair: list[str]) -> Table:
+    cells = [cell for cell in summary["cells"] if cell["pair"] == pair]
+    table = Table(title=f"{pair[0]} / {pair[1]}: {cells[0]['question']}", title_justify="left")
+    table.add_column("metric")
+    payloads = sorted({cell["payload_bytes"] for cell in cells})
+    for payload in payloads:
+        table.add_column(words.size(payload), justify="right")
+    for metric in dict.fromkeys(cell["metric"] for cell in cells):
+        by_payload = {cell["payload_bytes"]: cell for cell in cells if cell["metric"] == metric}
+        table.add_row(words.METRIC_WORDS[metric], *(_cell(by_payload.get(payload)) for payload in payloads))
+    return table
+
+
+def _cell(cell: dict[str, Any] | None) -> Text:
+    if cell is None:
+        return Text("not measured", style="dim")
+    text = f"{words.times(cell)}\n{words.VERDICT_WORDS[cell['verdict']]}"
+    if cell["verdict"] == "undecided" and cell["more_blocks"]:
+        text += f", {cell['more_blocks']} more blocks"
+    return Text(text, style=_COLOURS[cell["verdict"]])
+
+
+def _arms(summary: dict[str, Any]) -> Table:
+    table = Table(
+        title="Arms (pooled over blocks; a percentile without an interval is not given)", title_justify="left"
+    )
+    for name in (
+        "payload",
+        "arm",
+        "requests",
+        "p50 ms",
+        "p99 ms",
+        "CPU µs: gateway",
+        "model server",
+        "bytes",
+        "TCP bytes",
+    ):
+        table.add_column(name, justify="left" if name in {"payload", "arm"} else "right")
+    last = None
+    for row in summary["arms"]:
+        if last not in {None, row["payload_bytes"]}:
+            table.add_section()
+        last = row["payload_bytes"]
+        cpu = row["cpu_us"]
+        table.add_row(
+            words.size(row["payload_bytes"]), row["arm"], str(row["requests"]),
+            _percentile(row, "p50"), _percentile(row, "p99"),
+            _number(cpu.get("gateway")), _number(cpu.get("model server")),
+            _number(row["message_bytes"]), _number(row["wire_bytes"]),
+        )  # fmt: skip
+    return table
+
+
+def _percentile(row: dict[str, Any], name: str) -> str:
+    found = row["percentiles_ms"].get(name)
+    return f"{found[1]:.3g}" if found else "-"
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:,.0f}"

@@ -1,0 +1,217 @@
+"""The verdict in sentences: what the run shows, how surely, why, and what it cannot show; from the summary alone."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+Summary = dict[str, Any]
+Cell = dict[str, Any]
+
+METRIC_WORDS = {
+    "p50": "median latency",
+    "p90": "90th percentile of latency",
+    "p99": "99th percentile of latency",
+    "cpu": "CPU per request (gateway and model server)",
+    "wire_bytes": "TCP bytes over the hop",
+    "message_bytes": "encoded message bytes",
+}
+VERDICT_WORDS = {
+    "grpc": "gRPC better",
+    "rest": "REST better",
+    "equal": "equal for practice",
+    "undecided": "undecided",
+    "invalid": "invalid",
+}
+
+
+def size(count: float) -> str:
+    """A number of bytes for people: 256 B, 16 KB, 1 MB (units of 1024)."""
+    for unit, divisor in (("MB", 1 << 20), ("KB", 1 << 10)):
+        if count >= divisor:
+            return f"{count / divisor:.3g} {unit}"
+    return f"{count:.0f} B"
+
+
+def times(cell: Cell) -> str:
+    """The ratio with its interval: "1.12 (1.08 to 1.16)"."""
+    if cell["ratio"] is None:
+        return "no number"
+    if cell["ci"] is None:
+        return f"{cell['ratio']:.2f} (no interval)"
+    low, high = cell["ci"]
+    if math.isclose(low, high, rel_tol=1e-6):
+        return f"{cell['ratio']:.2f} (does not vary)"
+    return f"{cell['ratio']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def judged(cell: Cell) -> str:
+    """The verdict with its number."""
+    text = VERDICT_WORDS[cell["verdict"]]
+    if cell["verdict"] == "undecided":
+        more = cell["more_blocks"]
+        return f"{text} at {times(cell)}" + (f", about {more} more blocks would decide" if more else "")
+    if cell["verdict"] == "invalid":
+        return f"{text} ({cell['reason']})"
+    return f"{text}, ratio {times(cell)}"
+
+
+def headline_pair(summary: Summary) -> list[str] | None:
+    """The first declared pair that was measured."""
+    return summary["cells"][0]["pair"] if summary["cells"] else None
+
+
+def cells_of(summary: Summary, pair: list[str], metric: str) -> list[Cell]:
+    """A pair's cells by one metric, in ascending payload."""
+    chosen = [cell for cell in summary["cells"] if cell["pair"] == pair and cell["metric"] == metric]
+    return sorted(chosen, key=lambda cell: (cell["payload_bytes"], cell["concurrency"]))
+
+
+def pairs(summary: Summary) -> list[list[str]]:
+    """The pairs in the order in which they were declared."""
+    found: list[list[str]] = []
+    for cell in summary["cells"]:
+        if cell["pair"] not in found:
+            found.append(cell["pair"])
+    return found
+
+
+def verdict(summary: Summary) -> list[str]:
+    """The sentences of the verdict card."""
+    pair = headline_pair(summary)
+    if pair is None:
+        return ["No pair of a gRPC arm and a REST arm was measured, so there is no verdict."]
+    said = [_about(summary, pair)]
+    said += [_metric_sentence(summary, pair, metric) for metric in ("p50", "cpu") if cells_of(summary, pair, metric)]
+    said += [_flip(found) for found in summary["crossovers"] if found["pair"] == pair]
+    return [*said, *_causes(summary), *_model_time(summary, pair)]
+
+
+def _about(summary: Summary, pair: list[str]) -> str:
+    cell = next(cell for cell in summary["cells"] if cell["pair"] == pair)
+    how = "through the gateway" if cell["view"] == "end-to-end" else "from client to model server"
+    return f"{cell['question'].capitalize()} ({pair[0]} against {pair[1]}), {how}, network: {cell['network']}."
+
+
+def _metric_sentence(summary: Summary, pair: list[str], metric: str) -> str:
+    found = cells_of(summary, pair, metric)
+    told = "; ".join(f"{size(cell['payload_bytes'])}: {judged(cell)}" for cell in found)
+    return f"{METRIC_WORDS[metric].capitalize()}, gRPC over REST with 95 % interval: {told}."
+
+
+def _flip(found: dict[str, Any]) -> str:
+    what = METRIC_WORDS[found["metric"]]
+    low, high = size(found["payloads"][0]), size(found["payloads"][-1])
+    decided = [(p, v) for p, v in zip(found["payloads"], found["verdicts"], strict=True) if v in {"grpc", "rest"}]
+    flips = [(a, b) for a, b in itertools.pairwise(decided) if a[1] != b[1]]
+    if flips:
+        return f"By {what} the answer flips " + ", and again ".join(_one_flip(found, *pair) for pair in flips) + "."
+    if not decided:
+        return f"By {what} neither side is shown to be better anywhere between {low} and {high}."
+    sides = {verdict for _, verdict in decided}
+    if len(decided) == len(found["payloads"]):
+        return f"By {what} the answer does not flip between {low} and {high}: {VERDICT_WORDS[sides.pop()]} throughout."
+    return (
+        f"By {what} no flip is shown between {low} and {high}: {VERDICT_WORDS[sides.pop()]} at "
+        f"{', '.join(size(p) for p, _ in decided)}, no better side shown at the other payloads."
+    )
+
+
+def _one_flip(found: dict[str, Any], a: tuple[int, str], b: tuple[int, str]) -> str:
+    text = f"between {size(a[0])} ({VERDICT_WORDS[a[1]]}) and {size(b[0])} ({VERDICT_WORDS[b[1]]})"
+    for crossing in found["crossings"]:
+        if a[0] <= crossing["between"][0] and crossing["between"][1] <= b[0] and crossing["interval"]:
+            low, high = crossing["interval"]
+            text += f", near {size(crossing['at'])} ({size(low)} to {size(high)}, by straight line between the two)"
+    return text
+
+
+def _causes(summary: Summary) -> list[str]:
+    """For each pair, the largest payload's gap in p50 and the parts of it."""
+    said: list[str] = []
+    for pair in pairs(summary):
+        found = [c for c in summary["causes"] if c["pair"] == pair and c["metric"] == "p50"]
+        if found:
+            said.append(_cause(max(found, key=lambda cause: cause["payload_bytes"])))
+    return said
+
+
+def _cause(found: dict[str, Any]) -> str:
+    grpc, rest = found["pair"]
+    parts = "; ".join(f"{part['cause']}: {_amount(part['amount'], found['unit'])}" for part in found["parts"])
+    return (
+        f"Why, at {size(found['payload_bytes'])}: {grpc} less {rest} is {found['gap']:+.3g} {found['unit']} of p50, "
+        f"made of {parts}."
+    )
+
+
+def _amount(interval: list[float], unit: str) -> str:
+    low, estimate, high = interval
+    return f"{estimate:+.3g} {unit} ({low:+.3g} to {high:+.3g})"
+
+
+def _model_time(summary: Summary, pair: list[str]) -> list[str]:
+    for found in summary["crossovers"]:
+        if found["pair"] == pair and found["indifferent_model_ms"]:
+            told = "; ".join(f"{size(int(p))}: {_milliseconds(ms)}" for p, ms in found["indifferent_model_ms"].items())
+            return [f"The choice moves p50 by less than 5 % once the model itself takes longer than: {told}."]
+    return []
+
+
+def _milliseconds(value: float) -> str:
+    return "any time at all" if value == 0 else f"{value:.3g} ms"
+
+
+def controls(summary: Summary) -> list[str]:
+    """What the controls showed."""
+    said = [
+        f"A/A (grpc against itself), {METRIC_WORDS[found['metric']]} at {size(found['payload_bytes'])}: ratio "
+        f"{found['ratio'][1]:.3f} ({found['ratio'][0]:.3f} to {found['ratio'][2]:.3f}), "
+        f"{'covers 1' if found['covers_1'] else 'does NOT cover 1'}."
+        for found in summary["controls"]["again"]
+        if found["metric"] in {"p50", "cpu"}
+    ]
+    said += [
+        f"Known delay of {found['known_us']:.0f} µs at {size(found['payload_bytes'])}, seen by "
+        f"{METRIC_WORDS[found['metric']]}: "
+        f"{found['found_us'][1]:.0f} µs ({found['found_us'][0]:.0f} to {found['found_us'][2]:.0f}), {found['status']}."
+        for found in summary["controls"]["known_delay"]
+    ]
+    return said or ["This run had no controls (the arms grpc-again and control were left out)."]
+
+
+def warnings(summary: Summary) -> list[str]:
+    """What a reader must know before believing a number."""
+    said: list[str] = []
+    if not summary.get("complete", True):
+        said.append(f"The run was stopped early ({summary['stopped']}); what is here was measured before that.")
+    failed = [gate for gate in summary["gates"] if not gate["passed"]]
+    said += [
+        f"{gate['arm']} at {size(gate['payload_bytes'])}: {gate['gate']} {gate['value']:.3g} {gate['unit']}, "
+        f"limit {gate['limit']:.3g}: not used."
+        for gate in failed
+    ]
+    missed = [found for found in summary["controls"]["known_delay"] if found["status"] == "missed"]
+    said += [
+        f"The known delay was missed at {size(f['payload_bytes'])} by {METRIC_WORDS[f['metric']]}." for f in missed
+    ]
+    noise = summary["noise"]
+    if noise["others_median"] > 0.05:
+        said.append(
+            f"Other programs used {noise['others_median']:.0%} of the machine in the median slice; "
+            "a quiet machine gives narrower intervals."
+        )
+    return said
+
+
+def limits(summary: Summary) -> list[str]:
+    """What this run cannot show."""
+    return [
+        "One host: no network card, switch or second machine took part; the services shared its CPUs with the load.",
+        "Python services of this project in these versions; other languages and libraries will differ.",
+        "Plain text, one gateway process and one model server process."
+        if summary["services"] == "ours"
+        else "One client.",
+        "Ratios under load hold at this rate; near saturation they are others.",
+    ]

@@ -1,0 +1,60 @@
+"""A run whose truth is known because it was drawn: for tests of everything after the measuring."""
+
+import numpy as np
+
+from comparison import outcomes as out
+from comparison.arms import QUICK_ARMS
+from comparison.design import Cell, plan
+from comparison.samples import Experiment, SliceLine, Writer
+
+PAYLOADS = (256, 16384, 1 << 20)
+RATES = (400.0, 200.0, 20.0)
+BUSY_US = (300, 300, 2000)
+MILLISECONDS = {
+    "rest": (1.0, 2.0, 40.0),
+    "rest-binary": (0.9, 1.0, 4.0),
+    "grpc-typed": (1.12, 1.3, 9.0),
+    "grpc": (1.1, 1.1, 3.0),
+    "grpc-again": (1.1, 1.1, 3.0),
+    "control": (1.4, 1.4, 5.0),
+}
+
+
+def write(folder, blocks=6, wrong=None, late_us=0, noise=0.02, seed=1):
+    """A run under `folder`; `wrong` is an arm with one wrong answer, `late_us` the generator's lateness."""
+    writer = Writer(folder)
+    cells = [Cell(payload, 16, rate) for payload, rate in zip(PAYLOADS, RATES, strict=True)]
+    message = [{arm: size * (5 if arm == "rest" else 1) for arm in QUICK_ARMS} for size in PAYLOADS]
+    writer.experiment(
+        Experiment(
+            "2030-01-01T00:00:00Z", "python -m comparison run", "identity", cells, list(QUICK_ARMS), {"seed": seed},
+            message, [us * 1000 for us in BUSY_US], [{"rest": 1000.0}] * 3,
+        )
+    )  # fmt: skip
+    random = np.random.default_rng(seed)
+    for block in plan(blocks, len(cells), QUICK_ARMS, 2, seed):
+        drift = random.normal(0, 0.1)
+        for item in block.slices:
+            centre = MILLISECONDS[item.arm][item.cell] * np.exp(drift + random.normal(0, noise))
+            table = requests(random, RATES[item.cell], centre, late_us)
+            if item.arm == wrong:
+                table[0, out.OUTCOME] = out.WRONG
+            writer.add(_line(item, table, centre, message), table)
+    return folder
+
+
+def requests(random, rate, milliseconds, late_us):
+    count = max(10, int(rate))
+    planned = np.cumsum(random.exponential(1e9 / rate, count)).astype(np.int64)
+    table = np.zeros((count, 5), np.int64)
+    table[:, out.PLANNED] = planned
+    table[:, out.WOKEN] = table[:, out.SENT] = planned + late_us * 1000
+    table[:, out.DONE] = planned + (1e6 * milliseconds * random.lognormal(0, 0.1, count)).astype(np.int64)
+    return table
+
+
+def _line(item, table, milliseconds, message):
+    cpu = int(milliseconds * 0.4e6 * len(table))
+    cpus = {"generator": 10**7, "gateway": cpu, "model server": cpu}
+    wire = message[item.cell][item.arm] * len(table)
+    return SliceLine(item.block, item.cell, item.arm, item.turn, item.seed, cpus, 10**9, wire, 0.0, 0.01, 0.1)

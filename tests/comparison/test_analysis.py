@@ -1,0 +1,128 @@
+"""From raw samples to the summary: what is said follows from what was measured."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import synthetic
+
+from comparison import samples, words
+from comparison.analysis import Analysis
+from comparison.summary import CELL_FIELDS, SCHEMA
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return synthetic.write(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def summary(folder):
+    return Analysis(samples.read(folder)).summary()
+
+
+def cell(summary, pair, metric, payload):
+    return next(
+        c for c in summary["cells"] if c["pair"] == pair and c["metric"] == metric and c["payload_bytes"] == payload
+    )
+
+
+def test_the_summary_has_the_contracts_fields(summary):
+    """Every cell has every field of the contract, a known verdict, and the document is JSON without NaN."""
+    assert summary["schema"] == SCHEMA
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    for found in summary["cells"]:
+        assert set(CELL_FIELDS) <= found.keys()
+        assert found["verdict"] in {"grpc", "rest", "equal", "undecided", "invalid"}
+
+
+@pytest.mark.parametrize(
+    ("payload", "ratio", "verdict"), [(256, 1.1 / 0.9, "rest"), (16384, 1.1, "rest"), (1 << 20, 0.75, "grpc")]
+)
+def test_the_drawn_ratio_is_found(summary, payload, ratio, verdict):
+    """The interval of the ratio holds the drawn one, and the verdict names the side that was drawn better."""
+    found = cell(summary, ["grpc", "rest-binary"], "p50", payload)
+    assert found["ci"][0] <= ratio <= found["ci"][1]
+    assert found["verdict"] == verdict
+
+
+def test_the_flip_is_found_between_the_right_payloads(summary):
+    """REST is better up to 16 KB and gRPC at 1 MB, so the crossing lies between, and the words say so."""
+    (found,) = [c for c in summary["crossovers"] if c["pair"] == ["grpc", "rest-binary"] and c["metric"] == "p50"]
+    (crossing,) = found["crossings"]
+    assert crossing["between"] == [16384, 1 << 20]
+    assert any("flips between 16 KB" in line for line in words.verdict(summary))
+
+
+def test_the_causes_add_up_to_the_gap(summary):
+    """The parts of each gap sum to it, and JSON text is the largest part of REST's loss at 1 MB."""
+    for found in summary["causes"]:
+        assert sum(part["amount"][1] for part in found["parts"]) == pytest.approx(found["gap"])
+    (big,) = [
+        c
+        for c in summary["causes"]
+        if c["pair"] == ["grpc", "rest"] and c["payload_bytes"] == 1 << 20 and c["metric"] == "p50"
+    ]
+    assert big["parts"][-1]["step"] == ["rest-binary", "rest"]
+    assert big["parts"][-1]["amount"][1] == pytest.approx(4 - 40, rel=0.2)
+
+
+def test_controls_are_reported_and_hold(summary):
+    """The A/A pair and the known delay are in the summary for every payload, and the drawn delay is recovered."""
+    again = [c for c in summary["controls"]["again"] if c["metric"] == "p50"]
+    assert [c["payload_bytes"] for c in again] == list(synthetic.PAYLOADS)
+    delays = [c for c in summary["controls"]["known_delay"] if c["metric"] == "p50"]
+    assert {c["status"] for c in delays} == {"recovered"}
+
+
+def test_percentiles_without_interval_are_not_given(summary):
+    """Where there are too few requests for an interval of p99, there is no p99."""
+    rows = {(row["arm"], row["payload_bytes"]): row["percentiles_ms"] for row in summary["arms"]}
+    assert "p99.9" in rows["grpc", 256]
+    assert "p99" not in rows["grpc", 1 << 20]
+    low, estimate, high = rows["grpc", 256]["p99"]
+    assert low <= estimate <= high
+
+
+def test_a_wrong_answer_makes_its_cells_invalid(tmp_path):
+    """One wrong reply is data in the verdict: every cell of that arm is invalid, and the reason is told."""
+    found = Analysis(samples.read(synthetic.write(tmp_path, wrong="rest-binary"))).summary()
+    judged = cell(found, ["grpc", "rest-binary"], "p50", 256)
+    assert (judged["verdict"], judged["ratio"]) == ("invalid", None)
+    assert "wrong answers" in judged["reason"]
+    assert cell(found, ["grpc", "rest"], "p50", 256)["verdict"] != "invalid"
+
+
+def test_a_late_generator_invalidates_latency_but_not_bytes(tmp_path):
+    """When requests left 0.5 ms late, latencies are invalid; the byte counts still stand."""
+    found = Analysis(samples.read(synthetic.write(tmp_path, late_us=500))).summary()
+    assert cell(found, ["grpc", "rest-binary"], "p50", 256)["verdict"] == "invalid"
+    assert cell(found, ["grpc", "rest"], "message_bytes", 256)["verdict"] == "grpc"
+    assert any("generator late" in line for line in words.warnings(found))
+
+
+def test_equal_arms_are_not_called_different(tmp_path):
+    """With wide noise the A/A resolution keeps small differences undecided or equal."""
+    found = Analysis(samples.read(synthetic.write(tmp_path, noise=0.2, seed=3))).summary()
+    assert cell(found, ["grpc", "rest-binary"], "p50", 16384)["verdict"] in {"undecided", "equal"}
+
+
+def test_the_same_samples_give_the_same_summary(folder, summary):
+    """The analysis is a function of the raw samples."""
+    assert Analysis(samples.read(folder)).summary() == summary
+
+
+def test_a_folder_without_a_run_is_one_sentence(tmp_path):
+    """Reading a folder that holds no run says so."""
+    with pytest.raises(samples.SamplesError, match="holds no run"):
+        samples.read(tmp_path)
+
+
+def test_a_run_without_controls_says_so(tmp_path):
+    """A single block gives no intervals, no controls, and no verdict but undecided."""
+    found = Analysis(samples.read(synthetic.write(tmp_path, blocks=1))).summary()
+    assert {c["verdict"] for c in found["cells"]} == {"undecided"}
+    assert words.controls(found) == ["This run had no controls (the arms grpc-again and control were left out)."]
