@@ -82,7 +82,11 @@ async def _show_one(arguments: argparse.Namespace, target: Target, request: Infe
     for tensor in response.outputs:
         console.print(f"{tensor.name}: {tensor.datatype.name} {list(tensor.shape)}")
         console.print(np.array2string(tensor.array, precision=4, suppress_small=True, threshold=64), highlight=False)
-    sent = f"{context.bytes_sent} bytes sent, {context.bytes_received} bytes received" if context.bytes_sent else "no message"
+    sent = (
+        f"{context.bytes_sent} bytes sent, {context.bytes_received} bytes received"
+        if context.bytes_sent
+        else "no message"
+    )
     console.print(f"{arguments.wire}: {spent * 1000:.2f} ms with opening the connection; {sent}", highlight=False)
 
 
@@ -112,7 +116,12 @@ async def _timed(
 def _short(outputs: Sequence[Tensor]) -> str:
     """The most likely class where the output looks like probabilities, else the first elements."""
     array = outputs[0].array
-    if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind == "f" and np.allclose(array.sum(axis=1), 1, atol=1e-3):
+    if (
+        array.ndim == 2
+        and array.shape[1] > 1
+        and array.dtype.kind == "f"
+        and np.allclose(array.sum(axis=1), 1, atol=1e-3)
+    ):
         return ", ".join(f"{row.argmax()} ({row.max():.1%})" for row in array[:4])
     return np.array2string(array.ravel()[:4], precision=4) + (" ..." if array.size > 4 else "")
 

@@ -176,4 +176,3 @@ def _numbered(request: InferRequest, identity: str, context: CallContext) -> Inf
     if context.timeline is not None:
         parameters[TIMELINE] = True
     return replace(request, id=identity, parameters=parameters)
-

@@ -219,7 +219,7 @@ class _Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(InferenceError(Code.UNKNOWN, f"{self._url} answered with something that is not HTTP/1.1"))
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         self._keep_alive = False
         if self._waiter is None or self._waiter.done():
             return

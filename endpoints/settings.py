@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -78,10 +78,11 @@ def load(kind: type[S], program: str, arguments: list[str] | None = None) -> S:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         shown = f"{name.upper()} is {str(first.get('input'))[:80]!r}: " if name else ""
-        fail(f"{shown}{first['msg'].removeprefix('Value error, ')[0].lower()}{first['msg'].removeprefix('Value error, ')[1:]}")
+        text = first["msg"].removeprefix("Value error, ")
+        fail(f"{shown}{text[0].lower()}{text[1:]}")
 
 
-def fail(sentence: str) -> Any:
+def fail(sentence: str) -> NoReturn:
     """End the program: one sentence on stderr, exit code 2."""
     print(sentence, file=sys.stderr)
     sys.exit(2)

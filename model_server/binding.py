@@ -96,9 +96,7 @@ class Signature:
 
 
 def _fits(shape: tuple[int, ...], declared: tuple[int, ...]) -> bool:
-    return len(shape) == len(declared) and all(
-        want in (-1, dim) for dim, want in zip(shape, declared, strict=True)
-    )
+    return len(shape) == len(declared) and all(want in (-1, dim) for dim, want in zip(shape, declared, strict=True))
 
 
 def refuse_parameters(parameters: dict[str, ParameterValue]) -> None:

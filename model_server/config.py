@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from google.protobuf import json_format, text_format
 
 from model_server.onnx_session import ModelError, Port
 from protos import inference as pb
-
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
 
 CONFIG_FILE = "config.pbtxt"
 PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
@@ -101,12 +98,14 @@ def completed(config: pb.ModelConfig, inputs: Sequence[Port], outputs: Sequence[
     return full
 
 
-def _complete_ports(entries: Sequence[Message], ports: Sequence[Port], batched: bool, what: str) -> None:
+def _complete_ports(entries: Any, ports: Sequence[Port], batched: bool, what: str) -> None:
     known = {port.name: port for port in ports}
     for entry in entries:
         port = known.get(entry.name)
         if port is None:
-            raise ModelError(f"{CONFIG_FILE} names the {what} '{entry.name}'; the model has {', '.join(known) or 'none'}")
+            raise ModelError(
+                f"{CONFIG_FILE} names the {what} '{entry.name}'; the model has {', '.join(known) or 'none'}"
+            )
         if entry.data_type not in {pb.DataType.Value("TYPE_INVALID"), pb.DataType.Value(port.datatype.config)}:
             told = pb.DataType.Name(entry.data_type)
             raise ModelError(f"{CONFIG_FILE} gives {what} '{entry.name}' {told}; the model has {port.datatype.config}")

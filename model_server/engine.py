@@ -54,7 +54,9 @@ class Engine:
         statistics.queue.add(execution.started - arrived)
         rows = _rows(version, execution.inputs)
         statistics.executed(
-            Counted(rows, 1, control.fed - execution.started, control.ran - control.fed, execution.finished - control.ran)
+            Counted(
+                rows, 1, control.fed - execution.started, control.ran - control.fed, execution.finished - control.ran
+            )
         )
         statistics.success.add(time.monotonic_ns() - arrived)
 

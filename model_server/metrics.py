@@ -16,9 +16,21 @@ _COUNTERS: tuple[tuple[str, str, Callable[[LoadedVersion], float]], ...] = (
     ("nv_inference_exec_count", "Runs of the model", lambda one: one.statistics.execution_count),
     ("nv_inference_request_duration_us", "Time of whole requests", lambda one: one.statistics.success.ns // 1000),
     ("nv_inference_queue_duration_us", "Time requests waited", lambda one: one.statistics.queue.ns // 1000),
-    ("nv_inference_compute_input_duration_us", "Time of preparing inputs", lambda one: one.statistics.compute_input.ns // 1000),
-    ("nv_inference_compute_infer_duration_us", "Time of running the model", lambda one: one.statistics.compute_infer.ns // 1000),
-    ("nv_inference_compute_output_duration_us", "Time of taking outputs", lambda one: one.statistics.compute_output.ns // 1000),
+    (
+        "nv_inference_compute_input_duration_us",
+        "Time of preparing inputs",
+        lambda one: one.statistics.compute_input.ns // 1000,
+    ),
+    (
+        "nv_inference_compute_infer_duration_us",
+        "Time of running the model",
+        lambda one: one.statistics.compute_infer.ns // 1000,
+    ),
+    (
+        "nv_inference_compute_output_duration_us",
+        "Time of taking outputs",
+        lambda one: one.statistics.compute_output.ns // 1000,
+    ),
 )
 _FAILURES: tuple[tuple[str, Callable[[LoadedVersion], int]], ...] = (
     ("REJECTED", lambda one: one.statistics.rejected),

@@ -32,7 +32,7 @@ BFLOAT16 = 16
 
 
 class ModelError(Exception):
-    """This file can't be served, and why, in one sentence."""
+    """A file can't be served, and why, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class OnnxSession:
         self.output_names = [port.name for port in self.outputs]
         self._values = any(port.datatype.name == "BF16" for port in (*self.inputs, *self.outputs))
         # InferenceSession.run checks names that `binding` has checked already; the binding below it costs half as much
-        self._run = self._session._sess.run  # noqa: SLF001
+        self._run = self._session._sess.run
 
     def run(self, inputs: Sequence[Tensor], outputs: list[str], control: RunControl) -> list[Tensor]:
         """The named outputs, with the shapes that they really have. `inputs` fit the ports."""
@@ -158,7 +158,9 @@ def _fed(tensor: Tensor) -> np.ndarray:
     try:
         text = [element.decode() for element in array.ravel().tolist()]
     except UnicodeDecodeError:
-        raise invalid(f"input '{tensor.name}' holds bytes that are not UTF-8; ONNX Runtime's strings are text") from None
+        raise invalid(
+            f"input '{tensor.name}' holds bytes that are not UTF-8; ONNX Runtime's strings are text"
+        ) from None
     made = np.empty(len(text), dtype=object)
     made[:] = text
     return made.reshape(tensor.shape)

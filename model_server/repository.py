@@ -203,7 +203,7 @@ class Repository:
         """Bring what serves in line with the files; whatever fails leaves what serves as it is."""
         async with self._changing:
             try:
-                config = given or await asyncio.to_thread(configuration.read, found.folder)
+                config = given if given is not None else await asyncio.to_thread(configuration.read, found.folder)
             except ModelError as error:
                 entry.failed = {0: str(error)}
                 entry.stamps = found.stamps

@@ -29,7 +29,9 @@ async def serve(settings: ModelServerSettings, stop: asyncio.Event) -> None:
     await serve_inference(engine, engine, settings, stop)
 
 
-async def serve_inference(engine: Engine, inference: Inference, settings: ModelServerSettings, stop: asyncio.Event) -> None:
+async def serve_inference(
+    engine: Engine, inference: Inference, settings: ModelServerSettings, stop: asyncio.Event
+) -> None:
     """Serve `inference`, which is the engine or something around it."""
     observer = Observer()
     observer.register(EngineMetrics(engine.repository))
@@ -55,8 +57,9 @@ def _listeners(
     inference: Inference, settings: ModelServerSettings, observer: Observer
 ) -> tuple[GrpcListener, RestListener]:
     host, tls = settings.model_server_host, settings.tls()
-    limits = {"max_message_bytes": settings.max_message_bytes, "default_timeout_ms": settings.default_timeout_ms}
-    grpc = GrpcListener(inference, host, settings.model_server_grpc_port, tls, GrpcOptions(**limits), observer)
-    app = OipRest(lambda _: (None, inference), settings=RestOptions(**limits), observer=observer)
+    limit, timeout = settings.max_message_bytes, settings.default_timeout_ms
+    grpc_options, rest_options = GrpcOptions(limit, timeout), RestOptions(limit, timeout)
+    grpc = GrpcListener(inference, host, settings.model_server_grpc_port, tls, grpc_options, observer)
+    app = OipRest(lambda _: (None, inference), settings=rest_options, observer=observer)
     rest = RestListener(app, host, settings.model_server_http_port, tls, access_log=settings.access_log)
     return grpc, rest

@@ -17,9 +17,13 @@ from model_server.repository import Repository
 class ModelServerSettings(ServiceSettings):
     """Both ports' certificates, beside what both services have."""
 
-    model_server_tls_cert: Path | None = Field(None, description="PEM certificate chain of both of the model server's ports")
+    model_server_tls_cert: Path | None = Field(
+        None, description="PEM certificate chain of both of the model server's ports"
+    )
     model_server_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
-    model_server_tls_client_ca: Path | None = Field(None, description="PEM authorities; callers must show a certificate of theirs")
+    model_server_tls_client_ca: Path | None = Field(
+        None, description="PEM authorities; callers must show a certificate of theirs"
+    )
 
     def tls(self) -> Tls | None:
         return tls_of(

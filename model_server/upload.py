@@ -29,7 +29,9 @@ def unpack(
         raise ModelError(f"load takes the parameters 'config' and 'file:<version>/<name>', not '{unknown[0][:60]}'")
     text = parameters.get("config")
     if not isinstance(text, str):
-        raise ModelError("the parameter 'config' (a model configuration as JSON text) must be given, with or without files")
+        raise ModelError(
+            "the parameter 'config' (a model configuration as JSON text) must be given, with or without files"
+        )
     config = configuration.from_json(text, name)
     files = {key: value for key, value in parameters.items() if key.startswith("file:")}
     if not files:

@@ -1,6 +1,7 @@
 """`digits`: handwritten digits, a small network trained on the optical digits data that scikit-learn ships.
 
-Input `x` FP32 [-1, 64]: an 8x8 picture, row by row, ink 0 to 16. Output `probabilities` FP32 [-1, 10]. Data: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits (UCI), as in `load_digits`.
+Input `x` FP32 [-1, 64]: an 8x8 picture, row by row, ink 0 to 16. Output `probabilities` FP32 [-1, 10].
+Data: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits (UCI), as in `load_digits`.
 
 The training pictures are also shifted, turned, scaled and thickened, because people who draw with a mouse do so.
 """

@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from onnx import GraphProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnx_files import save
 
 WORK_WIDTH, WORK_INNER = 16, 128
 
 
-def _value(name: str, kind: int, shape: list[int | str]):
+def _value(name: str, kind: int, shape: list[int | str]) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
 
 

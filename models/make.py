@@ -11,8 +11,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-import digits
-import lab
+import digits  # noqa: E402 - the scripts lie beside this one
+import lab  # noqa: E402
 
 if __name__ == "__main__":
     lab.build(HERE)

@@ -51,7 +51,9 @@ class Datatype:
 def _integer(name: str, contents: str) -> Datatype:
     dtype = np.dtype(np.dtype(name.lower()).newbyteorder("<").str)
     bounds = np.iinfo(dtype)
-    return Datatype(name, dtype, "int", contents, f"tensor({name.lower()})", f"TYPE_{name}", int(bounds.min), int(bounds.max))
+    return Datatype(
+        name, dtype, "int", contents, f"tensor({name.lower()})", f"TYPE_{name}", int(bounds.min), int(bounds.max)
+    )
 
 
 DATATYPES: dict[str, Datatype] = {

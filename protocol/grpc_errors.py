@@ -45,5 +45,5 @@ def error_from_status(number: int, text: str, details: bytes | None, target: str
 
 
 def _plain(text: str) -> str:
-    """gRPC's own sentence without the lists of nested causes that it appends."""
+    """GRPC's own sentence without the lists of nested causes that it appends."""
     return text.split(";", 1)[0].split(" {", 1)[0][:200]

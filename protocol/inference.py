@@ -68,7 +68,9 @@ class Inference(Protocol):
         """Every model version that is known, or only those that are READY."""
         ...
 
-    async def load_model(self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext) -> None: ...
+    async def load_model(
+        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
+    ) -> None: ...
 
     async def unload_model(
         self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
@@ -110,7 +112,9 @@ class Wrapper:
     async def repository_index(self, ready: bool, context: CallContext) -> pb.RepositoryIndexResponse:
         return await self.inner.repository_index(ready, context)
 
-    async def load_model(self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext) -> None:
+    async def load_model(
+        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
+    ) -> None:
         await self.inner.load_model(name, parameters, context)
 
     async def unload_model(

@@ -74,9 +74,7 @@ def decode_stream_response(data: Buffer) -> tuple[str, InferResponse]:
 
 
 def _response_parts(response: InferResponse, typed: bool) -> list[Buffer]:
-    head = pb.ModelInferResponse(
-        model_name=response.model_name, model_version=response.model_version, id=response.id
-    )
+    head = pb.ModelInferResponse(model_name=response.model_name, model_version=response.model_version, id=response.id)
     if response.parameters:
         set_parameters(head.parameters, response.parameters)
     return _with_tensors(head, head.outputs, response.outputs, _RAW_OUTPUT_TAG, typed)
@@ -115,13 +113,15 @@ def varint(value: int) -> bytes:
 def _set_contents(contents: pb.InferTensorContents, tensor: Tensor) -> None:
     row = tensor.datatype
     if row.contents is None:
-        raise InferenceError(Code.NOT_CARRIED, f"'{tensor.name}' is {row.name}, which typed contents do not carry; use raw contents")
+        raise InferenceError(
+            Code.NOT_CARRIED, f"'{tensor.name}' is {row.name}, which typed contents do not carry; use raw contents"
+        )
     field = getattr(contents, row.contents)
     if row.kind == "bytes" or row.kind == "bool":
         field.extend(tensor.array.ravel().tolist())
     else:
         # a memoryview hands out numbers several times quicker than a numpy array does
-        field.extend(memoryview(np.ascontiguousarray(tensor.array).reshape(-1)))
+        field.extend(np.ascontiguousarray(tensor.array).reshape(-1).data)
 
 
 def decode_request(data: Buffer) -> InferRequest:
@@ -305,4 +305,6 @@ def set_repository_parameters(target: Any, parameters: Mapping[str, ParameterVal
                 setattr(target[name], field, value)
                 break
         else:
-            raise invalid(f"parameter '{name}' is {type(value).__name__}; it takes a string, bytes, an integer or a boolean")
+            raise invalid(
+                f"parameter '{name}' is {type(value).__name__}; it takes a string, bytes, an integer or a boolean"
+            )

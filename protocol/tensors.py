@@ -82,7 +82,7 @@ class Tensor:
                 self._raw = encode_bytes(self._array.ravel().tolist())
             else:
                 array = np.ascontiguousarray(self._array, dtype=self.datatype.dtype)
-                self._raw = memoryview(array.reshape(-1).view(np.uint8)).cast("B") if array.size else b""
+                self._raw = array.reshape(-1).view(np.uint8).data if array.size else b""
         return self._raw
 
     @property
@@ -134,7 +134,9 @@ def decode_bytes(name: str, raw: Buffer, shape: Shape) -> np.ndarray:
             raise invalid(f"BYTES input '{name}' ends inside the 4-byte length of element {len(elements)}")
         at = start + int.from_bytes(view[at:start], "little")
         if at > end:
-            raise invalid(f"BYTES input '{name}': element {len(elements)} says {at - start} bytes, {end - start} are left")
+            raise invalid(
+                f"BYTES input '{name}': element {len(elements)} says {at - start} bytes, {end - start} are left"
+            )
         elements.append(bytes(view[start:at]))
     if len(elements) != count:
         raise invalid(f"BYTES input '{name}' holds {len(elements)} elements, but shape {list(shape)} takes {count}")

@@ -14,7 +14,7 @@ from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
 SOURCES = ["protos/model_config.proto", "protos/open_inference.proto"]
-STUB_TAIL = '''
+STUB_TAIL = """
 class Method(NamedTuple):
     request: Any
     response: Any
@@ -22,13 +22,19 @@ class Method(NamedTuple):
     server_streaming: bool
 
 SERVICE: str
+DESCRIPTOR_SET: Path
 POOL: DescriptorPool
 METHODS: dict[str, Method]
-'''
+"""
 
 
 def compile_to(folder: Path) -> None:
-    arguments = ["protoc", f"-I{HERE.parent}", "--include_imports", f"--descriptor_set_out={folder / 'inference.binpb'}"]
+    arguments = [
+        "protoc",
+        f"-I{HERE.parent}",
+        "--include_imports",
+        f"--descriptor_set_out={folder / 'inference.binpb'}",
+    ]
     if protoc.main([*arguments, f"--pyi_out={folder}", *SOURCES]) != 0:
         sys.exit("protoc refused the .proto files")
     (folder / "inference.pyi").write_text(stub(folder / "protos"))
@@ -36,7 +42,11 @@ def compile_to(folder: Path) -> None:
 
 def stub(folder: Path) -> str:
     """One stub out of protoc's two: both files' messages live in one module here."""
-    imports: set[str] = {"from typing import Any, NamedTuple", "from google.protobuf.descriptor_pool import DescriptorPool"}
+    imports: set[str] = {
+        "from pathlib import Path",
+        "from typing import Any, NamedTuple",
+        "from google.protobuf.descriptor_pool import DescriptorPool",
+    }
     bodies: list[str] = []
     for name in ("model_config_pb2.pyi", "open_inference_pb2.pyi"):
         text = (folder / name).read_text()

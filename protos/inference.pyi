@@ -5,6 +5,7 @@ from google.protobuf import message as _message
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from pathlib import Path
 from typing import Any, NamedTuple
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
@@ -755,5 +756,6 @@ class Method(NamedTuple):
     server_streaming: bool
 
 SERVICE: str
+DESCRIPTOR_SET: Path
 POOL: DescriptorPool
 METHODS: dict[str, Method]

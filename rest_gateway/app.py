@@ -61,7 +61,7 @@ def _by_header(upstreams: Upstreams) -> Any:
 
 def _api(settings: GatewaySettings, upstreams: Upstreams) -> FastAPI:
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(upstreams.close)
             await stack.enter_async_context(running)

@@ -8,7 +8,10 @@ SAMPLE = [0, 0, 5, 13, 9, 1, 0, 0, 0, 0, 13, 15, 10, 15, 5, 0, 0, 3, 15, 2, 0, 1
           0, 9, 8, 0, 0, 4, 11, 0, 1, 12, 7, 0, 0, 2, 14, 5, 10, 12, 0, 0, 0, 0, 6, 13, 10, 0, 0, 0]  # fmt: skip
 DIGITS = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 64], "data": SAMPLE}]}
 PREDICT = {"instances": [SAMPLE]}
-_ERROR = {"description": "what was wrong, in one sentence", "content": {"application/json": {"example": {"error": "...", "code": "NOT_FOUND"}}}}
+_ERROR = {
+    "description": "what was wrong, in one sentence",
+    "content": {"application/json": {"example": {"error": "...", "code": "NOT_FOUND"}}},
+}
 _MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}, "example": "digits"}
 _VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}, "example": "1"}
 _HEADERS = [
@@ -19,7 +22,9 @@ _HEADERS = [
 ]  # fmt: skip
 
 
-def _operation(summary: str, tag: str, parameters: list[Any], body: Any = None, required: bool = False) -> dict[str, Any]:
+def _operation(
+    summary: str, tag: str, parameters: list[Any], body: Any = None, required: bool = False
+) -> dict[str, Any]:
     made: dict[str, Any] = {
         "summary": summary,
         "tags": [tag],
@@ -53,7 +58,9 @@ PATHS: dict[str, Any] = {
     **_versions("/stats", "get", "Counts and times of the model"),
     **_versions("/infer", "post", "Run the model", parameters=_HEADERS, body=DIGITS, required=True),
     "/v2/models/stats": {"get": _operation("Counts and times of all models", "server", [])},
-    "/v2/repository/index": {"post": _operation("Every model version and its state", "repository", [], {"ready": False})},
+    "/v2/repository/index": {
+        "post": _operation("Every model version and its state", "repository", [], {"ready": False})
+    },
     "/v2/repository/models/{model}/load": {"post": _operation("Load a model", "repository", [_MODEL], {})},
     "/v2/repository/models/{model}/unload": {"post": _operation("Unload a model", "repository", [_MODEL], {})},
     "/v1/models": {"get": _operation("Names of the models (KServe V1)", "v1", [])},

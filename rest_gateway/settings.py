@@ -21,7 +21,8 @@ class GatewaySettings(ServiceSettings):
     gateway_host: str = Field("127.0.0.1", description="address that the gateway binds; a name, IPv4 or IPv6")
     gateway_port: int = Field(8080, ge=0, le=65535, description="the gateway's public port")
     gateway_upstream: UpstreamName = Field(
-        "grpc", description="how the gateway reaches the model: grpc, grpc-typed, grpc-stream, rest, rest-binary or inprocess"
+        "grpc",
+        description="how the gateway reaches the model: grpc, grpc-typed, grpc-stream, rest, rest-binary or inprocess",
     )
     gateway_upstream_header: bool = Field(
         False, description="a request may choose its upstream with the header Inference-Upstream (on in make run)"
@@ -31,20 +32,27 @@ class GatewaySettings(ServiceSettings):
         False, description="allow load and unload through the gateway (on in make run); else 403"
     )
     gateway_grpc_target: str = Field(
-        "", description="host:port of the model server's gRPC; default: from MODEL_SERVER_HOST and MODEL_SERVER_GRPC_PORT"
+        "",
+        description="host:port of the model server's gRPC; default: from MODEL_SERVER_HOST and MODEL_SERVER_GRPC_PORT",
     )
     gateway_rest_target: str = Field(
         "", description="URL of the model server's REST; default: from MODEL_SERVER_HOST and MODEL_SERVER_HTTP_PORT"
     )
     gateway_tls_cert: Path | None = Field(None, description="PEM certificate chain of the gateway's port")
     gateway_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
-    upstream_tls_ca: Path | None = Field(None, description="PEM authorities of the model server's certificate; TLS upstream")
+    upstream_tls_ca: Path | None = Field(
+        None, description="PEM authorities of the model server's certificate; TLS upstream"
+    )
     upstream_tls_cert: Path | None = Field(None, description="PEM certificate that the gateway shows the model server")
     upstream_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
     upstream_connections: int = Field(100, ge=1, description="most HTTP connections to the model server")
     data_dir: Path = Field(Path("data"), description="folder of the SQLite file with the stored predictions")
-    database_url: str = Field("", description="postgresql+asyncpg://... for several gateways on one store; default: SQLite")
-    prediction_workers: int = Field(2, ge=0, description="queued predictions that run at the same time; 0: only accept them")
+    database_url: str = Field(
+        "", description="postgresql+asyncpg://... for several gateways on one store; default: SQLite"
+    )
+    prediction_workers: int = Field(
+        2, ge=0, description="queued predictions that run at the same time; 0: only accept them"
+    )
     prediction_lease_seconds: float = Field(10.0, gt=0, description="how long a job stays with a gateway that died")
     prediction_retry_seconds: float = Field(
         300.0, ge=0, description="how long a queued prediction waits for a model server that is away, before it fails"
@@ -68,5 +76,9 @@ class GatewaySettings(ServiceSettings):
             tls_key=self.upstream_tls_key,
             max_message_bytes=self.max_message_bytes,
             connections=self.upstream_connections,
-            options={name: str(getattr(self, name)) for name in ServiceSettings.model_fields if name.startswith(("model_", "ort_"))},
+            options={
+                name: str(getattr(self, name))
+                for name in ServiceSettings.model_fields
+                if name.startswith(("model_", "ort_"))
+            },
         )

@@ -42,7 +42,9 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._received)
         try:
-            self._start("model server", "model_server", self._chosen.model_server_host, self._chosen.model_server_http_port)
+            self._start(
+                "model server", "model_server", self._chosen.model_server_host, self._chosen.model_server_http_port
+            )
             self._start("gateway", "rest_gateway", self._chosen.gateway_host, self._chosen.gateway_port)
             self._say(self._welcome())
         except StartError as error:

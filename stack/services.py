@@ -54,7 +54,7 @@ class Service:
             stdout=log,
             stderr=subprocess.STDOUT if log is not None else None,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - one call of libc, no lock is taken
         )
 
     @property

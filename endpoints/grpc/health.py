@@ -17,7 +17,7 @@ WATCH_SECONDS = 0.25
 _Status = health_pb2.HealthCheckResponse
 
 
-class Health(health_pb2_grpc.HealthServicer):
+class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """Asks the `Inference` whenever somebody asks, so that nothing has to be kept in step."""
 
     def __init__(self, inference: Inference) -> None:
@@ -29,7 +29,7 @@ class Health(health_pb2_grpc.HealthServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"'{request.service[:80]}' is not a service or model here")
         return health_pb2.HealthCheckResponse(status=status)
 
-    async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802, ARG002
+    async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         told = None
         while True:
             status = await self._status(request.service)
@@ -38,7 +38,7 @@ class Health(health_pb2_grpc.HealthServicer):
                 told = status
             await asyncio.sleep(WATCH_SECONDS)
 
-    async def List(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
+    async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
         names = ["", pb.SERVICE]
         index = await self._inference.repository_index(False, CallContext())
         names += sorted({model.name for model in index.models})

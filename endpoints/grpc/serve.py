@@ -52,7 +52,9 @@ class GrpcListener:
             self._bind(server, self.host)
         else:
             for address in _addresses(self.host):
-                self.port = self._bind(server, f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}")
+                self.port = self._bind(
+                    server, f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
+                )
         await server.start()
 
     def _bind(self, server: Any, address: str) -> int:
@@ -102,7 +104,7 @@ def _can_bind(family: int, address: str) -> bool:
 
 
 def _why(host: str, port: int) -> str:
-    """gRPC tells no reason; binding once more by hand does."""
+    """GRPC tells no reason; binding once more by hand does."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:

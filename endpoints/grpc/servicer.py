@@ -73,9 +73,7 @@ class Servicer:
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
         }
-        table = {
-            name: grpc.unary_unary_rpc_method_handler(self._control(name, call)) for name, call in calls.items()
-        }
+        table = {name: grpc.unary_unary_rpc_method_handler(self._control(name, call)) for name, call in calls.items()}
         table["ModelInfer"] = grpc.unary_unary_rpc_method_handler(self._model_infer)
         table["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._model_stream_infer)
         return grpc.method_handlers_generic_handler(pb.SERVICE, table)
@@ -219,6 +217,4 @@ def parsed(message: Any, data: bytes) -> Any:
 
 async def abort(rpc: Any, error: InferenceError) -> None:
     """End the call with the error's status, its text and its details; never returns."""
-    await rpc.abort(
-        STATUS_CODES[error.code.status.grpc], error.message, ((DETAILS_KEY, details_of(error)),)
-    )
+    await rpc.abort(STATUS_CODES[error.code.status.grpc], error.message, ((DETAILS_KEY, details_of(error)),))

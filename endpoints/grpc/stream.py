@@ -93,7 +93,9 @@ class StreamOfCalls:
             await self._write_error(request.id, error)
         finally:
             if self._observer is not None:
-                self._observer.finished("grpc", "ModelStreamInfer", request.model_name, code, time.perf_counter() - began)
+                self._observer.finished(
+                    "grpc", "ModelStreamInfer", request.model_name, code, time.perf_counter() - began
+                )
 
     async def _answer(self, request: InferRequest) -> bytes:
         context = self._servicer.context_of(self._rpc)

@@ -8,6 +8,7 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
+_UPGRADE_HEADERS = frozenset({b"upgrade", b"connection", b"http2-settings"})
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """A name such as localhost may mean ::1 where IPv6 is switched off; one address that works is enough."""
 
@@ -95,13 +97,41 @@ class _Server(uvicorn.Server):
 
 
 class _Http(HttpToolsProtocol):
-    """Adds what uvicorn leaves out: TCP_NODELAY whatever socket accepted, and OIP's error form for malformed HTTP."""
+    """Adds what uvicorn leaves out: TCP_NODELAY whatever socket accepted, bodies of requests that ask for an upgrade,
+    and OIP's error form for malformed HTTP.
+    """
 
     def connection_made(self, transport: Any) -> None:
         accepted = transport.get_extra_info("socket")
         if accepted is not None and accepted.family != socket.AF_UNIX:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._without_upgrade(data[upgrade.args[0] :])
+
+    def _should_upgrade(self) -> bool:
+        return True
+
+    def _without_upgrade(self, rest: bytes) -> None:
+        """Read the request again without its Upgrade, which a server may ignore (RFC 9110 7.8).
+
+        The parser stops at the end of the head of such a request, so its body would be lost; curl --http2 and Java's
+        client ask for h2c with every first request.
+        """
+        if self.scope["method"] == "CONNECT":
+            self.send_400_response("")
+            return
+        lines = [b"%b: %b\r\n" % (name, value) for name, value in self.headers if name not in _UPGRADE_HEADERS]
+        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self.scope["method"].encode(), self.url, b"".join(lines))
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(head + rest)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
         body = b'{"error":"the request is not valid HTTP/1.1","code":"INVALID_ARGUMENT"}'

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 
-jsonnumbers: ModuleType | None
-try:
-    from protocol.native import _jsonnumbers
 
-    jsonnumbers = _jsonnumbers
-except ImportError:
-    jsonnumbers = None
+def _built(name: str) -> ModuleType | None:
+    try:
+        return import_module(f"protocol.native.{name}")
+    except ImportError:
+        return None
+
+
+jsonnumbers = _built("_jsonnumbers")

@@ -43,7 +43,9 @@ def test_shortest_forms_come_back_exactly(values):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind[0] in "iu"])
-@given(value=st.one_of(st.integers(-(2**66), 2**66), st.sampled_from([2**k + d for k in range(7, 65) for d in (-1, 0, 1)])))
+@given(
+    value=st.one_of(st.integers(-(2**66), 2**66), st.sampled_from([2**k + d for k in range(7, 65) for d in (-1, 0, 1)]))
+)
 def test_integers_are_exact_or_refused(kind, value):
     """An integer in range is exact to 64 bits; one outside is refused, never wrapped."""
     bounds = np.iinfo(KINDS[kind])
