@@ -202,3 +202,26 @@ async def test_expect_100_continue(small):
     answer = await exchange(small.service, (head % (LIMIT + 1)).encode())
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"connection: close" in answer
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket", "TLS/1.0"])
+async def test_a_request_that_asks_for_an_upgrade_is_answered_without_it(call, upgrade):
+    """curl --http2 and Java's client ask for h2c; the body is read all the same, and the connection stays."""
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: {upgrade}\r\n"
+        f"http2-settings: AAMAAABkAAQ\r\ncontent-length: {len(GOOD_BODY)}\r\n\r\n"
+    ).encode()
+    answer = await exchange(call.service, (head + GOOD_BODY) * 2 + b"GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 OK") == 3
+    reader, writer = await asyncio.open_connection("127.0.0.1", call.service.port)
+    for piece in (head[:40], head[40:], GOOD_BODY[:5], GOOD_BODY[5:]):
+        writer.write(piece)
+        await asyncio.sleep(0.01)
+    assert b" 200 OK" in await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+
+
+async def test_connect_is_refused(call):
+    """The port is no proxy."""
+    answer = await exchange(call.service, b"CONNECT x:1 HTTP/1.1\r\nhost: x:1\r\n\r\n")
+    assert b" 400 " in answer.splitlines()[0]
