@@ -8,6 +8,7 @@ import sys
 
 from endpoints import process, settings
 from endpoints.rest.serve import RestListener
+from rest_gateway import predictions
 from rest_gateway.app import create_app
 from rest_gateway.settings import GatewaySettings
 
@@ -16,6 +17,7 @@ log = logging.getLogger("crossover.gateway")
 
 async def serve(chosen: GatewaySettings, stop: asyncio.Event) -> None:
     """Serve until `stop`, then finish what is in flight within the grace period."""
+    await predictions.prepare(chosen)
     listener = RestListener(
         create_app(chosen), chosen.gateway_host, chosen.gateway_port, chosen.tls(), access_log=chosen.access_log
     )

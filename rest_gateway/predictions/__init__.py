@@ -14,7 +14,6 @@ from rest_gateway.predictions.changing import Changing
 from rest_gateway.predictions.creating import Creating
 from rest_gateway.predictions.database import Database, DatabaseError, database_url
 from rest_gateway.predictions.models import Models
-from rest_gateway.predictions.openapi import add_schemas
 from rest_gateway.predictions.options import PredictionOptions
 from rest_gateway.predictions.reading import Reading
 from rest_gateway.predictions.running import Runner
@@ -30,7 +29,17 @@ if TYPE_CHECKING:
     from rest_gateway.predictions.running import Upstreams
     from rest_gateway.settings import GatewaySettings
 
-__all__ = ["DatabaseError", "PredictionOptions", "install", "install_with"]
+__all__ = ["DatabaseError", "PredictionOptions", "install", "install_with", "prepare"]
+
+
+async def prepare(settings: GatewaySettings) -> None:
+    """Open the database and bring it up to date before anything listens; DatabaseError, one sentence, if it cannot be."""
+    options = PredictionOptions.of(settings)
+    database = Database(database_url(options.database_url, options.data_dir, options.port))
+    try:
+        await database.migrate()
+    finally:
+        await database.close()
 
 
 def install(app: FastAPI, upstreams: Upstreams, settings: GatewaySettings) -> AbstractAsyncContextManager[None]:
@@ -57,7 +66,6 @@ def install_with(app: FastAPI, upstreams: Upstreams, options: PredictionOptions)
         Models(calls, catalog, runner, options),
     )
     routing.finish(app, [resources])
-    add_schemas(app)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:

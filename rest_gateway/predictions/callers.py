@@ -27,8 +27,12 @@ class Calls:
     default_timeout_ms: int | None
 
     def choose(self, request: Request, in_body: str | None = None, pointer: str = "") -> tuple[str, Inference]:
-        """The upstream that the body names, or the header, or the setting: 422, 400 or 403 when it cannot be chosen."""
-        name = in_body if in_body is not None else request.headers.get(UPSTREAM_HEADER)
+        """The upstream that the body names, or the header, or the setting: 422, 400 or 403 when it cannot be chosen.
+
+        Where choosing is switched off, the header means nothing, as under /v2, but a body that asks for one is refused.
+        """
+        header = request.headers.get(UPSTREAM_HEADER) if self.upstream_choice else None
+        name = in_body if in_body is not None else header
         if name is not None and not self.upstream_choice:
             raise Problem(
                 403,

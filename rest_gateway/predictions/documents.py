@@ -37,8 +37,7 @@ class NewPrediction(BaseModel):
 
     model: str = Field(min_length=1, examples=["digits"])
     version: str | None = Field(None, description="The model's version; without it the highest that is ready.")
-    inputs: Any = Field(description="Open Inference Protocol tensors.", json_schema_extra={
-        "type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/TensorDocument"}})  # fmt: skip
+    inputs: Any = Field(description="Open Inference Protocol tensors.", json_schema_extra={"type": "array", "minItems": 1})
     parameters: dict[str, bool | int | float | str] = Field(default_factory=dict)
     upstream: str | None = Field(None, description="The way to the model; else the header's, else the setting's.")
     label: StrictStr | StrictInt | None = Field(None, description="The true class, returned as it was sent.")
@@ -229,10 +228,6 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     PredictionPatch: {"label": 7, "note": "written with a stroke"},
 }
 """Bodies that the reference page sends as they are."""
-SCHEMAS: tuple[type[BaseModel], ...] = (
-    TensorDocument, NewPrediction, NewPredictions, PredictionPatch, PredictionDocument, PredictionPage, PredictionsMade,
-    Summary, ProblemDocument, ExchangeDocument, ModelList, ModelDocument, SampleList, ComputedDocument,
-)  # fmt: skip
 
 
 def as_object(prediction: Prediction) -> dict[str, Any]:
@@ -245,13 +240,13 @@ def as_object(prediction: Prediction) -> dict[str, Any]:
         "model": task.model,
         "version": (outcome and outcome.version) or task.version or None,
         "inputs": _stored(task.inputs),
-        "outputs": _stored(outcome and outcome.outputs),
+        "outputs": _stored(outcome.outputs if outcome else None),
         "state": prediction.state,
         "upstream": task.upstream,
         "label": prediction.label,
         "note": prediction.note,
         "answer": answer and {"index": answer.index, "label": answer.label, "score": _number(answer.score)},
-        "error": _stored(outcome and outcome.error),
+        "error": _stored(outcome.error if outcome else None),
         "timings": outcome and outcome.timings,
         "message_bytes": outcome and outcome.message_bytes,
         "created_at": to_text(prediction.created_at),

@@ -46,7 +46,7 @@ def http_half(request: Request, body: bytes, response: Response) -> str:
 def upstream_half(upstream: str, request: InferRequest, context: CallContext, response: InferResponse) -> str:
     """The gateway's own call as JSON text: its wire, its message and the reply's, and what travelled beside them."""
     kind = WIRES[upstream].kind if upstream in WIRES else "process"
-    said = messages.SHOWN[kind](upstream, request, response)
+    said = messages.SHOWN[kind](upstream, request, response, context)
     said["request"]["message_bytes"] = context.bytes_sent
     said["response"]["message_bytes"] = context.bytes_received
     return dumps({"name": upstream, "kind": kind, **said}).decode()

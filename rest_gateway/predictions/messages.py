@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from protocol import binary_codec, json_codec, protobuf_codec
+from protocol import binary_codec, json_codec, protobuf_codec, timeline
 from protocol.errors import InferenceError
 from protocol.json_codec import ReplyForm
 from protocol.proto_json import to_object
@@ -15,6 +15,7 @@ from protos import inference as pb
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from protocol.inference import CallContext
     from protocol.messages import InferRequest, InferResponse
     from protocol.tensors import Tensor
 
@@ -26,8 +27,11 @@ FRAME_PREFIX_BYTES = 5
 """gRPC puts one byte of flags and four of length before each message (PROTOCOL-HTTP2)."""
 
 
-def grpc(upstream: str, request: InferRequest, response: InferResponse) -> dict[str, Any]:
-    """ModelInferRequest and ModelInferResponse as protobuf JSON, with what HTTP/2 carries beside them."""
+def grpc(upstream: str, request: InferRequest, response: InferResponse, context: CallContext) -> dict[str, Any]:
+    """ModelInferRequest and ModelInferResponse as protobuf JSON, with what HTTP/2 carries beside them.
+
+    On a unary call the server's stamps come back in a trailer; on a stream they are a parameter of the message.
+    """
     typed = upstream == "grpc-typed"
     streamed = upstream == "grpc-stream"
     sent = pb.ModelInferRequest.FromString(protobuf_codec.encode_request(_short_request(request), typed=typed))
@@ -37,7 +41,7 @@ def grpc(upstream: str, request: InferRequest, response: InferResponse) -> dict[
             "method": "POST",
             "path": GRPC_STREAM_METHOD if streamed else GRPC_METHOD,
             "version": "HTTP/2",
-            "metadata": [["content-type", "application/grpc"], ["te", "trailers"]],
+            "metadata": [["content-type", "application/grpc"], ["te", "trailers"], *_travelling(context)],
             "frame_prefix_bytes": FRAME_PREFIX_BYTES,
             "message_type": sent.DESCRIPTOR.full_name,
             "message": to_object(sent),
@@ -48,13 +52,13 @@ def grpc(upstream: str, request: InferRequest, response: InferResponse) -> dict[
             "message_type": got.DESCRIPTOR.full_name,
             "message": to_object(got),
             "message_cut": _is_long(response.outputs),
-            "trailers": [] if streamed else [["grpc-status", "0"]],
+            "trailers": [] if streamed else [["grpc-status", "0"], *_stamps(context)],
             "grpc_status": "OK",
         },
     }
 
 
-def rest(upstream: str, request: InferRequest, response: InferResponse) -> dict[str, Any]:
+def rest(upstream: str, request: InferRequest, response: InferResponse, context: CallContext) -> dict[str, Any]:
     """The OIP REST request and reply; binary bodies show their JSON head and the bytes that follow it."""
     binary = upstream == "rest-binary"
     version = f"/versions/{quote(request.model_version, safe='')}" if request.model_version else ""
@@ -63,23 +67,23 @@ def rest(upstream: str, request: InferRequest, response: InferResponse) -> dict[
             "method": "POST",
             "path": f"/v2/models/{quote(request.model_name, safe='')}{version}/infer",
             "version": "HTTP/1.1",
-            **_body(lambda: _request_parts(_short_request(request), binary)),
+            **_body(lambda: _request_parts(_short_request(request), binary), _travelling(context)),
             "body_cut": _is_long(request.inputs),
         },
         "response": {
             "http_status": 200,
-            **_body(lambda: _response_parts(_short_response(response), binary)),
+            **_body(lambda: _response_parts(_short_response(response), binary), _stamps(context)),
             "body_cut": _is_long(response.outputs),
         },
     }
 
 
-def process(_upstream: str, _request: InferRequest, _response: InferResponse) -> dict[str, Any]:
+def process(_upstream: str, _request: InferRequest, _response: InferResponse, _context: CallContext) -> dict[str, Any]:
     """There is no wire: the engine reads the gateway's own arrays."""
     return {"request": {"call": "Inference.infer in this process"}, "response": {"http_status": None}}
 
 
-SHOWN: dict[str, Callable[[str, InferRequest, InferResponse], dict[str, Any]]] = {
+SHOWN: dict[str, Callable[[str, InferRequest, InferResponse, CallContext], dict[str, Any]]] = {
     "grpc": grpc,
     "rest": rest,
     "process": process,
@@ -96,17 +100,37 @@ def _response_parts(response: InferResponse, binary: bool) -> binary_codec.Encod
     return binary_codec.encode_response(response, ReplyForm(default=binary))
 
 
-def _body(encode: Callable[[], binary_codec.Encoded]) -> dict[str, Any]:
+def _travelling(context: CallContext) -> list[list[str]]:
+    """What the client puts beside the message: the caller's headers that travel, and the wish for the server's stamps."""
+    wish = [[timeline.HEADER, "1"]] if context.timeline is not None else []
+    return [*([name, value] for name, value in context.headers.items()), *wish]
+
+
+def _stamps(context: CallContext) -> list[list[str]]:
+    """The server's own timeline as it came back."""
+    if context.timeline is None:
+        return []
+    server = timeline.Timeline()
+    server.stamps = {
+        name.removeprefix("server."): stamp
+        for name, stamp in context.timeline.stamps.items()
+        if name.startswith("server.")
+    }
+    return [[timeline.HEADER, server.to_header()]] if server.stamps else []
+
+
+def _body(encode: Callable[[], binary_codec.Encoded], beside: list[list[str]]) -> dict[str, Any]:
     try:
         encoded = encode()
     except InferenceError as error:
-        return {"headers": [], "body": f"({error.message})"}
-    headers = [["content-type", "application/json"]]
+        return {"headers": beside, "body": f"({error.message})"}
+    headers = [["content-type", "application/json"], *beside]
     tail = b"".join(bytes(part) for part in encoded.parts[1:])
     if encoded.header_length is not None:
         headers = [
             ["content-type", "application/octet-stream"],
             [binary_codec.LENGTH_HEADER, str(encoded.header_length)],
+            *beside,
         ]
     after_json = {"binary_hex": tail.hex()} if tail else {}
     return {"headers": headers, "body": bytes(encoded.parts[0]).decode(), **after_json}

@@ -68,9 +68,10 @@ def next_page(query: Mapping[str, str], last_id: str) -> str:
 def _state(text: str | None) -> State | None:
     if text is None:
         return None
-    if text not in State:
-        raise bad_request(f"query parameter 'state' is '{text[:40]}'; it takes one of {', '.join(State)}")
-    return State(text)
+    try:
+        return State(text)
+    except ValueError:
+        raise bad_request(f"query parameter 'state' is '{text[:40]}'; it takes one of {', '.join(State)}") from None
 
 
 def _moment(query: Mapping[str, str], name: str) -> int | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request  # noqa: TC002 - FastAPI reads the annotation when it runs
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from rest_gateway.api import routing
 from rest_gateway.api.negotiation import JSON, MERGE_PATCH
@@ -155,7 +155,7 @@ def _add(routes: APIRouter, operation: Operation) -> None:
         tags=["models" if operation.path.startswith("/models") else "predictions"],
         status_code=min(operation.answers),
         response_model=None,
-        response_class=Response,
+        response_class=JSONResponse,
         responses=_responses(operation),
         openapi_extra=_extra(operation),
     )
@@ -166,11 +166,10 @@ def _add(routes: APIRouter, operation: Operation) -> None:
 def _responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     found: dict[int | str, dict[str, Any]] = {}
     for status, (about, model) in operation.answers.items():
-        content = {"content": {JSON: {"schema": _reference(model)}}} if model else {}
-        found[status] = {"description": about, **content}
+        found[status] = {"description": about, **({"model": model} if model else {})}
     for status in sorted(operation.problems):
-        schema = {"schema": _reference(docs.ProblemDocument)}
-        found[status] = {"description": _WHY[status], "content": {"application/problem+json": schema}}
+        schema = {"$ref": "#/components/schemas/ProblemDocument"}
+        found[status] = {"description": _WHY[status], "content": {"application/problem+json": {"schema": schema}}}
     return found
 
 
@@ -181,7 +180,7 @@ def _extra(operation: Operation) -> dict[str, Any]:
     if in_path or operation.parameters:
         extra["parameters"] = [*in_path, *operation.parameters]
     if operation.body:
-        options = [_reference(model) for model in operation.body]
+        options = [_schema(model) for model in operation.body]
         schema = options[0] if len(options) == 1 else {"oneOf": options}
         example = docs.EXAMPLES[operation.body[0]]
         content = {operation.body_type: {"schema": schema, "example": example}}
@@ -189,5 +188,12 @@ def _extra(operation: Operation) -> dict[str, Any]:
     return extra
 
 
-def _reference(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{model.__name__}"}
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    """A body's schema in full: FastAPI, which does not read the body, knows no name for it."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    if model is docs.NewPredictions:
+        schema["properties"]["requests"]["items"] = _schema(docs.NewPrediction)
+    if model is docs.NewPrediction:
+        schema["properties"]["inputs"]["items"] = {"$ref": "#/components/schemas/TensorDocument"}
+    return schema

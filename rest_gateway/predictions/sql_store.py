@@ -81,7 +81,7 @@ class SqlStore:
             .order_by(*keys)
         )
         async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).tuples()
+            rows = (await connection.execute(query)).all()
             return [Count(row[0], State(row[1]), row[2], row[3], row[4], row[5]) for row in rows]
 
     async def annotate(self, current: Prediction, label: Label, note: str | None) -> Prediction:

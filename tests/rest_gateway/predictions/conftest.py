@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import shutil
 import socket
@@ -16,13 +15,14 @@ import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
+
 from protocol.deadline import check
 from protocol.errors import Code, InferenceError, invalid
 from protocol.messages import InferResponse
 from protocol.tensors import Tensor
 from protos import inference as pb
-
 from rest_gateway.predictions import PredictionOptions, install_with
+from rest_gateway.predictions.schema import metadata
 
 POSTGRES = Path("/usr/lib/postgresql")
 
@@ -175,9 +175,6 @@ def _await_port(port, server):
     raise AssertionError("PostgreSQL's server did not listen in time")
 
 
-_numbers = itertools.count()
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def database_url(request, tmp_path):
     """The URL of an empty database; None means the gateway's own SQLite file."""
@@ -186,13 +183,13 @@ async def database_url(request, tmp_path):
         return
     import asyncpg
 
-    server = request.getfixturevalue("postgres_server")
-    name = f"test_{next(_numbers)}"
-    admin = await asyncpg.connect(server.replace("+asyncpg", "") + "/postgres")
+    url = f"{request.getfixturevalue('postgres_server')}/postgres"
+    admin = await asyncpg.connect(url.replace("+asyncpg", ""))
     try:
-        await admin.execute(f"CREATE DATABASE {name}")
-        yield f"{server}/{name}"
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        yield url
+        for table in metadata.tables:
+            with contextlib.suppress(asyncpg.UndefinedTableError):
+                await admin.execute(f"TRUNCATE {table}")
     finally:
         await admin.close()
 
