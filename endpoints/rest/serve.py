@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import errno
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
+_JOINED_BYTES = 64 << 10
 _UPGRADE_HEADERS = frozenset({b"upgrade", b"connection", b"http2-settings"})
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """A name such as localhost may mean ::1 where IPv6 is switched off; one address that works is enough."""
@@ -96,6 +97,65 @@ class _Server(uvicorn.Server):
             raise RuntimeError("the application's start-up failed") from None
 
 
+class _Joined:
+    """Stands for the transport while the head and the first piece of a reply are made, which then leave together."""
+
+    __slots__ = ("_closed", "_parts", "_transport")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._parts: list[Any] = []
+        self._closed = False
+
+    def write(self, data: Any) -> None:
+        self._parts.append(data)
+
+    def close(self) -> None:
+        self._closed = True
+
+    def is_closing(self) -> bool:
+        return bool(self._transport.is_closing())
+
+    def flush(self) -> None:
+        if sum(map(len, self._parts)) <= _JOINED_BYTES:
+            self._transport.write(b"".join(self._parts))
+        else:
+            self._transport.writelines(self._parts)
+        if self._closed:
+            self._transport.close()
+
+
+class _Cycle(RequestResponseCycle):
+    """uvicorn's cycle of one request, with one write instead of two: each is a system call and, with TCP_NODELAY, a
+    packet. Replies without a length are streams, whose head is not held back.
+    """
+
+    _start: dict[str, Any] | None = None
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start" and any(
+            name == b"content-length" for name, _ in message["headers"]
+        ):
+            self._start = message
+            return
+        if self._start is None:
+            await super().send(message)
+            return
+        start, self._start = self._start, None
+        transport, joined = self.transport, _Joined(self.transport)
+        self.transport = cast(asyncio.Transport, joined)
+        try:
+            await super().send(start)  # type: ignore[arg-type]
+            await super().send(message)
+        finally:
+            self.transport = transport
+            joined.flush()
+
+
+def _has_length(start: dict[str, Any]) -> bool:
+    return any(name == b"content-length" for name, _ in start.get("headers", ()))
+
+
 class _Http(HttpToolsProtocol):
     """Adds what uvicorn leaves out: TCP_NODELAY whatever socket accepted, bodies of requests that ask for an upgrade,
     and OIP's error form for malformed HTTP.
@@ -106,6 +166,10 @@ class _Http(HttpToolsProtocol):
         if accepted is not None and accepted.family != socket.AF_UNIX:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().connection_made(transport)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.__class__ = _Cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()

@@ -222,3 +222,34 @@ def test_tls_files_that_do_not_fit_are_one_sentence(certificate, tmp_path):
                 Tls(certificate.cert, certificate.key, tmp_path / "none.pem")):  # fmt: skip
         with pytest.raises(ValueError, match="cannot use"):
             tls.server_context()
+
+
+async def test_replies_are_framed_whole_and_streams_begin_at_once():
+    """Head and body of a reply with a length are sent together; the head of a stream is not held back."""
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            while (await receive())["type"] != "lifespan.shutdown":
+                await send({"type": "lifespan.startup.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        headers = [] if scope["path"] == "/stream" else [(b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if not headers:
+            await held.wait()
+        await send({"type": "http.response.body", "body": b"ab", "more_body": True})
+        await send({"type": "http.response.body", "body": b"cd"})
+
+    held = asyncio.Event()
+    listener = RestListener(app, "127.0.0.1", 0)
+    await listener.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(b"GET /whole HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).count(b"content-length: 4") == 1
+    assert await asyncio.wait_for(reader.readexactly(4), 10) == b"abcd"
+    writer.write(b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert b"chunked" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    held.set()
+    assert await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 10) == b"2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n"
+    writer.close()
+    await listener.stop(1)
