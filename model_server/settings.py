@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from endpoints.settings import ServiceSettings, tls_of
-from endpoints.tls import Tls
-from model_server.engine import Engine
-from model_server.execution import Executor
-from model_server.onnx_session import RuntimeOptions
-from model_server.repository import Repository
+
+if TYPE_CHECKING:
+    from endpoints.tls import Tls
+    from model_server.engine import Engine
 
 
 class ModelServerSettings(ServiceSettings):
     """Both ports' certificates, beside what both services have."""
+
+    title: ClassVar[str] = "The model server"
 
     model_server_tls_cert: Path | None = Field(
         None, description="PEM certificate chain of both of the model server's ports"
@@ -33,7 +35,15 @@ class ModelServerSettings(ServiceSettings):
 
 
 def engine_of(settings: ServiceSettings) -> Engine:
-    """An engine over the repository that the settings name, not started; ValueError when there is no such folder."""
+    """An engine over the repository that the settings name, not started; ValueError when there is no such folder.
+
+    ONNX Runtime is imported here and not above, so that whoever only reads settings does without it.
+    """
+    from model_server.engine import Engine
+    from model_server.execution import Executor
+    from model_server.onnx_session import RuntimeOptions
+    from model_server.repository import Repository
+
     path = settings.model_repository
     if not path.is_dir():
         raise ValueError(f"the model repository '{path}' is not a folder (MODEL_REPOSITORY)")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from endpoints.process import url_host
-from endpoints.settings import ServiceSettings, tls_of
+from endpoints.settings import ROOT, ServiceSettings, tls_of
 from endpoints.tls import Tls
 from protocol.wires import Target
 
@@ -17,6 +17,8 @@ UpstreamName = Literal["grpc", "grpc-typed", "grpc-stream", "rest", "rest-binary
 
 class GatewaySettings(ServiceSettings):
     """Where the gateway listens, where it goes, and what it allows."""
+
+    title: ClassVar[str] = "The gateway"
 
     gateway_host: str = Field("127.0.0.1", description="address that the gateway binds; a name, IPv4 or IPv6")
     gateway_port: int = Field(8080, ge=0, le=65535, description="the gateway's public port")
@@ -33,10 +35,10 @@ class GatewaySettings(ServiceSettings):
     )
     gateway_grpc_target: str = Field(
         "",
-        description="host:port of the model server's gRPC; default: from MODEL_SERVER_HOST and MODEL_SERVER_GRPC_PORT",
+        description="host:port of the model server's gRPC; none: MODEL_SERVER_HOST and MODEL_SERVER_GRPC_PORT",
     )
     gateway_rest_target: str = Field(
-        "", description="URL of the model server's REST; default: from MODEL_SERVER_HOST and MODEL_SERVER_HTTP_PORT"
+        "", description="URL of the model server's REST; none: MODEL_SERVER_HOST and MODEL_SERVER_HTTP_PORT"
     )
     gateway_tls_cert: Path | None = Field(None, description="PEM certificate chain of the gateway's port")
     gateway_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
@@ -46,9 +48,9 @@ class GatewaySettings(ServiceSettings):
     upstream_tls_cert: Path | None = Field(None, description="PEM certificate that the gateway shows the model server")
     upstream_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
     upstream_connections: int = Field(100, ge=1, description="most HTTP connections to the model server")
-    data_dir: Path = Field(Path("data"), description="folder of the SQLite file with the stored predictions")
+    data_dir: Path = Field(ROOT / "data", description="folder of the SQLite file with the stored predictions")
     database_url: str = Field(
-        "", description="postgresql+asyncpg://... for several gateways on one store; default: SQLite"
+        "", description="postgresql+asyncpg://... for several gateways on one store; none: SQLite"
     )
     prediction_workers: int = Field(
         2, ge=0, description="queued predictions that run at the same time; 0: only accept them"
