@@ -1,4 +1,4 @@
-"""What a service's process does beside serving: its log, its signals, its memory, and one clear sentence when it can't start."""
+"""What a service's process does beside serving: its log, signals, memory, and one sentence when it can't start."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import uvloop
+
+from protocol.errors import InferenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
 
 log = logging.getLogger("crossover")
 
 SAME_SIGNAL_SECONDS = 1.0
 """The same signal again within this time is one signal: a terminal and `make` both deliver a Ctrl-C."""
+PARENT = "CROSSOVER_PARENT"
+"""Environment variable with the id of a parent process that the service is not to outlive."""
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_PR_SET_PDEATHSIG = 1
 
 
 def set_up_log(level: str) -> None:
@@ -33,14 +41,37 @@ def set_up_log(level: str) -> None:
 def keep_freed_memory() -> None:
     """Tell glibc not to give large freed buffers back at once.
 
-    It returns every freed block over 128 KiB to the kernel, so that each 600 KB message costs page faults that take longer
-    than everything else about it. Elsewhere than on glibc this does nothing.
+    It returns every freed block over 128 KiB to the kernel, so that each 600 KB message costs page faults that take
+    longer than everything else about it. Elsewhere than on glibc this does nothing.
     """
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
         libc.mallopt(_M_TOP_PAD, 4 << 20)
+
+
+def stop_with_parent() -> None:
+    """Get SIGTERM when the process that `PARENT` names dies, however it dies (Linux).
+
+    The kernel watches the thread that started us; a parent starts its services from a thread that lives on.
+    """
+    parent = os.environ.pop(PARENT, "")
+    if not parent:
+        return
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def naming(*settings: str) -> Iterator[None]:
+    """Add to the sentence of an address that can't be bound which settings choose it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{error} (set by {' and '.join(settings)})") from None
 
 
 class StopSignal:
@@ -62,7 +93,7 @@ class StopSignal:
             self.event.set()
         elif now - self._first[1] > SAME_SIGNAL_SECONDS:
             log.warning("second signal: stopping at once")
-            os._exit(1)
+            os._exit(128 + number)
 
 
 def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:
@@ -72,11 +103,13 @@ def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     async def main() -> None:
         stop = StopSignal()
         stop.listen()
+        stop_with_parent()
         await serve(stop.event)
 
     try:
         uvloop.run(main())
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, InferenceError) as error:
+        log.debug("the service could not start", exc_info=error)
         print(str(error), file=sys.stderr)
         return 2
     return 0

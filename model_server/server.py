@@ -8,7 +8,7 @@ import logging
 from endpoints.grpc.serve import GrpcListener
 from endpoints.grpc.servicer import GrpcOptions
 from endpoints.metrics import Observer
-from endpoints.process import url_host
+from endpoints.process import naming, url_host
 from endpoints.rest.app import OipRest
 from endpoints.rest.serve import RestListener
 from endpoints.rest.types import RestOptions
@@ -36,9 +36,11 @@ async def serve_inference(
     observer = Observer()
     observer.register(EngineMetrics(engine.repository))
     grpc, rest = _listeners(inference, settings, observer)
-    await rest.start()
+    with naming("MODEL_SERVER_HOST", "MODEL_SERVER_HTTP_PORT"):
+        await rest.start()
     try:
-        await grpc.start()
+        with naming("MODEL_SERVER_HOST", "MODEL_SERVER_GRPC_PORT"):
+            await grpc.start()
         await engine.repository.start()
         log.info(
             "ready: gRPC %s:%d, REST http://%s:%d", url_host(settings.model_server_host), grpc.port,

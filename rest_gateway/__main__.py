@@ -21,7 +21,8 @@ async def serve(chosen: GatewaySettings, stop: asyncio.Event) -> None:
     listener = RestListener(
         create_app(chosen), chosen.gateway_host, chosen.gateway_port, chosen.tls(), access_log=chosen.access_log
     )
-    await listener.start()
+    with process.naming("GATEWAY_HOST", "GATEWAY_PORT"):
+        await listener.start()
     where = f"{process.url_host(chosen.gateway_host)}:{listener.port}"
     log.info("ready: http%s://%s, upstream %s", "s" if chosen.tls() else "", where, chosen.gateway_upstream)
     await stop.wait()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from endpoints.process import url_host
 from endpoints.settings import ROOT, ServiceSettings, tls_of
 from endpoints.tls import Tls
-from protocol.wires import Target
+from protocol.wires import WIRES, Target
 
-UpstreamName = Literal["grpc", "grpc-typed", "grpc-stream", "rest", "rest-binary", "inprocess"]
+_GRPC_TARGET = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):\d{1,5}|(unix|dns|ipv4|ipv6):\S+")
 
 
 class GatewaySettings(ServiceSettings):
@@ -22,10 +24,7 @@ class GatewaySettings(ServiceSettings):
 
     gateway_host: str = Field("127.0.0.1", description="address that the gateway binds; a name, IPv4 or IPv6")
     gateway_port: int = Field(8080, ge=0, le=65535, description="the gateway's public port")
-    gateway_upstream: UpstreamName = Field(
-        "grpc",
-        description="how the gateway reaches the model: grpc, grpc-typed, grpc-stream, rest, rest-binary or inprocess",
-    )
+    gateway_upstream: str = Field("grpc", description=f"how the gateway reaches the model: {', '.join(WIRES)}")
     gateway_upstream_header: bool = Field(
         False, description="a request may choose its upstream with the header Inference-Upstream (on in make run)"
     )
@@ -42,6 +41,9 @@ class GatewaySettings(ServiceSettings):
     )
     gateway_tls_cert: Path | None = Field(None, description="PEM certificate chain of the gateway's port")
     gateway_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
+    gateway_tls_client_ca: Path | None = Field(
+        None, description="PEM authorities; callers must show a certificate of theirs"
+    )
     upstream_tls_ca: Path | None = Field(
         None, description="PEM authorities of the model server's certificate; TLS upstream"
     )
@@ -63,8 +65,38 @@ class GatewaySettings(ServiceSettings):
     prediction_max_rows: int = Field(100_000, ge=0, description="most predictions that are kept; 0: no bound")
     prediction_max_age_days: float = Field(0.0, ge=0, description="how long finished predictions are kept; 0: no bound")
 
+    @field_validator("gateway_upstream")
+    @classmethod
+    def _is_a_wire(cls, value: str) -> str:
+        if value not in WIRES:
+            raise ValueError(f"it takes one of {', '.join(WIRES)}")
+        return value
+
+    @field_validator("gateway_grpc_target")
+    @classmethod
+    def _is_a_grpc_target(cls, value: str) -> str:
+        if value and not _GRPC_TARGET.fullmatch(value):
+            raise ValueError("it takes host:port, such as 10.0.0.7:8001 or [fd00::7]:8001, or unix:PATH")
+        return value
+
+    @field_validator("gateway_rest_target")
+    @classmethod
+    def _is_a_url(cls, value: str) -> str:
+        if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+            raise ValueError("it takes a URL such as http://10.0.0.7:8000")
+        return value
+
+    @field_validator("upstream_tls_ca", "upstream_tls_cert", "upstream_tls_key")
+    @classmethod
+    def _is_a_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("there is no such file")
+        return value
+
     def tls(self) -> Tls | None:
-        return tls_of(self.gateway_tls_cert, self.gateway_tls_key, None, "GATEWAY_TLS_CERT and GATEWAY_TLS_KEY")
+        """The certificates of the gateway's port; ValueError when only one of certificate and key is set."""
+        names = "GATEWAY_TLS_CERT and GATEWAY_TLS_KEY"
+        return tls_of(self.gateway_tls_cert, self.gateway_tls_key, self.gateway_tls_client_ca, names)
 
     def target(self) -> Target:
         """Where the upstream clients go; a wildcard address of the model server means loopback."""
