@@ -120,8 +120,9 @@ def _set_contents(contents: pb.InferTensorContents, tensor: Tensor) -> None:
     if row.kind == "bytes" or row.kind == "bool":
         field.extend(tensor.array.ravel().tolist())
     else:
-        # a memoryview hands out numbers several times quicker than a numpy array does
-        field.extend(np.ascontiguousarray(tensor.array).reshape(-1).data)
+        # a memoryview hands out numbers several times quicker than a numpy array does, but only aligned ones; views on a
+        # wire's bytes start anywhere
+        field.extend(np.require(tensor.array, requirements=("C", "A")).reshape(-1).data)
 
 
 def decode_request(data: Buffer) -> InferRequest:
