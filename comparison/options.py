@@ -107,11 +107,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RULE",
         help="exit code 3 when the rule holds (docs/method.md)",
     )
-    add("--price-vcpu-hour", type=float, default=Prices.vcpu_hour, help="price of a vCPU hour (default: 0.04)")
+    add("--price-vcpu-hour", type=float, default=Prices().vcpu_hour, help="price of a vCPU hour (default: 0.04)")
     add(
-        "--price-gigabyte", type=float, default=Prices.gigabyte, help="price of 10^9 bytes over the hop (default: 0.01)"
+        "--price-gigabyte",
+        type=float,
+        default=Prices().gigabyte,
+        help="price of 10^9 bytes over the hop (default: 0.01)",
     )
-    add("--utilisation", type=float, default=Prices.utilisation, help="used share of the paid CPU time (default: 0.6)")
+    add(
+        "--utilisation", type=float, default=Prices().utilisation, help="used share of the paid CPU time (default: 0.6)"
+    )
 
 
 def checked(given: argparse.Namespace, out: Path) -> Options:

@@ -9,10 +9,13 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
 
     from protocol.messages import InferResponse
+
+    Table: TypeAlias = NDArray[np.int64]
 
 PLANNED, WOKEN, SENT, DONE, OUTCOME = range(5)
 """Columns of a slice's record, int64 [requests, 5]: times on the monotonic clock in ns, and the outcome.

@@ -215,3 +215,25 @@ def limits(summary: Summary) -> list[str]:
         else "One client.",
         "Ratios under load hold at this rate; near saturation they are others.",
     ]
+
+
+def not_measured(summary: Summary) -> list[str]:
+    """What this run leaves open; `--thorough` where that would measure it."""
+    arms = {row["arm"] for row in summary["arms"]}
+    cells = summary["cells"]
+    left = [
+        (
+            "rest-protobuf" in arms,
+            "protocol, library and framework as separate causes: not measured here (they are one part of each gap)",
+        ),
+        ("grpc-stream" in arms, "one long-lived gRPC stream: not measured here: --thorough"),
+        ("inprocess" in arms, "no hop at all (the engine in the gateway): not measured here: --thorough"),
+        (any(c["metric"] == "p99" for c in cells), "ratios of the tail (p90, p99): not measured here: --thorough"),
+        (
+            any(c["concurrency"] != cells[0]["concurrency"] for c in cells),
+            "other concurrency: not measured here: --concurrency N N",
+        ),
+        (any(row["wire_bytes"] for row in summary["arms"]), "TCP bytes over the hop: not measured"),
+        (False, "capacity at a latency goal, TLS, compression, blocking callers, other networks: not measured"),
+    ]
+    return [text for measured, text in left if not measured]

@@ -1,0 +1,32 @@
+"""`python -m comparison run|report|diff`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    from comparison import commands, options
+
+    parser = argparse.ArgumentParser(prog="python -m comparison", description="gRPC or REST between two services?")
+    parser.set_defaults(command=None)
+    commands_of = parser.add_subparsers(metavar="run|report|diff", required=True)
+    run = commands_of.add_parser("run", help="measure, and say what it shows (about five minutes)")
+    options.add_arguments(run)
+    run.set_defaults(command=commands.run)
+    report = commands_of.add_parser("report", help="make a run's summary and report again from its raw samples")
+    report.add_argument("folder", type=Path, metavar="RUN")
+    report.add_argument("--csv", action="store_true", help="also write cells.csv and arms.csv")
+    report.set_defaults(command=commands.report)
+    diff = commands_of.add_parser("diff", help="what changed between two runs beyond noise?")
+    diff.add_argument("before", type=Path, metavar="RUN")
+    diff.add_argument("after", type=Path, metavar="RUN")
+    diff.set_defaults(command=commands.diff)
+    given = parser.parse_args(arguments)
+    return int(given.command(given))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

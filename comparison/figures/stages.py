@@ -1,0 +1,72 @@
+"""Where a request's time goes: one bar an arm, station after station."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comparison import stages, words
+from comparison.figures import style
+from comparison.figures.style import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from comparison.samples import Samples
+
+_COLOURS = {
+    "to the gateway": "#9aa5b1",
+    "gateway decodes": "#f4a261",
+    "gateway encodes": "#e76f51",
+    "to the model server": "#1f83c4",
+    "server decodes": "#e9c46a",
+    "queue": "#cc79a7",
+    "compute": "#2a9d8f",
+    "server encodes": "#d4a017",
+    "back to the gateway": "#56b4e9",
+    "gateway decodes the reply": "#c8553d",
+    "gateway encodes the reply": "#f2b28c",
+    "back to the client": "#bcc5ce",
+}
+
+
+def waterfall(samples: Samples) -> Picture | None:
+    """Stages of each arm, one panel a payload; they add up to the time from the client's send to its reply."""
+    cells = samples.experiment.cells
+    found = {
+        (c, arm): made
+        for c in range(len(cells))
+        for arm in samples.experiment.arms
+        if (made := _stages(samples, c, arm))
+    }
+    shown = sorted({c for c, _ in found}, key=lambda c: cells[c].payload_bytes)
+    if not found:
+        return None
+    most = max(sum(c == cell for c, _ in found) for cell in shown)
+    figure, axes = style.panels(len(shown), height=2.4 + 0.32 * most, share_y=True)
+    told: list[str] = []
+    for axis, c in zip(axes, shown, strict=True):
+        arms = [arm for cell, arm in found if cell == c]
+        _bars(axis, {arm: found[c, arm] for arm in arms})
+        axis.set_title(words.size(cells[c].payload_bytes))
+        axis.set_xlabel("ms")
+        told += [f"{arm} at {words.size(cells[c].payload_bytes)}: {sum(found[c, arm].values()):.3g} ms" for arm in arms]
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
+    return Picture("stages", "Stages of a request", "Stages of a request. " + "; ".join(told) + ".", figure)
+
+
+def _stages(samples: Samples, cell: int, arm: str) -> dict[str, float]:
+    stamps = [item["stamps"] for item in samples.stages if item["cell"] == cell and item["arm"] == arm]
+    whole = [stamp for stamp in stamps if "received" in stamp and stages.is_ordered(stamp)]
+    return stages.typical(whole) if whole else {}
+
+
+def _bars(axis: Axes, arms: dict[str, dict[str, float]]) -> None:
+    names = list(arms)
+    left = [0.0] * len(names)
+    for stage, colour in _COLOURS.items():
+        values = [arms[name].get(stage, 0.0) for name in names]
+        axis.barh(names, values, left=left, label=stage, color=colour, height=0.62)
+        left = [a + b for a, b in zip(left, values, strict=True)]
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.grid(visible=False, axis="y")

@@ -1,0 +1,187 @@
+"""The hop view's load generator: our own clients, on one event loop, straight to the model server.
+
+The client is part of what is measured here, so the generator's CPU is the client's. Send times are kept by a timerfd
+on the loop; asyncio's own timers would be up to a millisecond late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from comparison import outcomes as out
+from comparison.timer import Timer
+from protocol import wires
+from protocol.deadline import after
+from protocol.errors import InferenceError
+from protocol.inference import CallContext
+from protocol.timeline import Timeline
+
+if TYPE_CHECKING:
+    from comparison.outcomes import Output, Record
+    from comparison.schedule import Schedule
+    from protocol.inference import Inference
+    from protocol.messages import InferRequest
+
+_SETTLE_NS = 3_000_000
+_PATIENCE_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class Work:
+    """What a slice sends over which wire, and what it expects."""
+
+    wire: str
+    target: wires.Target
+    requests: list[InferRequest]
+    expected: list[tuple[Output, ...]]
+    schedule: Schedule
+    concurrency: int
+    stages: bool = False
+
+
+class Driver:
+    """Clients that live across slices, one for each wire."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._clients: dict[str, Inference] = {}
+
+    def run(self, work: Work) -> Record:
+        """Drive one slice to its end and record every request."""
+        return self._runner.run(self._run(work))
+
+    async def _run(self, work: Work) -> Record:
+        client = self._clients.get(work.wire)
+        if client is None:
+            client = self._clients[work.wire] = wires.connect(work.wire, work.target)
+        gc.collect()
+        gc.disable()
+        cpu, wall = time.process_time_ns(), time.monotonic_ns()
+        slice_ = _Slice(work, client)
+        try:
+            await slice_.run()
+        finally:
+            gc.enable()
+        spent = time.process_time_ns() - cpu, time.monotonic_ns() - wall
+        return out.Record(slice_.table, *spent, slice_.complaint, slice_.stages)
+
+    def close(self) -> None:
+        async def close() -> None:
+            for client in self._clients.values():
+                await client.close()
+
+        self._runner.run(close())
+        self._runner.close()
+
+
+@dataclass(slots=True)
+class _Slice:
+    """The state of one slice: a pool of callers that take requests when they are due."""
+
+    work: Work
+    client: Inference
+    table: out.Table = field(init=False)
+    stages: list[dict[str, int]] = field(default_factory=list)
+    complaint: str = ""
+    _due: deque[int] = field(default_factory=deque)
+    _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    _all_woken: bool = False
+
+    def __post_init__(self) -> None:
+        self.table = out.empty(self.work.schedule.count)
+
+    async def run(self) -> None:
+        callers = [asyncio.create_task(self._caller()) for _ in range(self.work.concurrency)]
+        await self._wake_all()
+        self._all_woken = True
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+        _, late = await asyncio.wait(callers, timeout=_PATIENCE_SECONDS)
+        for caller in late:
+            caller.cancel()
+
+    async def _wake_all(self) -> None:
+        offsets = self.work.schedule.offsets_ns
+        if offsets is None:
+            self._due.extend(range(self.work.schedule.count))
+            return
+        timer = Timer()
+        start = time.monotonic_ns() + _SETTLE_NS
+        try:
+            for index, offset in enumerate(offsets.tolist()):
+                await _until(timer, start + offset)
+                self.table[index, out.PLANNED], self.table[index, out.WOKEN] = start + offset, time.monotonic_ns()
+                self._due.append(index)
+                self._call_one()
+        finally:
+            timer.close()
+
+    def _call_one(self) -> None:
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
+
+    async def _caller(self) -> None:
+        while True:
+            if self._due:
+                await self._one(self._due.popleft())
+            elif self._all_woken:
+                return
+            else:
+                waiting = asyncio.get_running_loop().create_future()
+                self._waiting.append(waiting)
+                await waiting
+
+    async def _one(self, index: int) -> None:
+        variant = int(self.work.schedule.variants[index])
+        request = copy.copy(self.work.requests[variant])
+        request.parameters = dict(request.parameters)
+        stations = Timeline() if self.work.stages else None
+        context = CallContext(deadline=after(_PATIENCE_SECONDS), timeline=stations)
+        sent = time.monotonic_ns()
+        self.table[index, out.SENT] = sent
+        if self.work.schedule.offsets_ns is None:
+            self.table[index, out.PLANNED] = self.table[index, out.WOKEN] = sent
+        outcome, wrong = out.OK, ""
+        try:
+            response = await self.client.infer(request, context)
+            done = time.monotonic_ns()
+            wrong = out.difference(response, self.work.expected[variant])
+            outcome = out.WRONG if wrong else out.OK
+        except InferenceError as error:
+            done, outcome, wrong = time.monotonic_ns(), out.ERROR, error.message
+        self.table[index, out.DONE], self.table[index, out.OUTCOME] = done, outcome
+        self.complaint = self.complaint or wrong
+        if stations is not None:
+            self.stages.append({"client.sent": sent, **stations.stamps, "client.done": done})
+
+
+async def _until(timer: Timer, monotonic_ns: int) -> None:
+    """Return at an absolute time of the monotonic clock, or at once when it has passed."""
+    if time.monotonic_ns() >= monotonic_ns:
+        return
+    loop = asyncio.get_running_loop()
+    fired = loop.create_future()
+    timer.set(monotonic_ns)
+    loop.add_reader(timer.fd, _fire, timer, fired)
+    try:
+        await fired
+    finally:
+        loop.remove_reader(timer.fd)
+
+
+def _fire(timer: Timer, fired: asyncio.Future[None]) -> None:
+    timer.clear()
+    if not fired.done():
+        fired.set_result(None)

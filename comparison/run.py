@@ -1,0 +1,221 @@
+"""`python -m comparison run`: prepare, measure block by block, keep everything, say what it shows."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from comparison import ask, cpu, preparation, schedule
+from comparison.design import plan
+from comparison.fleet import FleetError
+from comparison.load import Generator, GeneratorError
+from comparison.samples import Experiment, SliceLine, Writer
+from comparison.views import ORACLE, EndToEnd, Foreign
+from protocol.wires import Target
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from comparison.arms import Arm
+    from comparison.design import Block, Slice
+    from comparison.options import Options
+    from comparison.outcomes import Table
+    from comparison.preparation import Prepared
+    from comparison.views import View
+    from protos import inference as pb
+
+NOISY_STEAL, NOISY_OTHERS = 0.02, 0.15
+"""A slice is run again when the hypervisor took more than 2 % of the machine, or other programs used more than 15 %."""
+_MOST_RERUNS = 0.10
+"""Share of all slices that may be run again; after that noisy ones are kept."""
+_WARM_SECONDS, _MOST_WARM = 0.15, 60
+_STAGE_REQUESTS = 12
+_STAGE_LOAD = 0.5
+"""Stage slices run at half the cell's rate: their stamps cost time, and they time no arm."""
+_SETTLE_SECONDS = 0.02
+
+
+class Progress(Protocol):
+    """Told how far the run is."""
+
+    def tell(self, text: str) -> None: ...
+
+    def total(self, slices: int) -> None: ...
+
+    def step(self, text: str) -> None: ...
+
+
+class Run:
+    """One run of the experiment, from the first probe to the last slice."""
+
+    def __init__(self, options: Options, command: str, progress: Progress) -> None:
+        self.options, self.command, self.progress = options, command, progress
+        self.writer = Writer(options.out)
+        self.stopped = ""
+        """Why the run ended before its plan; empty when it did not."""
+        self.measured = 0
+        self._reruns_left = 0
+        self._arms = {arm.name: arm for arm in options.arms}
+
+    def measure(self) -> None:
+        """Measure everything; Ctrl-C, SIGTERM and dying services end it early, and `stopped` says why.
+
+        Raises what forbids measuring at all: UsageError, FleetError, AskError.
+        """
+        previous = signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            self._measure()
+        except KeyboardInterrupt:
+            self.stopped = "interrupted"
+        except (FleetError, GeneratorError, ask.AskError, OSError) as error:
+            if not self.measured:
+                raise
+            self.stopped = str(error)
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    def _measure(self) -> None:
+        self.progress.tell("starting the services")
+        prepared, metadata = self._prepare()
+        blocks = plan(self.options.blocks, len(prepared.cells), list(self._arms), self.options.turns, self.options.seed)
+        slices = sum(len(block.slices) for block in blocks)
+        self._reruns_left = math.ceil(_MOST_RERUNS * slices)
+        self.writer.experiment(self._experiment(prepared))
+        self.progress.total(slices)
+        for block in blocks:
+            self._block(block, prepared, metadata)
+
+    def _view(self, seed: int) -> View:
+        if self.options.foreign:
+            rest, grpc = self.options.rest, self.options.grpc
+            target = Target(grpc or Target().grpc, rest or Target().rest)
+            return Foreign(target, ORACLE if rest else "grpc")
+        return EndToEnd(self.options.repository, self.options.out / "services.log", seed)
+
+    def _prepare(self) -> tuple[Prepared, pb.ModelMetadataResponse]:
+        view = self._view(self.options.seed)
+        try:
+            wire = "grpc" if self.options.foreign and not self.options.rest else "rest"
+            metadata = ask.metadata(wire, view.target, self.options.model)
+            with Generator(view.driver) as generator:
+                return preparation.prepare(self.options, view, generator, metadata, self.progress.tell), metadata
+        finally:
+            view.stop()
+
+    def _experiment(self, prepared: Prepared) -> Experiment:
+        options = self.options
+        return Experiment(
+            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            command=self.command,
+            model=options.model,
+            cells=prepared.cells,
+            arms=list(self._arms),
+            options={
+                "seed": options.seed,
+                "blocks": options.blocks,
+                "turns": options.turns,
+                "slice_seconds": options.seconds,
+                "load": options.load,
+                "thorough": options.thorough,
+                "public_encoding": "binary tensors",
+            },
+            message_bytes=prepared.message_bytes,
+            busy_ns=prepared.busy_ns,
+            capacity=prepared.capacity,
+            services="foreign" if options.foreign else "ours",
+        )
+
+    def _block(self, block: Block, prepared: Prepared, metadata: pb.ModelMetadataResponse) -> None:
+        view = self._view(block.seed)
+        try:
+            with Generator(view.driver) as generator:
+                for c, cell in enumerate(prepared.cells):
+                    requests = preparation.requests_of(self.options, metadata, cell.payload_bytes, block.seed)
+                    view.load(c, requests, prepared.busy_ns[c])
+                self._warm(view, generator, prepared)
+                for item in block.slices:
+                    self._slice(view, generator, prepared, item)
+                self._stages(view, generator, prepared, block)
+        finally:
+            view.stop()
+
+    def _warm(self, view: View, generator: Generator, prepared: Prepared) -> None:
+        """Every arm and cell is used before anything is timed: connections, lazy imports, caches, clocks."""
+        for c in range(len(prepared.cells)):
+            for arm in self._arms.values():
+                rate = prepared.capacity[c].get(arm.name) or min(prepared.capacity[c].values())
+                count = max(schedule.FEWEST, min(_MOST_WARM, round(_WARM_SECONDS * rate)))
+                generator.run(view.work(c, arm, schedule.closed(count, view.variants(c), 0), 2))
+
+    def _slice(self, view: View, generator: Generator, prepared: Prepared, item: Slice) -> None:
+        arm, cell = self._arms[item.arm], prepared.cells[item.cell]
+        self.progress.step(f"block {item.block + 1}/{self.options.blocks}  {cell.payload_bytes} B  {arm.name}")
+        line, table = self._driven(view, generator, prepared, item, arm)
+        if (line.steal > NOISY_STEAL or line.others > NOISY_OTHERS) and self._reruns_left:
+            self._reruns_left -= 1
+            line.kept = False
+            self.writer.add(line, table)
+            line, table = self._driven(view, generator, prepared, item, arm)
+        self.writer.add(line, table)
+        self.measured += 1
+        if dead := view.dead():
+            raise FleetError(f"the {dead} ended by itself while it was measured; see services.log")
+
+    def _driven(
+        self, view: View, generator: Generator, prepared: Prepared, item: Slice, arm: Arm
+    ) -> tuple[SliceLine, Table]:
+        cell = prepared.cells[item.cell]
+        work = view.work(item.cell, arm, self._schedule(view, prepared, item), cell.concurrency)
+        time.sleep(_SETTLE_SECONDS)
+        machine, services, carried = cpu.machine(), view.cpu_ns(), view.hop_bytes()
+        own = cpu.process_cpu_ns(os.getpid())
+        began = time.monotonic_ns()
+        record = generator.run(work)
+        time.sleep(_SETTLE_SECONDS / 4)
+        after, ended = view.cpu_ns(), time.monotonic_ns()
+        spent = {name: after[name] - services[name] for name in services if name in after}
+        seen = cpu.machine().since(machine)
+        ours = sum(spent.values()) + record.cpu_ns + cpu.process_cpu_ns(os.getpid()) - own
+        carried_after = view.hop_bytes()
+        line = SliceLine(
+            block=item.block,
+            cell=item.cell,
+            arm=item.arm,
+            turn=item.turn,
+            seed=item.seed,
+            cpu_ns=view.charge(spent, record),
+            wall_ns=record.wall_ns,
+            wire_bytes=None if carried is None or carried_after is None else carried_after - carried,
+            steal=seen.steal_ns / max(1, seen.total_ns),
+            others=max(0.0, (seen.busy_ns - ours) / max(1, seen.total_ns)),
+            pressure=seen.pressure_ns / max(1, ended - began),
+            complaint=record.complaint,
+        )
+        return line, record.requests
+
+    def _schedule(self, view: View, prepared: Prepared, item: Slice) -> schedule.Schedule:
+        cell, variants = prepared.cells[item.cell], view.variants(item.cell)
+        if cell.rate is None:
+            slowest = min(prepared.capacity[item.cell].values())
+            return schedule.closed(schedule.count_for(slowest, self.options.seconds), variants, item.seed)
+        return schedule.poisson(cell.rate, schedule.count_for(cell.rate, self.options.seconds), variants, item.seed)
+
+    def _stages(self, view: View, generator: Generator, prepared: Prepared, block: Block) -> None:
+        """Where the time goes, in slices of their own: every station stamps, and none of these requests is timed."""
+        for c, cell in enumerate(prepared.cells):
+            for arm in self._arms.values():
+                if arm.role != "arm":
+                    continue
+                rate = (cell.rate or min(prepared.capacity[c].values())) * _STAGE_LOAD
+                count = max(schedule.FEWEST, min(_STAGE_REQUESTS, round(rate * self.options.seconds)))
+                drawn = schedule.poisson(rate, count, view.variants(c), block.seed)
+                record = generator.run(view.work(c, arm, drawn, cell.concurrency, stages=True))
+                self.writer.add_stages(arm.name, c, block.index, record.stages)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

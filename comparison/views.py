@@ -1,0 +1,169 @@
+"""The two views of the hop: through the gateway with the same public load for every arm, or with our clients directly."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Protocol
+
+from comparison import ask, hop, payloads
+from comparison.arms import CONTROL
+from comparison.drive import Work
+from comparison.fleet import Fleet
+from comparison.http1 import request_bytes
+from protocol import binary_codec, timeline
+from protocol.wires import Target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from comparison.arms import Arm
+    from comparison.outcomes import Output, Record
+    from comparison.schedule import Schedule
+    from protocol.messages import InferRequest
+
+ORACLE = "rest-binary"
+"""The wire that is asked for right answers where they are not known."""
+
+
+class View(Protocol):
+    """The services of one block as the lab sees them."""
+
+    driver: str
+    target: Target
+
+    def load(self, cell: int, requests: list[InferRequest], busy_ns: int) -> None:
+        """Prepare what the cell sends and expects."""
+        ...
+
+    def variants(self, cell: int) -> int:
+        """How many different requests the cell has."""
+        ...
+
+    def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> Any: ...
+
+    def cpu_ns(self) -> dict[str, int]: ...
+
+    def charge(self, spent: dict[str, int], record: Record) -> dict[str, int]:
+        """CPU by process over a slice, from the services' difference and the generator's record."""
+        ...
+
+    def hop_bytes(self) -> int | None: ...
+
+    def peak_memory(self) -> dict[str, int]: ...
+
+    def dead(self) -> str | None: ...
+
+    def stop(self) -> None: ...
+
+
+class EndToEnd:
+    """Our gateway and model server; the load is binary tensors over REST, whatever the arm."""
+
+    driver = "comparison.drive:Driver"
+
+    def __init__(self, repository: Path, log: Path, seed: int) -> None:
+        self.fleet = Fleet(repository, log, seed)
+        self.target = Target(self.fleet.grpc_target, self.fleet.rest_url)
+        self._prepared: dict[int, _Prepared] = {}
+        try:
+            self.fleet.start()
+        except BaseException:
+            self.fleet.stop()
+            raise
+
+    def load(self, cell: int, requests: list[InferRequest], busy_ns: int) -> None:
+        expected = ask.answers(ORACLE, self.target, requests)
+        self._prepared[cell] = _Prepared(requests, expected, busy_ns)
+
+    def variants(self, cell: int) -> int:
+        return len(self._prepared[cell].requests)
+
+    def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> Work:
+        prepared = self._prepared[cell]
+        busy_ns = prepared.busy_ns if arm.role == "control" else 0
+        whole = [self._whole(request, arm, busy_ns, stages=stages) for request in prepared.requests]
+        return Work(
+            self.fleet.gateway_address, whole, prepared.expected, schedule, concurrency, arm.upstream, stages=stages
+        )
+
+    def _whole(self, request: InferRequest, arm: Arm, busy_ns: int, *, stages: bool) -> bytes:
+        sent = copy.copy(request)
+        sent.parameters = {**request.parameters, payloads.BUSY: busy_ns // 1000}
+        encoded = binary_codec.encode_request(sent)
+        headers = {"inference-upstream": arm.upstream, "content-type": "application/octet-stream"}
+        if encoded.header_length is not None:
+            headers["inference-header-content-length"] = str(encoded.header_length)
+        if stages:
+            headers[timeline.HEADER] = "1"
+        host, port = self.fleet.gateway_address
+        path = f"/v2/models/{request.model_name}/infer"
+        return request_bytes("POST", path, f"{host}:{port}", headers, b"".join(encoded.parts))
+
+    def cpu_ns(self) -> dict[str, int]:
+        return self.fleet.cpu_ns()
+
+    def charge(self, spent: dict[str, int], record: Record) -> dict[str, int]:
+        return {**spent, "generator": record.cpu_ns}
+
+    def hop_bytes(self) -> int | None:
+        return self.fleet.hop_bytes()
+
+    def peak_memory(self) -> dict[str, int]:
+        return self.fleet.peak_memory()
+
+    def dead(self) -> str | None:
+        return self.fleet.dead()
+
+    def stop(self) -> None:
+        self.fleet.stop()
+
+
+class _Prepared:
+    __slots__ = ("busy_ns", "expected", "requests")
+
+    def __init__(self, requests: list[InferRequest], expected: list[tuple[Output, ...]], busy_ns: int) -> None:
+        self.requests, self.expected, self.busy_ns = requests, expected, busy_ns
+
+
+class Foreign:
+    """A service that somebody else runs: our clients call it directly, and its processes are not ours to look into."""
+
+    driver = "comparison.hop:Driver"
+
+    def __init__(self, target: Target, oracle: str) -> None:
+        self.target = target
+        self._oracle = oracle
+        self._prepared: dict[int, _Prepared] = {}
+
+    def load(self, cell: int, requests: list[InferRequest], busy_ns: int) -> None:  # noqa: ARG002 - no control here
+        self._prepared[cell] = _Prepared(requests, ask.answers(self._oracle, self.target, requests), 0)
+
+    def variants(self, cell: int) -> int:
+        return len(self._prepared[cell].requests)
+
+    def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> hop.Work:
+        prepared = self._prepared[cell]
+        if arm.name == CONTROL:
+            raise ValueError("a foreign service has no control")
+        return hop.Work(
+            arm.upstream, self.target, prepared.requests, prepared.expected, schedule, concurrency, stages=stages
+        )
+
+    def cpu_ns(self) -> dict[str, int]:
+        return {}
+
+    def charge(self, spent: dict[str, int], record: Record) -> dict[str, int]:
+        return {**spent, "client": record.cpu_ns, "generator": record.cpu_ns}
+
+    def hop_bytes(self) -> int | None:
+        return None
+
+    def peak_memory(self) -> dict[str, int]:
+        return {}
+
+    def dead(self) -> str | None:
+        return None
+
+    def stop(self) -> None:
+        pass
