@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from protocol.json_text import Fragment, dumps
-from rest_gateway.predictions.record import Prediction, State, to_text
+from rest_gateway.predictions.record import Answer, Prediction, State, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -216,9 +216,10 @@ class ComputedDocument(BaseModel):
 
 
 DIGIT_SEVEN = [
-    0, 0, 7, 8, 13, 16, 15, 1, 0, 0, 7, 7, 4, 11, 12, 0, 0, 0, 0, 0, 8, 13, 1, 0, 0, 4, 8, 8, 15, 15, 6, 0,
-    0, 2, 11, 15, 15, 4, 0, 0, 0, 0, 0, 16, 5, 0, 0, 0, 0, 0, 9, 15, 1, 0, 0, 0, 0, 0, 13, 5, 0, 0, 0, 0,
+    0, 0, 3, 10, 16, 16, 4, 0, 0, 0, 0, 0, 1, 14, 7, 0, 0, 0, 0, 0, 2, 15, 4, 0, 0, 0, 4, 4, 12, 15, 5, 0,
+    0, 1, 15, 16, 16, 9, 4, 0, 0, 0, 2, 11, 13, 0, 0, 0, 0, 0, 1, 16, 5, 0, 0, 0, 0, 0, 3, 12, 0, 0, 0, 0,
 ]  # fmt: skip
+"""A real sample of the digits model, written with a stroke."""
 EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     NewPrediction: {
         "model": "digits",
@@ -234,7 +235,7 @@ def as_object(prediction: Prediction) -> dict[str, Any]:
     """The members of a prediction's representation; stored JSON text goes in unread."""
     outcome, task = prediction.outcome, prediction.task
     here = f"{PATH}/{prediction.id}"
-    answer = outcome and outcome.answer
+    answer = outcome.answer if outcome else None
     return {
         "id": prediction.id,
         "model": task.model,
@@ -245,7 +246,7 @@ def as_object(prediction: Prediction) -> dict[str, Any]:
         "upstream": task.upstream,
         "label": prediction.label,
         "note": prediction.note,
-        "answer": answer and {"index": answer.index, "label": answer.label, "score": _number(answer.score)},
+        "answer": answer_object(answer),
         "error": _stored(outcome.error if outcome else None),
         "timings": outcome and outcome.timings,
         "message_bytes": outcome and outcome.message_bytes,
@@ -253,6 +254,10 @@ def as_object(prediction: Prediction) -> dict[str, Any]:
         "updated_at": to_text(prediction.updated_at),
         "links": {"self": here, "exchange": f"{here}/exchange"},
     }
+
+
+def answer_object(answer: Answer | None) -> dict[str, Any] | None:
+    return answer and {"index": answer.index, "label": answer.label, "score": _number(answer.score)}
 
 
 def one(prediction: Prediction) -> bytes:

@@ -24,7 +24,7 @@ from protocol.timeline import Timeline, server_timing
 from rest_gateway.api.problems import bad_request, not_found, of_error
 from rest_gateway.api.replies import representation
 from rest_gateway.predictions.callers import UPSTREAM_HEADER
-from rest_gateway.predictions.documents import AnswerDocument
+from rest_gateway.predictions.documents import answer_object
 from rest_gateway.predictions.in_url import tensors_in_url
 
 if TYPE_CHECKING:
@@ -115,13 +115,11 @@ class Models:
             problem = of_error(error)
             raise bad_request(error.message) if problem.status == 422 else problem from None
         outcome = ran.outcome
-        answer = outcome.answer
         document = {
             "model": name,
             "version": outcome.version,
             "outputs": Fragment(outcome.outputs or "[]"),
-            "answer": answer
-            and AnswerDocument(index=answer.index, label=answer.label, score=answer.score).model_dump(),
+            "answer": answer_object(outcome.answer),
         }
         headers = {**self._vary, UPSTREAM_HEADER: upstream}
         if self._options.timing:

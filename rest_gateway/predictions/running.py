@@ -86,9 +86,9 @@ def answer_of(outputs: list[Tensor], labels: list[str]) -> Answer | None:
     row = first.shape[-1] if first.shape else 0
     if first.datatype.kind != "float" or not 2 <= row <= MOST_CLASSES or math.prod(first.shape) != row:
         return None
-    scores = first.array.reshape(-1).astype("float64")
+    scores = first.array.reshape(-1)
     index = int(scores.argmax())
-    score = float(scores[index])
+    score = float(str(scores[index]))  # the shortest digits of its own precision, as the output's JSON shows them
     return None if math.isnan(score) else Answer(index, labels[index] if index < len(labels) else str(index), score)
 
 
