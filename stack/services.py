@@ -1,23 +1,30 @@
-"""A service of ours as a child process in a session of its own, with free ports where none are given."""
+"""A service of ours as a child process in a session of its own, with free ports where none are given.
+
+Start services from a thread that lives as long as they are to: they stop when it ends, however it ends.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import http.client
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+from endpoints.process import PARENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
-_PR_SET_PDEATHSIG = 1
+_PROBE_SECONDS = 2.0
 
 
 class StartError(Exception):
@@ -33,28 +40,31 @@ def free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def _end_with_parent() -> None:
-    """In the child, before it becomes the service: SIGTERM when the starting process dies."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 class Service:
     """`python -m module` with an environment of its own; `pid`, `await_ready`, `stop`, `kill`."""
 
     def __init__(
-        self, module: str, environment: Mapping[str, str], ready: tuple[str, int], log: IO[bytes] | int | None = None
+        self,
+        module: str,
+        environment: Mapping[str, str],
+        ready: tuple[str, int],
+        log: IO[bytes] | int | None = None,
+        *,
+        arguments: Sequence[str] = (),
+        secure: bool = False,
     ) -> None:
+        """Start it. `ready` is the host and port that answer for its readiness, `secure` with TLS; `log` gets its output."""
         self.module = module
         self.ready_at = ready
+        self._secure = secure
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, PARENT: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT if log is not None else None,
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - one call of libc, no lock is taken
         )
 
     @property
@@ -71,12 +81,16 @@ class Service:
         return self._process.poll()
 
     def is_ready(self) -> bool:
-        """Whether `/v2/health/ready` answers 200 now."""
-        host, port = self.ready_at
-        connection = http.client.HTTPConnection(host, port, timeout=2)
+        """Whether `/v2/health/ready` answers 200 now.
+
+        A port that wants a certificate of its callers counts as ready when it says so: we have none to show.
+        """
+        connection = self._connection()
         try:
             connection.request("GET", "/v2/health/ready")
             return connection.getresponse().status == 200
+        except ssl.SSLError as error:
+            return "CERTIFICATE_REQUIRED" in str(error.reason)
         except (OSError, http.client.HTTPException):
             return False
         finally:
@@ -102,6 +116,7 @@ class Service:
         return self.wait(seconds)
 
     def wait(self, seconds: float) -> int:
+        """Wait for its end, and SIGKILL when that takes longer; the exit code."""
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -110,6 +125,15 @@ class Service:
     def kill(self) -> int:
         self._process.kill()
         return self._process.wait()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        host, port = self.ready_at
+        if not self._secure:
+            return http.client.HTTPConnection(host, port, timeout=_PROBE_SECONDS)
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # our own child on this host; nothing is told to it
+        return http.client.HTTPSConnection(host, port, timeout=_PROBE_SECONDS, context=context)
 
 
 class Stack:
@@ -129,7 +153,7 @@ class Stack:
 
     @property
     def rest_url(self) -> str:
-        return f"http://127.0.0.1:{self.environment['MODEL_SERVER_HTTP_PORT']}"
+        return f"{self._scheme('MODEL_SERVER')}://127.0.0.1:{self.environment['MODEL_SERVER_HTTP_PORT']}"
 
     @property
     def grpc_target(self) -> str:
@@ -137,23 +161,29 @@ class Stack:
 
     @property
     def gateway_url(self) -> str:
-        return f"http://127.0.0.1:{self.environment['GATEWAY_PORT']}"
+        return f"{self._scheme('GATEWAY')}://127.0.0.1:{self.environment['GATEWAY_PORT']}"
 
     def start_model_server(self, module: str = "model_server") -> Service:
-        port = int(self.environment["MODEL_SERVER_HTTP_PORT"])
-        return Service(module, self.environment, ("127.0.0.1", port), self._log)
+        return self._service(module, "MODEL_SERVER", "MODEL_SERVER_HTTP_PORT")
 
     def start_gateway(self) -> Service:
-        port = int(self.environment["GATEWAY_PORT"])
-        return Service("rest_gateway", self.environment, ("127.0.0.1", port), self._log)
+        return self._service("rest_gateway", "GATEWAY", "GATEWAY_PORT")
 
     def await_ready(self) -> None:
+        """Return when both are ready; StartError when one is not."""
         for service in (self.model_server, self.gateway):
             service.await_ready()
 
     def stop(self) -> list[int]:
         """Stop both, the gateway first so that it never asks for what is gone; their exit codes."""
         return [self.gateway.stop(), self.model_server.stop()]
+
+    def _service(self, module: str, prefix: str, port: str) -> Service:
+        at = ("127.0.0.1", int(self.environment[port]))
+        return Service(module, self.environment, at, self._log, secure=self._scheme(prefix) == "https")
+
+    def _scheme(self, prefix: str) -> str:
+        return "https" if self.environment.get(f"{prefix}_TLS_CERT") else "http"
 
 
 @contextlib.contextmanager

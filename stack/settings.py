@@ -1,0 +1,18 @@
+"""Every setting of both services: what `python -m stack` takes, and docs/settings.md lists."""
+
+from __future__ import annotations
+
+from model_server.settings import ModelServerSettings
+from rest_gateway.settings import GatewaySettings
+from stack.services import free_ports
+
+PORTS = ("model_server_http_port", "model_server_grpc_port", "gateway_port")
+
+
+class StackSettings(GatewaySettings, ModelServerSettings):
+    """Both services' settings; port 0 means any free one."""
+
+    def with_ports(self) -> StackSettings:
+        """The same settings with a free port wherever 0 was asked for, so that both services know it."""
+        wanted = [name for name in PORTS if getattr(self, name) == 0]
+        return self.model_copy(update=dict(zip(wanted, free_ports(len(wanted)), strict=True)))
