@@ -1,0 +1,139 @@
+"""What every service's process does: signals, its parent, and addresses that can't be bound."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from endpoints import process
+
+PROGRAM = """
+import asyncio, sys
+from endpoints import process
+async def serve(stop):
+    print("up", flush=True)
+    await stop.wait()
+    print("stopping", flush=True)
+    await asyncio.sleep(float(sys.argv[1]))
+sys.exit(process.run(serve))
+"""
+
+
+@pytest.fixture
+def start(root):
+    started = []
+
+    def start(work: float, **environment: str) -> subprocess.Popen:
+        child = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(work)],
+            cwd=root, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        child.kill()
+        child.wait(10)
+        child.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_service_well(start, number):
+    """Either signal means: finish, exit code 0."""
+    child = start(0.1)
+    assert child.stdout.readline() == "up\n"
+    child.send_signal(number)
+    assert child.wait(20) == 0
+    assert child.stdout.read() == "stopping\n"
+
+
+def test_the_same_signal_again_at_once_is_one_signal(start):
+    """A terminal and make both deliver a Ctrl-C; what is in flight still finishes."""
+    child = start(0.5)
+    assert child.stdout.readline() == "up\n"
+    for _ in range(3):
+        child.send_signal(signal.SIGINT)
+    assert child.wait(20) == 0
+
+
+def test_a_second_signal_later_ends_it_at_once(start):
+    """Somebody who asks twice does not want to wait."""
+    child = start(60)
+    assert child.stdout.readline() == "up\n"
+    child.send_signal(signal.SIGTERM)
+    assert child.stdout.readline() == "stopping\n"
+    time.sleep(process.SAME_SIGNAL_SECONDS + 0.2)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(20) == 128 + signal.SIGTERM
+
+
+def test_a_service_does_not_outlive_its_parent(root):
+    """Its parent is killed with no chance to say so; the service still stops."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", f"""
+import os, subprocess, sys
+os.environ["{process.PARENT}"] = str(os.getpid())
+child = subprocess.Popen([sys.executable, "-c", {PROGRAM!r}, "0"], stdout=subprocess.PIPE, start_new_session=True)
+child.stdout.readline()
+print(child.pid, flush=True)
+child.wait()
+"""],
+        cwd=root, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait(10)
+    parent.stdout.close()
+    until = time.monotonic() + 20
+    while alive(child):
+        assert time.monotonic() < until, "the service outlived its parent"
+        time.sleep(0.02)
+
+
+def test_a_parent_that_is_gone_already_stops_it_too(start):
+    """The parent may die while the service still imports."""
+    child = start(0, **{process.PARENT: "1"})
+    assert child.wait(20) == 0
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; a zombie that nobody has waited for does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("error", [OSError("no port"), ValueError("no value"), RuntimeError("no app")])
+def test_what_prevents_the_start_is_one_line(capsys, error):
+    """No traceback; exit code 2."""
+
+    async def serve(_: asyncio.Event) -> None:
+        raise error
+
+    assert process.run(serve) == 2
+    assert capsys.readouterr().err == f"{error}\n"
+
+
+def test_an_address_that_cannot_be_bound_names_its_settings():
+    """So that one knows what to change."""
+    with pytest.raises(OSError, match=r"in use \(set by GATEWAY_HOST and GATEWAY_PORT\)"):
+        with process.naming("GATEWAY_HOST", "GATEWAY_PORT"):
+            raise OSError("in use")
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("0.0.0.0", "127.0.0.1"), ("", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("ml.local", "ml.local")],
+)
+def test_a_host_as_a_url_has_it(host, shown):
+    """Wildcards become the loopback address that reaches them."""
+    assert process.url_host(host) == shown

@@ -1,0 +1,163 @@
+"""Settings: one declaration gives the flag, the variable, the line of --help and the row of docs/settings.md."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from endpoints.settings import environment, flag, load, markdown
+from model_server.settings import ModelServerSettings
+from rest_gateway.settings import GatewaySettings
+from stack.settings import PORTS, StackSettings
+
+NAMES = list(StackSettings.model_fields)
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch):
+    for name in NAMES:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def refused(capsys, kind, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        load(kind, "program", list(arguments))
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    return said.strip()
+
+
+def test_a_variable_sets_it_and_a_flag_beats_the_variable(monkeypatch):
+    """Flags beat variables, which beat defaults; an empty variable is no variable."""
+    assert load(GatewaySettings, "program", []).gateway_port == 8080
+    monkeypatch.setenv("GATEWAY_PORT", "")
+    assert load(GatewaySettings, "program", []).gateway_port == 8080
+    monkeypatch.setenv("GATEWAY_PORT", "9000")
+    assert load(GatewaySettings, "program", []).gateway_port == 9000
+    assert load(GatewaySettings, "program", ["--gateway-port", "9001"]).gateway_port == 9001
+
+
+@pytest.mark.parametrize(("given", "means"), [("1", True), ("true", True), ("ON", True), ("0", False), ("no", False)])
+def test_switches(monkeypatch, given, means):
+    """A switch takes 1 and 0, as the Makefile writes them, and their usual synonyms; a flag alone means 1."""
+    monkeypatch.setenv("GATEWAY_TIMING", given)
+    assert load(GatewaySettings, "program", []).gateway_timing is means
+    assert load(GatewaySettings, "program", ["--gateway-timing"]).gateway_timing is True
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("GATEWAY_PORT", "abc", "GATEWAY_PORT is 'abc'; it takes an integer from 0 to 65535"),
+        ("GATEWAY_PORT", "99999", "GATEWAY_PORT is '99999'; it takes an integer from 0 to 65535"),
+        ("GATEWAY_TIMING", "maybe", "GATEWAY_TIMING is 'maybe'; it takes 1 or 0"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL is 'loud'; it takes debug, info, warning or error"),
+        ("MODEL_POLL_SECONDS", "0", "MODEL_POLL_SECONDS is '0'; it takes a number above 0"),
+        ("UPSTREAM_CONNECTIONS", "0", "UPSTREAM_CONNECTIONS is '0'; it takes an integer, 1 or more"),
+        ("GATEWAY_GRPC_TARGET", "::::", "GATEWAY_GRPC_TARGET is '::::'; it takes host:port"),
+        ("GATEWAY_REST_TARGET", "foo", "GATEWAY_REST_TARGET is 'foo'; it takes a URL such as http://10.0.0.7:8000"),
+        ("UPSTREAM_TLS_CA", "/nowhere", "UPSTREAM_TLS_CA is '/nowhere'; there is no such file"),
+        ("GATEWAY_UPSTREAM", "soap", "GATEWAY_UPSTREAM is 'soap'; it takes one of grpc, grpc-typed, grpc-stream, rest"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(capsys, monkeypatch, name, value, sentence):
+    """The sentence names the setting as the user spelled it, the value, and what would be right; exit code 2."""
+    monkeypatch.setenv(name, value)
+    assert refused(capsys, GatewaySettings).startswith(sentence)
+    monkeypatch.delenv(name)
+    by_flag = refused(capsys, GatewaySettings, flag(name.lower()), value)
+    assert by_flag.startswith(sentence.replace(name, flag(name.lower())))
+
+
+def test_an_unknown_flag_is_one_sentence(capsys):
+    """Not a page of usage."""
+    assert refused(capsys, GatewaySettings, "--gatway-port", "1").endswith("--help lists the settings")
+
+
+def test_log_levels_may_be_written_in_capitals(monkeypatch):
+    """LOG_LEVEL=INFO is what most programs take."""
+    monkeypatch.setenv("LOG_LEVEL", "WARNING")
+    assert load(ModelServerSettings, "program", []).log_level == "warning"
+
+
+@pytest.mark.parametrize("kind", [GatewaySettings, ModelServerSettings])
+def test_help_has_every_setting(capsys, kind):
+    """--help names the flag and the variable of each."""
+    with pytest.raises(SystemExit) as caught:
+        load(kind, "program", ["--help"])
+    shown = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert [name for name in kind.model_fields if flag(name) not in shown or name.upper() not in shown] == []
+
+
+def test_the_page_in_the_docs_is_what_the_settings_say(root):
+    """docs/settings.md is `python -m stack --settings-markdown`, to the byte."""
+    assert (root / "docs" / "settings.md").read_text("utf-8") == markdown(StackSettings)
+
+
+def test_every_setting_is_described():
+    """No row of the table is empty, and none stands in it twice."""
+    table = markdown(StackSettings)
+    for name, field in StackSettings.model_fields.items():
+        assert field.description
+        assert table.count(f"| `{name.upper()}` |") == 1
+
+
+def test_settings_travel_to_another_process_as_its_environment(monkeypatch):
+    """What was given by flag reaches a child as variables that mean the same."""
+    chosen = load(StackSettings, "program", ["--gateway-timing", "--grace-seconds", "3", "--gateway-host", "::1"])
+    for name, value in environment(chosen).items():
+        monkeypatch.setenv(name, value)
+    assert load(StackSettings, "program", []) == chosen
+
+
+def test_port_0_becomes_free_ports_that_differ():
+    """Both services and the welcome text need to know the ports before they are bound."""
+    chosen = StackSettings(**dict.fromkeys(PORTS, 0)).with_ports()
+    assert len({getattr(chosen, name) for name in PORTS} - {0}) == len(PORTS)
+    assert StackSettings(gateway_port=9000).with_ports().gateway_port == 9000
+
+
+@pytest.mark.parametrize(
+    ("host", "grpc", "rest"),
+    [
+        ("127.0.0.1", "127.0.0.1:8001", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "127.0.0.1:8001", "http://127.0.0.1:8000"),
+        ("::", "[::1]:8001", "http://[::1]:8000"),
+        ("fd00::7", "[fd00::7]:8001", "http://[fd00::7]:8000"),
+        ("localhost", "localhost:8001", "http://localhost:8000"),
+    ],
+)
+def test_where_the_gateway_goes_follows_from_what_the_model_server_binds(host, grpc, rest):
+    """A wildcard means loopback, IPv6 stands in brackets."""
+    target = GatewaySettings(model_server_host=host).target()
+    assert (target.grpc, target.rest) == (grpc, rest)
+
+
+def test_targets_that_are_set_win():
+    """Two machines: the gateway goes where it is told, whatever is bound here."""
+    target = GatewaySettings(gateway_grpc_target="ml:9001", gateway_rest_target="https://ml:9000").target()
+    assert (target.grpc, target.rest) == ("ml:9001", "https://ml:9000")
+
+
+def test_half_a_certificate_is_refused(tmp_path):
+    """A certificate without its key names both settings."""
+    with pytest.raises(ValueError, match="GATEWAY_TLS_CERT and GATEWAY_TLS_KEY need both"):
+        GatewaySettings(gateway_tls_cert=tmp_path).tls()
+
+
+@pytest.mark.parametrize("module", ["rest_gateway", "model_server"])
+def test_programs_refuse_in_one_sentence(root, module):
+    """The real programs: no traceback, one line, exit code 2."""
+    wrong = {"MODEL_REPOSITORY": "/nonexistent", "GATEWAY_HOST": "no.such.host.invalid", "GATEWAY_PORT": "0"}
+    ended = subprocess.run(
+        [sys.executable, "-m", module], cwd=root, env={**os.environ, **wrong}, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    named = "GATEWAY_HOST" if module == "rest_gateway" else "MODEL_REPOSITORY"
+    assert named in ended.stderr
