@@ -12,7 +12,7 @@ from comparison import controls, crossover, explain, gates, quantiles, summary, 
 from comparison import statistics as st
 from comparison.arms import ARMS, headline_pairs
 from comparison.cost import Prices, per_million
-from comparison.measures import METRICS, Measures
+from comparison.measures import METRICS, QUICK_METRICS, Measures
 
 if TYPE_CHECKING:
     from comparison.arms import Pair
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SEED = 20_231
 """Of the bootstrap and the sampled sign flips: fixed, so that a report made again says the same."""
-LATENCY = frozenset({"p50", "p90", "p99"})
 TESTED = ("p50", "p90", "p99", "cpu")
 """Metrics that vary; Holm's correction counts these cells. Byte counts do not vary but with the payload."""
 
@@ -47,6 +46,7 @@ class Analysis:
         experiment = samples.experiment
         self.cells = experiment.cells
         self.arms = [arm for arm in experiment.arms if any(self.measures.bins(c, arm) for c in range(len(self.cells)))]
+        self.metrics = tuple(METRICS if experiment.options.get("thorough") else QUICK_METRICS)
         self.gates = self._gates()
         self.equals = self._equals()
         self.recoveries = self._recoveries()
@@ -80,11 +80,14 @@ class Analysis:
         for c, cell in enumerate(self.cells):
             for arm in self.arms:
                 if bins := self.measures.bins(c, arm):
-                    found[c, arm] = gates.gates(bins, closed_loop=cell.rate is None)
+                    checks = gates.gates(bins, closed_loop=cell.rate is None)
+                    found[c, arm] = [check for check in checks if check.concerns & set(self.metrics)]
         return found
 
     def _equals(self) -> dict[tuple[int, str], Equals]:
-        tested = {(c, metric): controls.equals(self.measures, c, metric) for c in self._cells() for metric in METRICS}
+        tested = {
+            (c, metric): controls.equals(self.measures, c, metric) for c in self._cells() for metric in self.metrics
+        }
         return {key: found for key, found in tested.items() if found is not None}
 
     def _recoveries(self) -> list[Recovery]:
@@ -95,7 +98,7 @@ class Analysis:
         return range(len(self.cells))
 
     def _judgements(self) -> dict[Asked, Judgement]:
-        asked = [Asked(c, pair, metric) for pair in self.pairs() for c in self._cells() for metric in METRICS]
+        asked = [Asked(c, pair, metric) for pair in self.pairs() for c in self._cells() for metric in self.metrics]
         answered = {question: d for question in asked if len(d := self.differences(question))}
         tested = [question for question in answered if question.metric in TESTED]
         adjusted = dict(zip(tested, st.holm([st.t_test(answered[question]) for question in tested]), strict=True))
@@ -111,14 +114,11 @@ class Analysis:
 
     def failures(self, asked: Asked) -> list[str]:
         """Why the pair's numbers may not be used: gates of its arms that were not passed."""
-        if asked.metric == "message_bytes":
-            return []
-        about_load = {"generator late (p99)", "generator busy", "queued for a connection"}
         return [
             f"{arm}: {gate.name} {gate.value:.3g}, limit {gate.limit:.3g} {gate.unit}"
             for arm in asked.pair.key
             for gate in self.gates.get((asked.cell, arm), [])
-            if not gate.passed and (asked.metric in LATENCY or gate.name not in about_load)
+            if not gate.passed and asked.metric in gate.concerns
         ]
 
     def _cell(self, asked: Asked, judged: Judgement) -> dict[str, Any]:

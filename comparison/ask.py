@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from typing import TYPE_CHECKING, TypeVar
 
 from comparison import payloads
@@ -41,7 +40,7 @@ def answers(wire: str, target: Target, requests: list[InferRequest]) -> list[tup
         return [answer for answer in known if answer is not None]
 
     async def ask(client: Inference) -> list[tuple[Output, ...]]:
-        return [outputs_of(await client.infer(copy.deepcopy(request), _context())) for request in requests]
+        return [outputs_of(await client.infer(request, _context())) for request in requests]
 
     return _call(wire, target, ask)
 
@@ -51,7 +50,7 @@ def message_bytes(wire: str, target: Target, request: InferRequest) -> int:
 
     async def ask(client: Inference) -> int:
         context = _context()
-        await client.infer(copy.deepcopy(request), context)
+        await client.infer(request, context)
         return context.bytes_sent + context.bytes_received
 
     return _call(wire, target, ask)

@@ -7,7 +7,6 @@ on the loop; asyncio's own timers would be up to a millisecond late.
 from __future__ import annotations
 
 import asyncio
-import copy
 import gc
 import time
 from collections import deque
@@ -18,17 +17,18 @@ import uvloop
 
 from comparison import outcomes as out
 from comparison.timer import Timer
-from protocol import wires
+from protocol import protobuf_codec, wires
 from protocol.deadline import after
 from protocol.errors import InferenceError
 from protocol.inference import CallContext
+from protocol.messages import InferRequest
+from protocol.tensors import Tensor
 from protocol.timeline import Timeline
 
 if TYPE_CHECKING:
     from comparison.outcomes import Output, Record
     from comparison.schedule import Schedule
     from protocol.inference import Inference
-    from protocol.messages import InferRequest
 
 _SETTLE_NS = 3_000_000
 _PATIENCE_SECONDS = 15.0
@@ -40,7 +40,8 @@ class Work:
 
     wire: str
     target: wires.Target
-    requests: list[InferRequest]
+    requests: list[bytes]
+    """ModelInferRequest messages, the form in which requests travel between our own processes."""
     expected: list[tuple[Output, ...]]
     schedule: Schedule
     concurrency: int
@@ -95,8 +96,11 @@ class _Slice:
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
     _all_woken: bool = False
 
+    requests: list[InferRequest] = field(init=False)
+
     def __post_init__(self) -> None:
         self.table = out.empty(self.work.schedule.count)
+        self.requests = [protobuf_codec.decode_request(data) for data in self.work.requests]
 
     async def run(self) -> None:
         callers = [asyncio.create_task(self._caller()) for _ in range(self.work.concurrency)]
@@ -145,8 +149,7 @@ class _Slice:
 
     async def _one(self, index: int) -> None:
         variant = int(self.work.schedule.variants[index])
-        request = copy.copy(self.work.requests[variant])
-        request.parameters = dict(request.parameters)
+        request = _fresh(self.requests[variant])
         stations = Timeline() if self.work.stages else None
         context = CallContext(deadline=after(_PATIENCE_SECONDS), timeline=stations)
         sent = time.monotonic_ns()
@@ -165,6 +168,12 @@ class _Slice:
         self.complaint = self.complaint or wrong
         if stations is not None:
             self.stages.append({"client.sent": sent, **stations.stamps, "client.done": done})
+
+
+def _fresh(request: InferRequest) -> InferRequest:
+    """The request as a caller makes it: arrays that nobody has encoded yet."""
+    inputs = [Tensor.from_array(tensor.name, tensor.array, tensor.datatype) for tensor in request.inputs]
+    return InferRequest(request.model_name, inputs, request.model_version, parameters=dict(request.parameters))
 
 
 async def _until(timer: Timer, monotonic_ns: int) -> None:

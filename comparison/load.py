@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import signal
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,6 +12,10 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
 
     from comparison.outcomes import Record
+
+
+_PRIORITY = -10
+"""The load comes from elsewhere in real life: where it is allowed, the services do not make it wait for a CPU."""
 
 
 class GeneratorError(RuntimeError):
@@ -63,6 +69,8 @@ def _serve(pipe: Pipe, driver: str) -> None:
     import importlib
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(PermissionError):
+        os.nice(_PRIORITY)
     module, _, name = driver.partition(":")
     worker = getattr(importlib.import_module(module), name)()
     try:

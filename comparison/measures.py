@@ -24,6 +24,8 @@ METRICS = {
     "message_bytes": "bytes per request",
 }
 """Every metric and its unit; smaller is better in each."""
+QUICK_METRICS = ("p50", "cpu", "wire_bytes", "message_bytes")
+"""What a quick run is judged by; its slices are too short for the tail."""
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 _FEWEST_IN_BLOCK = {"p50": 5, "p90": 50, "p99": 500}
 """Fewer requests in a block say nothing about its percentile."""

@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repository", type=Path, default=ROOT / "models", metavar="DIR", help="model repository (default: models/)")
     add("--payload", type=int, nargs="+", metavar="BYTES", help="tensor bytes of a request; several make several cells")
     add("--request", type=Path, metavar="FILE", help="send this OIP JSON request instead of generated ones")
-    add("--concurrency", type=int, nargs="+", default=[16], metavar="N", help="connections of the load (default: 16)")
+    add("--concurrency", type=int, nargs="+", default=[64], metavar="N", help="connections of the load (default: 64)")
     add("--rate", type=float, metavar="RPS", help="open-loop requests per second (default: from the capacity probe)")
     add("--load", type=float, default=0.3, metavar="SHARE", help="share of the slowest arm's capacity (default: 0.3)")
     add("--closed", action="store_true", help="closed loop: every connection sends when it has its answer")

@@ -33,9 +33,7 @@ NOISY_STEAL, NOISY_OTHERS = 0.02, 0.15
 _MOST_RERUNS = 0.10
 """Share of all slices that may be run again; after that noisy ones are kept."""
 _WARM_SECONDS, _MOST_WARM = 0.15, 60
-_STAGE_REQUESTS = 12
-_STAGE_LOAD = 0.5
-"""Stage slices run at half the cell's rate: their stamps cost time, and they time no arm."""
+_STAGE_SECONDS, _MOST_STAGED = 0.4, 30
 _SETTLE_SECONDS = 0.02
 
 
@@ -210,8 +208,8 @@ class Run:
             for arm in self._arms.values():
                 if arm.role != "arm":
                     continue
-                rate = (cell.rate or min(prepared.capacity[c].values())) * _STAGE_LOAD
-                count = max(schedule.FEWEST, min(_STAGE_REQUESTS, round(rate * self.options.seconds)))
+                rate = cell.rate or min(prepared.capacity[c].values())
+                count = min(_MOST_STAGED, schedule.count_for(rate, _STAGE_SECONDS))
                 drawn = schedule.poisson(rate, count, view.variants(c), block.seed)
                 record = generator.run(view.work(c, arm, drawn, cell.concurrency, stages=True))
                 self.writer.add_stages(arm.name, c, block.index, record.stages)

@@ -124,15 +124,25 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def blocks_needed(values: Sequence[float] | Floats, margin: float = EQUIVALENCE) -> int | None:
-    """How many blocks in all would decide, if mean and spread stayed as they are; None when over a thousand."""
+def blocks_needed(
+    values: Sequence[float] | Floats, margin: float = EQUIVALENCE, resolution: float = 0.0, family: float = 1.0
+) -> int | None:
+    """How many blocks in all would decide, if mean and spread stayed as they are; None when over a thousand.
+
+    A difference is decided when its interval leaves 0 out, its p-value times `family` (Holm's factor) is under 5 %, and
+    the A/A pair's reach, now `resolution`, has shrunk below it with the root of the number of blocks; equality is
+    decided when the interval lies within `margin`.
+    """
     sample = np.asarray(values, float)
     if sample.size < 2:
         return None
-    mean, spread, limit = abs(float(sample.mean())), float(sample.std(ddof=1)), math.log(margin)
+    mean, spread = abs(float(sample.mean())), float(sample.std(ddof=1))
     blocks = np.arange(sample.size + 1, MOST_BLOCKS + 1)
     reach = _t_quantiles()[sample.size + 1 :] * spread / np.sqrt(blocks)
-    decides = (reach < mean) | (mean + reach < limit)
+    seen = resolution * np.sqrt(sample.size / blocks) < mean
+    p_value = 2 * stats.t.sf(mean * np.sqrt(blocks) / max(spread, 1e-300), blocks - 1)
+    differs = (reach < mean) & seen & (p_value * family < 1 - CONFIDENCE)
+    decides = differs | (mean + reach < math.log(margin))
     return int(blocks[decides.argmax()]) if decides.any() else None
 
 

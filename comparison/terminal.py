@@ -14,12 +14,13 @@ from comparison import words
 if TYPE_CHECKING:
     from pathlib import Path
 
+_WIDTH = 118
 _COLOURS = {"grpc": "green", "rest": "blue", "equal": "cyan", "undecided": "yellow", "invalid": "red"}
 
 
 def show(summary: dict[str, Any], folder: Path, console: Console | None = None) -> None:
     """Print verdict, tables, controls, warnings and where the report is."""
-    console = console or Console()
+    console = console or _console()
     console.print(Panel(Group(*(Text("• " + line) for line in words.verdict(summary))), title="Verdict"))
     for pair in words.pairs(summary):
         console.print(_pair(summary, pair))
@@ -31,6 +32,12 @@ def show(summary: dict[str, Any], folder: Path, console: Console | None = None) 
     for line in summary.get("not_measured", []):
         console.print(Text("- " + line), style="dim")
     console.print(Text(f"Report: {folder / 'report.html'}   Summary: {folder / 'summary.json'}"))
+
+
+def _console() -> Console:
+    """The terminal at its own width; a file or a pipe at one that the tables fit in."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=_WIDTH, highlight=False)
 
 
 def _pair(summary: dict[str, Any], pair: list[str]) -> Table:
@@ -51,7 +58,7 @@ def _cell(cell: dict[str, Any] | None) -> Text:
         return Text("not measured", style="dim")
     text = f"{words.times(cell)}\n{words.VERDICT_WORDS[cell['verdict']]}"
     if cell["verdict"] == "undecided" and cell["more_blocks"]:
-        text += f", {cell['more_blocks']} more blocks"
+        text += f", {words.blocks(cell['more_blocks'])}"
     return Text(text, style=_COLOURS[cell["verdict"]])
 
 

@@ -45,7 +45,10 @@ def judge(differences: st.Floats, *, seed: int, holm_p: float, resolution: float
     if interval is None:
         return _undecided_by_count(differences)
     verdict, reason = _verdict(interval, holm_p, resolution)
-    needed = st.blocks_needed(differences) if verdict == "undecided" else None
+    p_value = st.t_test(differences)
+    needed = None
+    if verdict == "undecided":
+        needed = st.blocks_needed(differences, resolution=resolution, family=max(1.0, holm_p / max(p_value, 1e-300)))
     bootstrap = st.bootstrap_interval(differences, seed)
     return Judgement(
         ratio=math.exp(interval.estimate),
@@ -54,7 +57,7 @@ def judge(differences: st.Floats, *, seed: int, holm_p: float, resolution: float
         blocks=len(differences),
         more_blocks=needed - len(differences) if needed else None,
         reason=reason,
-        p_value=st.t_test(differences),
+        p_value=p_value,
         holm_p=holm_p,
         bootstrap=bootstrap.exp() if bootstrap else None,
         sign_flip_p=st.sign_flip_test(differences, seed),

@@ -10,7 +10,7 @@ from comparison.arms import CONTROL
 from comparison.drive import Work
 from comparison.fleet import Fleet
 from comparison.http1 import request_bytes
-from protocol import binary_codec, timeline
+from protocol import binary_codec, protobuf_codec, timeline
 from protocol.wires import Target
 
 if TYPE_CHECKING:
@@ -146,9 +146,8 @@ class Foreign:
         prepared = self._prepared[cell]
         if arm.name == CONTROL:
             raise ValueError("a foreign service has no control")
-        return hop.Work(
-            arm.upstream, self.target, prepared.requests, prepared.expected, schedule, concurrency, stages=stages
-        )
+        messages = [protobuf_codec.encode_request(request) for request in prepared.requests]
+        return hop.Work(arm.upstream, self.target, messages, prepared.expected, schedule, concurrency, stages=stages)
 
     def cpu_ns(self) -> dict[str, int]:
         return {}

@@ -51,10 +51,19 @@ def judged(cell: Cell) -> str:
     text = VERDICT_WORDS[cell["verdict"]]
     if cell["verdict"] == "undecided":
         more = cell["more_blocks"]
-        return f"{text} at {times(cell)}" + (f", about {more} more blocks would decide" if more else "")
+        return f"{text} at {times(cell)}" + (f", about {blocks(more)} would decide" if more else "")
     if cell["verdict"] == "invalid":
         return f"{text} ({cell['reason']})"
     return f"{text}, ratio {times(cell)}"
+
+
+def blocks(more: int) -> str:
+    return f"{more} more block{'s' * (more > 1)}"
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its beginning and otherwise as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def headline_pair(summary: Summary) -> list[str] | None:
@@ -91,13 +100,13 @@ def verdict(summary: Summary) -> list[str]:
 def _about(summary: Summary, pair: list[str]) -> str:
     cell = next(cell for cell in summary["cells"] if cell["pair"] == pair)
     how = "through the gateway" if cell["view"] == "end-to-end" else "from client to model server"
-    return f"{cell['question'].capitalize()} ({pair[0]} against {pair[1]}), {how}, network: {cell['network']}."
+    return f"{sentence(cell['question'])} ({pair[0]} against {pair[1]}), {how}, network: {cell['network']}."
 
 
 def _metric_sentence(summary: Summary, pair: list[str], metric: str) -> str:
     found = cells_of(summary, pair, metric)
     told = "; ".join(f"{size(cell['payload_bytes'])}: {judged(cell)}" for cell in found)
-    return f"{METRIC_WORDS[metric].capitalize()}, gRPC over REST with 95 % interval: {told}."
+    return f"{sentence(METRIC_WORDS[metric])}, gRPC over REST with 95 % interval: {told}."
 
 
 def _flip(found: dict[str, Any]) -> str:

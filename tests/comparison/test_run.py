@@ -1,0 +1,210 @@
+"""Small real runs: the whole way from the command line to summary and report, and what happens when something is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from comparison.summary import CELL_FIELDS, SCHEMA
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--payload", "256", "--blocks", "2", "--turns", "1", "--slice", "0.1", "--rate", "100")
+
+
+def lab(*arguments, timeout=90):
+    return subprocess.run(
+        [sys.executable, "-m", "comparison", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("lab") / "run"
+    arms = ("rest-binary", "grpc", "grpc-again", "control")
+    done = lab("run", *SMALL, "--out", out, "--arms", *arms, "--fail-if", "ratio > 100")
+    assert done.returncode == 0, done.stderr + done.stdout
+    return out, done
+
+
+def test_a_run_leaves_summary_report_samples_and_provenance(small_run):
+    """A run of real services gives every file of the contract, and correct answers from every arm."""
+    out, done = small_run
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["schema"] == SCHEMA
+    assert summary["complete"] is True
+    assert {"p50", "cpu", "wire_bytes", "message_bytes"} == {cell["metric"] for cell in summary["cells"]}
+    assert all(set(CELL_FIELDS) <= cell.keys() for cell in summary["cells"])
+    assert all(row["requests"] == row["answered"] > 0 for row in summary["arms"])
+    assert json.loads((out / "provenance.json").read_text())["packages"]["grpcio"]
+    assert "Verdict" in done.stdout
+
+
+def test_bytes_are_counted_on_the_wire(small_run):
+    """TCP carried each message and what HTTP adds to it: more than the message, and not much more."""
+    summary = json.loads((small_run[0] / "summary.json").read_text())
+    for row in summary["arms"]:
+        assert row["message_bytes"] > 2 * 256
+        assert row["message_bytes"] < row["wire_bytes"] < row["message_bytes"] + 1500
+
+
+def test_the_known_delay_costs_that_much_cpu(small_run):
+    """The control's busy wait is really spent: the model server's CPU per request grows by about its length."""
+    summary = json.loads((small_run[0] / "summary.json").read_text())
+    (found,) = [item for item in summary["controls"]["known_delay"] if item["metric"] == "cpu"]
+    assert 0.3 * found["known_us"] < found["found_us"][1] < 3 * found["known_us"]
+
+
+def test_stages_add_up_to_what_the_client_saw(small_run):
+    """Every station was passed in order, and the stages sum to the time between the client's send and its reply."""
+    from comparison import stages
+
+    lines = [json.loads(line) for line in (small_run[0] / "samples" / "stages.jsonl").read_text().splitlines()]
+    assert {line["arm"] for line in lines} == {"rest-binary", "grpc"}
+    for line in lines:
+        stamps = line["stamps"]
+        assert stages.is_ordered(stamps)
+        assert "server.started" in stamps
+        whole = (stamps["client.done"] - stamps["client.sent"]) / 1e6
+        assert sum(stages.of_request(stamps).values()) == pytest.approx(whole, rel=1e-6)
+
+
+def test_the_report_is_made_again_from_the_samples(small_run):
+    """`report` gives the same summary and the same page from the raw samples alone; CSV comes with --csv."""
+    out, _ = small_run
+    before = (out / "summary.json").read_text(), (out / "report.html").read_text()
+    again = lab("report", out, "--csv")
+    assert again.returncode == 0, again.stderr
+    assert ((out / "summary.json").read_text(), (out / "report.html").read_text()) == before
+    assert (out / "cells.csv").read_text().startswith("view,")
+
+
+def test_diff_of_a_run_with_itself_shows_no_change(small_run):
+    """Nothing changed between a run and itself."""
+    out, _ = small_run
+    shown = lab("diff", out, out)
+    assert shown.returncode == 0, shown.stderr
+    assert " yes " not in shown.stdout
+    assert "rest-binary" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--model", "nothing"), "model 'nothing' is not in"),
+        (("--repository", "/nowhere/at/all"), "is not a folder"),
+        (("--arms", "carrier-pigeon"), "'carrier-pigeon' is not an arm"),
+        (("--fail-if", "colour = red"), "'colour' is not a field"),
+        (("--load", "7"), "--load takes values"),
+        (("--grpc", "127.0.0.1:9"), "does not answer over grpc"),
+        (("--rest", "http://127.0.0.1:9"), "does not answer over rest"),
+        (("--model", "digits", "--payload", "1"), "takes 256 bytes, not 1"),
+        (("--request", "/nowhere.json"), "cannot be read"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(arguments, said, tmp_path):
+    """Bad input ends with exit code 2 and one sentence that names it; no traceback, no measuring."""
+    done = lab("run", *SMALL, "--out", tmp_path / "run", *arguments)
+    assert done.returncode == 2, done.stdout
+    last = done.stderr.strip().splitlines()[-1]
+    assert said in last
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_told_before_measuring(monkeypatch, tmp_path):
+    """With too little room for a run's files nothing is started."""
+    from argparse import ArgumentParser
+
+    from comparison import options
+
+    parser = ArgumentParser()
+    options.add_arguments(parser)
+    monkeypatch.setattr(options.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 5 << 20}))
+    with pytest.raises(options.UsageError, match="only 5 MB are free"):
+        options.checked(parser.parse_args([]), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_rule_that_holds_gives_exit_code_three(small_run, tmp_path):
+    """--fail-if over a measured fact (gRPC's messages are smaller than twice REST's) ends with 3."""
+    out = tmp_path / "run"
+    rule = "ratio < 2 where metric = message_bytes"
+    arms = ("--arms", "rest-binary", "grpc")
+    done = lab("run", *SMALL, "--blocks", "1", "--out", out, *arms, "--fail-if", rule)
+    assert done.returncode == 3, done.stderr
+    assert "--fail-if holds" in done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_was_measured_and_stops_everything(tmp_path):
+    """SIGINT in the middle: exit code 1, a summary that says it is not complete, and no process left."""
+    out = tmp_path / "run"
+    command = [
+        sys.executable,
+        "-m",
+        "comparison",
+        "run",
+        *SMALL[:2],
+        "--blocks",
+        "50",
+        "--slice",
+        "0.2",
+        "--rate",
+        "100",
+    ]
+    with subprocess.Popen(
+        [*command, "--out", str(out), "--arms", "rest-binary", "grpc"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as running:
+        until = time.monotonic() + 60
+        slices = out / "samples" / "slices.jsonl"
+        while not (slices.exists() and len(slices.read_text().splitlines()) >= 5):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        children = _children(running.pid)
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=60)
+        assert running.returncode == 1
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["complete"], summary["stopped"]) == (False, "interrupted")
+    assert (out / "report.html").exists()
+    assert children
+    until = time.monotonic() + 10
+    while left := [pid for pid in children if _alive(pid)]:
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+
+
+def _children(pid):
+    from comparison.cpu import family
+
+    return [child for child in family(pid) if child != pid]
+
+
+def _alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+
+
+@pytest.mark.slow
+def test_services_of_somebody_else_are_compared_by_the_hop(tmp_path):
+    """--rest and --grpc compare the two wires of a running service, with answers checked and without its CPU."""
+    from stack.services import running
+
+    with running({"LOG_LEVEL": "error", "DATA_DIR": str(tmp_path / "data")}) as stack:
+        done = lab("run", *SMALL, "--out", tmp_path / "run", "--rest", stack.rest_url, "--grpc", stack.grpc_target)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert {cell["view"] for cell in summary["cells"]} == {"hop"}
+    assert all(row["answered"] == row["requests"] for row in summary["arms"])
+    assert all(set(row["cpu_us"]) == {"client", "generator"} for row in summary["arms"])
