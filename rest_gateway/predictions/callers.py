@@ -26,13 +26,14 @@ class Calls:
     upstream_choice: bool
     default_timeout_ms: int | None
 
-    def choose(self, request: Request, in_body: str | None = None, pointer: str = "") -> tuple[str, Inference]:
-        """The upstream that the body names, or the header, or the setting: 422, 400 or 403 when it cannot be chosen.
+    def choose(self, request: Request, named: str | None = None, pointer: str | None = None) -> tuple[str, Inference]:
+        """The upstream that is `named`, or the header's, or the setting's.
 
-        Where choosing is switched off, the header means nothing, as under /v2, but a body that asks for one is refused.
+        One that does not exist is 422 when a body named it (`pointer` says where), else 400. Where choosing is switched
+        off, the header means nothing, as under /v2, but naming one is 403.
         """
         header = request.headers.get(UPSTREAM_HEADER) if self.upstream_choice else None
-        name = in_body if in_body is not None else header
+        name = named if named is not None else header
         if name is not None and not self.upstream_choice:
             raise Problem(
                 403,
@@ -44,7 +45,7 @@ class Calls:
         except InferenceError as error:
             if error.code is not Code.INVALID_ARGUMENT:
                 raise
-            if in_body is not None:
+            if named is not None and pointer is not None:
                 raise unprocessable(error.message, f"{pointer}/upstream") from None
             raise bad_request(error.message) from None
 

@@ -69,7 +69,7 @@ class Changing:
             raise unprocessable("PUT replaces one prediction; 'requests' is for POST", "/requests")
         order = read_order(document)
         check_match(condition, current.etag)
-        upstream, inference = self._calls.choose(request, order.upstream)
+        upstream, inference = self._calls.choose(request, order.upstream, "")
         task = order.task(upstream)
         waits = preferences(request.headers.getlist("prefer")).respond_async
         ran = None

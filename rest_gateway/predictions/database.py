@@ -99,6 +99,8 @@ class Database:
                 await connection.run_sync(_upgrade)
         except StoreAwayError as error:
             raise DatabaseError(f"cannot open the database {self._shown}: {error}") from None
+        except DBAPIError as error:
+            raise DatabaseError(f"cannot use the database {self._shown}: {_first_line(error.orig)}") from None
         except CommandError as error:
             raise DatabaseError(f"the database {self._shown} does not fit this version: {error}") from None
 

@@ -257,7 +257,9 @@ def as_object(prediction: Prediction) -> dict[str, Any]:
 
 
 def answer_object(answer: Answer | None) -> dict[str, Any] | None:
-    return answer and {"index": answer.index, "label": answer.label, "score": _number(answer.score)}
+    if answer is None:
+        return None
+    return {"index": answer.index, "label": answer.label, "score": _number(answer.score)}
 
 
 def one(prediction: Prediction) -> bytes:

@@ -40,7 +40,7 @@ def _tensor(described: Described, text: str) -> Tensor:
     row = datatype(described.datatype)
     if not row.json:
         raise invalid(f"input '{described.name}' is {row.name}, which no URL carries; POST it to /v2 as binary data")
-    words = text.split(",") if text else []
+    words = text.split(",")
     data = [_element(described.name, row, word.strip()) for word in words]
     shape = _shape(described, len(data))
     return Tensor(described.name, row, shape, array=json_values.to_array(described.name, row, shape, data))

@@ -48,6 +48,7 @@ class Workers:
         self._running: set[asyncio.Task[Ran]] = set()
         self._waiters: dict[str, asyncio.Event] = {}
         self._stopping = False
+        self._jobs_held = 0
         self.keys_held = 0
         """Idempotency keys that requests of this gateway hold now; their leases are prolonged too."""
 
@@ -91,7 +92,11 @@ class Workers:
             except StoreAwayError:
                 job = None
             if job is not None:
-                await self._carry_out(job)
+                self._jobs_held += 1
+                try:
+                    await self._carry_out(job)
+                finally:
+                    self._jobs_held -= 1
                 continue
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
@@ -149,7 +154,7 @@ class Workers:
     async def _prolong(self) -> None:
         while True:
             await asyncio.sleep(self._options.lease_seconds / 3)
-            if self._running or self.keys_held:
+            if self._jobs_held or self.keys_held:
                 with contextlib.suppress(StoreAwayError):
                     await self._store.renew(self._owner, self._options.lease_seconds)
 

@@ -197,7 +197,7 @@ async def database_url(request, tmp_path):
 @pytest.fixture
 def options(tmp_path, database_url):
     return PredictionOptions(
-        data_dir=tmp_path / "data", port=8080, database_url=database_url, lease_seconds=1.0, default_timeout_ms=10_000
+        data_dir=tmp_path / "data", port=8080, database_url=database_url, lease_seconds=10.0, default_timeout_ms=10_000
     )
 
 

@@ -110,7 +110,7 @@ async def test_lease_of_the_dead_ends(start, body, monkeypatch):
         stuck.model.gate.clear()
         place = (await stuck.post(body(model="slow"), LATER)).headers["location"]
         await stuck.until(place, "running")
-        async with start() as other:
+        async with start(lease_seconds=5.0) as other:
             done = await other.until(place, "succeeded")
             assert other.model.calls == 1
             stuck.model.gate.set()

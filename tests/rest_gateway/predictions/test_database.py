@@ -1,0 +1,100 @@
+"""Migrations, bounds on rows, and a database that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from rest_gateway.api.routing import StoreAwayError, as_problem
+from rest_gateway.predictions.database import Database, DatabaseError
+from rest_gateway.predictions.database import database_url as url_of
+from rest_gateway.predictions.record import Filter, now_micros
+from rest_gateway.predictions.schema import metadata
+from rest_gateway.predictions.sql_store import SqlStore
+
+
+@pytest.fixture
+async def database(options):
+    made = Database(url_of(options.database_url, options.data_dir, options.port))
+    yield made
+    await made.close()
+
+
+async def test_migrations_make_the_schema(database):
+    """What the migrations make is what the code says the tables are."""
+    await database.migrate()
+    async with database.writing() as connection:
+        differences = await connection.run_sync(lambda sync: compare_metadata(MigrationContext.configure(sync), metadata))
+    assert differences == []
+
+
+async def test_migrating_again_and_together(options, database):
+    """Several gateways that start at once on one store all come up, and a second start changes nothing."""
+    others = [Database(url_of(options.database_url, options.data_dir, options.port)) for _ in range(3)]
+    await asyncio.gather(*(other.migrate() for other in (database, *others)))
+    await database.migrate()
+    for other in others:
+        await other.close()
+
+
+async def test_bounded_rows(start):
+    """The oldest finished predictions beyond the bound go; what still waits stays."""
+    async with start(workers=0) as gateway:
+        waiting = (await gateway.post(headers={"Prefer": "respond-async"})).headers["location"]
+        places = [(await gateway.post()).headers["location"] for _ in range(6)]
+        store = SqlStore(Database(url_of(gateway.options.database_url, gateway.options.data_dir, gateway.options.port)))
+        assert await store.prune(3, 0, 0) == 3
+        statuses = [(await gateway.client.get(place)).status_code for place in (waiting, *places)]
+        assert statuses == [200, 404, 404, 404, 200, 200, 200]
+        assert await store.prune(0, now_micros(), 0) == 3
+        assert [item.state for item in await store.page(Filter(), 10, None)] == ["queued"]
+        await store.close()
+
+
+async def test_files_by_port(start, tmp_path):
+    """Two gateways on one folder keep a file each."""
+    async with start(port=8080, database_url=None) as one, start(port=8081, database_url=None) as two:
+        place = (await one.post()).headers["location"]
+        assert (await two.client.get(place)).status_code == 404
+        assert {path.name for path in (tmp_path / "data").glob("*.sqlite3")} == {
+            "predictions-8080.sqlite3",
+            "predictions-8081.sqlite3",
+        }
+
+
+async def test_kept_over_a_restart(start):
+    """What was kept is there after the gateway was stopped and started."""
+    async with start() as first:
+        made = await first.post(label=7)
+    async with start() as second:
+        assert (await second.client.get(made.headers["location"])).content == made.content
+
+
+@pytest.mark.parametrize("url", ["mysql://localhost/x", "nonsense", "sqlite:////proc/no/such/file"])
+async def test_databases_that_cannot_be_used(tmp_path, url):
+    """A URL that cannot be used is one sentence."""
+    with pytest.raises(DatabaseError) as error:
+        await Database(url_of(url, tmp_path, 1)).migrate()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_file_that_is_no_database(options):
+    """A file that is no database, or was made by a later version, is one sentence."""
+    options.data_dir.mkdir()
+    (options.data_dir / "predictions-8080.sqlite3").write_bytes(b"this is not a database, it is a text" * 100)
+    with pytest.raises(DatabaseError):
+        await Database(url_of(None, options.data_dir, 8080)).migrate()
+
+
+async def test_store_away(tmp_path):
+    """A store that cannot be reached is 503 with Retry-After, and tells nothing of where it is."""
+    store = SqlStore(Database(url_of(f"sqlite:///{tmp_path}", tmp_path, 1)))
+    with pytest.raises(StoreAwayError) as error:
+        await store.get("x")
+    problem = as_problem(error.value)
+    assert (problem.status, problem.code.name, "Retry-After" in problem.headers) == (503, "UNAVAILABLE", True)
+    assert str(tmp_path) not in problem.detail
