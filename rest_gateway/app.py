@@ -5,38 +5,44 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import logging
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse
-from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from endpoints.metrics import Observer
 from endpoints.rest.app import OipRest
 from endpoints.rest.types import RestOptions
-from protocol.inference import Inference
+from protocol.errors import Code, code_from_http
+from protocol.json_text import dumps
 from protocol.version import VERSION
-from rest_gateway import page, predictions
-from rest_gateway.openapi import PATHS
-from rest_gateway.settings import GatewaySettings
+from rest_gateway import docs_page, page, predictions
+from rest_gateway.openapi import add_oip
 from rest_gateway.upstreams import HEADER, Upstreams
 
-STATIC = Path(__file__).resolve().parent / "static"
-DOCS = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Crossover: API</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="stylesheet" href="/static/vendor/swagger-ui/swagger-ui.css"></head><body><div id="swagger-ui"></div>
-<script src="/static/vendor/swagger-ui/swagger-ui-bundle.js"></script>
-<script src="/static/docs.js"></script></body></html>"""
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from starlette.requests import Request
+
+    from endpoints.rest.app import Choose
+    from protocol.inference import Inference
+    from rest_gateway.settings import GatewaySettings
+
+log = logging.getLogger("crossover.gateway")
+SUMMARY = "One model server behind gRPC, REST or nothing: the Open Inference Protocol, and predictions as resources."
 
 
 def create_app(settings: GatewaySettings) -> OipRest:
-    """The whole gateway as one ASGI application; its lifespan opens and closes the upstreams and the store."""
+    """The whole gateway as one ASGI application; its lifespan opens and closes the upstreams and the store.
+
+    ValueError or DatabaseError, one sentence, when a setting does not do.
+    """
     upstreams = Upstreams(settings.gateway_upstream, settings.target())
-    api = _api(settings, upstreams)
     options = RestOptions(
         max_message_bytes=settings.max_message_bytes,
         default_timeout_ms=settings.default_timeout_ms,
@@ -45,14 +51,14 @@ def create_app(settings: GatewaySettings) -> OipRest:
         timing=settings.gateway_timing,
     )
     choose = _by_header(upstreams) if settings.gateway_upstream_header else _default(upstreams)
-    return OipRest(choose, settings=options, observer=Observer(), fallback=api)
+    return OipRest(choose, settings=options, observer=Observer(), fallback=_api(settings, upstreams))
 
 
-def _default(upstreams: Upstreams) -> Any:
+def _default(upstreams: Upstreams) -> Choose:
     return lambda _: upstreams.get()
 
 
-def _by_header(upstreams: Upstreams) -> Any:
+def _by_header(upstreams: Upstreams) -> Choose:
     def choose(headers: Mapping[str, str]) -> tuple[str, Inference]:
         return upstreams.get(headers.get(HEADER))
 
@@ -68,18 +74,39 @@ def _api(settings: GatewaySettings, upstreams: Upstreams) -> FastAPI:
             yield
 
     app = FastAPI(title="Crossover", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_exception_handler(HTTPException, cast("Any", _refused))
+    app.add_exception_handler(Exception, _failed)
     running = predictions.install(app, upstreams, settings)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    docs_page.install(app)
     page.install(app, settings)
-    app.add_api_route("/docs", lambda: HTMLResponse(DOCS), include_in_schema=False)
-    app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _schema(app, settings)  # type: ignore[method-assign]
     return app
 
 
-def _schema(app: FastAPI) -> dict[str, Any]:
+def _schema(app: FastAPI, settings: GatewaySettings) -> dict[str, Any]:
     """FastAPI's own paths and the OIP ones, made once."""
     if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, routes=app.routes, summary="gRPC or REST?")
-        schema["paths"] = {**PATHS, **schema.get("paths", {})}
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes, summary=SUMMARY)
+        add_oip(schema, settings)
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+async def _refused(request: Request, error: HTTPException) -> Response:
+    """Paths and methods that nobody serves, in the form of the errors under /v2."""
+    texts = {
+        404: f"there is nothing at {request.url.path[:200]}; /docs lists what there is",
+        405: f"{request.url.path[:200]} does not take {request.method}",
+    }
+    code = code_from_http(error.status_code)
+    return _error(error.status_code, code, texts.get(error.status_code, str(error.detail)), error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    log.error("%s %s failed inside the gateway", request.method, request.url.path, exc_info=error)
+    return _error(500, Code.INTERNAL, "the gateway failed inside; its log has the reason")
+
+
+def _error(status: int, code: Code, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    body = dumps({"error": text, "code": code.name})
+    return Response(body, status, dict(headers or {}), media_type="application/json")
