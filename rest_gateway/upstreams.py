@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from protocol.inference import Inference
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
 from protocol.wires import Target, connect, wire
 
+if TYPE_CHECKING:
+    from protocol.inference import Inference
+
+log = logging.getLogger("crossover.gateway")
 HEADER = "inference-upstream"
 
 
 class Upstreams:
-    """`get` answers with the upstream's name and its client; a name that is not in the registry is refused."""
+    """One `Inference` for each name of the registry that was asked for; all belong to one event loop."""
 
     def __init__(self, default: str, target: Target) -> None:
         self.default = wire(default).name
@@ -17,6 +24,7 @@ class Upstreams:
         self._connected: dict[str, Inference] = {}
 
     def get(self, name: str | None = None) -> tuple[str, Inference]:
+        """The upstream's name, the default for None, and its client; INVALID_ARGUMENT that lists the names for others."""
         chosen = self.default if name is None else name
         client = self._connected.get(chosen)
         if client is None:
@@ -24,7 +32,9 @@ class Upstreams:
         return chosen, client
 
     async def close(self) -> None:
+        """Close every client; one that fails to is only logged."""
         clients = list(self._connected.values())
         self._connected.clear()
-        for client in clients:
-            await client.close()
+        for outcome in await asyncio.gather(*(client.close() for client in clients), return_exceptions=True):
+            if isinstance(outcome, Exception):
+                log.warning("an upstream did not close well: %s", outcome)
