@@ -33,7 +33,7 @@ def html(summary: Summary, analysis: Analysis, provenance: dict[str, Any]) -> st
         _section("Latency", [latency.spectrum(analysis.measures, analysis.arms)], _arms_table(summary)),
         _section("Why", [stages.waterfall(analysis.samples)], _causes_table(summary), _WHY),
         _section("CPU, bytes and cost", [resources.cpu(summary), resources.byte_split(summary)], _cost_table(summary)),
-        _section("May this be believed?", [validity.controls(summary)], _gates_table(summary), _validity(summary)),
+        _section("May this be believed?", [validity.controls(summary)], _validity(summary) + _gates_table(summary)),
         _list("What was not measured", summary.get("not_measured", [])),
         _list("What this run cannot show", words.limits(summary)),
         _provenance(summary, provenance),
@@ -180,16 +180,15 @@ def _gates_table(summary: Summary) -> str:
 def _validity(summary: Summary) -> str:
     noise = summary["noise"]
     failed = sum(not gate["passed"] for gate in summary["gates"])
-    return " ".join(
+    said = (
+        *words.controls(summary),
+        f"{len(summary['gates']) - failed} of {len(summary['gates'])} gates passed.",
         (
-            *words.controls(summary),
-            f"{len(summary['gates']) - failed} of {len(summary['gates'])} gates passed.",
-            (
-                f"Slices: {noise['slices']}, of which {noise['rerun']} were noisy and were run again; largest steal "
-                f"{noise['steal_max']:.1%}; other programs used {noise['others_median']:.1%} of the machine in the median slice."
-            ),
-        )
+            f"Of {noise['slices']} slices {noise['rerun']} were noisy and were run again; largest steal "
+            f"{noise['steal_max']:.1%}; other programs used {noise['others_median']:.1%} of the machine in the median slice."
+        ),
     )
+    return f"<ul>{_items(said)}</ul>"
 
 
 def _list(title: str, lines: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ def forest(summary: dict[str, Any]) -> Picture | None:
         axis.set_xscale("log")
         _ratio_ticks(axis.xaxis)
         axis.set_title(words.METRIC_WORDS[metric])
-        axis.set_xlabel("← gRPC takes less      ratio gRPC / REST      REST takes less →")
+        axis.set_xlabel("ratio gRPC / REST; left of 1 gRPC takes less")
     labels = [f"{pair[0]} / {pair[1]}   {words.size(payload)}" for pair, payload in rows]
     axes[0].set_yticks(range(len(rows)), labels)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
@@ -63,7 +63,8 @@ def by_payload(summary: dict[str, Any]) -> Picture | None:
         axis.set_title(words.METRIC_WORDS[metric])
         axis.set_xlabel("tensor bytes each way")
     axes[0].set_ylabel("ratio gRPC / REST")
-    axes[-1].legend(loc="best", fontsize=8.5)
+    if axes[-1].get_legend_handles_labels()[0]:
+        axes[-1].legend(loc="best", fontsize=8.5)
     flips = [
         f"{found['pair'][0]}/{found['pair'][1]} by {found['metric']} passes 1 near {words.size(crossing['at'])}"
         for found in summary["crossovers"]
@@ -89,7 +90,14 @@ def _told(summary: dict[str, Any], pair: list[str], payload: int, metric: str) -
 
 def _interval(axis: Axes, cell: dict[str, Any] | None, y: int) -> None:
     if cell is None or cell["ratio"] is None:
-        axis.text(1, y, "invalid" if cell else "not measured", va="center", ha="center", color=style.INK, fontsize=8.5)
+        axis.annotate(
+            "invalid" if cell else "not measured",
+            (1, y),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
         return
     colour = style.VERDICT_COLOURS[cell["verdict"]]
     if cell["ci"]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
+
 from comparison import words
 from comparison.arms import AGAIN, CONTROL
 from comparison.figures import style
@@ -46,8 +48,9 @@ def byte_split(summary: dict[str, Any]) -> Picture | None:
     for axis, (payload, arms) in zip(axes, _by_payload(rows).items(), strict=True):
         _stack(axis, arms, _layers(arms), _BYTE_COLOURS)
         axis.set_title(words.size(payload))
-        axis.set_xlabel("bytes per request, both ways")
-        axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 5), useMathText=True)
+        axis.set_xlabel("bytes per request")
+        axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        axis.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(_plain))
     axes[-1].legend(fontsize=8)
     told = "; ".join(
         f"{row['arm']} at {words.size(row['payload_bytes'])}: message {row['message_bytes']:.0f} bytes, over TCP "
@@ -55,6 +58,14 @@ def byte_split(summary: dict[str, Any]) -> Picture | None:
         for row in rows
     )
     return Picture("bytes", "Bytes over the hop: tensors, encoding, protocol", f"Bytes over the hop. {told}.", figure)
+
+
+def _plain(count: float, _: int) -> str:
+    """A count in thousands or millions, as axes say it."""
+    for letter, unit in (("M", 1e6), ("k", 1e3)):
+        if count >= unit:
+            return f"{count / unit:g} {letter}"
+    return f"{count:g}"
 
 
 def _layers(arms: list[dict[str, Any]]) -> dict[str, list[float]]:

@@ -62,6 +62,8 @@ _RC: Any = {
     "savefig.transparent": True,
 }
 
+mpl.rcParams.update(_RC)
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -76,7 +78,7 @@ class Picture:
     def svg(self) -> str:
         """The picture as an inline SVG element; it follows the page's colours."""
         buffer = io.StringIO()
-        with mpl.rc_context({**_RC, "svg.hashsalt": self.name}):
+        with mpl.rc_context({"svg.hashsalt": self.name}):
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         text = buffer.getvalue()
         text = text[text.index("<svg") :]
@@ -98,7 +100,6 @@ def colour(arm: str) -> str:
 
 def panels(count: int, height: float = 3.0, width: float = 9.4, *, share_y: bool = False) -> tuple[Figure, list[Axes]]:
     """A row of `count` panels."""
-    with mpl.rc_context(_RC):
-        figure, axes = plt.subplots(1, count, figsize=(width, height), squeeze=False, sharey=share_y)
+    figure, axes = plt.subplots(1, count, figsize=(width, height), squeeze=False, sharey=share_y)
     plt.close(figure)
     return figure, list(axes[0])
