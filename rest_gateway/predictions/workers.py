@@ -31,6 +31,7 @@ POLL_SECONDS = 1.0
 PRUNE_SECONDS = 20.0
 MOST_CRASHES = 20
 _LONGEST_PAUSE = 10.0
+_STOP_SECONDS = 5.0
 _KEY_DAYS = 1
 _DAY = 86_400_000_000
 
@@ -47,7 +48,7 @@ class Workers:
         self._tasks: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[Ran]] = set()
         self._waiters: dict[str, asyncio.Event] = {}
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._jobs_held = 0
         self.keys_held = 0
         """Idempotency keys that requests of this gateway hold now; their leases are prolonged too."""
@@ -57,11 +58,18 @@ class Workers:
         self._tasks = [asyncio.create_task(self._kept_going(work)) for work in works]
 
     async def stop(self) -> None:
-        """Let go of what runs, so that it is taken up again at once by whoever starts next."""
-        self._stopping = True
-        for task in (*self._running, *self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Let go of what runs, so that it is taken up again at once by whoever starts next.
+
+        Model runs are cancelled; transactions are let finish, as a connection that is left in the middle of one is lost.
+        """
+        self._stopping.set()
+        self._wake.set()
+        for run in self._running:
+            run.cancel()
+        if self._tasks:
+            _, stuck = await asyncio.wait(self._tasks, timeout=_STOP_SECONDS)
+            for task in stuck:
+                task.cancel()
         with contextlib.suppress(StoreAwayError):
             await self._store.release(self._owner)
 
@@ -77,27 +85,32 @@ class Workers:
         self._waiters.pop(prediction_id, None)
 
     async def _kept_going(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 await work()
             except Exception:  # a row that breaks one round must not end the queue
                 log.exception("a worker of the queue failed; it goes on")
-                await asyncio.sleep(POLL_SECONDS)
+                await self._pass(POLL_SECONDS)
+
+    async def _pass(self, seconds: float) -> None:
+        """Sleep, but not beyond the stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _work(self) -> None:
-        while not self._stopping:
-            self._wake.clear()
+        """One round: take a job and end it, or wait for one."""
+        self._wake.clear()
+        try:
+            job = await self._store.claim(self._owner, self._options.lease_seconds)
+        except StoreAwayError:
+            job = None
+        if job is not None:
+            self._jobs_held += 1
             try:
-                job = await self._store.claim(self._owner, self._options.lease_seconds)
-            except StoreAwayError:
-                job = None
-            if job is not None:
-                self._jobs_held += 1
-                try:
-                    await self._carry_out(job)
-                finally:
-                    self._jobs_held -= 1
-                continue
+                await self._carry_out(job)
+            finally:
+                self._jobs_held -= 1
+        elif not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
 
@@ -106,7 +119,7 @@ class Workers:
             await self._outcome_of(job)
         except StoreAwayError as error:
             log.warning("the outcome of prediction %s was not stored, it will run again: %s", job.id, error)
-            await asyncio.sleep(POLL_SECONDS)
+            await self._pass(POLL_SECONDS)
         finally:
             if waiter := self._waiters.get(job.id):
                 waiter.set()
@@ -118,6 +131,10 @@ class Workers:
             return
         try:
             ran = await self._run(job)
+        except asyncio.CancelledError:
+            if not self._stopping.is_set():
+                raise
+            return  # `stop` puts it back
         except InferenceError as error:
             if error.code.status.retryable and (pause := self._pause(job)):
                 await self._store.postpone(job, self._owner, pause)
@@ -152,16 +169,14 @@ class Workers:
         return 0.0 if waited > self._options.retry_seconds else min(_LONGEST_PAUSE, 0.5 + waited / 2)
 
     async def _prolong(self) -> None:
-        while True:
-            await asyncio.sleep(self._options.lease_seconds / 3)
-            if self._jobs_held or self.keys_held:
-                with contextlib.suppress(StoreAwayError):
-                    await self._store.renew(self._owner, self._options.lease_seconds)
+        await self._pass(self._options.lease_seconds / 3)
+        if self._jobs_held or self.keys_held:
+            with contextlib.suppress(StoreAwayError):
+                await self._store.renew(self._owner, self._options.lease_seconds)
 
     async def _prune(self) -> None:
-        while True:
-            now = now_micros()
-            oldest = now - round(self._options.max_age_days * _DAY) if self._options.max_age_days else 0
-            with contextlib.suppress(StoreAwayError):
-                await self._store.prune(self._options.max_rows, oldest, now - _KEY_DAYS * _DAY)
-            await asyncio.sleep(PRUNE_SECONDS)
+        now = now_micros()
+        oldest = now - round(self._options.max_age_days * _DAY) if self._options.max_age_days else 0
+        with contextlib.suppress(StoreAwayError):
+            await self._store.prune(self._options.max_rows, oldest, now - _KEY_DAYS * _DAY)
+        await self._pass(PRUNE_SECONDS)

@@ -86,6 +86,10 @@ async def test_failure_inside_is_an_outcome(gateway):
     assert "secret" not in str(failed)
 
 
+async def _never(workers):
+    await workers._pass(1000)
+
+
 async def _broken(request, context):
     raise RuntimeError("secret")
 
@@ -104,7 +108,7 @@ async def test_stop_puts_jobs_back(start, body):
 async def test_lease_of_the_dead_ends(start, body, monkeypatch):
     """A job whose gateway no longer prolongs its lease is taken up by another one, and only that outcome is stored."""
     with monkeypatch.context() as patch:
-        patch.setattr(Workers, "_prolong", asyncio.Event().wait)
+        patch.setattr(Workers, "_prolong", _never)
         stuck = await start(lease_seconds=0.3).__aenter__()
     try:
         stuck.model.gate.clear()
