@@ -21,7 +21,7 @@ _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-
 def read_tensors(items: object) -> list[Tensor]:
     """The input tensors in a body's `inputs`; INVALID_ARGUMENT that says what is wrong where."""
     if type(items) is not list or not items:
-        raise invalid("'inputs' takes an array of at least one tensor: {\"name\", \"datatype\", \"shape\", \"data\"}")
+        raise invalid('\'inputs\' takes an array of at least one tensor: {"name", "datatype", "shape", "data"}')
     return [_tensor(item, index) for index, item in enumerate(items)]
 
 
