@@ -37,7 +37,9 @@ class NewPrediction(BaseModel):
 
     model: str = Field(min_length=1, examples=["digits"])
     version: str | None = Field(None, description="The model's version; without it the highest that is ready.")
-    inputs: Any = Field(description="Open Inference Protocol tensors.", json_schema_extra={"type": "array", "minItems": 1})
+    inputs: Any = Field(
+        description="Open Inference Protocol tensors.", json_schema_extra={"type": "array", "minItems": 1}
+    )
     parameters: dict[str, bool | int | float | str] = Field(default_factory=dict)
     upstream: str | None = Field(None, description="The way to the model; else the header's, else the setting's.")
     label: StrictStr | StrictInt | None = Field(None, description="The true class, returned as it was sent.")
@@ -284,4 +286,3 @@ def _number(value: float) -> float | str:
     if value in (float("inf"), float("-inf")):
         return "Infinity" if value > 0 else "-Infinity"
     return value
-
