@@ -59,5 +59,3 @@ def _shown_headers(items: Any) -> list[list[str]]:
 def _shown_body(body: bytes) -> dict[str, Any]:
     shown = body[:SHOWN_BYTES].decode("utf-8", "replace")
     return {"body_bytes": len(body), "body": shown, "body_cut": len(body) > SHOWN_BYTES}
-
-
