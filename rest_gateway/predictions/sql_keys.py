@@ -26,9 +26,7 @@ _TABLE = idempotency_keys.c
 _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
-async def reserve(
-    connection: AsyncConnection, key: str, fingerprint: str, owner: str, lease_seconds: float
-) -> KeyUse:
+async def reserve(connection: AsyncConnection, key: str, fingerprint: str, owner: str, lease_seconds: float) -> KeyUse:
     """Reserve a key that is new or whose first request died; otherwise what is known of it."""
     lease = sql_clock.later(connection, lease_seconds)
     fresh = {"key": key, "fingerprint": fingerprint, "owner": owner, "lease_until": lease, "created_at": now_micros()}
