@@ -249,5 +249,3 @@ async def _prunable(connection: AsyncConnection, oldest: int, last: str | None) 
         surplus = surplus | (table.id <= last)
     query = select(table.id).where(table.state.in_(_FINAL), surplus).order_by(table.id).limit(_PRUNED_AT_ONCE)
     return list((await connection.execute(query)).scalars())
-
-
