@@ -155,7 +155,12 @@ def test_programs_refuse_in_one_sentence(root, module):
     """The real programs: no traceback, one line, exit code 2."""
     wrong = {"MODEL_REPOSITORY": "/nonexistent", "GATEWAY_HOST": "no.such.host.invalid", "GATEWAY_PORT": "0"}
     ended = subprocess.run(
-        [sys.executable, "-m", module], cwd=root, env={**os.environ, **wrong}, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", module],
+        cwd=root,
+        env={**os.environ, **wrong},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
