@@ -27,7 +27,9 @@ async def test_migrations_make_the_schema(database):
     """What the migrations make is what the code says the tables are."""
     await database.migrate()
     async with database.writing() as connection:
-        differences = await connection.run_sync(lambda sync: compare_metadata(MigrationContext.configure(sync), metadata))
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(MigrationContext.configure(sync), metadata)
+        )
     assert differences == []
 
 
