@@ -25,7 +25,9 @@ def repository(tmp_path):
     folder = tmp_path / "repository" / "scores"
     folder.mkdir(parents=True)
     (folder / "labels.txt").write_text("low\nmiddle\nhigh\n")
-    (folder / "samples.json").write_text('{"samples": [{"inputs": [1, 2, 3], "label": "high"}, {"inputs": [1], "label": 0}]}')
+    (folder / "samples.json").write_text(
+        '{"samples": [{"inputs": [1, 2, 3], "label": "high"}, {"inputs": [1], "label": 0}]}'
+    )
     return folder.parent
 
 
