@@ -66,7 +66,9 @@ async def test_unknown_model(gateway):
     check(await gateway.post(model="nobody", headers={"Prefer": "respond-async"}), 404, "NOT_FOUND")
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1"])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1"]
+)
 async def test_other_media_types(client, gateway, kind):
     """A body of another type is 415 with the types that are taken."""
     answer = await post_text(client, "{}", kind)
