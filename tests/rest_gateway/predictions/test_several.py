@@ -35,5 +35,10 @@ async def test_all_or_nothing(gateway, client, body):
 
 async def test_how_many(gateway, client, body):
     """`requests` takes 1 to 100 requests and nothing beside it."""
-    for document in ({"requests": []}, {"requests": [body()] * 101}, {"requests": {}}, {"requests": [body()], "label": 3}):
+    for document in (
+        {"requests": []},
+        {"requests": [body()] * 101},
+        {"requests": {}},
+        {"requests": [body()], "label": 3},
+    ):
         assert (await client.post("/api/predictions", json=document)).status_code == 422
