@@ -30,7 +30,7 @@ async def infer(arguments: argparse.Namespace, target: Target) -> int:
     model = await _metadata(names, arguments, target)
     inputs, label = inputs_of(model, arguments.input, arguments.sample)
     if label is not None:
-        _PLAIN.print(f"sample {arguments.sample} of {model.name}, whose true label is {label}")
+        _PLAIN.print(f"true label of sample {arguments.sample}: {label}")
     if arguments.wire == "all":
         return await _compare(arguments, target, inputs)
     async with Client(arguments.wire, target, arguments.timeout) as client:
@@ -74,9 +74,7 @@ async def _metadata(names: list[str], arguments: argparse.Namespace, target: Tar
 
 
 async def _compare(arguments: argparse.Namespace, target: Target, inputs: dict[str, Tensor]) -> int:
-    table = Table("wire", "answer")
-    for title in (f"median of {arguments.calls} calls", "bytes sent", "bytes received"):
-        table.add_column(title, justify="right")
+    table = Table("wire", "answer", f"median of {arguments.calls}", "request bytes", "reply bytes")
     failed = False
     for name in WIRES:
         try:
@@ -85,7 +83,7 @@ async def _compare(arguments: argparse.Namespace, target: Target, inputs: dict[s
             table.add_row(name, f"{error.code.name}: {error.message}", "", "", "")
             failed = True
         else:
-            table.add_row(name, _short(answers[-1].tensors), _milliseconds(answers), *_sizes(answers[-1]))
+            table.add_row(name, _short(answers[-1].tensors), _microseconds(answers), *_sizes(answers[-1]))
     _console().print(table)
     return 1 if failed else 0
 
@@ -104,17 +102,19 @@ def _show(wire: str, answer: Answer) -> None:
     _PLAIN.print(f"answer: {_short(answer.tensors)}", markup=False)
     sent, received = _sizes(answer)
     _PLAIN.print(
-        f"{answer.model} version {answer.version} over {wire}: {_milliseconds([answer])}, "
-        f"{sent} bytes sent, {received} bytes received"
+        f"{answer.model} version {answer.version} over {wire}: {_microseconds([answer])}; "
+        f"request bytes: {sent}; reply bytes: {received}"
     )
 
 
-def _milliseconds(answers: list[Answer]) -> str:
-    return f"{statistics.median(answer.seconds for answer in answers) * 1e3:.3f} ms"
+def _microseconds(answers: list[Answer]) -> str:
+    return f"{statistics.median(answer.seconds for answer in answers) * 1e6:,.0f} us"
 
 
 def _sizes(answer: Answer) -> tuple[str, str]:
-    return f"{answer.bytes_sent:,}", f"{answer.bytes_received:,}"
+    """Bytes of the request message and of the reply message."""
+    sent, received = (f"{size:,}" if size else "none" for size in (answer.bytes_sent, answer.bytes_received))
+    return sent, received
 
 
 def _short(outputs: list[Tensor]) -> str:
