@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from comparison.lab.wires import LAB_WIRES
 from protocol.wires import WIRES
 
 if TYPE_CHECKING:
@@ -36,12 +37,19 @@ AGAIN = "grpc-again"
 CONTROL = "control"
 
 ARMS: dict[str, Arm] = {
-    wire.name: Arm(wire.name, wire.name, wire.kind, summary=wire.summary) for wire in WIRES.values()
+    wire.name: Arm(wire.name, wire.name, wire.kind, summary=wire.summary) for wire in ({**WIRES, **LAB_WIRES}).values()
 }
 ARMS[AGAIN] = Arm(AGAIN, REFERENCE, "grpc", "again", "grpc under a second name (A/A)")
 ARMS[CONTROL] = Arm(CONTROL, REFERENCE, "grpc", "control", "grpc with a known busy wait before the engine")
 
+UNCOUNTED = frozenset({"rest-no-keepalive", "inprocess"})
+"""Arms without lasting connections over the hop, whose TCP bytes the socket statistics cannot tell."""
+
 QUICK_ARMS = ("rest", "rest-binary", "grpc-typed", "grpc", AGAIN, CONTROL)
+THOROUGH_ARMS = (
+    "inprocess", "rest", "rest-binary", "rest-protobuf", "rest-fastapi", "rest-stock", "grpc-typed", "grpc", "grpc-stream",
+    "grpc-json", "grpc-stock", AGAIN, CONTROL,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +68,15 @@ class Pair:
 PAIRS = (
     Pair("grpc", "rest-binary", "best against best, as tuned here"),
     Pair("grpc", "rest", "raw tensors over gRPC against JSON over REST, as tuned here"),
+    Pair(
+        "grpc-stock",
+        "rest-stock",
+        "as usually written: grpc.aio with typed fields against httpx and FastAPI, all stock",
+    ),
+    Pair("grpc", "rest-protobuf", "the same bytes: one protobuf message over gRPC or as a body over HTTP/1.1"),
     Pair("grpc-typed", "rest", "plain fields over gRPC against JSON over REST, as tuned here"),
 )
 """Headline pairs, declared before anything is measured; the first whose arms were run gives the verdict."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Two arms that differ in one thing: what that thing costs."""
-
-    before: str
-    after: str
-    cause: str
-
-
-STEPS = (
-    Step("rest", "rest-binary", "encoding: JSON text or binary tensors, over REST"),
-    Step("grpc-typed", "grpc", "encoding: typed fields or raw contents, over gRPC"),
-)
 
 
 class UnknownArmError(ValueError):

@@ -47,32 +47,23 @@ class Ladder:
 
 
 BETWEEN = "protocol, library and framework together"
-PROTOCOL = "protocol, its library and framework, with the same bytes"
+_PROTOCOL = Rung("grpc", "rest-protobuf", "protocol and its library, with the same bytes")
+_PROTOBUF = Rung("rest-protobuf", "rest-binary", "encoding: protobuf against binary tensors, over REST")
+_ALL_BETWEEN = Rung("grpc", "rest-binary", BETWEEN)
+_JSON = Rung("rest-binary", "rest", "encoding: binary tensors against JSON text, over REST")
+_TYPED = Rung("grpc-typed", "grpc", "encoding: typed fields against raw contents, over gRPC")
+_STOCK_GRPC = Rung("grpc-stock", "grpc-typed", "library: a stock stub and servicer against the tuned ones")
+_FASTAPI = Rung("rest", "rest-fastapi", "framework: plain routes against FastAPI and pydantic")
+_HTTPX = Rung("rest-fastapi", "rest-stock", "library: the lean client and codec against httpx and json")
 
 LADDERS = (
-    Ladder(
-        ("grpc", "rest"),
-        (
-            Rung("grpc", "rest-protobuf", PROTOCOL),
-            Rung("rest-protobuf", "rest-binary", "encoding: protobuf against binary tensors, over REST"),
-            Rung("rest-binary", "rest", "encoding: binary tensors against JSON text, over REST"),
-        ),
-    ),
-    Ladder(
-        ("grpc", "rest"),
-        (
-            Rung("grpc", "rest-binary", BETWEEN),
-            Rung("rest-binary", "rest", "encoding: binary tensors against JSON text, over REST"),
-        ),
-    ),
-    Ladder(
-        ("grpc-typed", "rest"),
-        (
-            Rung("grpc-typed", "grpc", "encoding: typed fields against raw contents, over gRPC"),
-            Rung("grpc", "rest-binary", BETWEEN),
-            Rung("rest-binary", "rest", "encoding: binary tensors against JSON text, over REST"),
-        ),
-    ),
+    Ladder(("grpc-stock", "rest-stock"), (_STOCK_GRPC, _TYPED, _PROTOCOL, _PROTOBUF, _JSON, _FASTAPI, _HTTPX)),
+    Ladder(("grpc-stock", "rest-stock"), (_STOCK_GRPC, _TYPED, _ALL_BETWEEN, _JSON, _FASTAPI, _HTTPX)),
+    Ladder(("grpc", "rest"), (_PROTOCOL, _PROTOBUF, _JSON)),
+    Ladder(("grpc", "rest"), (_ALL_BETWEEN, _JSON)),
+    Ladder(("grpc", "rest-binary"), (_PROTOCOL, _PROTOBUF)),
+    Ladder(("grpc-typed", "rest"), (_TYPED, _PROTOCOL, _PROTOBUF, _JSON)),
+    Ladder(("grpc-typed", "rest"), (_TYPED, _ALL_BETWEEN, _JSON)),
 )
 """In order of preference for each pair: the first whose arms were all run is used."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from comparison import cpu, sockets
+from comparison.lab.wires import GRPC_PORT, REST_PORT, STOCK_PORT
 from stack.services import Service, StartError, free_ports
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Fleet:
 
     def __init__(self, repository: Path, log: Path, seed: int) -> None:
         random = np.random.default_rng(seed)
-        rest, grpc, gateway = free_ports(3)
+        rest, grpc, gateway, *lab = free_ports(6)
+        self.lab_ports = dict(zip((REST_PORT, GRPC_PORT, STOCK_PORT), map(str, lab), strict=True))
         self._scratch = tempfile.TemporaryDirectory(prefix="crossover-lab-")
         self._log = log.open("ab")
         self.environment = {
@@ -45,10 +47,11 @@ class Fleet:
             "PYTHONHASHSEED": str(int(random.integers(0, 2**32))),
             "LAB_PADDING": "x" * int(random.integers(1, _PADDING)),
             "LOG_LEVEL": "warning",
+            **self.lab_ports,
         }
         self.gateway_address = ("127.0.0.1", gateway)
         self.rest_url, self.grpc_target = f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}"
-        self._hop_ports = (rest, grpc)
+        self._hop_ports = (rest, grpc, *lab)
         self.services: dict[str, Service] = {}
         self.cold_start_s = 0.0
 
@@ -58,7 +61,7 @@ class Fleet:
         try:
             for name, module, port in (
                 (MODEL_SERVER, "comparison.model_server", self._hop_ports[0]),
-                (GATEWAY, "rest_gateway", self.gateway_address[1]),
+                (GATEWAY, "comparison.gateway", self.gateway_address[1]),
             ):
                 service = Service(module, self.environment, ("127.0.0.1", port), self._log)
                 self.services[name] = service

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comparison.arms import ARMS, QUICK_ARMS, UnknownArmError, chosen
+from comparison.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
 from comparison.cost import Prices
 from comparison.failif import Rule, RuleError, parse
 
@@ -34,16 +34,12 @@ class Plan:
     payloads: tuple[int, ...]
     arms: tuple[str, ...]
     blocks: int
+    turns: int
     seconds: float
 
 
-QUICK = Plan((256, 16 << 10, 1 << 20), QUICK_ARMS, 6, 1.0)
-THOROUGH = Plan(
-    (256, 4 << 10, 16 << 10, 64 << 10, 1 << 20),
-    ("inprocess", "rest", "rest-binary", "grpc-typed", "grpc", "grpc-stream", "grpc-again", "control"),
-    14,
-    1.0,
-)
+QUICK = Plan((256, 16 << 10, 1 << 20), QUICK_ARMS, blocks=6, turns=2, seconds=1.0)
+THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=14, turns=1, seconds=1.0)
 
 
 @dataclass(slots=True)
@@ -93,7 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--network", default="loopback", choices=NETWORKS, help="network profile (default: loopback)")
     add("--arms", nargs="+", metavar="ARM", help=f"any of {', '.join(ARMS)}")
     add("--blocks", type=int, metavar="N", help="fresh starts of all services (default: 6; --thorough 14)")
-    add("--turns", type=int, default=2, metavar="N", help="slices of each arm in a block and cell (default: 2, ABBA)")
+    add(
+        "--turns", type=int, metavar="N", help="slices of each arm in a block and cell (default: 2, ABBA; --thorough 1)"
+    )
     add("--slice", type=float, dest="seconds", metavar="SECONDS", help="length of a slice (default: 1)")
     add("--seed", type=int, default=1, help="of schedules, payloads and orders (default: 1)")
     add("--thorough", action="store_true", help="more payloads, arms and blocks: about half an hour")
@@ -136,7 +134,7 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         network=given.network,
         arms=_arms(given, plan.arms),
         blocks=given.blocks or plan.blocks,
-        turns=given.turns,
+        turns=given.turns or plan.turns,
         seconds=given.seconds or plan.seconds,
         seed=given.seed,
         thorough=given.thorough,
@@ -147,6 +145,8 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         prices=Prices(given.price_vcpu_hour, given.price_gigabyte, given.utilisation),
     )
     _check_numbers(options)
+    if options.request is not None and not options.request.is_file():
+        raise UsageError(f"--request: the file '{options.request}' cannot be read")
     if not foreign:
         _check_repository(options)
     _check_room(out)

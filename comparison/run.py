@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from comparison import ask, cpu, preparation, schedule
+from comparison.arms import UNCOUNTED
 from comparison.design import plan
 from comparison.fleet import FleetError
+from comparison.lab import wires as lab_wires
 from comparison.load import Generator, GeneratorError
 from comparison.samples import Experiment, SliceLine, Writer
 from comparison.views import ORACLE, EndToEnd, Foreign
@@ -64,6 +66,7 @@ class Run:
 
         Raises what forbids measuring at all: UsageError, FleetError, AskError.
         """
+        lab_wires.register()
         previous = signal.signal(signal.SIGTERM, _interrupt)
         try:
             self._measure()
@@ -187,7 +190,7 @@ class Run:
             seed=item.seed,
             cpu_ns=view.charge(spent, record),
             wall_ns=record.wall_ns,
-            wire_bytes=None if carried is None or carried_after is None else carried_after - carried,
+            wire_bytes=_carried(arm, carried, carried_after),
             steal=seen.steal_ns / max(1, seen.total_ns),
             others=max(0.0, (seen.busy_ns - ours) / max(1, seen.total_ns)),
             pressure=seen.pressure_ns / max(1, ended - began),
@@ -213,6 +216,13 @@ class Run:
                 drawn = schedule.poisson(rate, count, view.variants(c), block.seed)
                 record = generator.run(view.work(c, arm, drawn, cell.concurrency, stages=True))
                 self.writer.add_stages(arm.name, c, block.index, record.stages)
+
+
+def _carried(arm: Arm, before: int | None, after: int | None) -> int | None:
+    """TCP bytes over the hop; None where they cannot be counted."""
+    if before is None or after is None or arm.upstream in UNCOUNTED:
+        return None
+    return after - before
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

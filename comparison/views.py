@@ -64,7 +64,7 @@ class EndToEnd:
 
     def __init__(self, repository: Path, log: Path, seed: int) -> None:
         self.fleet = Fleet(repository, log, seed)
-        self.target = Target(self.fleet.grpc_target, self.fleet.rest_url)
+        self.target = Target(self.fleet.grpc_target, self.fleet.rest_url, options=dict(self.fleet.lab_ports))
         self._prepared: dict[int, _Prepared] = {}
         try:
             self.fleet.start()

@@ -233,7 +233,11 @@ def not_measured(summary: Summary) -> list[str]:
     left = [
         (
             "rest-protobuf" in arms,
-            "protocol, library and framework as separate causes: not measured here (they are one part of each gap)",
+            "protocol and encoding as separate causes between gRPC and binary REST: not measured here: --thorough",
+        ),
+        (
+            "rest-stock" in arms and "grpc-stock" in arms,
+            "libraries and frameworks as causes, and the pair as usually written: not measured here: --thorough",
         ),
         ("grpc-stream" in arms, "one long-lived gRPC stream: not measured here: --thorough"),
         ("inprocess" in arms, "no hop at all (the engine in the gateway): not measured here: --thorough"),

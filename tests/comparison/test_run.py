@@ -104,7 +104,7 @@ def test_diff_of_a_run_with_itself_shows_no_change(small_run):
         (("--grpc", "127.0.0.1:9"), "does not answer over grpc"),
         (("--rest", "http://127.0.0.1:9"), "does not answer over rest"),
         (("--model", "digits", "--payload", "1"), "takes 256 bytes, not 1"),
-        (("--request", "/nowhere.json"), "cannot be read"),
+        (("--request", "/nowhere.json"), "'/nowhere.json' cannot be read"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(arguments, said, tmp_path):

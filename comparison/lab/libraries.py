@@ -1,0 +1,136 @@
+"""The library and framework rungs: `rest` as it is, with one part of it exchanged for a stock one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import httpx
+
+from clients import rest
+from clients.rest import RestClient
+from comparison.lab.wires import STOCK_PORT, port
+from protocol import deadline, json_codec
+from protocol.errors import Code, InferenceError, code_from_http
+from protocol.inference import Wrapper
+from protocol.wires import Target
+
+if TYPE_CHECKING:
+    from clients.http import HttpReply
+    from protocol.inference import CallContext, Inference
+    from protocol.messages import InferRequest, InferResponse
+
+
+def connect_httpx(target: Target) -> Inference:
+    return HttpxClient(target)
+
+
+def connect_aiohttp(target: Target) -> Inference:
+    return AiohttpClient(target)
+
+
+def connect_no_keepalive(target: Target) -> Inference:
+    return NoKeepAlive(target, "rest")
+
+
+def connect_fastapi(target: Target) -> Inference:
+    """The lean client, before the stock server."""
+    return FastApiClient(target)
+
+
+class NoKeepAlive(RestClient):
+    """Asks the service to close the connection after every reply, so that each request opens its own."""
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        context: CallContext,
+        headers: list[tuple[str, str]] | None = None,
+        parts: list[Any] | None = None,
+    ) -> HttpReply:
+        return await super()._exchange(method, path, context, [*(headers or ()), ("connection", "close")], parts)
+
+
+class FastApiClient(Wrapper):
+    """Infer calls go to the stock server; everything else over plain REST to the model server."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(rest.connect(target))
+        self._stock = rest.connect(
+            Target(rest=f"http://127.0.0.1:{port(target, STOCK_PORT)}", connections=target.connections)
+        )
+
+    async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        return await self._stock.infer(request, context)
+
+    async def close(self) -> None:
+        await self._stock.close()
+        await self.inner.close()
+
+
+class LibraryClient(Wrapper):
+    """Our JSON codec over somebody else's HTTP client, to the plain routes."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(rest.connect(target))
+        self._url = target.rest
+        self._connections = target.connections
+
+    async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        body = json_codec.encode_request(request)
+        context.bytes_sent = len(body)
+        context.mark("sent")
+        # these libraries ask for gzip by themselves; that would be a second change
+        headers = {"content-type": "application/json", "accept-encoding": "identity"}
+        if (left := deadline.to_header(context.deadline)) is not None:
+            headers[deadline.TIMEOUT_HEADER] = left
+        url = f"{self._url}/v2/models/{request.model_name}/infer"
+        try:
+            status, reply = await self.post(url, headers, body, deadline.timeout_of(context.deadline))
+        except (httpx.HTTPError, aiohttp.ClientError, TimeoutError) as error:
+            raise InferenceError(Code.UNAVAILABLE, f"{self._url} did not answer: {error}") from None
+        context.bytes_received = len(reply)
+        context.mark("answered")
+        if status != 200:
+            raise InferenceError(code_from_http(status), reply[:200].decode("utf-8", "replace"))
+        response = json_codec.decode_response(reply)
+        context.mark("read")
+        return response
+
+    @abstractmethod
+    async def post(self, url: str, headers: dict[str, str], body: bytes, timeout: float | None) -> tuple[int, bytes]:
+        """Status and body of one exchange."""
+
+
+class HttpxClient(LibraryClient):
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        limits = httpx.Limits(max_connections=target.connections, max_keepalive_connections=target.connections)
+        self._client = httpx.AsyncClient(limits=limits, trust_env=False)
+
+    async def post(self, url: str, headers: dict[str, str], body: bytes, timeout: float | None) -> tuple[int, bytes]:
+        reply = await self._client.post(url, headers=headers, content=body, timeout=timeout)
+        return reply.status_code, reply.content
+
+    async def close(self) -> None:
+        await self._client.aclose()
+        await self.inner.close()
+
+
+class AiohttpClient(LibraryClient):
+    _session: aiohttp.ClientSession | None = None
+
+    async def post(self, url: str, headers: dict[str, str], body: bytes, timeout: float | None) -> tuple[int, bytes]:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=self._connections)
+            self._session = aiohttp.ClientSession(connector=connector)
+        limit = aiohttp.ClientTimeout(total=timeout)
+        async with self._session.post(url, headers=headers, data=body, timeout=limit) as reply:
+            return reply.status, await reply.read()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+        await self.inner.close()

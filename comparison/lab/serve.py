@@ -1,0 +1,58 @@
+"""The lab's endpoints beside the model server's own: opened and closed with it, in the same process and event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+import grpc
+from grpc import aio
+
+from comparison.lab import grpc_json, stock_grpc, stock_rest
+from comparison.lab.endpoint import LabRest
+from comparison.lab.wires import GRPC_PORT, REST_PORT, STOCK_PORT
+from endpoints.metrics import Observer
+from endpoints.rest.serve import RestListener
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from protocol.inference import Inference
+
+_HOST = "127.0.0.1"
+_GRACE_SECONDS = 2.0
+
+
+@contextlib.asynccontextmanager
+async def endpoints(inference: Inference) -> AsyncIterator[None]:
+    """Serve the lab's wires on the ports that the environment names; none where it names none."""
+    if REST_PORT not in os.environ:
+        yield
+        return
+    ports = [int(os.environ[name]) for name in (REST_PORT, STOCK_PORT, GRPC_PORT)]
+    listeners = [
+        RestListener(LabRest(inference, Observer()), _HOST, ports[0]),
+        RestListener(stock_rest.app(inference), _HOST, ports[1]),
+    ]
+    for listener in listeners:
+        await listener.start()
+    server = _grpc_server(inference, ports[2])
+    await server.start()
+    try:
+        yield
+    finally:
+        await asyncio.gather(server.stop(_GRACE_SECONDS), *(listener.stop(_GRACE_SECONDS) for listener in listeners))
+
+
+def _grpc_server(inference: Inference, port: int) -> aio.Server:
+    server = aio.server(options=stock_grpc.UNLIMITED)
+    for method, handler in (
+        (stock_grpc.METHOD, stock_grpc.handler(inference)),
+        (grpc_json.METHOD, grpc_json.handler(inference)),
+    ):
+        _, service, name = method.split("/")
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {name: handler}),))
+    server.add_insecure_port(f"{_HOST}:{port}")
+    return server

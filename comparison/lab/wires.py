@@ -1,0 +1,50 @@
+"""The lab's own wires, in the form of the registry; processes of the lab add them, services that users run do not."""
+
+from __future__ import annotations
+
+import os
+
+from protocol.datatypes import DATATYPES
+from protocol.wires import WIRES, Target, Wire
+
+_PLAIN = frozenset(DATATYPES) - {"FP16", "BF16", "BYTES"}
+REST_PORT, GRPC_PORT, STOCK_PORT = "LAB_REST_PORT", "LAB_GRPC_PORT", "LAB_STOCK_PORT"
+"""Environment variables with the loopback ports of the lab's endpoints, for both sides."""
+
+_HERE = "comparison.lab"
+
+LAB_WIRES: dict[str, Wire] = {
+    wire.name: wire
+    for wire in (
+        Wire("rest-protobuf", f"{_HERE}.bodies:connect_protobuf", "rest", _PLAIN,
+             summary="HTTP/1.1 with gRPC's own message as the body"),
+        Wire("rest-stdlib", f"{_HERE}.bodies:connect_stdlib", "rest", _PLAIN,
+             summary="HTTP/1.1, JSON by the standard library both ways"),
+        Wire("rest-base64", f"{_HERE}.bodies:connect_base64", "rest", _PLAIN,
+             summary="HTTP/1.1, JSON with each tensor as base64 text"),
+        Wire("rest-no-keepalive", f"{_HERE}.libraries:connect_no_keepalive", "rest", _PLAIN,
+             summary="as rest, with a new connection for each request (diagnostic)"),
+        Wire("rest-httpx", f"{_HERE}.libraries:connect_httpx", "rest", _PLAIN,
+             summary="as rest, with httpx as the client's library"),
+        Wire("rest-aiohttp", f"{_HERE}.libraries:connect_aiohttp", "rest", _PLAIN,
+             summary="as rest, with aiohttp as the client's library"),
+        Wire("rest-fastapi", f"{_HERE}.libraries:connect_fastapi", "rest", _PLAIN,
+             summary="as rest, with a stock FastAPI and pydantic server"),
+        Wire("rest-stock", f"{_HERE}.stock_rest:connect", "rest", _PLAIN,
+             summary="as usually written: httpx, json, FastAPI and pydantic, all stock"),
+        Wire("grpc-json", f"{_HERE}.grpc_json:connect", "grpc", _PLAIN,
+             summary="one unary gRPC call with JSON text as its message"),
+        Wire("grpc-stock", f"{_HERE}.stock_grpc:connect", "grpc", _PLAIN,
+             summary="as usually written: grpc.aio stub and servicer, typed contents from lists"),
+    )
+}  # fmt: skip
+
+
+def register() -> None:
+    """Make the lab's wires known to this process's registry."""
+    WIRES.update(LAB_WIRES)
+
+
+def port(target: Target, variable: str) -> int:
+    """The loopback port of one of the lab's endpoints: from the target's options, or from the environment."""
+    return int(target.options.get(variable) or os.environ[variable])

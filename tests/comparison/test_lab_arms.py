@@ -1,0 +1,77 @@
+"""The lab's own arms answer rightly through real services, and their encodings lose nothing."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from hypothesis.extra import numpy as arrays
+
+from comparison import arms, payloads, schedule
+from comparison import outcomes as out
+from comparison.lab import wires as lab_wires
+from comparison.lab.forms import FORMS
+from comparison.load import Generator
+from comparison.options import ROOT
+from comparison.views import EndToEnd
+from protocol import wires
+from protocol.messages import InferRequest, InferResponse
+from protocol.tensors import Tensor
+
+DTYPES = some.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_])
+ARRAYS = DTYPES.flatmap(
+    lambda dtype: arrays.arrays(
+        dtype,
+        arrays.array_shapes(max_dims=3, max_side=4),
+        elements={"allow_nan": False, "allow_infinity": False} if np.dtype(dtype).kind == "f" else None,
+    )
+)
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@given(array=ARRAYS, flag=some.integers(0, 10**6))
+def test_forms_lose_nothing(form, array, flag):
+    """Request and reply come back bit for bit, with parameters, shape and datatype."""
+    tensor = Tensor.from_array("x", array)
+    request = form.decode_request(form.encode_request(InferRequest("m", [tensor], parameters={"p": flag})))
+    assert (request.model_name, request.parameters["p"]) == ("m", flag)
+    response = form.decode_response(form.encode_response(InferResponse("m", "7", [tensor])))
+    assert response.model_version == "7"
+    for found in (request.inputs[0], response.outputs[0]):
+        assert (found.name, found.shape, found.datatype) == ("x", tensor.shape, tensor.datatype)
+        assert bytes(found.raw) == bytes(tensor.raw)
+
+
+def test_the_lab_adds_nothing_to_the_registry_by_being_imported():
+    """Only processes that register the lab's wires have them; users' services and their tests do not."""
+    assert not set(lab_wires.LAB_WIRES) & set(wires.WIRES)
+
+
+@pytest.fixture(scope="module")
+def view(tmp_path_factory):
+    view = EndToEnd(ROOT / "models", tmp_path_factory.mktemp("lab") / "services.log", seed=3)
+    x = np.random.default_rng(1).standard_normal((1, 1000)).astype(np.float32)
+    view.load(0, [InferRequest("identity", [Tensor.from_array("x", x)])], 0)
+    yield view
+    view.stop()
+
+
+@pytest.fixture(scope="module")
+def generator():
+    with Generator() as generator:
+        yield generator
+
+
+@pytest.mark.parametrize("name", [name for name, arm in arms.ARMS.items() if arm.role == "arm"])
+def test_every_arm_answers_bit_for_bit(view, generator, name):
+    """Each arm of the table carries a tensor through gateway and model server and back unchanged."""
+    record = generator.run(view.work(0, arms.ARMS[name], schedule.closed(6, 1, 0), 2))
+    assert (record.requests[:, out.OUTCOME] == out.OK).all(), record.complaint
+
+
+def test_a_busy_wait_is_taken_off_the_request(view, generator):
+    """The control's parameter never reaches the engine, and its wait is in every answer's time."""
+    view.load(1, [InferRequest("identity", [Tensor.from_array("x", np.zeros((1, 4), np.float32))])], 20_000_000)
+    record = generator.run(view.work(1, arms.ARMS["control"], schedule.closed(4, 1, 0), 1))
+    assert (record.requests[:, out.OUTCOME] == out.OK).all(), record.complaint
+    assert (record.requests[:, out.DONE] - record.requests[:, out.SENT] >= 20_000_000).all()
+    assert payloads.BUSY == "lab_busy_us"
