@@ -71,6 +71,10 @@ WIRES: dict[str, Wire] = {
              summary="HTTP/1.1, JSON both ways"),
         Wire("rest-binary", "clients.rest:connect_binary", "rest", EVERYTHING,
              summary="HTTP/1.1, binary tensor extension both ways"),
+        Wire("grpc-coalesced", "clients.coalesced:connect_grpc", "grpc", EVERYTHING,
+             summary="as grpc, with the calls that arrive meanwhile joined where the model allows it"),
+        Wire("rest-coalesced", "clients.coalesced:connect_rest", "rest", EVERYTHING,
+             summary="as rest-binary, with calls joined in the same way"),
         Wire("inprocess", "model_server.inprocess:connect", "process", EVERYTHING, summary="the engine in this process"),
     )
 }  # fmt: skip

@@ -27,5 +27,8 @@ def test_what_a_wire_cannot_carry_another_can(row):
 
 def test_an_unknown_name_is_answered_with_the_names():
     """The error lists what there is."""
-    with pytest.raises(InferenceError, match="grpc, grpc-typed, grpc-stream, rest, rest-binary, inprocess"):
+    with pytest.raises(
+        InferenceError,
+        match="grpc, grpc-typed, grpc-stream, rest, rest-binary, grpc-coalesced, rest-coalesced, inprocess",
+    ):
         wire("carrier-pigeon")
