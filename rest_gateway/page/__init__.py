@@ -1,13 +1,69 @@
-"""The page at `/`."""
+"""The page at `/`: draw a digit, ask every upstream, race them, open the lab's reports. Plain files, no build step."""
 
 from __future__ import annotations
 
-from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rest_gateway.settings import GatewaySettings
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+from protocol.version import VERSION
+from protocol.wires import WIRES
+from rest_gateway.page import reports
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.responses import Response
+    from starlette.types import Scope
+
+    from rest_gateway.settings import GatewaySettings
+
+STATIC = Path(__file__).resolve().parent / "static"
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+"""An isolated page also gets a clock of microseconds (HR Time, 4.1), which the race needs."""
+
+
+class PageFiles(StaticFiles):
+    """Static files under the page's headers."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(HEADERS)
+        return response
 
 
 def install(app: FastAPI, settings: GatewaySettings) -> None:
-    """Until there is a page, `/` leads to the documentation of the API."""
-    app.add_api_route("/", lambda: RedirectResponse("/docs", 307), include_in_schema=False)
+    """Add `/`, `/page/...` and `/reports`."""
+
+    async def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html", media_type="text/html", headers=HEADERS)
+
+    async def facts() -> JSONResponse:
+        return JSONResponse(_facts(settings), headers=HEADERS)
+
+    reading = ["GET", "HEAD"]
+    app.add_api_route("/", page, methods=reading, include_in_schema=False)
+    app.add_api_route("/page/gateway.json", facts, methods=reading, include_in_schema=False)
+    app.mount("/page", PageFiles(directory=STATIC), name="page")
+    reports.install(app)
+
+
+def _facts(settings: GatewaySettings) -> dict[str, Any]:
+    """What the page must know of this gateway: its upstreams, and whether a request may choose among them."""
+    return {
+        "version": VERSION,
+        "upstream": settings.gateway_upstream,
+        "upstreams": list(WIRES),
+        "choosable": settings.gateway_upstream_header,
+        "timing": settings.gateway_timing,
+    }
