@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 from protocol.deadline import TIMEOUT_HEADER, after, from_header
 from protocol.errors import Code, InferenceError
+from protocol.inference import CallContext
 from rest_gateway.api.problems import Problem, bad_request, unprocessable
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from protocol.inference import Inference
+    from protocol.timeline import Timeline
     from rest_gateway.predictions.running import Upstreams
 
 UPSTREAM_HEADER = "Inference-Upstream"
+TRAVELLING = ("traceparent", "tracestate", "x-request-id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,12 @@ class Calls:
                 raise unprocessable(error.message, f"{pointer}/upstream") from None
             raise bad_request(error.message) from None
 
-    def deadline(self, request: Request) -> float:
+    def context(self, request: Request, timeline: Timeline | None = None) -> CallContext:
+        """What travels with the call: the deadline, and the headers by which a request is followed through services."""
+        headers = {name: value for name in TRAVELLING if (value := request.headers.get(name))}
+        return CallContext(self._deadline(request), timeline, headers)
+
+    def _deadline(self, request: Request) -> float:
         """The earlier of the header's and the setting's."""
         try:
             asked = from_header(request.headers.get(TIMEOUT_HEADER))

@@ -74,7 +74,7 @@ class Changing:
         waits = preferences(request.headers.getlist("prefer")).respond_async
         ran = None
         if not waits:
-            ran = await self._runner.run(upstream, inference, order.request(), self._calls.deadline(request))
+            ran = await self._runner.run(upstream, inference, order.request(), self._calls.context(request))
 
         def exchange_of(changed: Prediction) -> Exchange:
             return Exchange(http_half(request, body, _put_response(changed)), ran.exchange if ran else None)

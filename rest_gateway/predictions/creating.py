@@ -95,16 +95,16 @@ class Creating:
     async def _run_one(
         self, request: Request, body: bytes, chosen: Chosen, key: str | None, timeline: Timeline
     ) -> Response:
-        ran = await self._ran(chosen, self._calls.deadline(request), timeline)
+        ran = await self._ran(chosen, self._calls.context(request, timeline))
         prediction = _made(chosen, ran.outcome)
         response = single_response(prediction, 201, self._timing(ran))
         await self._keep(request, body, response, [(prediction, ran)], key)
         return response
 
     async def _run_several(self, request: Request, body: bytes, chosen: list[Chosen], key: str | None) -> Response:
-        deadline = self._calls.deadline(request)
+        contexts = [self._calls.context(request) for _ in chosen]
         started = time.perf_counter()
-        runs = await side_by_side([self._ran(item, deadline) for item in chosen])
+        runs = await side_by_side([self._ran(*pair) for pair in zip(chosen, contexts, strict=True)])
         beside = {
             "elapsed_ms": round((time.perf_counter() - started) * 1e3, 3),
             "sum_ms": round(sum((ran.outcome.timings or {}).get("total", 0.0) for ran in runs), 3),
@@ -149,10 +149,9 @@ class Creating:
             if error.code is Code.NOT_FOUND:
                 raise _placed(error, chosen.pointer) from None
 
-    async def _ran(self, chosen: Chosen, deadline: float, timeline: Timeline | None = None) -> Ran:
+    async def _ran(self, chosen: Chosen, context: CallContext) -> Ran:
         try:
-            request = chosen.order.request()
-            return await self._runner.run(chosen.upstream, chosen.inference, request, deadline, timeline)
+            return await self._runner.run(chosen.upstream, chosen.inference, chosen.order.request(), context)
         except InferenceError as error:
             raise _placed(error, chosen.pointer) from None
 

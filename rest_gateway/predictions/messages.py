@@ -23,6 +23,7 @@ SHOWN_ELEMENTS = 2048
 """Tensors with more elements are shown without them."""
 GRPC_METHOD = f"/{pb.SERVICE}/ModelInfer"
 GRPC_STREAM_METHOD = f"/{pb.SERVICE}/ModelStreamInfer"
+_LEFT_OUT = "the message's number on the stream, the time left for it, and the server's stamps (parameters crossover_*)"
 FRAME_PREFIX_BYTES = 5
 """gRPC puts one byte of flags and four of length before each message (PROTOCOL-HTTP2)."""
 
@@ -30,10 +31,12 @@ FRAME_PREFIX_BYTES = 5
 def grpc(upstream: str, request: InferRequest, response: InferResponse, context: CallContext) -> dict[str, Any]:
     """ModelInferRequest and ModelInferResponse as protobuf JSON, with what HTTP/2 carries beside them.
 
-    On a unary call the server's stamps come back in a trailer; on a stream they are a parameter of the message.
+    On a stream, metadata and trailers belong to the stream as a whole, so the client puts what a unary call has there
+    into the messages, under names of its own; these are left out here, and `left_out` says so.
     """
     typed = upstream == "grpc-typed"
     streamed = upstream == "grpc-stream"
+    beside = [] if streamed else _travelling(context)
     sent = pb.ModelInferRequest.FromString(protobuf_codec.encode_request(_short_request(request), typed=typed))
     got = pb.ModelInferResponse.FromString(protobuf_codec.encode_response(_short_response(response), typed=typed))
     return {
@@ -41,11 +44,12 @@ def grpc(upstream: str, request: InferRequest, response: InferResponse, context:
             "method": "POST",
             "path": GRPC_STREAM_METHOD if streamed else GRPC_METHOD,
             "version": "HTTP/2",
-            "metadata": [["content-type", "application/grpc"], ["te", "trailers"], *_travelling(context)],
+            "metadata": [["content-type", "application/grpc"], ["te", "trailers"], *beside],
             "frame_prefix_bytes": FRAME_PREFIX_BYTES,
             "message_type": sent.DESCRIPTOR.full_name,
             "message": to_object(sent),
             "message_cut": _is_long(request.inputs),
+            "left_out": _LEFT_OUT if streamed else None,
         },
         "response": {
             "http_status": 200,
@@ -53,6 +57,7 @@ def grpc(upstream: str, request: InferRequest, response: InferResponse, context:
             "message": to_object(got),
             "message_cut": _is_long(response.outputs),
             "trailers": [] if streamed else [["grpc-status", "0"], *_stamps(context)],
+            "left_out": _LEFT_OUT if streamed else None,
             "grpc_status": "OK",
         },
     }

@@ -110,7 +110,7 @@ class Models:
             tensors = tensors_in_url(metadata.inputs, query.multi_items(), _NOT_INPUTS)
             timeline.mark("decoded")
             call = InferRequest(name, tensors, query.get("version", ""))
-            ran = await self._runner.run(upstream, inference, call, self._calls.deadline(request), timeline)
+            ran = await self._runner.run(upstream, inference, call, self._calls.context(request, timeline))
         except InferenceError as error:
             problem = of_error(error)
             raise bad_request(error.message) if problem.status == 422 else problem from None

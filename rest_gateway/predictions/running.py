@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from protocol.inference import CallContext
 from protocol.json_text import dumps
 from protocol.timeline import Timeline, durations
 from rest_gateway.api.problems import document, of_error
@@ -16,7 +15,7 @@ from rest_gateway.predictions.record import Answer, Outcome
 
 if TYPE_CHECKING:
     from protocol.errors import InferenceError
-    from protocol.inference import Inference
+    from protocol.inference import CallContext, Inference
     from protocol.messages import InferRequest
     from protocol.tensors import Tensor
     from rest_gateway.api.catalog import Catalog
@@ -49,17 +48,12 @@ class Runner:
         self.upstreams = upstreams
         self._catalog = catalog
 
-    async def run(
-        self,
-        upstream: str,
-        inference: Inference,
-        request: InferRequest,
-        deadline: float,
-        timeline: Timeline | None = None,
-    ) -> Ran:
-        """The outcome of one call. `timeline` begins with `received` and `decoded`; InferenceError when it fails."""
-        timeline = timeline or _begun()
-        context = CallContext(deadline, timeline)
+    async def run(self, upstream: str, inference: Inference, request: InferRequest, context: CallContext) -> Ran:
+        """The outcome of one call; InferenceError when it fails.
+
+        The context's timeline begins with `received` and `decoded`; without one, these are now.
+        """
+        timeline = context.timeline = context.timeline or _begun()
         response = await inference.infer(request, context)
         outputs = write_tensors(response.outputs).decode()
         timeline.mark("encoded")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from protocol.deadline import after
 from protocol.errors import Code, InferenceError
+from protocol.inference import CallContext
 from rest_gateway.api.routing import StoreAwayError
 from rest_gateway.predictions.orders import task_request
 from rest_gateway.predictions.record import now_micros
@@ -146,7 +147,7 @@ class Workers:
     async def _run(self, job: Job) -> Ran:
         """The run as a task of its own, so that stopping ends it and never a transaction."""
         name, inference = self._runner.upstreams.get(job.task.upstream)
-        run = self._runner.run(name, inference, task_request(job.task), after(self._options.job_seconds))
+        run = self._runner.run(name, inference, task_request(job.task), CallContext(after(self._options.job_seconds)))
         task = asyncio.create_task(run)
         self._running.add(task)
         try:

@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import pytest
+
 from stack.services import ROOT, Service, free_ports
 
 PAGE = ROOT / "docs" / "predictions.md"
