@@ -43,8 +43,8 @@ async def serve_inference(
             await grpc.start()
         await engine.repository.start()
         log.info(
-            "ready: gRPC %s:%d, REST http://%s:%d", url_host(settings.model_server_host), grpc.port,
-            url_host(settings.model_server_host), rest.port,
+            "ready: gRPC %s:%d, REST http%s://%s:%d", url_host(settings.model_server_host), grpc.port,
+            "s" if settings.tls() else "", url_host(settings.model_server_host), rest.port,
         )  # fmt: skip
         await stop.wait()
         log.info("stopping: requests in flight have %g s", settings.grace_seconds)

@@ -52,11 +52,16 @@ class Service:
         *,
         arguments: Sequence[str] = (),
         secure: bool = False,
+        shown: tuple[str, str] | None = None,
     ) -> None:
-        """Start it. `ready` is the host and port that answer for its readiness, `secure` with TLS; `log` gets its output."""
+        """Start it. `ready` is the host and port that answer for its readiness; `log` gets its output.
+
+        `secure`: that port speaks TLS; `shown` are a certificate and its key for a port that wants to see one.
+        """
         self.module = module
         self.ready_at = ready
         self._secure = secure
+        self._shown = shown
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
@@ -83,16 +88,19 @@ class Service:
     def is_ready(self) -> bool:
         """Whether `/v2/health/ready` answers 200 now.
 
-        A port that wants a certificate of its callers counts as ready when it says so: we have none to show.
+        A port with TLS that hangs up on us wants a certificate that we don't have; it counts as ready.
         """
         connection = self._connection()
+        connected = False
         try:
+            connection.connect()
+            connected = True
             connection.request("GET", "/v2/health/ready")
             return connection.getresponse().status == 200
-        except ssl.SSLError as error:
-            return "CERTIFICATE_REQUIRED" in str(error.reason)
-        except (OSError, http.client.HTTPException):
+        except TimeoutError:
             return False
+        except (OSError, http.client.HTTPException):
+            return self._secure and connected
         finally:
             connection.close()
 
@@ -133,6 +141,8 @@ class Service:
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE  # our own child on this host; nothing is told to it
+        if self._shown is not None:
+            context.load_cert_chain(*self._shown)
         return http.client.HTTPSConnection(host, port, timeout=_PROBE_SECONDS, context=context)
 
 
@@ -180,7 +190,9 @@ class Stack:
 
     def _service(self, module: str, prefix: str, port: str) -> Service:
         at = ("127.0.0.1", int(self.environment[port]))
-        return Service(module, self.environment, at, self._log, secure=self._scheme(prefix) == "https")
+        cert, key = (self.environment.get(f"UPSTREAM_TLS_{name}") for name in ("CERT", "KEY"))
+        shown = (cert, key) if cert and key else None
+        return Service(module, self.environment, at, self._log, secure=self._scheme(prefix) == "https", shown=shown)
 
     def _scheme(self, prefix: str) -> str:
         return "https" if self.environment.get(f"{prefix}_TLS_CERT") else "http"

@@ -53,6 +53,8 @@ class Supervisor:
     def __init__(self, chosen: StackSettings) -> None:
         self._chosen = chosen
         self._environment = {**environment(chosen), "PYTHONUNBUFFERED": "1"}
+        cert, key = chosen.upstream_tls_cert, chosen.upstream_tls_key
+        self._shown = (str(cert), str(key)) if cert and key else None
         self._printing = threading.Lock()
         self._stopping: float | None = None
         model_server = (_host(chosen.model_server_host), chosen.model_server_http_port)
@@ -79,7 +81,9 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         child.restart_at, child.started_at = None, time.monotonic()
-        child.service = Service(child.module, self._environment, child.ready_at, subprocess.PIPE, secure=child.secure)
+        child.service = Service(
+            child.module, self._environment, child.ready_at, subprocess.PIPE, secure=child.secure, shown=self._shown
+        )
         reader = threading.Thread(target=self._show, args=(child.name, child.service.output), daemon=True)
         reader.start()
         child.readers.append(reader)
