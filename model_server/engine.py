@@ -51,14 +51,18 @@ class Engine:
             context.timeline.stamps["started"] = execution.started
             context.timeline.stamps["finished"] = execution.finished
         statistics, control = version.statistics, execution.control
-        statistics.queue.add(execution.started - arrived)
+        statistics.queue.add((execution.started - arrived) * context.requests, context.requests)
         rows = _rows(version, execution.inputs)
         statistics.executed(
             Counted(
-                rows, 1, control.fed - execution.started, control.ran - control.fed, execution.finished - control.ran
+                rows,
+                context.requests,
+                control.fed - execution.started,
+                control.ran - control.fed,
+                execution.finished - control.ran,
             )
         )
-        statistics.success.add(time.monotonic_ns() - arrived)
+        statistics.success.add((time.monotonic_ns() - arrived) * context.requests, context.requests)
 
     def _failed(self, version: LoadedVersion, arrived: int, error: BaseException) -> None:
         version.statistics.fail.add(time.monotonic_ns() - arrived)

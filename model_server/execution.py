@@ -59,11 +59,10 @@ class Executor:
 
     async def execute(self, execution: Execution) -> list[Tensor]:
         version = execution.version
-        size = sum(tensor.nbytes for tensor in execution.inputs) if version.inline_bytes >= 0 else 0
-        if 0 <= size <= version.inline_bytes:
+        if version.runs_inline(execution.inputs):
             made = execution.run()
             if execution.finished - execution.started > SLOW_NS:
-                version.inline_bytes = size - 1
+                version.inline_bytes = sum(tensor.nbytes for tensor in execution.inputs) - 1
             return made
         made = await self._on_thread(execution)
         self._learn(version, execution)

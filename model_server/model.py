@@ -10,6 +10,7 @@ from model_server import external_data, layout
 from model_server.binding import Signature
 from model_server.onnx_session import OnnxSession, RuntimeOptions
 from model_server.statistics import Statistics
+from protocol.tensors import Tensor
 from protos import inference as pb
 
 FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
@@ -33,6 +34,10 @@ class LoadedVersion:
     @property
     def version(self) -> str:
         return str(self.number)
+
+    def runs_inline(self, inputs: list[Tensor]) -> bool:
+        """Whether a run with these inputs is known to be so quick that it may stay on the event loop."""
+        return self.inline_bytes >= 0 and sum([tensor.nbytes for tensor in inputs]) <= self.inline_bytes
 
     def metadata(self, versions: list[str]) -> pb.ModelMetadataResponse:
         tensor = pb.ModelMetadataResponse.TensorMetadata

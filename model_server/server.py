@@ -12,6 +12,7 @@ from endpoints.process import naming, url_host
 from endpoints.rest.app import OipRest
 from endpoints.rest.serve import RestListener
 from endpoints.rest.types import RestOptions
+from model_server.batching import Batching
 from model_server.engine import Engine
 from model_server.metrics import EngineMetrics
 from model_server.settings import ModelServerSettings, engine_of
@@ -26,7 +27,7 @@ async def serve(settings: ModelServerSettings, stop: asyncio.Event) -> None:
     The ports open first, live but not ready, so that whoever waits for readiness can ask.
     """
     engine = engine_of(settings)
-    await serve_inference(engine, engine, settings, stop)
+    await serve_inference(engine, Batching(engine) if settings.model_batching else engine, settings, stop)
 
 
 async def serve_inference(

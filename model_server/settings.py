@@ -19,6 +19,9 @@ class ModelServerSettings(ServiceSettings):
 
     title: ClassVar[str] = "The model server"
 
+    model_batching: bool = Field(
+        True, description="run requests together that arrive during a run, where config.pbtxt has dynamic_batching"
+    )
     model_server_tls_cert: Path | None = Field(
         None, description="PEM certificate chain of both of the model server's ports"
     )

@@ -80,7 +80,7 @@ class Coalescing(Wrapper):
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
         rows = _rows(request)
-        limit = await self._limit(request, context) if rows else 0
+        limit = await self.limit(request, context) if rows else 0
         if rows == 0 or rows >= limit:
             return await self.inner.infer(request, context)
         key = _key(request)
@@ -133,6 +133,7 @@ class Coalescing(Wrapper):
     async def _together(self, group: list[_Waiting]) -> None:
         """One call for all; when it is refused, one call for each, so that only the guilty one is told."""
         context = CallContext(min(max(one.context.deadline for one in group), time.monotonic() + LONGEST_SECONDS))
+        context.requests = len(group)
         if any(one.context.timeline is not None for one in group):
             context.timeline = Timeline()
         try:
@@ -161,7 +162,7 @@ class Coalescing(Wrapper):
             if not one.future.done():
                 one.future.set_result(answer)
 
-    async def _limit(self, request: InferRequest, context: CallContext) -> int:
+    async def limit(self, request: InferRequest, context: CallContext) -> int:
         """Rows that may leave together; 0 when the model's configuration does not allow it."""
         known = self._permissions.get((request.model_name, request.model_version))
         if known is not None and known.until > time.monotonic():

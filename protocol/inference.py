@@ -29,6 +29,8 @@ class CallContext:
     """Stations to stamp; None when nobody asked, so that nothing is stamped."""
     headers: dict[str, str] = field(default_factory=dict)
     """Lower-case names that pass through unchanged (traceparent, tracestate, x-request-id)."""
+    requests: int = 1
+    """Requests that this call stands for: more than one when calls were joined."""
     bytes_sent: int = 0
     """Encoded bytes of the request message, filled in by clients."""
     bytes_received: int = 0

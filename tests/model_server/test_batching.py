@@ -1,0 +1,108 @@
+"""Batched answers equal single ones; only models that ask for it are batched; the statistics tell the truth."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from model_server.batching import Batching
+from model_server.engine import Engine
+from model_server.execution import Executor
+from model_server.repository import Repository
+from protocol.inference import CallContext
+from protocol.messages import InferRequest
+from protocol.tensors import Tensor
+from tests.graphs import save
+
+CONFIG = "max_batch_size: 64\ndynamic_batching { }"
+
+
+def slow_graph(last: str) -> onnx.GraphProto:
+    """2000 turns of x -> x * 1, so that runs take long enough to overlap; then `last` of the rows."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["going"], ["goes_on"]), helper.make_node("Mul", ["state", "one"], ["next"])],
+        "turn",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, ["n", 2]),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, ["n", 2]),
+        ],
+    )
+    attributes = {"axes": [0], "keepdims": 1} if last == "ReduceMean" else {}
+    return helper.make_graph(
+        [
+            helper.make_node("Loop", ["turns", "yes", "x"], ["z"], body=body),
+            helper.make_node(last, ["z"], ["y"], **attributes),
+        ],
+        "slow",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["m", 2])],
+        [
+            onnx.numpy_helper.from_array(np.array(2000, np.int64), "turns"),
+            onnx.numpy_helper.from_array(np.array(True), "yes"),
+            onnx.numpy_helper.from_array(np.array(1, np.float32), "one"),
+        ],
+    )
+
+
+@pytest.fixture
+async def batching(tmp_path):
+    """`asked` has dynamic_batching, `silent` has not, `mean` has it although its rows interact."""
+    for name, last in (("asked", "Sqrt"), ("silent", "Sqrt"), ("mean", "ReduceMean")):
+        save(tmp_path, name, slow_graph(last))
+        if name != "silent":
+            (tmp_path / name / "config.pbtxt").write_text(CONFIG)
+    engine = Engine(Repository(tmp_path, "none"), Executor())
+    await engine.repository.start()
+    yield Batching(engine)
+    await engine.close()
+
+
+def request(model: str, rows: np.ndarray) -> InferRequest:
+    return InferRequest(model, [Tensor.from_array("x", rows)])
+
+
+async def many(inference, model: str, count: int = 16) -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    inputs = [rng.random((1 + number % 3, 2), dtype="f4") for number in range(count)]
+    answers = await asyncio.gather(*(inference.infer(request(model, rows), CallContext()) for rows in inputs))
+    return [answer.output("y").array for answer in answers]
+
+
+async def statistics(inference, model: str):
+    return (await inference.model_statistics(model, "", CallContext())).model_stats[0]
+
+
+async def test_batched_answers_equal_single_ones(batching):
+    """Requests run together answer as they would alone, within 1e-5 relative, and are counted as what they were."""
+    together = await many(batching, "asked")
+    counted = await statistics(batching, "asked")
+    alone = await many(batching.inner, "asked")
+    for a, b in zip(together, alone, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+    assert counted.inference_stats.success.count == 16
+    assert counted.inference_count == sum(1 + number % 3 for number in range(16))
+    assert counted.execution_count < 16
+    assert sum(size.batch_size * size.compute_infer.count for size in counted.batch_stats) == counted.inference_count
+
+
+async def test_a_model_that_does_not_ask_is_not_batched(batching):
+    """Without dynamic_batching every request is a run of its own, whatever its shape."""
+    await many(batching, "silent")
+    assert (await statistics(batching, "silent")).execution_count == 16
+
+
+async def test_a_model_whose_rows_interact_answers_right(batching):
+    """Where the configuration is wrong about the model, the answers are still each request's own."""
+    together = await many(batching, "mean")
+    alone = await many(batching.inner, "mean")
+    for a, b in zip(together, alone, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
