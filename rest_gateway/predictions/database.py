@@ -127,10 +127,14 @@ def _engine(url: URL, is_sqlite: bool) -> AsyncEngine:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin by the listener below, not by the driver's guess
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+    except Exception:
+        connection.close()  # the pool never learns of it, and its thread would live on
+        raise
 
 
 def _begin_sqlite(connection: Connection) -> None:
