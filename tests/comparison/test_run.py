@@ -53,6 +53,7 @@ def test_bytes_are_counted_on_the_wire(small_run):
         assert row["message_bytes"] < row["wire_bytes"] < row["message_bytes"] + 1500
 
 
+@pytest.mark.slow
 def test_the_known_delay_costs_that_much_cpu(small_run):
     """The control's busy wait is really spent: the model server's CPU per request grows by about its length."""
     summary = json.loads((small_run[0] / "summary.json").read_text())
