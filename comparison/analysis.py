@@ -66,6 +66,7 @@ class Analysis:
             crossovers=self.crossovers(),
             causes=self.causes(),
             noise=self.noise(),
+            starts=self.starts(),
         )
 
     def pairs(self) -> list[Pair]:
@@ -227,6 +228,16 @@ class Analysis:
                 )
         return found
 
+    def starts(self) -> dict[str, Any]:
+        """Medians over blocks: cold start of the services, first request of each arm, peak memory of each service."""
+        rows = self.samples.starts
+        cold = [row["cold_start_s"] for row in rows if row["cold_start_s"] is not None]
+        return {
+            "cold_start_s": float(np.median(cold)) if cold else None,
+            "first_request_ms": _medians([row["first_ms"] for row in rows]),
+            "peak_memory_bytes": _medians([row["peak_memory_bytes"] for row in rows]),
+        }
+
     def noise(self) -> dict[str, Any]:
         """What else the machine did, and how many slices were run again because of it."""
         lines = [line for line, _ in self.samples.slices]
@@ -239,3 +250,9 @@ class Analysis:
             "others_max": max((line.others for line in kept), default=0.0),
             "pressure_median": float(np.median([line.pressure for line in kept])) if kept else 0.0,
         }
+
+
+def _medians(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The median of each key over the rows that have it."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: float(np.median([row[name] for row in rows if name in row])) for name in names}

@@ -63,8 +63,8 @@ class Fleet:
                 (MODEL_SERVER, "comparison.model_server", self._hop_ports[0]),
                 (GATEWAY, "comparison.gateway", self.gateway_address[1]),
             ):
-                service = Service(module, self.environment, ("127.0.0.1", port), self._log)
-                self.services[name] = service
+                self.services[name] = Service(module, self.environment, ("127.0.0.1", port), self._log)
+            for name, service in self.services.items():  # noqa: B007 - the name is for the sentence below
                 service.await_ready()
         except StartError as error:
             raise FleetError(f"the {name} did not start ({error}); its log is {self._log.name}") from None

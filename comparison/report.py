@@ -34,6 +34,7 @@ def html(summary: Summary, analysis: Analysis, provenance: dict[str, Any]) -> st
         _section("Why", [stages.waterfall(analysis.samples)], _causes_table(summary), _WHY),
         _section("CPU, bytes and cost", [resources.cpu(summary), resources.byte_split(summary)], _cost_table(summary)),
         _section("May this be believed?", [validity.controls(summary)], _validity(summary) + _gates_table(summary)),
+        _section("Start and memory", [], _starts_table(summary), _starts_text(summary)),
         _list("What was not measured", summary.get("not_measured", [])),
         _list("What this run cannot show", words.limits(summary)),
         _provenance(summary, provenance),
@@ -189,6 +190,18 @@ def _validity(summary: Summary) -> str:
         ),
     )
     return f"<ul>{_items(said)}</ul>"
+
+
+def _starts_text(summary: Summary) -> str:
+    found = summary["starts"]
+    memory = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in found["peak_memory_bytes"].items())
+    cold = "not measured" if found["cold_start_s"] is None else f"{found['cold_start_s']:.2f} s until ready (median)"
+    return f"Cold start of both services: {cold}. Peak memory with all arms in one process: {memory or 'not measured'}."
+
+
+def _starts_table(summary: Summary) -> str:
+    rows = [(escape(name), f"{value:.3g}") for name, value in summary["starts"]["first_request_ms"].items()]
+    return _table(("arm", "first request, ms (median)"), rows, "First request of each arm on fresh services")
 
 
 def _list(title: str, lines: Sequence[str]) -> str:

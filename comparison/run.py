@@ -15,6 +15,7 @@ from comparison.design import plan
 from comparison.fleet import FleetError
 from comparison.lab import wires as lab_wires
 from comparison.load import Generator, GeneratorError
+from comparison.outcomes import DONE, SENT
 from comparison.samples import Experiment, SliceLine, Writer
 from comparison.views import ORACLE, EndToEnd, Foreign
 from protocol.wires import Target
@@ -34,8 +35,8 @@ NOISY_STEAL, NOISY_OTHERS = 0.02, 0.15
 """A slice is run again when the hypervisor took more than 2 % of the machine, or other programs used more than 15 %."""
 _MOST_RERUNS = 0.10
 """Share of all slices that may be run again; after that noisy ones are kept."""
-_WARM_SECONDS, _MOST_WARM = 0.15, 60
-_STAGE_SECONDS, _MOST_STAGED = 0.4, 30
+_WARM_SECONDS, _MOST_WARM = 0.1, 60
+_STAGE_SECONDS, _MOST_STAGED = 0.25, 30
 _SETTLE_SECONDS = 0.02
 
 
@@ -137,12 +138,30 @@ class Run:
                 for c, cell in enumerate(prepared.cells):
                     requests = preparation.requests_of(self.options, metadata, cell.payload_bytes, block.seed)
                     view.load(c, requests, prepared.busy_ns[c])
+                first = self._first_requests(view, generator, block)
                 self._warm(view, generator, prepared)
                 for item in block.slices:
                     self._slice(view, generator, prepared, item)
                 self._stages(view, generator, prepared, block)
+            self.writer.add_block(
+                {
+                    "block": block.index,
+                    "cold_start_s": view.cold_start_s(),
+                    "first_ms": first,
+                    "peak_memory_bytes": view.peak_memory(),
+                }
+            )
         finally:
             view.stop()
+
+    def _first_requests(self, view: View, generator: Generator, block: Block) -> dict[str, float]:
+        """Milliseconds of each arm's very first request on these services, in the block's own order of arms."""
+        found: dict[str, float] = {}
+        for name in dict.fromkeys(item.arm for item in block.slices):
+            if self._arms[name].role == "arm":
+                record = generator.run(view.work(0, self._arms[name], schedule.closed(1, view.variants(0), 0), 1))
+                found[name] = float(record.requests[0, DONE] - record.requests[0, SENT]) / 1e6
+        return found
 
     def _warm(self, view: View, generator: Generator, prepared: Prepared) -> None:
         """Every arm and cell is used before anything is timed: connections, lazy imports, caches, clocks."""

@@ -2,6 +2,8 @@
 
     samples/experiment.json   what was run: cells, arms, message bytes, busy waits, options (written before measuring)
     samples/slices.jsonl      one line a slice: block, cell, arm, seeds, CPU of each process, bytes, noise, complaint
+    samples/blocks.jsonl      one line a block: cold start, first request of each arm, peak memory of each service
+    samples/stages.jsonl      one line a request of the stage slices: its stamps
     samples/0000.npy ...      int64 [requests, 5] for each slice (columns: see `outcomes`)
 
 A line is written after its file, so that a run that is stopped keeps all slices that were finished.
@@ -95,6 +97,11 @@ class Writer:
         with (self._folder / "slices.jsonl").open("a") as file:
             file.write(json.dumps(asdict(line)) + "\n")
 
+    def add_block(self, facts: dict[str, Any]) -> None:
+        """What was seen of a block as a whole."""
+        with (self._folder / "blocks.jsonl").open("a") as file:
+            file.write(json.dumps(facts) + "\n")
+
     def add_stages(self, arm: str, cell: int, block: int, stamps: list[dict[str, int]]) -> None:
         """Stamps of the stations, by request, from a slice of its own."""
         with (self._folder / "stages.jsonl").open("a") as file:
@@ -109,6 +116,8 @@ class Samples:
     experiment: Experiment
     slices: list[tuple[SliceLine, NDArray[np.int64]]]
     stages: list[dict[str, Any]]
+    starts: list[dict[str, Any]]
+    """By block: cold_start_s, first_ms by arm, peak_memory_bytes by service."""
     sha256: str
     """Over all sample files, in order of their names."""
 
@@ -134,7 +143,13 @@ def read(folder: Path) -> Samples:
         slices = [(line, np.load(inside / line.file)) for line in lines]
     except (OSError, ValueError) as error:
         raise SamplesError(f"a sample file of {folder} cannot be read: {error}") from None
-    return Samples(Experiment(**document), slices, _json_lines(inside / "stages.jsonl"), _hash(inside))
+    return Samples(
+        Experiment(**document),
+        slices,
+        _json_lines(inside / "stages.jsonl"),
+        _json_lines(inside / "blocks.jsonl"),
+        _hash(inside),
+    )
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:

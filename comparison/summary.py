@@ -104,6 +104,7 @@ def document(
     crossovers: list[dict[str, Any]],
     causes: list[dict[str, Any]],
     noise: dict[str, Any],
+    starts: dict[str, Any],
 ) -> dict[str, Any]:
     """The summary; run state and provenance are added by whoever knows them."""
     payload = [c.payload_bytes for c in experiment.cells]
@@ -157,5 +158,6 @@ def document(
             {"payload_bytes": payload[c], "requests_per_second": found} for c, found in enumerate(experiment.capacity)
         ],
         "noise": noise,
+        "starts": starts,
         "notes": experiment.notes,
     }

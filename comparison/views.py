@@ -52,6 +52,10 @@ class View(Protocol):
 
     def peak_memory(self) -> dict[str, int]: ...
 
+    def cold_start_s(self) -> float | None:
+        """Seconds from the start of the processes until both were ready; None for services that run already."""
+        ...
+
     def dead(self) -> str | None: ...
 
     def stop(self) -> None: ...
@@ -112,6 +116,9 @@ class EndToEnd:
     def peak_memory(self) -> dict[str, int]:
         return self.fleet.peak_memory()
 
+    def cold_start_s(self) -> float | None:
+        return self.fleet.cold_start_s
+
     def dead(self) -> str | None:
         return self.fleet.dead()
 
@@ -160,6 +167,9 @@ class Foreign:
 
     def peak_memory(self) -> dict[str, int]:
         return {}
+
+    def cold_start_s(self) -> float | None:
+        return None
 
     def dead(self) -> str | None:
         return None
