@@ -63,7 +63,7 @@ def _facts(settings: GatewaySettings) -> dict[str, Any]:
     return {
         "version": VERSION,
         "upstream": settings.gateway_upstream,
-        "upstreams": list(WIRES),
+        "upstreams": {name: wire.summary for name, wire in WIRES.items()},
         "choosable": settings.gateway_upstream_header,
         "timing": settings.gateway_timing,
     }

@@ -2,10 +2,9 @@
 
 import * as api from "./api.js";
 import { el, styled } from "./dom.js";
-import { details } from "./exchange.js";
 import { t } from "./language.js";
 import { ms, percent, whole } from "./numbers.js";
-import { colour } from "./ways.js";
+import { about, colour } from "./ways.js";
 
 export const STATIONS = ["decode", "encode", "upstream", "queue", "compute", "reply"];
 
@@ -50,7 +49,7 @@ export class Answers {
 }
 
 function card(name, result, longest) {
-  const head = el("header", {}, el("h3", {}, name), el("p", {}, t(`about_${name}`)));
+  const head = el("header", {}, el("h3", {}, name), el("p", {}, about(name)));
   const node = styled(el("article", { class: "card", "data-upstream": name }, head), { "--way": colour(name) });
   if (result.prediction) node.append(...answered(result, longest));
   else if (result.error) node.append(el("p", { class: "state" }, t("failed")), el("p", { class: "hint" }, result.error));
@@ -68,7 +67,6 @@ function answered({ prediction, elapsed }, longest) {
       el("dt", {}, t("seen")), el("dd", { class: "latency" }, ms(elapsed)),
       el("dt", {}, t("messageBytes")), el("dd", { class: "bytes" }, carried(prediction.message_bytes))),
     stationBar(prediction.timings ?? {}, longest),
-    details(prediction),
   ];
 }
 

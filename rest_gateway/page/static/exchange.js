@@ -1,14 +1,17 @@
 // The very exchange: the HTTP that this browser spoke, and what the gateway said to the model server.
 
 import * as api from "./api.js";
-import { el } from "./dom.js";
+import { el, styled } from "./dom.js";
 import { t } from "./language.js";
 import { whole } from "./numbers.js";
+import { about, colour } from "./ways.js";
 
-/** A closed part of the card that reads the exchange when it is opened. */
+/** A closed part of the page that reads the exchange when it is opened. */
 export function details(prediction) {
   const box = el("div", { class: "exchange" });
-  const node = el("details", {}, el("summary", {}, t("exchange")), box);
+  const name = styled(el("span", { class: "way" }, prediction.upstream), { "--way": colour(prediction.upstream) });
+  const line = el("span", { class: "line" }, about(prediction.upstream));
+  const node = el("details", { "data-upstream": prediction.upstream }, el("summary", {}, name, line), box);
   node.addEventListener("toggle", async () => {
     if (!node.open || box.childElementCount) return;
     try {

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { Answers } from "./answers.js";
 import { byId, el } from "./dom.js";
 import { Drawing } from "./drawing.js";
+import { details } from "./exchange.js";
 import { choose, t, translate, whenLanguageChanges } from "./language.js";
 import { bytes, day } from "./numbers.js";
 import * as picture from "./picture.js";
@@ -13,7 +14,7 @@ import { reduce } from "./reduce.js";
 import { choices, offered } from "./ways.js";
 
 const MODEL = "digits";
-const state = { picture: null, origin: () => t("originNone"), notice: null, reports: null, asked: false };
+const state = { picture: null, origin: () => t("originNone"), notice: null, reports: null };
 const answers = new Answers(byId("cards"));
 const recent = new Recent(MODEL, byId("recent").tBodies[0], byId("summary"));
 const drawing = new Drawing(byId("canvas"), drawn);
@@ -56,12 +57,18 @@ async function ask(gateway, chosen) {
   byId("answers-empty").hidden = true;
   const inputs = [{ name: "x", datatype: "FP32", shape: [1, state.picture.length], data: state.picture }];
   await answers.ask(MODEL, chosen, inputs, gateway.choosable);
-  Object.assign(state, { asked: true });
   byId("answers-note").hidden = false;
+  showExchanges();
   button.textContent = t("ask");
   button.disabled = false;
   showTruth(null);
   await attempt(() => recent.refresh());
+}
+
+function showExchanges() {
+  const box = byId("exchanges");
+  box.hidden = !answers.kept.length;
+  box.querySelector("div").replaceChildren(...answers.kept.map(({ prediction }) => details(prediction)));
 }
 
 function showTruth(label) {
@@ -129,6 +136,7 @@ async function begin() {
   whenLanguageChanges(() => {
     showInput();
     answers.render();
+    showExchanges();
     recent.render();
     racing.render();
     showReports();

@@ -22,5 +22,5 @@ export function bytes(value) {
   return `${digits(scaled, power && scaled < 100 ? 1 : 0)} ${UNITS[power]}`;
 }
 
-export const clock = (text) => new Date(text).toLocaleTimeString(language(), { hour12: false });
+export const clock = (text) => new Date(text).toLocaleTimeString("en-GB"); // 24 hours with colons, in both languages
 export const day = (text) => new Date(text).toLocaleString(language(), { dateStyle: "medium", timeStyle: "short", hour12: false });

@@ -15,9 +15,8 @@ export function show(box, picture) {
   const values = picture ?? new Array(SIDE * SIDE).fill(null);
   box.setAttribute("aria-label", picture ? t("picture", { rows: rows(picture) }) : t("pictureEmpty"));
   box.replaceChildren(...values.map((ink) => {
-    const cell = styled(el("span", {}, ink === null ? "" : String(ink)), { "--share": (ink ?? 0) / FULL });
-    cell.classList.toggle("dark", ink > FULL / 2);
-    return cell;
+    const shade = ink > FULL / 2 ? "dark" : ink ? "light" : "";
+    return styled(el("span", { class: shade }, ink === null ? "" : String(ink)), { "--share": (ink ?? 0) / FULL });
   }));
 }
 

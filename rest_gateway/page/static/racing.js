@@ -36,6 +36,7 @@ export class Racing {
     });
     byId("stop").addEventListener("click", () => this.#race?.stop());
     byId("measure").addEventListener("change", () => this.render());
+    addEventListener("resize", () => this.render());
   }
 
   async #start() {
@@ -82,7 +83,7 @@ export class Racing {
     if (!this.#race) return;
     const measure = this.#form.ownerDocument.querySelector("[name=measure]:checked").value;
     const lanes = new Map([...this.#race.lanes].map(([name, lane]) => [name, sorted(lane[measure])]));
-    byId("strips").replaceChildren(strips(lanes));
+    byId("strips").replaceChildren(strips(lanes, byId("strips").clientWidth));
     const rows = [...this.#race.lanes].map(([name, lane]) => row(name, lane, lanes.get(name)));
     byId("race-table").tBodies[0].replaceChildren(...rows);
     byId("progress").value = this.#race.share;

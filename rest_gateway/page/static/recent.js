@@ -41,8 +41,8 @@ export class Recent {
       el("td", {}, prediction.inputs ? thumbnail(prediction.inputs[0].data.flat()) : ""),
       el("td", { class: "way" }, upstream),
       el("td", { class: "figure strong" }, answer?.label ?? "–"),
-      el("td", { class: "figure" }, answer ? percent(answer.score) : "–"),
-      el("td", { class: "figure" }, timings ? ms(timings.total) : "–"),
+      el("td", { class: "figure wide" }, answer ? percent(answer.score) : "–"),
+      el("td", { class: "figure wide" }, timings ? ms(timings.total) : "–"),
       el("td", {}, this.#labels(prediction)));
     return styled(node, { "--way": colour(upstream) });
   }

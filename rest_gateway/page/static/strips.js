@@ -6,25 +6,25 @@ import { ms } from "./numbers.js";
 import { histogram, quantile } from "./quantiles.js";
 import { colour } from "./ways.js";
 
-const [WIDTH, LANE, GAP, AXIS, BINS] = [1000, 54, 14, 26, 110];
+const [LANE, GAP, AXIS, BIN] = [62, 12, 26, 9];
 const [LEAST, MOST] = [0.02, 20000];
 const TEXT = 13;
 
-/** `lanes`: Map of upstream to its sorted latencies in milliseconds. */
-export function strips(lanes) {
+/** `lanes`: Map of upstream to its sorted latencies in milliseconds; `width` in CSS pixels. */
+export function strips(lanes, width) {
   const [low, high] = range([...lanes.values()]);
-  const x = (value) => ((Math.log10(value) - Math.log10(low)) / (Math.log10(high) - Math.log10(low))) * WIDTH;
+  const x = (value) => (Math.log10(Math.max(low, value) / low) / Math.log10(high / low)) * width;
   const height = lanes.size * (LANE + GAP) + AXIS;
-  const rows = [...lanes].map(([name, values], i) => lane(name, values, low, high, x, i * (LANE + GAP) + LANE));
+  const rows = [...lanes].map(([name, values], i) => lane(name, values, [low, high, width], x, i * (LANE + GAP) + LANE));
   const names = [...lanes].map(([upstream, values]) => t("strip", {
     upstream, median: ms(quantile(values, 0.5)), p99: ms(quantile(values, 0.99)), count: values.length,
   }));
-  return svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": names.join("; "), class: "strips" },
-    ...axis(low, high, x, height), ...rows);
+  return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": names.join("; "), class: "strips" },
+    ...axis([low, high, width], x, height), ...rows);
 }
 
 function range(all) {
-  const filled = all.filter((values) => values.length);
+  const filled = all.filter((values) => values.at(-1) > 0); // in the gateway's own process the hop takes nothing
   if (!filled.length) return [0.1, 100];
   const least = Math.min(...filled.map((values) => quantile(values, 0.001)));
   const most = Math.max(...filled.map((values) => quantile(values, 0.995)));
@@ -32,33 +32,35 @@ function range(all) {
   return [clip(least / 1.25), clip(Math.max(most * 1.25, least * 4))];
 }
 
-function lane(name, values, low, high, x, base) {
+function lane(name, values, [low, high, width], x, base) {
   const group = styled(svg("g", { class: "lane" }), { "--way": colour(name) });
-  group.append(svg("line", { x1: 0, x2: WIDTH, y1: base, y2: base, class: "base" }));
+  group.append(svg("line", { x1: 0, x2: width, y1: base, y2: base, class: "base" }));
   group.append(svg("text", { x: 4, y: base - LANE + TEXT, class: "name" }, name));
   if (!values.length) return group;
-  const counts = histogram(values, low, high, BINS);
+  const bins = Math.max(20, Math.round(width / BIN));
+  const counts = histogram(values, low, high, bins);
   const top = Math.max(...counts);
-  const step = WIDTH / BINS;
-  const path = counts.map((n, i) => `L${(i * step).toFixed(1)} ${(base - (n / top) * LANE * 0.82).toFixed(1)}h${step.toFixed(1)}`);
+  const step = width / bins;
+  const path = counts.map((n, i) => `L${(i * step).toFixed(1)} ${(base - (n / top) * LANE * 0.66).toFixed(1)}h${step.toFixed(1)}`);
   group.append(svg("path", { d: `M0 ${base}${path.join("")}V${base}Z`, class: "hill" }));
   const [median, tail] = [x(quantile(values, 0.5)), x(Math.min(high, quantile(values, 0.99)))];
   group.append(svg("line", { x1: median, x2: median, y1: base + 4, y2: base - LANE * 0.9, class: "median" }));
   group.append(svg("line", { x1: tail, x2: tail, y1: base + 4, y2: base - 10, class: "tail" }));
-  const left = median > WIDTH * 0.85;
+  const left = median > width * 0.8;
   group.append(svg("text", { x: median + (left ? -6 : 6), y: base - LANE + TEXT, class: "value", "text-anchor": left ? "end" : "start" },
     ms(quantile(values, 0.5))));
   return group;
 }
 
-function axis(low, high, x, height) {
+function axis([low, high, width], x, height) {
   const ticks = [];
+  const steps = width * Math.log10(2) / Math.log10(high / low) > 40 ? [1, 2, 5] : [1];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
-    for (const step of [1, 2, 5]) ticks.push(step * 10 ** power);
+    for (const step of steps) ticks.push(step * 10 ** power);
   }
   return ticks.filter((tick) => tick >= low && tick <= high).map((tick) => svg("g", { class: "tick" },
     svg("line", { x1: x(tick), x2: x(tick), y1: 0, y2: height - AXIS + 4 }),
-    svg("text", { x: Math.min(WIDTH - 26, Math.max(26, x(tick))), y: height - 8, "text-anchor": "middle" }, label(tick))));
+    svg("text", { x: Math.min(width - 26, Math.max(26, x(tick))), y: height - 8, "text-anchor": "middle" }, label(tick))));
 }
 
 const label = (tick) => (tick >= 1000 ? `${tick / 1000} s` : `${Number(tick.toPrecision(1))} ms`);

@@ -1,0 +1,84 @@
+"""A real stack and a real Chromium; what the console says during a test is kept."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from stack.services import running
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory):
+    environment = {
+        "DATA_DIR": str(tmp_path_factory.mktemp("predictions")),
+        "GATEWAY_UPSTREAM_HEADER": "1",
+        "GATEWAY_TIMING": "1",
+    }
+    with running(environment) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is missing; on Debian it is the package chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser, stack):
+    """Open the page with Playwright's context options; after the test nothing may stand in any console."""
+    contexts, said = [], []
+
+    def open_it(path="/", **options):
+        context = browser.new_context(**{"locale": "en-US", "viewport": {"width": 1200, "height": 900}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(f"{stack.gateway_url}{path}")
+        if path == "/":
+            page.wait_for_selector("body[data-ready]")
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+@pytest.fixture
+def draw():
+    """Draw strokes, in hundredths of the canvas, with the mouse."""
+
+    def draw_it(page, strokes):
+        page.click("#clear")
+        page.locator("#canvas").scroll_into_view_if_needed()
+        box = page.locator("#canvas").bounding_box()
+        place = {"x": box["x"], "y": box["y"], "side": box["width"] / 100}
+        for stroke in strokes:
+            points = [(place["x"] + x * place["side"], place["y"] + y * place["side"]) for x, y in stroke]
+            page.mouse.move(*points[0])
+            page.mouse.down()
+            for point in itertools.islice(points, 1, None):
+                page.mouse.move(*point)
+            page.mouse.up()
+
+    return draw_it
