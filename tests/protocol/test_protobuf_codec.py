@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from protocol import protobuf_codec as codec
+from protocol import protobuf_wire
 from protocol.datatypes import DATATYPES
-from protocol.errors import InferenceError
+from protocol.errors import Code, InferenceError
 from protocol.messages import InferRequest, InferResponse, RequestedOutput
 from protocol.tensors import Tensor
 from protos import inference as pb
@@ -61,9 +62,9 @@ def test_requests_survive(request, large):
     """Every request comes back equal, cut by hand or by the library."""
     data = codec.encode_request(request)
     if large:
-        head, raws = codec._cut(memoryview(data), 7)
+        rest, raws = protobuf_wire.cut(memoryview(data), 7)
         assert [bytes(raw) for raw in raws] == [bytes(tensor.raw) for tensor in request.inputs]
-        assert not pb.ModelInferRequest.FromString(head).raw_input_contents
+        assert not pb.ModelInferRequest.FromString(b"".join(rest)).raw_input_contents
     got = codec.decode_request(data)
     assert all(same(a, b) for a, b in zip(got.inputs, request.inputs, strict=True))
     got.inputs = request.inputs
@@ -81,6 +82,73 @@ def test_typed_contents_survive(inputs):
             np.testing.assert_array_equal(a.array, b.array)
         else:
             assert bytes(a.raw) == bytes(b.raw)
+
+
+@given(st.lists(tensors(typed=True), max_size=3))
+def test_the_library_reads_typed_contents_joined_by_hand(inputs):
+    """Typed contents written by hand are the elements that the library finds in the datatype's field."""
+    message = pb.ModelInferRequest.FromString(codec.encode_request(InferRequest("m", inputs), typed=True))
+    assert not message.raw_input_contents
+    for entry, tensor in zip(message.inputs, inputs, strict=True):
+        assert (entry.name, entry.datatype, tuple(entry.shape)) == (tensor.name, tensor.datatype.name, tensor.shape)
+        elements = list(getattr(entry.contents, tensor.datatype.contents))
+        np.testing.assert_array_equal(np.array(elements), np.array(tensor.array.ravel().tolist()))
+        assert entry.contents.ByteSize() == 0 or len(entry.contents.ListFields()) == 1
+
+
+def test_booleans_that_are_not_one_byte_of_one_or_zero():
+    """Any raw byte but 0 is true; typed contents say 1, where a large byte would be half a varint."""
+    tensor = Tensor.from_raw("x", "BOOL", [4], bytes([0, 1, 2, 0xFF]))
+    got = codec.decode_request(codec.encode_request(InferRequest("m", [tensor]), typed=True))
+    assert got.inputs[0].array.tolist() == [False, True, True, True]
+
+
+@given(st.lists(tensors(typed=True), max_size=3), st.booleans())
+def test_stream_responses_survive(outputs, typed):
+    """A response inside a stream's message is the response that was put into it, and the library reads it too."""
+    response = InferResponse("m", "1", outputs, "i", {"p": 1})
+    data = codec.encode_stream_response(response, typed=typed)
+    text, got = codec.decode_stream_response(data)
+    assert (text, got.id, got.parameters) == ("", "i", {"p": 1})
+    assert [(tensor.name, tensor.shape) for tensor in got.outputs] == [(one.name, one.shape) for one in outputs]
+    message = pb.ModelStreamInferResponse.FromString(data)
+    assert message.infer_response.SerializeToString(deterministic=True) == pb.ModelInferResponse.FromString(
+        codec.encode_response(response, typed=typed)
+    ).SerializeToString(deterministic=True)
+
+
+def test_text_that_is_no_unicode_is_refused():
+    """A lone surrogate has no UTF-8; it is refused wherever it stands."""
+    for request in (
+        InferRequest("\ud800", []),
+        InferRequest("m", [], parameters={"a": "\ud800"}),
+        InferRequest("m", [Tensor.from_array("\ud800", np.zeros(1))]),
+    ):
+        for typed in (False, True):
+            with pytest.raises(InferenceError, match="surrogate"):
+                codec.encode_request(request, typed=typed)
+
+
+@pytest.mark.parametrize("field", [b"\x3a\x00", b"\x2a\x00", b"\x98\x06\x00"])
+def test_a_message_of_very_many_fields_is_refused(field):
+    """A large message made of nothing but small fields is refused after a bounded number of them."""
+    with pytest.raises(InferenceError, match="more than 10000 fields"):
+        codec.decode_request(field * 200_000)
+
+
+def test_shared_memory_is_refused_not_ignored():
+    """An input that points to shared memory is told that there is none here."""
+    message = _message(inputs=[_input()])
+    message.inputs[0].parameters["shared_memory_region"].string_param = "r"
+    with pytest.raises(InferenceError, match="shared memory"):
+        codec.decode_request(message.SerializeToString())
+
+
+def test_a_datatype_without_typed_contents_names_what_carries_it():
+    """FP16 has no typed field; the error names raw contents and the wire that has them."""
+    with pytest.raises(InferenceError, match="'grpc'") as caught:
+        codec.encode_response(InferResponse("m", "1", [Tensor.from_array("y", np.zeros(2, "f2"))]), typed=True)
+    assert caught.value.code is Code.NOT_CARRIED
 
 
 @given(st.lists(tensors(), max_size=3), st.text(max_size=5))
@@ -101,11 +169,11 @@ def test_large_messages_are_not_copied():
 @given(st.binary(max_size=300))
 def test_garbage_is_refused_with_a_sentence(data):
     """Bytes that are no message raise InferenceError and nothing else, whichever way they are read."""
-    for read in (codec.decode_request, lambda raw: codec._split(raw + bytes([0x3F]) * 0, pb.ModelInferRequest, 7)):
+    for read in (codec.decode_request, codec.decode_response, codec.decode_stream_response):
         try:
             read(data)
-        except InferenceError:
-            pass
+        except InferenceError as error:
+            assert error.code is Code.INVALID_ARGUMENT
 
 
 @given(st.binary(max_size=100))
