@@ -21,6 +21,7 @@ from protocol.errors import Code, code_from_http
 from protocol.json_text import dumps
 from protocol.version import VERSION
 from rest_gateway import docs_page, page, predictions
+from rest_gateway.observed import Observed
 from rest_gateway.openapi import add_oip
 from rest_gateway.upstreams import HEADER, Upstreams
 
@@ -51,7 +52,9 @@ def create_app(settings: GatewaySettings) -> OipRest:
         timing=settings.gateway_timing,
     )
     choose = _by_header(upstreams) if settings.gateway_upstream_header else _default(upstreams)
-    return OipRest(choose, settings=options, observer=Observer(), fallback=_api(settings, upstreams))
+    observer = Observer()
+    api = Observed(_api(settings, upstreams), observer)
+    return OipRest(choose, settings=options, observer=observer, fallback=api)
 
 
 def _default(upstreams: Upstreams) -> Choose:
