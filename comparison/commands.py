@@ -9,12 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comparison import samples
+from comparison import progress, provenance, samples, terminal
+from comparison.analysis import Analysis
 from comparison.ask import AskError
 from comparison.failif import RuleError
 from comparison.fleet import FleetError
 from comparison.load import GeneratorError
 from comparison.options import UsageError, checked
+from comparison.report import html
+from comparison.run import Run
+from comparison.words import not_measured
 
 if TYPE_CHECKING:
     import argparse
@@ -39,9 +43,6 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _run(options: Options, command: str) -> int:
-    from comparison import progress, provenance
-    from comparison.run import Run
-
     with progress.shown() as told:
         measured = Run(options, command, told)
         measured.measure()
@@ -58,11 +59,6 @@ def _run(options: Options, command: str) -> int:
 
 def finish(folder: Path, stopped: str, options: Options | None = None) -> dict[str, Any]:
     """Analyse a run's samples; write its summary and report, and show the verdict."""
-    from comparison import terminal
-    from comparison.analysis import Analysis
-    from comparison.report import html
-    from comparison.words import not_measured
-
     found = samples.read(folder)
     state = _state(folder, stopped, options)
     analysis = Analysis(found, state.pop("prices"))
