@@ -196,8 +196,11 @@ class Analysis:
         return [(block, math.log(one[block] / other[block])) for block in one.keys() & other.keys()]
 
     def _indifferent(self, cells: list[int], pair: Pair) -> dict[str, float]:
+        """By payload, for the cells in which one side was shown to be better."""
         found: dict[str, float] = {}
         for c in cells:
+            if self.judgements[Asked(c, pair, "p50")].verdict not in {"grpc", "rest"}:
+                continue
             one, other = self.measures.paired(c, pair.grpc, pair.rest, "p50")
             found[str(self.cells[c].payload_bytes)] = crossover.indifferent_model_time(
                 float(np.median(one)), float(np.median(other))

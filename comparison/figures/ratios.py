@@ -53,7 +53,7 @@ def by_payload(summary: dict[str, Any]) -> Picture | None:
             _line(axis, [cell for cell in words.cells_of(summary, pair, metric) if cell["ci"]], pair)
         for found in summary["crossovers"]:
             if found["metric"] == metric:
-                for crossing in found["crossings"]:
+                for crossing in _sure(found):
                     axis.plot(crossing["at"], 1, marker="x", markersize=8, color=style.INK, zorder=5)
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
@@ -68,10 +68,15 @@ def by_payload(summary: dict[str, Any]) -> Picture | None:
     flips = [
         f"{found['pair'][0]}/{found['pair'][1]} by {found['metric']} passes 1 near {words.size(crossing['at'])}"
         for found in summary["crossovers"]
-        for crossing in found["crossings"]
+        for crossing in _sure(found)
     ]
     told = "; ".join(flips) if flips else "no line passes 1"
     return Picture("by-payload", "Ratio against payload, with crossovers", f"Ratio against payload: {told}.", figure)
+
+
+def _sure(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The crossings that hold up when blocks are drawn again."""
+    return [crossing for crossing in found["crossings"] if crossing["interval"]]
 
 
 def _payloads(summary: dict[str, Any]) -> list[int]:
