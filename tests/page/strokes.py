@@ -9,7 +9,7 @@ Stroke = list[tuple[float, float]]
 
 def arc(x: float, y: float, across: float, down: float, start: float, end: float) -> Stroke:
     """Part of an ellipse; angles in degrees from the right, clockwise as y grows down."""
-    steps = max(4, int(abs(end - start) / 15))
+    steps = max(4, int(abs(end - start) / 24))
     angles = [(start + (end - start) * i / steps) * pi / 180 for i in range(steps + 1)]
     return [(x + across * cos(a), y + down * sin(a)) for a in angles]
 

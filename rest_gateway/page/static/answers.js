@@ -36,6 +36,15 @@ export class Answers {
     this.#box.setAttribute("aria-busy", "false");
   }
 
+  /** One sentence: do the answers agree? Empty without an answer. */
+  get agreement() {
+    const answers = this.kept.map(({ prediction }) => [prediction.upstream, prediction.answer?.label ?? "?"]);
+    if (!answers.length) return "";
+    const labels = new Set(answers.map(([, label]) => label));
+    const list = answers.map((pair) => pair.join(" ")).join(", ");
+    return labels.size === 1 ? t("agree", { label: answers[0][1] }) : t("differ", { list });
+  }
+
   #set(name, result) {
     this.#results.set(name, result);
     this.render();

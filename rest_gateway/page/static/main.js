@@ -54,6 +54,7 @@ async function ask(gateway, chosen) {
   const button = byId("ask");
   button.disabled = true;
   button.textContent = t("asking");
+  byId("agreement").textContent = "";
   byId("answers-empty").hidden = true;
   const inputs = [{ name: "x", datatype: "FP32", shape: [1, state.picture.length], data: state.picture }];
   await answers.ask(MODEL, chosen, inputs, gateway.choosable);
@@ -67,6 +68,7 @@ async function ask(gateway, chosen) {
 
 function showExchanges() {
   const box = byId("exchanges");
+  byId("agreement").textContent = answers.agreement;
   box.hidden = !answers.kept.length;
   box.querySelector("div").replaceChildren(...answers.kept.map(({ prediction }) => details(prediction)));
 }

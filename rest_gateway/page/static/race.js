@@ -12,7 +12,7 @@ export class Race {
   /** `names` of upstreams, tensor `kind` and `size` in bytes, `count` of requests each, `concurrency`, `choosable`. */
   constructor(settings) {
     this.settings = settings;
-    this.lanes = new Map(settings.names.map((name) => [name, { elapsed: [], hop: [], errors: 0, message: null }]));
+    this.lanes = new Map(settings.names.map((name) => [name, { elapsed: [], served: [], hop: [], errors: 0, message: null }]));
   }
 
   get stopped() {
@@ -52,7 +52,9 @@ export class Race {
       try {
         const { elapsed, stations } = await this.#infer(name);
         lane.elapsed.push(elapsed);
-        if ("upstream" in stations) lane.hop.push(stations.upstream);
+        if (!("upstream" in stations)) continue;
+        lane.hop.push(stations.upstream);
+        lane.served.push(Object.values(stations).reduce((sum, spent) => sum + spent, 0));
       } catch {
         if (!this.stopped) lane.errors += 1;
       }

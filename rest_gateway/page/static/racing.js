@@ -12,6 +12,7 @@ const SIZES = [1 << 10, 1 << 14, 1 << 16, 1 << 18, 1 << 20];
 const CONCURRENCY = [1, 2, 4, 8];
 const COUNTS = [50, 200, 500, 2000];
 const AT_FIRST = { payload: 1 << 16, concurrency: 1, count: 200 };
+const MEASURES = { elapsed: "measureSeen", served: "measureServed", hop: "measureHop" };
 const FRAME_MS = 120;
 
 export class Racing {
@@ -30,6 +31,7 @@ export class Racing {
     fill("concurrency", CONCURRENCY, whole);
     fill("count", COUNTS, whole);
     this.#chosen = choices(byId("racers"), names);
+    if (!gateway.timing) this.#onlySeen();
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#start();
@@ -37,6 +39,14 @@ export class Racing {
     byId("stop").addEventListener("click", () => this.#race?.stop());
     byId("measure").addEventListener("change", () => this.render());
     addEventListener("resize", () => this.render());
+  }
+
+  /** Without Server-Timing there is nothing but what this browser saw. */
+  #onlySeen() {
+    for (const choice of document.querySelectorAll("[name=measure]")) {
+      choice.checked = choice.value === "elapsed";
+      choice.disabled = !choice.checked;
+    }
   }
 
   async #start() {
@@ -67,6 +77,10 @@ export class Racing {
     }
   }
 
+  get #measure() {
+    return document.querySelector("[name=measure]:checked").value;
+  }
+
   get #busy() {
     return this.#phase === "preparing" || this.#phase === "running";
   }
@@ -81,7 +95,7 @@ export class Racing {
 
   render() {
     if (!this.#race) return;
-    const measure = this.#form.ownerDocument.querySelector("[name=measure]:checked").value;
+    const measure = this.#measure;
     const lanes = new Map([...this.#race.lanes].map(([name, lane]) => [name, sorted(lane[measure])]));
     byId("strips").replaceChildren(strips(lanes, byId("strips").clientWidth));
     const rows = [...this.#race.lanes].map(([name, lane]) => row(name, lane, lanes.get(name)));
@@ -96,7 +110,7 @@ export class Racing {
     if (this.#phase === "failed") return t("raceFailed", { reason: this.#failure });
     if (this.#phase !== "done") return "";
     const medians = [...lanes].map(([name, values]) => `${name} ${ms(quantile(values, 0.5))}`).join(", ");
-    return (this.#race.stopped ? t("raceStopped") : "") + t("raceResult", { medians });
+    return (this.#race.stopped ? t("raceStopped") : "") + t("raceResult", { medians, measure: t(MEASURES[this.#measure]) });
   }
 }
 

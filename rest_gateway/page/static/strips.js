@@ -44,11 +44,9 @@ function lane(name, values, [low, high, width], x, base) {
   const path = counts.map((n, i) => `L${(i * step).toFixed(1)} ${(base - (n / top) * LANE * 0.66).toFixed(1)}h${step.toFixed(1)}`);
   group.append(svg("path", { d: `M0 ${base}${path.join("")}V${base}Z`, class: "hill" }));
   const [median, tail] = [x(quantile(values, 0.5)), x(Math.min(high, quantile(values, 0.99)))];
-  group.append(svg("line", { x1: median, x2: median, y1: base + 4, y2: base - LANE * 0.9, class: "median" }));
+  group.append(svg("line", { x1: median, x2: median, y1: base + 4, y2: base - LANE * 0.72, class: "median" }));
   group.append(svg("line", { x1: tail, x2: tail, y1: base + 4, y2: base - 10, class: "tail" }));
-  const left = median > width * 0.8;
-  group.append(svg("text", { x: median + (left ? -6 : 6), y: base - LANE + TEXT, class: "value", "text-anchor": left ? "end" : "start" },
-    ms(quantile(values, 0.5))));
+  group.append(svg("text", { x: width - 4, y: base - LANE + TEXT, class: "value", "text-anchor": "end" }, ms(quantile(values, 0.5))));
   return group;
 }
 
@@ -60,7 +58,7 @@ function axis([low, high, width], x, height) {
   }
   return ticks.filter((tick) => tick >= low && tick <= high).map((tick) => svg("g", { class: "tick" },
     svg("line", { x1: x(tick), x2: x(tick), y1: 0, y2: height - AXIS + 4 }),
-    svg("text", { x: Math.min(width - 26, Math.max(26, x(tick))), y: height - 8, "text-anchor": "middle" }, label(tick))));
+    svg("text", { x: x(tick), y: height - 8, "text-anchor": "middle" }, x(tick) < 24 || x(tick) > width - 24 ? "" : label(tick))));
 }
 
 const label = (tick) => (tick >= 1000 ? `${tick / 1000} s` : `${Number(tick.toPrecision(1))} ms`);

@@ -24,11 +24,20 @@ function answerSize(count) {
 
 export const asJson = (tensors) => tensors.map(({ name, datatype, shape, data }) => ({ name, datatype, shape, data }));
 
+function joined(parts) {
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  parts.reduce((at, part) => {
+    whole.set(part, at);
+    return at + part.length;
+  }, 0);
+  return whole;
+}
+
 /** JSON header and raw data in one body; `head` is the header's length for Inference-Header-Content-Length. */
 export function asBinary(tensors) {
   const inputs = tensors.map(({ name, datatype, shape, array }) => ({
     name, datatype, shape, parameters: { binary_data_size: array.byteLength },
   }));
   const header = new TextEncoder().encode(JSON.stringify({ parameters: { binary_data_output: true }, inputs }));
-  return { head: header.length, body: new Blob([header, ...tensors.map(({ array }) => array)]) };
+  return { head: header.length, body: joined([header, ...tensors.map(({ array }) => new Uint8Array(array.buffer))]) };
 }
