@@ -1,5 +1,10 @@
 """The calling side: `connect` for async code, `connect_sync` for scripts; one file for each wire."""
 
+import os
+
+# gRPC's core writes lines of its own for what we answer in one sentence; it reads this when it is imported
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from clients.client import Answer, Client, ModelInfo, ModelStatus, TensorInfo, connect
 from clients.sync import SyncClient, connect_sync
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from protocol import deadline, protobuf_codec
-from protocol.errors import Code, InferenceError
+from protocol.errors import Code, InferenceError, invalid
 from protocol.grpc_errors import DETAILS_KEY, error_from_status
 from protocol.inference import CallContext
 from protocol.messages import ParameterValue
 from protocol.wires import Target
 from protos import inference as pb
+
+LONGEST_CONNECT_MS = 5000
+"""How long one attempt to connect may take before callers are told; gRPC calls it the shortest backoff."""
 
 
 def channel_to(target: Target) -> Any:
@@ -24,7 +29,7 @@ def channel_to(target: Target) -> Any:
         ("grpc.max_receive_message_length", target.max_message_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", LONGEST_CONNECT_MS),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
@@ -33,16 +38,32 @@ def channel_to(target: Target) -> Any:
     ]
     if target.tls_ca is None:
         return aio.insecure_channel(target.grpc, options)
-    key = target.tls_key.read_bytes() if target.tls_key else None
-    cert = target.tls_cert.read_bytes() if target.tls_cert else None
-    credentials = grpc.ssl_channel_credentials(target.tls_ca.read_bytes(), key, cert)
-    return aio.secure_channel(target.grpc, credentials, options)
+    return aio.secure_channel(target.grpc, _credentials(target), options)
+
+
+def _credentials(target: Target) -> Any:
+    """gRPC says nothing about files that it cannot use, so ssl reads them first; INVALID_ARGUMENT when it cannot."""
+    try:
+        context = ssl.create_default_context(cafile=target.tls_ca)
+        if target.tls_cert is not None:
+            context.load_cert_chain(target.tls_cert, target.tls_key)
+        ca, key, cert = (
+            file.read_bytes() if file else None for file in (target.tls_ca, target.tls_key, target.tls_cert)
+        )
+    except OSError as error:
+        raise invalid(f"the TLS files for {target.grpc} cannot be used: {error.strerror or error}") from None
+    return grpc.ssl_channel_credentials(ca, key, cert)
 
 
 def error_of(error: aio.AioRpcError, target: str) -> InferenceError:
     """What a failed call means: our code where the service told it, else the nearest one."""
     details = next((value for key, value in error.trailing_metadata() or () if key == DETAILS_KEY), None)
     return error_from_status(error.code().value[0], error.details() or "", details, target)
+
+
+def unreadable(error: InferenceError, target: str) -> InferenceError:
+    """A reply that breaks the protocol is not its caller's fault."""
+    return InferenceError(Code.UNKNOWN, f"the reply of {target} cannot be read: {error.message}")
 
 
 class GrpcControl:
@@ -54,23 +75,33 @@ class GrpcControl:
         self._calls: dict[str, Any] = {}
 
     def call_of(self, name: str) -> Any:
-        """The multicallable for a method, bytes in and out; the channel belongs to the running event loop."""
+        """The multicallable for a method, bytes in and out."""
         call = self._calls.get(name)
         if call is None:
-            if self._channel is None:
-                self._channel = channel_to(self.target)
-            call = self._calls[name] = self._channel.unary_unary(f"/{pb.SERVICE}/{name}")
+            call = self._calls[name] = self.channel().unary_unary(f"/{pb.SERVICE}/{name}")
         return call
 
     def channel(self) -> Any:
+        """The channel, made at the first call, since it belongs to the event loop that runs then."""
         if self._channel is None:
             self._channel = channel_to(self.target)
         return self._channel
 
+    def check_size(self, data: bytes) -> None:
+        """Refused here a large message costs nothing, and does not end a stream for every request on it."""
+        if len(data) > self.target.max_message_bytes:
+            raise InferenceError(
+                Code.TOO_LARGE,
+                f"the request message has {len(data)} bytes; the limit is {self.target.max_message_bytes} "
+                "(MAX_MESSAGE_BYTES)",
+            )
+
     async def _ask(self, name: str, request: Any, context: CallContext) -> Any:
+        data = request.SerializeToString()
+        self.check_size(data)
         try:
-            data = await self.call_of(name)(
-                request.SerializeToString(),
+            reply = await self.call_of(name)(
+                data,
                 timeout=deadline.timeout_of(context.deadline),
                 metadata=tuple(context.headers.items()),
             )
@@ -78,7 +109,10 @@ class GrpcControl:
             raise error_of(error, self.target.grpc) from None
         except aio.UsageError:
             raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
-        return pb.METHODS[name].response.FromString(data)
+        try:
+            return pb.METHODS[name].response.FromString(reply)
+        except DecodeError:
+            raise unreadable(invalid(f"it is not a {name} reply"), self.target.grpc) from None
 
     async def server_live(self, context: CallContext) -> bool:
         return (await self._ask("ServerLive", pb.ServerLiveRequest(), context)).live

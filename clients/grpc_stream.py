@@ -1,7 +1,7 @@
 """`grpc-stream`: one long-lived bidirectional stream, many requests on it at once, answers matched by id.
 
 A stream has one deadline and one cancel for all that is on it, so each request carries its own in its message (see
-endpoints/grpc/stream.py). When the stream breaks, what was under way is UNAVAILABLE and the next request opens another.
+protocol/streaming.py). When the stream breaks, what was under way is UNAVAILABLE and the next request opens another.
 """
 
 from __future__ import annotations
@@ -9,22 +9,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from grpc import aio
 
-from clients.grpc_channel import GrpcControl, error_of
-from protocol import deadline, protobuf_codec
+from clients.grpc_channel import GrpcControl, error_of, unreadable
+from protocol import deadline, protobuf_codec, streaming
 from protocol.errors import Code, InferenceError
 from protocol.inference import CallContext
 from protocol.messages import InferRequest, InferResponse
 from protocol.wires import Target
 from protos import inference as pb
-
-TIMEOUT, CANCEL, CODE, TIMELINE = (
-    "crossover_timeout_ms", "crossover_cancel", "crossover_code", "crossover_timeline",
-)  # fmt: skip
 
 
 def connect(target: Target) -> GrpcStream:
@@ -49,7 +44,7 @@ class _Stream:
         self.call = call
         self.target = target
         self.waiting: dict[str, _Waiting] = {}
-        self.broken: InferenceError | None = None
+        self.broken = False
         self.outgoing: asyncio.Queue[bytes] = asyncio.Queue()
         self.tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._read())]
 
@@ -59,12 +54,14 @@ class _Stream:
                 await self.call.write(await self.outgoing.get())
 
     async def _read(self) -> None:
-        lost = InferenceError(Code.UNAVAILABLE, f"the stream to {self.target} ended")
+        lost = InferenceError(Code.UNAVAILABLE, f"the stream to {self.target} ended before the answer")
         try:
             while (data := await self.call.read()) is not aio.EOF:
                 self._deliver(data)
         except aio.AioRpcError as error:
             lost = error_of(error, self.target)
+        except InferenceError as error:
+            lost = unreadable(error, self.target)
         except asyncio.CancelledError:
             lost = InferenceError(Code.UNAVAILABLE, f"the stream to {self.target} was closed")
         finally:
@@ -78,33 +75,24 @@ class _Stream:
         found.context.mark("answered")
         found.context.bytes_received = len(data)
         if text:
-            found.future.set_exception(_told(text, response))
+            found.future.set_exception(streaming.error_told(text, response))
         else:
             found.future.set_result(response)
 
     def _break(self, error: InferenceError) -> None:
-        self.broken = error
+        self.broken = True
         for found in self.waiting.values():
             if not found.future.done():
-                found.future.set_exception(error)
+                found.future.set_exception(InferenceError(error.code, error.message))
         self.waiting.clear()
         self.tasks[0].cancel()
-
-    def send_cancel(self, identity: str) -> None:
-        message = pb.ModelInferRequest()
-        message.parameters[CANCEL].string_param = identity
-        self.outgoing.put_nowait(message.SerializeToString())
+        self.call.cancel()
 
     async def close(self) -> None:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         self.call.cancel()
-
-
-def _told(text: str, response: InferResponse) -> InferenceError:
-    name = response.parameters.get(CODE)
-    return InferenceError(Code.__members__.get(str(name), Code.UNKNOWN), text)
 
 
 class GrpcStream(GrpcControl):
@@ -117,18 +105,18 @@ class GrpcStream(GrpcControl):
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
         deadline.check(context.deadline, "before the call was sent")
-        stream = self._opened()
         identity = str(next(self._numbers))
-        data = protobuf_codec.encode_request(_numbered(request, identity, context))
-        self._check_size(data)
+        data = protobuf_codec.encode_request(streaming.numbered(request, identity, context))
+        self.check_size(data)
         context.bytes_sent = len(data)
+        stream = self._opened()
         found = _Waiting(asyncio.get_running_loop().create_future(), context)
         stream.waiting[identity] = found
         stream.outgoing.put_nowait(data)
         context.mark("sent")
         response = await self._answer(stream, identity, found)
         response.id = request.id
-        told = response.parameters.pop(TIMELINE, None)
+        told = response.parameters.pop(streaming.TIMELINE, None)
         if context.timeline is not None and isinstance(told, str):
             context.timeline.adopt(told)
         context.mark("read")
@@ -142,21 +130,15 @@ class GrpcStream(GrpcControl):
         except TimeoutError:
             raise deadline.exceeded("while waiting for the model server") from None
         finally:
-            if stream.waiting.pop(identity, None) is not None and stream.broken is None:
-                stream.send_cancel(identity)
-
-    def _check_size(self, data: bytes) -> None:
-        # A message over the server's limit would end the stream for every request on it.
-        if len(data) > self.target.max_message_bytes:
-            raise InferenceError(
-                Code.TOO_LARGE,
-                f"the request message has {len(data)} bytes; the limit is {self.target.max_message_bytes} "
-                "(MAX_MESSAGE_BYTES)",
-            )
+            if stream.waiting.pop(identity, None) is not None and not stream.broken:
+                stream.outgoing.put_nowait(streaming.cancel_message(identity))
 
     def _opened(self) -> _Stream:
-        if self._stream is None or self._stream.broken is not None:
-            call = self.channel().stream_stream(f"/{pb.SERVICE}/ModelStreamInfer")()
+        if self._stream is None or self._stream.broken:
+            try:
+                call = self.channel().stream_stream(f"/{pb.SERVICE}/ModelStreamInfer")()
+            except aio.UsageError:
+                raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
             self._stream = _Stream(call, self.target.grpc)
         return self._stream
 
@@ -165,14 +147,3 @@ class GrpcStream(GrpcControl):
         if stream is not None:
             await stream.close()
         await super().close()
-
-
-def _numbered(request: InferRequest, identity: str, context: CallContext) -> InferRequest:
-    """The request under the stream's own id, with what a unary call has in its metadata as parameters."""
-    parameters = dict(request.parameters)
-    left = deadline.to_header(context.deadline)
-    if left is not None:
-        parameters[TIMEOUT] = int(left)
-    if context.timeline is not None:
-        parameters[TIMELINE] = True
-    return replace(request, id=identity, parameters=parameters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grpc import aio
 
-from clients.grpc_channel import GrpcControl, error_of
+from clients.grpc_channel import GrpcControl, error_of, unreadable
 from protocol import deadline, protobuf_codec, timeline
 from protocol.carrying import check_request, check_response
 from protocol.errors import Code, InferenceError
@@ -36,6 +36,7 @@ class GrpcUnary(GrpcControl):
         if self._typed:
             check_request(self._wire, request)
         data = protobuf_codec.encode_request(request, typed=self._typed)
+        self.check_size(data)
         context.bytes_sent = len(data)
         call = self._send(data, context)
         try:
@@ -47,7 +48,10 @@ class GrpcUnary(GrpcControl):
         except aio.AioRpcError as error:
             raise error_of(error, self.target.grpc) from None
         context.bytes_received = len(reply)
-        response = protobuf_codec.decode_response(reply)
+        try:
+            response = protobuf_codec.decode_response(reply)
+        except InferenceError as error:
+            raise unreadable(error, self.target.grpc) from None
         if self._typed:
             check_response(self._wire, response)
         context.mark("read")

@@ -13,6 +13,20 @@ from protocol.errors import Code, InferenceError, code_from_grpc
 DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "crossover"
 
+_RESOURCE_EXHAUSTED, _UNAVAILABLE = 8, 14
+_CAUSES = {
+    "Connection refused": "connection refused",
+    "http1.x server": "what answers there does not speak gRPC",
+    "Expected SETTINGS": "what answers there does not speak gRPC",
+    "handshake failed": "the TLS handshake failed",
+    "certificate": "the TLS handshake failed",
+    "hostname lookup error": "there is no such host",
+    "Deadline": "no connection in time",
+    "Socket closed": "the connection was closed",
+    "Cancelling all calls": "it is stopping",
+}
+"""gRPC's words for why there is no connection, and ours."""
+
 
 def details_of(error: InferenceError) -> bytes:
     """The bytes of the `grpc-status-details-bin` trailer."""
@@ -37,13 +51,21 @@ def reason_in(details: bytes | None) -> str | None:
 
 def error_from_status(number: int, text: str, details: bytes | None, target: str) -> InferenceError:
     """What a failed call means to our caller."""
-    if number == 14 and not details:
-        return InferenceError(Code.UNAVAILABLE, f"the model server at {target} can't be reached: {_plain(text)}")
-    if number == 8 and "larger than max" in text:
+    if number == _UNAVAILABLE and not details:
+        # made by gRPC itself, or by a service that is not ours: ours sends details with it
+        return InferenceError(Code.UNAVAILABLE, _unavailable(text, target))
+    if number == _RESOURCE_EXHAUSTED and "larger than max" in text:
         return InferenceError(Code.TOO_LARGE, f"a message exceeds MAX_MESSAGE_BYTES: {_plain(text)}")
     return InferenceError(code_from_grpc(number, reason_in(details)), text or "the call failed without a reason")
 
 
+def _unavailable(text: str, target: str) -> str:
+    for theirs, ours in _CAUSES.items():
+        if theirs in text:
+            return f"the model server at {target} can't be reached: {ours}"
+    return f"the model server at {target} is not available: {_plain(text)}"
+
+
 def _plain(text: str) -> str:
-    """GRPC's own sentence without the lists of nested causes that it appends."""
+    """gRPC's own sentence without the lists of nested causes that it appends."""
     return text.split(";", 1)[0].split(" {", 1)[0][:200]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import socket
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
-from endpoints.grpc import reflection
+from endpoints.grpc import addresses, reflection
 from endpoints.grpc.health import Health
 from endpoints.grpc.servicer import GrpcOptions, Servicer
 
@@ -41,23 +41,34 @@ class GrpcListener:
         self._inference = inference
         self._observer = observer
         self._server: Any = None
+        self._draining: asyncio.Event | None = None
 
     async def start(self) -> None:
-        """Bind and serve; OSError, one sentence, when the address cannot be bound."""
-        self._server = server = aio.server(options=self._channel_options())
-        server.add_generic_rpc_handlers((Servicer(self._inference, self._options, self._observer).handlers(),))
-        health_pb2_grpc.add_HealthServicer_to_server(Health(self._inference), server)
+        """Bind and serve; OSError or ValueError, one sentence, when the address or a certificate cannot be used."""
+        server = aio.server(options=self._channel_options())
+        servicer = Servicer(self._inference, self._options, self._observer)
+        server.add_generic_rpc_handlers((servicer.handlers(),))
+        health_pb2_grpc.add_HealthServicer_to_server(Health(self._inference, servicer.draining), server)
         reflection.add_to(server)
-        if self.host.startswith("unix:"):
-            self._bind(server, self.host)
-        else:
-            for address in _addresses(self.host):
-                self.port = self._bind(
-                    server, f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
-                )
-        await server.start()
+        try:
+            self._bind(server)
+            await server.start()
+        except BaseException:
+            await server.stop(None)
+            raise
+        self._server, self._draining = server, servicer.draining
 
-    def _bind(self, server: Any, address: str) -> int:
+    def _bind(self, server: Any) -> None:
+        if self._tls is not None:
+            self._tls.server_context()  # says what is wrong with a file, where gRPC says nothing
+        if self.host.startswith(addresses.UNIX):
+            addresses.check_unix_free(self.host)
+            self._add_port(server, self.host)
+            return
+        for address in addresses.numeric(self.host):
+            self.port = self._add_port(server, f"{addresses.bracketed(address)}:{self.port}")
+
+    def _add_port(self, server: Any, address: str) -> int:
         try:
             if self._tls is None:
                 return int(server.add_insecure_port(address))
@@ -65,7 +76,7 @@ class GrpcListener:
             credentials = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=ca is not None)
             return int(server.add_secure_port(address, credentials))
         except RuntimeError:
-            raise OSError(f"cannot listen on {self.host} port {self.port}: {_why(self.host, self.port)}") from None
+            raise addresses.refused(self.host, self.port) from None
 
     def _channel_options(self) -> list[tuple[str, int]]:
         # Twice the limit reaches us, so that the refusal is ours and names the setting; beyond that gRPC refuses.
@@ -78,39 +89,11 @@ class GrpcListener:
         ]
 
     async def stop(self, grace_seconds: float) -> None:
-        """Accept nothing more, let calls in flight finish for at most `grace_seconds`, then end them."""
-        if self._server is not None:
-            await self._server.stop(grace_seconds)
-            self._server = None
+        """Accept nothing more, let calls in flight finish for at most `grace_seconds`, then end them.
 
-
-def _addresses(host: str) -> list[str]:
-    """Numeric addresses that `host` means; OSError, one sentence, for a name that means none."""
-    try:
-        found = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except socket.gaierror as error:
-        raise OSError(f"cannot listen on '{host}': {error.strerror}") from None
-    usable = [address for family, _, _, _, (address, *_) in found if _can_bind(family, str(address))]
-    return [str(address) for address in dict.fromkeys(usable)] or [host]
-
-
-def _can_bind(family: int, address: str) -> bool:
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.bind((address, 0))
-    except OSError:
-        return False
-    return True
-
-
-def _why(host: str, port: int) -> str:
-    """GRPC tells no reason; binding once more by hand does."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            probe.listen()
-    except OSError as error:
-        return error.strerror or "the address can't be bound"
-    return "the address can't be bound"
+        Streams that would go on for ever (ModelStreamInfer, Watch) end as soon as what is under way on them is answered.
+        """
+        server, self._server = self._server, None
+        if server is not None and self._draining is not None:
+            self._draining.set()
+            await server.stop(grace_seconds)

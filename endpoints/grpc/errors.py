@@ -1,0 +1,37 @@
+"""How a gRPC call ends when it goes wrong: by the one table, with details, and with nothing of our insides."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from protocol.errors import Code, InferenceError, invalid
+from protocol.grpc_errors import DETAILS_KEY, details_of
+
+log = logging.getLogger("crossover.grpc")
+
+STATUS_CODES = {status.value[0]: status for status in grpc.StatusCode}
+
+
+def as_inference_error(error: Exception) -> InferenceError:
+    """What the caller may know of any exception; the rest goes to the log."""
+    if isinstance(error, InferenceError):
+        return error
+    log.error("a call failed inside the service", exc_info=error)
+    return InferenceError(Code.INTERNAL, "the service failed inside; its log has the reason")
+
+
+def parsed(message: Any, data: bytes) -> Any:
+    """A message of the class `message`; INVALID_ARGUMENT when the bytes are none."""
+    try:
+        return message.FromString(data)
+    except DecodeError:
+        raise invalid(f"the message is not a {message.DESCRIPTOR.full_name}: it can't be decoded as protobuf") from None
+
+
+async def abort(rpc: Any, error: InferenceError) -> None:
+    """End the call with the error's status, its text and its details; never returns."""
+    await rpc.abort(STATUS_CODES[error.code.status.grpc], error.message, ((DETAILS_KEY, details_of(error)),))

@@ -1,0 +1,29 @@
+"""One call as the metrics see it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from endpoints.metrics import Observer
+    from protocol.errors import Code
+
+
+class Span:
+    """Counts from here to `end`; whoever answers fills in the model, and the code when it is an error."""
+
+    __slots__ = ("_began", "_observer", "_route", "code", "model")
+
+    def __init__(self, observer: Observer | None, route: str) -> None:
+        self.model = ""
+        self.code: Code | None = None
+        self._observer = observer
+        self._route = route
+        self._began = time.perf_counter()
+        if observer is not None:
+            observer.started("grpc")
+
+    def end(self) -> None:
+        if self._observer is not None:
+            self._observer.finished("grpc", self._route, self.model, self.code, time.perf_counter() - self._began)

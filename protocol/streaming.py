@@ -1,0 +1,83 @@
+"""What a stream's messages carry beside the tensors, so that many calls can share one stream (ModelStreamInfer).
+
+A stream has one deadline, one cancel and one set of metadata for everything on it, so each request brings its own as
+parameters: `crossover_timeout_ms` (integer), `crossover_header_NAME` (text), `crossover_timeline` (true), and, in a
+message of its own, `crossover_cancel` (the id of the request to cancel). A reply brings `crossover_timeline` (text), and
+an error its code as `crossover_code` beside Triton's `error_message`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from protocol import deadline
+from protocol.errors import Code, InferenceError, invalid
+from protocol.inference import CallContext
+from protocol.messages import InferRequest, InferResponse
+from protocol.timeline import Timeline
+from protos import inference as pb
+
+TIMEOUT, HEADER, TIMELINE = "crossover_timeout_ms", "crossover_header_", "crossover_timeline"
+CANCEL, CODE = "crossover_cancel", "crossover_code"
+TRAVELLING = ("traceparent", "tracestate", "x-request-id")
+"""Headers that travel with a call over gRPC."""
+
+
+def numbered(request: InferRequest, identity: str, context: CallContext) -> InferRequest:
+    """The caller's request under the stream's own id, with what a unary call has in its metadata as parameters."""
+    parameters = dict(request.parameters)
+    left = deadline.to_header(context.deadline)
+    if left is not None:
+        parameters[TIMEOUT] = int(left)
+    if context.timeline is not None:
+        parameters[TIMELINE] = True
+    for name, value in context.headers.items():
+        parameters[HEADER + name] = value
+    return replace(request, id=identity, parameters=parameters)
+
+
+def take_context(request: InferRequest, context: CallContext) -> None:
+    """Move what `numbered` put into the request's parameters into `context`; the smallest deadline wins."""
+    parameters = request.parameters
+    if not parameters:
+        return
+    context.deadline = min(context.deadline, _until(parameters.pop(TIMEOUT, None)))
+    if parameters.pop(TIMELINE, None) is True:
+        context.timeline = Timeline()
+    for name in TRAVELLING:
+        value = parameters.pop(HEADER + name, None)
+        if isinstance(value, str):
+            context.headers[name] = value
+
+
+def _until(asked: object) -> float:
+    if asked is None:
+        return deadline.NEVER
+    if isinstance(asked, bool) or not isinstance(asked, int) or asked <= 0:
+        raise invalid(f"parameter '{TIMEOUT}' is {asked!r}; it takes a positive integer of milliseconds")
+    return deadline.after(asked / 1000)
+
+
+def cancel_message(identity: str) -> bytes:
+    """The ModelInferRequest that cancels the request called `identity`."""
+    message = pb.ModelInferRequest()
+    message.parameters[CANCEL].string_param = identity
+    return message.SerializeToString()
+
+
+def cancelled_by(request: InferRequest) -> str | None:
+    """The id that a cancelling message names; None when it is an ordinary request."""
+    found = request.parameters.get(CANCEL)
+    return found if isinstance(found, str) else None
+
+
+def error_message(identity: str, error: InferenceError) -> bytes:
+    """The ModelStreamInferResponse that tells an error to the request called `identity`."""
+    response = pb.ModelInferResponse(id=identity)
+    response.parameters[CODE].string_param = error.code.name
+    return pb.ModelStreamInferResponse(error_message=error.message, infer_response=response).SerializeToString()
+
+
+def error_told(text: str, response: InferResponse) -> InferenceError:
+    """The error in a stream's reply; a service that tells no code of ours has failed without saying how."""
+    return InferenceError(Code.__members__.get(str(response.parameters.get(CODE)), Code.UNKNOWN), text)
