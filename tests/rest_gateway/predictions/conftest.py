@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -155,7 +156,7 @@ def postgres_server(tmp_path_factory):
         server = subprocess.Popen([*as_user, binaries / "postgres", "-D", data, "-p", str(port), *options],
                                   cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         try:
-            _await_port(port, server)
+            _await_ready(binaries, port, server)
             yield f"postgresql+asyncpg://postgres@127.0.0.1:{port}"
         finally:
             server.terminate()
@@ -164,15 +165,17 @@ def postgres_server(tmp_path_factory):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _await_port(port, server):
-    import time
-
+def _await_ready(binaries, port, server):
+    """Return when the server accepts connections: an open port alone may still say that it is starting up."""
     for _ in range(300):
         assert server.poll() is None, "PostgreSQL's server ended at its start"
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        if (
+            subprocess.run([binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], check=False).returncode
+            == 0
+        ):
             return
         time.sleep(0.05)
-    raise AssertionError("PostgreSQL's server did not listen in time")
+    raise AssertionError("PostgreSQL's server was not ready in time")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
