@@ -11,23 +11,30 @@ ROOMS := protos protocol clients endpoints model_server rest_gateway stack compa
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.venv/bin/python:
+# pip is the last thing that venv writes, so an environment whose making was interrupted is made again.
+.venv/bin/pip .venv-clients/bin/pip .venv-models/bin/pip: %/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "'$(PYTHON)' is not Python 3.11 or later; name one that is: make PYTHON=/path/to/python3 TARGET" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "Python's venv module is missing; on Debian and Ubuntu it is the package python3-venv" >&2; exit 1; }
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv $*
 
-.venv/.%: requirements/%.txt | .venv/bin/python
+.venv/.%: requirements/%.txt | .venv/bin/pip
 	@echo "installing requirements/$*.txt into .venv (once)"
 	@$(BIN)/pip install $(PIP_FLAGS) -r $<
 	@touch $@
 
-.venv-clients/.clients: requirements/clients.txt
+.venv-clients/.clients: requirements/clients.txt | .venv-clients/bin/pip
 	@echo "installing requirements/clients.txt into .venv-clients (once)"
-	@$(PYTHON) -m venv .venv-clients
 	@.venv-clients/bin/pip install $(PIP_FLAGS) -r $<
 	@touch $@
 
-native: | .venv/bin/python  ## build the native parts; without a compiler or headers Python is used instead
+.venv-models/.models: requirements/models.txt | .venv-models/bin/pip
+	@echo "installing requirements/models.txt into .venv-models (once)"
+	@.venv-models/bin/pip install $(PIP_FLAGS) -r $<
+	@touch $@
+
+native: | .venv/bin/pip  ## build the native parts; without a compiler or headers Python is used instead
 	@$(BIN)/python protocol/native/build.py
 
 # An environment variable given to `make run` wins: `:-` gives a value only where there is none.
@@ -60,9 +67,7 @@ proto: .venv/.dev  ## generate protos/ from the .proto files
 proto-check: .venv/.dev  ## is what is committed what the .proto files say?
 	@$(BIN)/python protos/generate.py --check
 
-models: requirements/models.txt | .venv/bin/python  ## train and build the committed models again
-	@test -x .venv-models/bin/python || $(PYTHON) -m venv .venv-models
-	@.venv-models/bin/pip install $(PIP_FLAGS) -r requirements/models.txt
+models: .venv-models/.models  ## train and build the committed models again
 	@.venv-models/bin/python models/make.py
 
 lock:  ## pin requirements/*.in again (needs uv)
