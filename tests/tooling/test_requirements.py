@@ -41,7 +41,9 @@ def test_sets_agree(root, smaller, larger):
 @pytest.mark.parametrize("name", SETS)
 def test_what_is_asked_for_is_pinned(root, name):
     """A requirement added to an .in file has been pinned."""
-    asked = (root / "requirements" / f"{name}.in").read_text().splitlines()
-    names = {re.match(r"[\w.-]+", line)[0] for line in asked if re.match(r"\w", line)}
-    pinned = {re.match(r"[\w.-]+", pin)[0].lower().replace("_", "-") for pin in pins(root, name)}
-    assert {each.lower().replace("_", "-") for each in names} - pinned == set()
+    asked = (root / "requirements" / f"{name}.in").read_text()
+    assert names(asked) - names("\n".join(pins(root, name))) == set()
+
+
+def names(lines):
+    return {name.lower().replace("_", "-") for name in re.findall(r"^\w[\w.-]*", lines, re.MULTILINE)}
