@@ -67,13 +67,16 @@ class Signature:
                 f"inference input '{tensor.name}' data-type is '{tensor.datatype.name}', but model '{self.model}' "
                 f"expects '{port.datatype.name}'"
             )
-        if not _fits(tensor.shape, port.shape):
+        if port.ranked and not _fits(tensor.shape, port.shape):
             raise invalid(
                 f"unexpected shape for input '{tensor.name}' for model '{self.model}'. "
                 f"Expected {list(port.shape)}, got {list(tensor.shape)}"
             )
 
     def _check_batch(self, inputs: Iterable[Tensor]) -> None:
+        scalars = [tensor.name for tensor in inputs if not tensor.shape]
+        if scalars:
+            raise invalid(f"input '{scalars[0]}' of model '{self.model}' is a scalar; it takes a batch dimension first")
         rows = {tensor.shape[0] for tensor in inputs}
         if len(rows) > 1:
             raise invalid(f"the inputs of model '{self.model}' have different batch sizes: {sorted(rows)}")

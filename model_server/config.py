@@ -5,13 +5,13 @@ Nothing is refused for being unknown to us; what a file asks for and we do not h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from google.protobuf import json_format, text_format
 
-from model_server.onnx_session import ModelError, Port
+from model_server.onnx_session import ModelError
 from protos import inference as pb
 
 CONFIG_FILE = "config.pbtxt"
@@ -21,20 +21,34 @@ HONOURED = frozenset(
     {"name", "platform", "backend", "version_policy", "max_batch_size", "input", "output", "default_model_filename",
      "dynamic_batching", "parameters"}
 )  # fmt: skip
+_HONOURED_OF_PORTS = frozenset({"name", "data_type", "dims", "reshape", "optional", "format"})
+_SERVED = frozenset({"", PLATFORM, BACKEND, "onnx_onnxv1"})
+_TOKEN = re.compile(
+    r"""(?P<skip>\#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<open>[\[{<])|(?P<close>[\]}>])"""
+    r"""|(?P<name>[A-Za-z_]\w*)(?=\s*[:{<\[])"""
+)
 
 
-def read(folder: Path) -> pb.ModelConfig:
-    """The folder's config.pbtxt, or an empty configuration; ModelError when it can't be read."""
+def read(folder: Path) -> tuple[pb.ModelConfig, list[str]]:
+    """The folder's config.pbtxt, or an empty configuration; and the fields in it that are not honoured.
+
+    ModelError when it can't be read.
+    """
     path = folder / CONFIG_FILE
     if not path.exists():
-        return pb.ModelConfig(name=folder.name)
+        return pb.ModelConfig(name=folder.name), []
     try:
-        return from_text(path.read_text("utf-8"), folder.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{CONFIG_FILE} can't be read: {type(error).__name__}") from error
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise ModelError(f"{CONFIG_FILE} is not UTF-8 text") from None
+    except OSError as error:
+        raise ModelError(f"{CONFIG_FILE} can't be read: {error.strerror}") from error
+    config = from_text(text, folder.name)
+    return config, sorted({*unhonoured(config), *unknown_fields(text)})
 
 
 def from_text(text: str, name: str) -> pb.ModelConfig:
+    """The configuration in Triton's text format."""
     config = pb.ModelConfig()
     try:
         text_format.Parse(text, config, allow_unknown_field=True)
@@ -59,14 +73,37 @@ def _named(config: pb.ModelConfig, name: str) -> pb.ModelConfig:
     config.name = name
     if config.HasField("ensemble_scheduling") or config.HasField("sequence_batching"):
         raise ModelError("ensembles and sequence batching are not supported")
+    for told in (config.platform, config.backend):
+        if told not in _SERVED:
+            raise ModelError(f"{CONFIG_FILE} wants '{told}'; this server runs '{PLATFORM}' only")
     if config.max_batch_size < 0:
         raise ModelError(f"max_batch_size is {config.max_batch_size}; it takes 0 or more")
     return config
 
 
 def unhonoured(config: pb.ModelConfig) -> list[str]:
-    """Fields that the file sets and this server does not honour."""
-    return sorted(field.name for field, _ in config.ListFields() if field.name not in HONOURED)
+    """Fields that the configuration sets and this server does not honour."""
+    found = [field.name for field, _ in config.ListFields() if field.name not in HONOURED]
+    if config.HasField("dynamic_batching"):
+        found += [
+            f"dynamic_batching.{field.name}"
+            for field, _ in config.dynamic_batching.ListFields()
+            if field.name != "preferred_batch_size"
+        ]
+    for what in ("input", "output"):
+        for entry in getattr(config, what):
+            found += [f"{what}.{field.name}" for field, _ in entry.ListFields() if field.name not in _HONOURED_OF_PORTS]
+    return sorted(set(found))
+
+
+def unknown_fields(text: str) -> list[str]:
+    """Names of fields at the top level of the text that our ModelConfig message does not have."""
+    depth, found = 0, set()
+    for token in _TOKEN.finditer(text):
+        depth += {"open": 1, "close": -1}.get(str(token.lastgroup), 0)
+        if token.lastgroup == "name" and depth == 0 and token[0] not in pb.ModelConfig.DESCRIPTOR.fields_by_name:
+            found.add(token["name"])
+    return sorted(found)
 
 
 def wanted_versions(config: pb.ModelConfig, present: Sequence[int]) -> list[int]:
@@ -81,8 +118,8 @@ def wanted_versions(config: pb.ModelConfig, present: Sequence[int]) -> list[int]
     return sorted(present)[-count:]
 
 
-def completed(config: pb.ModelConfig, inputs: Sequence[Port], outputs: Sequence[Port]) -> pb.ModelConfig:
-    """The configuration with what the graph knows filled in; ModelError when the two contradict each other."""
+def completed(config: pb.ModelConfig) -> pb.ModelConfig:
+    """A copy with Triton's defaults for what the file leaves out; the inputs and outputs are `ports.agree`'s."""
     full = pb.ModelConfig()
     full.CopyFrom(config)
     full.platform = full.platform or PLATFORM
@@ -90,46 +127,4 @@ def completed(config: pb.ModelConfig, inputs: Sequence[Port], outputs: Sequence[
     full.default_model_filename = full.default_model_filename or DEFAULT_FILE
     if not full.HasField("version_policy"):
         full.version_policy.latest.num_versions = 1
-    batched = full.max_batch_size > 0
-    _complete_ports(full.input, inputs, batched, "input")
-    _complete_ports(full.output, outputs, batched, "output")
-    for entry in full.input:
-        entry.optional = entry.optional or any(port.name == entry.name and port.optional for port in inputs)
     return full
-
-
-def _complete_ports(entries: Any, ports: Sequence[Port], batched: bool, what: str) -> None:
-    known = {port.name: port for port in ports}
-    for entry in entries:
-        port = known.get(entry.name)
-        if port is None:
-            raise ModelError(
-                f"{CONFIG_FILE} names the {what} '{entry.name}'; the model has {', '.join(known) or 'none'}"
-            )
-        if entry.data_type not in {pb.DataType.Value("TYPE_INVALID"), pb.DataType.Value(port.datatype.config)}:
-            told = pb.DataType.Name(entry.data_type)
-            raise ModelError(f"{CONFIG_FILE} gives {what} '{entry.name}' {told}; the model has {port.datatype.config}")
-    listed = {entry.name: entry for entry in entries}
-    for port in ports:
-        entry = listed.get(port.name) or entries.add(name=port.name)
-        entry.data_type = pb.DataType.Value(port.datatype.config)
-        dims = _dims(port, batched, what)
-        if not entry.dims and not entry.HasField("reshape"):
-            entry.dims.extend(dims)
-        elif len(entry.dims) != len(dims) and not entry.HasField("reshape"):
-            raise ModelError(
-                f"{CONFIG_FILE} gives {what} '{port.name}' dims {list(entry.dims)}; the model has {list(dims)}"
-                + (" beside the batch dimension" if batched else "")
-            )
-
-
-def _dims(port: Port, batched: bool, what: str) -> tuple[int, ...]:
-    if not batched:
-        return port.shape
-    if not port.shape:
-        raise ModelError(f"max_batch_size is set, but the {what} '{port.name}' is a scalar and has no batch dimension")
-    if port.shape[0] != -1:
-        raise ModelError(
-            f"max_batch_size is set, but the first dimension of the {what} '{port.name}' is fixed at {port.shape[0]}"
-        )
-    return port.shape[1:]

@@ -35,6 +35,7 @@ class Engine:
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
         version = self.repository.resolve(request.model_name, request.model_version)
         arrived = time.monotonic_ns()
+        version.pending += context.requests
         try:
             outputs = version.signature.bind(request)
             deadline.check(context.deadline, "before the model ran")
@@ -43,6 +44,8 @@ class Engine:
         except BaseException as error:
             self._failed(version, arrived, error)
             raise
+        finally:
+            version.pending -= context.requests
         self._succeeded(version, arrived, execution, context)
         return InferResponse(version.name, version.version, made, request.id)
 
@@ -101,6 +104,7 @@ class Engine:
         )
 
     async def repository_index(self, ready: bool, context: CallContext) -> pb.RepositoryIndexResponse:
+        await self.repository.discover()
         return self.repository.index(ready)
 
     async def load_model(

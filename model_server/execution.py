@@ -2,7 +2,7 @@
 
 Handing a run to a thread and back costs more than a small model's run itself. A run may stay on the loop when its time
 follows from the size of its inputs (no control flow, floating-point inputs only) and requests at least as large have
-been seen to end within `QUICK_NS` on a worker thread. One slow run on the loop takes the permission back.
+been seen to end within `QUICK_NS` on a worker thread. A slow run on the loop takes the permission back (`quickness.py`).
 """
 
 from __future__ import annotations
@@ -39,12 +39,21 @@ class Execution:
         self.started = 0
         self.finished = 0
 
+    @property
+    def spent(self) -> int:
+        """Nanoseconds that the run took."""
+        return self.finished - self.started
+
     def run(self) -> list[Tensor]:
         self.started = time.monotonic_ns()
         deadline.check(self.deadline, "before the model ran")
-        made = self.version.session.run(self.inputs, self.outputs, self.control)
+        made = self.version.run(self.inputs, self.outputs, self.control)
         self.finished = time.monotonic_ns()
         return made
+
+
+def _bytes(execution: Execution) -> int:
+    return sum([tensor.nbytes for tensor in execution.inputs])
 
 
 class Executor:
@@ -56,21 +65,19 @@ class Executor:
         self._room = self._workers + max_queue
         self._max_queue = max_queue
         self._pending = 0
+        self._awaited: set[Execution] = set()
 
     async def execute(self, execution: Execution) -> list[Tensor]:
         version = execution.version
         if version.runs_inline(execution.inputs):
             made = execution.run()
-            if execution.finished - execution.started > SLOW_NS:
-                version.inline_bytes = sum(tensor.nbytes for tensor in execution.inputs) - 1
+            if execution.spent > SLOW_NS:
+                version.quickness.disappoint(_bytes(execution))
             return made
         made = await self._on_thread(execution)
-        self._learn(version, execution)
+        if version.quickness.possible and execution.spent <= QUICK_NS:
+            version.quickness.learn(_bytes(execution))
         return made
-
-    def _learn(self, version: LoadedVersion, execution: Execution) -> None:
-        if version.predictable and execution.finished - execution.started <= QUICK_NS:
-            version.inline_bytes = max(version.inline_bytes, sum(tensor.nbytes for tensor in execution.inputs))
 
     async def _on_thread(self, execution: Execution) -> list[Tensor]:
         if self._pending >= self._room:
@@ -78,6 +85,7 @@ class Executor:
                 Code.OVERLOADED, f"{self._max_queue} requests are waiting already (MODEL_MAX_QUEUE); try again later"
             )
         self._pending += 1
+        self._awaited.add(execution)
         future = self._pool.submit(execution.run)
         future.add_done_callback(self._leave(asyncio.get_running_loop()))
         try:
@@ -86,6 +94,7 @@ class Executor:
         except TimeoutError:
             raise deadline.exceeded("while the model ran") from None
         finally:
+            self._awaited.discard(execution)
             execution.control.stop()
 
     def _leave(self, loop: asyncio.AbstractEventLoop) -> Callable[[object], None]:
@@ -99,4 +108,7 @@ class Executor:
         return from_thread
 
     def close(self) -> None:
+        """Stop what runs at its next operator and drop what waits, so that the process can end."""
+        for execution in self._awaited:
+            execution.control.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -6,18 +6,30 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from pydantic import ValidationError
+
 from model_server.engine import Engine
 from model_server.settings import ModelServerSettings, engine_of
 from protocol import deadline
 from protocol.carrying import check_request
+from protocol.errors import Code, InferenceError
 from protocol.inference import CallContext, Wrapper
 from protocol.messages import InferRequest, InferResponse
 from protocol.wires import WIRES, Target
 
 
 def connect(target: Target) -> InProcess:
-    """An engine whose settings are the environment's, changed by `target.options`."""
-    return InProcess(ModelServerSettings(**target.options))  # type: ignore[arg-type]
+    """An engine whose settings are the environment's, changed by `target.options`.
+
+    UNAVAILABLE when a setting does not do: a folder or execution provider that is not there.
+    """
+    try:
+        return InProcess(ModelServerSettings(**target.options))  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InferenceError(Code.UNAVAILABLE, f"setting {first['loc'][0]}: {first['msg']}") from error
+    except ValueError as error:
+        raise InferenceError(Code.UNAVAILABLE, str(error)) from error
 
 
 class InProcess(Wrapper):
@@ -31,9 +43,14 @@ class InProcess(Wrapper):
         self._wire = WIRES["inprocess"]
 
     async def _started(self) -> None:
-        if self._starting is None:
+        if self._starting is None or (self._starting.done() and not self.inner.repository.started):
             self._starting = asyncio.create_task(self.inner.repository.start())
-        await asyncio.shield(self._starting)
+        try:
+            await asyncio.shield(self._starting)
+        except OSError as error:
+            raise InferenceError(
+                Code.UNAVAILABLE, f"the model repository can't be read: {error.strerror} (MODEL_REPOSITORY)"
+            ) from error
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
         if not self.inner.repository.started:

@@ -1,4 +1,8 @@
-"""Triton's `nv_inference_*` metrics from the engine's statistics; names without `_total`, as Triton's are."""
+"""Triton's `nv_inference_*` metrics from the engine's statistics; names without `_total`, as Triton's are.
+
+The Prometheus library writes `_total` behind the name of a counter wherever it says its type, so what counts here is
+declared without a type: the name that is declared is then the name of the samples.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +52,20 @@ class EngineMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         shown = list(self._repository.loaded())
         for name, text, value in _COUNTERS:
-            metric = Metric(name, text, "counter")
+            metric = Metric(name, text, "unknown")
             for one in shown:
-                metric.add_sample(name, {"model": one.name, "version": one.version}, value(one))
+                metric.add_sample(name, _labels(one), value(one))
             yield metric
-        failures = Metric("nv_inference_request_failure", "Requests that failed, by reason", "counter")
+        failures = Metric("nv_inference_request_failure", "Requests that failed, by reason", "unknown")
         for one in shown:
             for reason, count in _FAILURES:
-                labels = {"model": one.name, "version": one.version, "reason": reason}
-                failures.add_sample("nv_inference_request_failure", labels, count(one))
+                failures.add_sample(failures.name, {**_labels(one), "reason": reason}, count(one))
         yield failures
+        pending = Metric("nv_inference_pending_request_count", "Requests that wait or run", "gauge")
+        for one in shown:
+            pending.add_sample(pending.name, _labels(one), one.pending)
+        yield pending
+
+
+def _labels(one: LoadedVersion) -> dict[str, str]:
+    return {"model": one.name, "version": one.version}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from model_server import config as configuration
-from model_server import external_data, layout
+from model_server import layout, onnx_file, ports, reshape
 from model_server.binding import Signature
-from model_server.onnx_session import OnnxSession, RuntimeOptions
+from model_server.onnx_session import ModelError, OnnxSession, Port, RunControl, RuntimeOptions
+from model_server.ports import Agreed
+from model_server.quickness import Quickness
 from model_server.statistics import Statistics
 from protocol.tensors import Tensor
 from protos import inference as pb
+
+log = logging.getLogger("crossover.repository")
 
 FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 
@@ -25,11 +30,11 @@ class LoadedVersion:
     session: OnnxSession
     signature: Signature
     config: pb.ModelConfig
-    predictable: bool
-    """No control flow and only floating-point inputs: the time of a run follows from the size of its inputs."""
+    agreed: Agreed
+    quickness: Quickness
     statistics: Statistics = field(default_factory=Statistics)
-    inline_bytes: int = -1
-    """Requests with at most this many input bytes are known to run in no time; see `execution.py`."""
+    pending: int = 0
+    """Requests that wait or run."""
 
     @property
     def version(self) -> str:
@@ -37,7 +42,15 @@ class LoadedVersion:
 
     def runs_inline(self, inputs: list[Tensor]) -> bool:
         """Whether a run with these inputs is known to be so quick that it may stay on the event loop."""
-        return self.inline_bytes >= 0 and sum([tensor.nbytes for tensor in inputs]) <= self.inline_bytes
+        limit = self.quickness.limit
+        return limit >= 0 and sum([tensor.nbytes for tensor in inputs]) <= limit
+
+    def run(self, inputs: list[Tensor], outputs: list[str], control: RunControl) -> list[Tensor]:
+        """The named outputs of inputs that were bound; blocks."""
+        if self.agreed.into:
+            inputs = reshape.apply_all(inputs, self.agreed.into)
+        made = self.session.run(inputs, outputs, control)
+        return reshape.apply_all(made, self.agreed.back) if self.agreed.back else made
 
     def metadata(self, versions: list[str]) -> pb.ModelMetadataResponse:
         tensor = pb.ModelMetadataResponse.TensorMetadata
@@ -45,17 +58,40 @@ class LoadedVersion:
             name=self.name,
             versions=versions,
             platform=self.config.platform,
-            inputs=[tensor(name=p.name, datatype=p.datatype.name, shape=p.shape) for p in self.session.inputs],
-            outputs=[tensor(name=p.name, datatype=p.datatype.name, shape=p.shape) for p in self.session.outputs],
+            inputs=[tensor(name=p.name, datatype=p.datatype.name, shape=p.shape) for p in self.agreed.inputs],
+            outputs=[tensor(name=p.name, datatype=p.datatype.name, shape=p.shape) for p in self.agreed.outputs],
         )
 
 
 def load(name: str, folder: Path, number: int, config: pb.ModelConfig, options: RuntimeOptions) -> LoadedVersion:
     """Open a version; ModelError says in one sentence why that was not possible. Blocks: call it in a thread."""
-    path = layout.model_file(folder, number, config.default_model_filename)
-    control_flow = external_data.check(path)
-    session = OnnxSession(path, options)
-    full = configuration.completed(config, session.inputs, session.outputs)
-    signature = Signature.of(name, session.inputs, session.outputs, full.max_batch_size)
-    floats = all(port.datatype.name in FLOATS for port in session.inputs)
-    return LoadedVersion(name, number, session, signature, full, predictable=floats and not control_flow)
+    try:
+        return _load(name, folder, number, config, options)
+    except ModelError:
+        raise
+    except OSError as error:
+        raise ModelError(
+            f"its files can't be read or copied: {error.strerror or 'the system gave no reason'}"
+        ) from error
+    except Exception as error:
+        log.debug("model '%s' version %d", name, number, exc_info=error)
+        raise ModelError("the file is an ONNX model that can't be understood") from error
+
+
+def _load(name: str, folder: Path, number: int, config: pb.ModelConfig, options: RuntimeOptions) -> LoadedVersion:
+    with onnx_file.snapshot(layout.model_file(folder, number, config.default_model_filename)) as (path, facts):
+        session = OnnxSession(path, options)
+    full = configuration.completed(config)
+    agreed = ports.agree(full, _ranked(session.inputs, facts.unranked), _ranked(session.outputs, facts.unranked))
+    floats = all(port.datatype.name in FLOATS for port in agreed.inputs)
+    return LoadedVersion(
+        name, number, session, Signature.of(name, agreed.inputs, agreed.outputs, full.max_batch_size), full, agreed,
+        Quickness(possible=floats and not facts.control_flow),
+    )  # fmt: skip
+
+
+def _ranked(found: list[Port], unranked: set[str]) -> list[Port]:
+    """ONNX Runtime shows a port without a shape as a scalar; the file tells them apart."""
+    return [
+        replace(port, shape=(-1,), ranked=False) if not port.shape and port.name in unranked else port for port in found
+    ]

@@ -43,6 +43,8 @@ class Port:
     datatype: Datatype
     shape: tuple[int, ...]
     optional: bool = False
+    ranked: bool = True
+    """False when the graph declares no shape at all: any number of dimensions fits, and `shape` is only [-1]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,14 @@ class RuntimeOptions:
     inter_op_threads: int = 1
     graph_optimization: str = "all"
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
+
+
+def check_providers(names: Sequence[str]) -> None:
+    """ValueError unless this ONNX Runtime has every one of these execution providers; it would fall back in silence."""
+    present = ort.get_available_providers()
+    missing = [name for name in names if name not in present]
+    if missing or not names:
+        raise ValueError(f"ORT_PROVIDERS is '{','.join(missing)}'; this ONNX Runtime has {', '.join(present)}")
 
 
 _LEVELS = {
@@ -69,7 +79,9 @@ class OnnxSession:
     def __init__(self, path: Path, options: RuntimeOptions) -> None:
         self._session = _open(path, options)
         self.inputs = [_port(arg) for arg in self._session.get_inputs()]
-        self.inputs += [_port(arg, optional=True) for arg in self._session.get_overridable_initializers()]
+        self.inputs += [
+            _port(arg, optional=True) for arg in self._session.get_overridable_initializers() if arg.type in BY_ONNX
+        ]
         self.outputs = [_port(arg) for arg in self._session.get_outputs()]
         self.output_names = [port.name for port in self.outputs]
         self._values = any(port.datatype.name == "BF16" for port in (*self.inputs, *self.outputs))
@@ -154,7 +166,7 @@ def _port(arg: ort.NodeArg, optional: bool = False) -> Port:
 def _fed(tensor: Tensor) -> np.ndarray:
     array = tensor.array
     if tensor.datatype.kind != "bytes":
-        return array
+        return _aligned(array)
     try:
         text = [element.decode() for element in array.ravel().tolist()]
     except UnicodeDecodeError:
@@ -166,13 +178,18 @@ def _fed(tensor: Tensor) -> np.ndarray:
     return made.reshape(tensor.shape)
 
 
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """Elements at multiples of their size: kernels may rely on it, and views on a message's bytes do not give it."""
+    return array if array.flags.aligned else array.copy()
+
+
 def _given(name: str, array: np.ndarray) -> Tensor:
     return Tensor.from_array(name, np.asarray(array))
 
 
 def _fed_value(tensor: Tensor) -> ort.OrtValue:
     if tensor.datatype.name == "BF16":
-        bits = np.ascontiguousarray(tensor.array).view(np.uint16)
+        bits = _aligned(np.ascontiguousarray(tensor.array)).view(np.uint16)
         return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, BFLOAT16)
     return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(_fed(tensor)))
 

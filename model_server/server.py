@@ -42,7 +42,8 @@ async def serve_inference(
     try:
         with naming("MODEL_SERVER_HOST", "MODEL_SERVER_GRPC_PORT"):
             await grpc.start()
-        await engine.repository.start()
+        if not await _started(engine, stop):
+            return
         log.info(
             "ready: gRPC %s:%d, REST http%s://%s:%d", url_host(settings.model_server_host), grpc.port,
             "s" if settings.tls() else "", url_host(settings.model_server_host), rest.port,
@@ -53,7 +54,21 @@ async def serve_inference(
     finally:
         await asyncio.gather(grpc.stop(settings.grace_seconds), rest.stop(settings.grace_seconds))
         await engine.close()
-    log.info("stopped")
+        log.info("stopped")
+
+
+async def _started(engine: Engine, stop: asyncio.Event) -> bool:
+    """Load the repository; False when the signal to stop came first."""
+    loading = asyncio.ensure_future(engine.repository.start())
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            loading.result()
+        return loading.done()
+    finally:
+        loading.cancel()
+        stopping.cancel()
 
 
 def _listeners(

@@ -38,23 +38,22 @@ class ModelServerSettings(ServiceSettings):
 
 
 def engine_of(settings: ServiceSettings) -> Engine:
-    """An engine over the repository that the settings name, not started; ValueError when there is no such folder.
+    """An engine over the repository that the settings name, not started; ValueError when there is no such folder or provider.
 
     ONNX Runtime is imported here and not above, so that whoever only reads settings does without it.
     """
     from model_server.engine import Engine
     from model_server.execution import Executor
-    from model_server.onnx_session import RuntimeOptions
+    from model_server.onnx_session import RuntimeOptions, check_providers
     from model_server.repository import Repository
 
     path = settings.model_repository
     if not path.is_dir():
         raise ValueError(f"the model repository '{path}' is not a folder (MODEL_REPOSITORY)")
+    providers = tuple(name.strip() for name in settings.ort_providers.split(",") if name.strip())
+    check_providers(providers)
     options = RuntimeOptions(
-        settings.ort_intra_op_threads,
-        settings.ort_inter_op_threads,
-        settings.ort_graph_optimization,
-        tuple(name.strip() for name in settings.ort_providers.split(",")),
+        settings.ort_intra_op_threads, settings.ort_inter_op_threads, settings.ort_graph_optimization, providers
     )
     repository = Repository(path, settings.model_control, settings.model_poll_seconds, options)
     return Engine(repository, Executor(settings.model_workers, settings.model_max_queue))

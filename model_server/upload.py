@@ -6,7 +6,9 @@ import base64
 import binascii
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from model_server import config as configuration
@@ -15,46 +17,61 @@ from protocol.messages import ParameterValue
 from protos import inference as pb
 
 _FILE = re.compile(r"file:([1-9][0-9]{0,17})/([A-Za-z0-9_][A-Za-z0-9._-]{0,127})")
-_MODEL_NAME = re.compile(r"[^/\\\0]{1,255}")
+_MODEL_NAME = re.compile(r"[^./\\\0][^/\\\0]{0,254}")
 
 
-def unpack(
-    name: str, repository: Path, parameters: Mapping[str, ParameterValue | bytes]
-) -> tuple[pb.ModelConfig, Path]:
-    """The configuration and the folder to load from: the repository's own, or a new one that holds the files."""
-    if not _MODEL_NAME.fullmatch(name) or name in {".", ".."}:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a load call brings."""
+
+    config: pb.ModelConfig
+    files: dict[tuple[str, str], bytes]
+    """By version and file name; empty when the repository's own files are meant."""
+
+
+def read(name: str, parameters: Mapping[str, ParameterValue | bytes]) -> Given:
+    """The call's parameters; ModelError says which one is wrong."""
+    if not _MODEL_NAME.fullmatch(name) or len(name.encode("utf-8", "replace")) > 255:
         raise ModelError("a model's name is a folder's name")
-    unknown = [key for key in parameters if key != "config" and not key.startswith("file:")]
-    if unknown:
-        raise ModelError(f"load takes the parameters 'config' and 'file:<version>/<name>', not '{unknown[0][:60]}'")
+    for key in parameters:
+        if key != "config" and not key.startswith("file:"):
+            raise ModelError(f"load takes the parameters 'config' and 'file:<version>/<name>', not '{key[:60]}'")
     text = parameters.get("config")
     if not isinstance(text, str):
         raise ModelError(
             "the parameter 'config' (a model configuration as JSON text) must be given, with or without files"
         )
-    config = configuration.from_json(text, name)
-    files = {key: value for key, value in parameters.items() if key.startswith("file:")}
+    files = {_path(key): _content(key, value) for key, value in parameters.items() if key != "config"}
+    return Given(configuration.from_json(text, name), files)
+
+
+@contextmanager
+def written(name: str, files: Mapping[tuple[str, str], bytes]) -> Iterator[Path | None]:
+    """A folder of the model's name with the files in it, until they are loaded; None when there are none."""
     if not files:
-        return config, repository / name
-    folder = Path(tempfile.mkdtemp(prefix="crossover-model-"))
-    for key, value in files.items():
-        _write(folder, key, value)
-    return config, folder
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="crossover-upload-") as root:
+        for (version, file_name), content in files.items():
+            path = Path(root, name, version, file_name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        yield Path(root, name)
 
 
-def _write(folder: Path, key: str, value: ParameterValue | bytes) -> None:
+def _path(key: str) -> tuple[str, str]:
     match = _FILE.fullmatch(key)
     if match is None:
         raise ModelError(f"'{key[:80]}' does not name a file; it takes 'file:<version>/<name>'")
-    path = folder / match[1] / match[2]
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(_content(key, value))
+    return match[1], match[2]
 
 
 def _content(key: str, value: ParameterValue | bytes) -> bytes:
     if isinstance(value, bytes):
         return value
+    if not isinstance(value, str):
+        raise ModelError(f"the content of '{key[:80]}' is not bytes or base64 text")
     try:
-        return base64.b64decode(str(value), validate=True)
-    except binascii.Error:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
         raise ModelError(f"the content of '{key[:80]}' is not base64") from None

@@ -1,0 +1,80 @@
+"""One model of the repository: what serves, what failed, and the files that both were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from model_server import layout
+from model_server.model import LoadedVersion
+from protocol.errors import Code, InferenceError, invalid
+from protos import inference as pb
+
+WHOLE = 0
+"""Among the reasons: the model as a whole, not one of its versions."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """Changed on the event loop only, by single assignments: a request sees the old state or the new one."""
+
+    name: str
+    folder: Path
+    serving: dict[int, LoadedVersion] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+    """Reasons by version; see `WHOLE`."""
+    stamps: dict[int, layout.Fingerprint] = field(default_factory=dict)
+    unloaded: bool = False
+    given: pb.ModelConfig | None = None
+    """The configuration that a load call brought, which stands in for config.pbtxt."""
+    uploaded: bool = False
+    """Its files came with a load call and are not in the repository."""
+
+    def resolve(self, version: str) -> LoadedVersion:
+        """The version asked for, or the highest that is ready."""
+        if version:
+            return self._numbered(_number(version))
+        serving = self.serving
+        if not serving:
+            raise InferenceError(Code.UNAVAILABLE, f"model '{self.name}' is not at ready state: {self.reason()}")
+        return serving[max(serving)]
+
+    def _numbered(self, number: int) -> LoadedVersion:
+        loaded = self.serving.get(number)
+        if loaded is not None:
+            return loaded
+        if number in self.failed or (self.unloaded and number in self.stamps):
+            reason = self.failed.get(number, "it is unloaded")
+            raise InferenceError(
+                Code.UNAVAILABLE, f"model '{self.name}' version {number} is not at ready state: {reason}"
+            )
+        ready = ", ".join(str(one) for one in sorted(self.serving)) or "none"
+        raise InferenceError(
+            Code.NOT_FOUND,
+            f"Request for unknown model: '{self.name}' version {number} is not found; ready versions: {ready}",
+        )
+
+    def reason(self) -> str:
+        """Why nothing serves."""
+        if self.unloaded:
+            return "it is unloaded"
+        return "; ".join(self.failed.values()) or "it has no available versions"
+
+    def lines(self) -> Iterator[pb.RepositoryIndexResponse.ModelIndex]:
+        """The model's lines of the repository index."""
+        line = pb.RepositoryIndexResponse.ModelIndex
+        if self.unloaded:
+            for number in sorted(self.stamps):
+                yield line(name=self.name, version=str(number), state="UNAVAILABLE", reason="unloaded")
+            return
+        for number in sorted({*self.serving, *self.failed}):
+            reason = self.failed.get(number, "")
+            version = "" if number == WHOLE else str(number)
+            yield line(name=self.name, version=version, state="UNAVAILABLE" if reason else "READY", reason=reason)
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise invalid(f"model version '{text[:40]}' is not an integer, 0 or more")
+    return int(text)

@@ -1,0 +1,147 @@
+"""What must be known of an ONNX file before ONNX Runtime opens it, and a copy that nobody else writes to.
+
+ONNX Runtime follows an external tensor's `location` wherever it leads, so a model could make the server map any file of
+the host; it does not tell a tensor without a shape from a scalar; and it maps external data, so that a file which is
+overwritten in place would change a model that serves, or end the process (SIGBUS). Hence `snapshot`.
+
+The file is walked as protobuf wire format, just far enough; nothing is parsed that could be large. Field numbers:
+onnx.proto (ModelProto.graph 7 / functions 25, GraphProto.node 1 / initializer 5 / input 11 / output 12 /
+sparse_initializer 15, FunctionProto.node 7, NodeProto.attribute 5, AttributeProto.t 5 / g 6 / tensors 10 / graphs 11 /
+sparse_tensor 22 / sparse_tensors 23, SparseTensorProto.values 1 / indices 2, TensorProto.external_data 13,
+StringStringEntryProto.key 1 / value 2, ValueInfoProto.name 1 / type 2, TypeProto.tensor_type 1, Tensor.shape 2).
+"""
+
+from __future__ import annotations
+
+import mmap
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from model_server.onnx_session import ModelError
+
+_CHILDREN = {
+    "model": {7: "main", 25: "function"},
+    "main": {1: "node", 5: "tensor", 11: "port", 12: "port", 15: "sparse"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+    "port": {2: "type"},
+    "type": {1: "tensor type"},
+    "tensor type": {},
+    "entry": {},
+}
+_MAX_DEPTH = 64
+
+
+@dataclass(slots=True)
+class FileFacts:
+    """What the file says."""
+
+    control_flow: bool = False
+    """Whether a node has a graph of its own (If, Loop, Scan)."""
+    external: set[str] = field(default_factory=set)
+    """Locations of external tensor data, as they are written."""
+    unranked: set[str] = field(default_factory=set)
+    """Inputs and outputs of the graph that declare no shape."""
+
+
+@contextmanager
+def snapshot(path: Path) -> Iterator[tuple[Path, FileFacts]]:
+    """A private copy of the model file and its external data, for as long as it takes to open it.
+
+    ModelError when the file is no ONNX model or names data outside its own folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="crossover-load-") as folder:
+        copy = Path(folder) / path.name
+        shutil.copyfile(path, copy)
+        facts = read(copy)
+        for location in sorted(facts.external):
+            _copy_data(path.parent, location, copy.parent)
+        yield copy, facts
+
+
+def read(path: Path) -> FileFacts:
+    """The facts of a file that nobody writes to; ModelError when it is no ONNX model."""
+    if path.stat().st_size == 0:
+        raise ModelError("the file is empty")
+    facts = FileFacts()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        try:
+            _walk(view, 0, len(view), "model", 0, facts)
+        except (IndexError, ValueError):
+            raise ModelError("the file is not an ONNX model: it ends too early or is corrupt") from None
+    return facts
+
+
+def _copy_data(source: Path, location: str, target: Path) -> None:
+    inside = PurePath(location)
+    if inside.is_absolute() or ".." in inside.parts or not (source / inside).resolve().is_relative_to(source.resolve()):
+        raise ModelError(f"external data '{location[:80]}' points outside the model's folder")
+    if not (source / inside).is_file():
+        raise ModelError(f"external data '{location[:80]}' is not in the model's folder")
+    (target / inside).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source / inside, target / inside)
+
+
+def _walk(view: mmap.mmap, at: int, end: int, kind: str, depth: int, facts: FileFacts) -> None:
+    if depth > _MAX_DEPTH:
+        raise ValueError
+    strings: dict[int, bytes] = {}
+    shaped = kind != "tensor type"
+    for number, start, stop in _fields(view, at, end):
+        child = _CHILDREN[kind].get(number)
+        if child is not None:
+            facts.control_flow |= child == "graph"
+            _walk(view, start, stop, child, depth + 1, facts)
+        elif kind in ("entry", "port") and number <= 2:
+            strings[number] = view[start:stop]
+        elif kind == "tensor type" and number == 2:
+            shaped = True
+    if kind == "entry" and strings.get(1) == b"location":
+        facts.external.add(strings.get(2, b"").decode("utf-8", "replace"))
+    elif kind == "tensor type" and not shaped:
+        facts.unranked.add("")  # its name stands in the port around it
+    elif kind == "port" and "" in facts.unranked:
+        facts.unranked.remove("")
+        facts.unranked.add(strings.get(1, b"").decode("utf-8", "replace"))
+
+
+def _fields(view: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Number, start and end of every length-delimited field; the others are passed over."""
+    while at < end:
+        tag, at = _varint(view, at)
+        wire = tag & 7
+        if wire == 2:
+            size, at = _varint(view, at)
+            if at + size > end:
+                raise ValueError
+            yield tag >> 3, at, at + size
+            at += size
+        elif wire == 0:
+            at = _varint(view, at)[1]
+        elif wire in (1, 5):
+            at += 8 if wire == 1 else 4
+        else:
+            raise ValueError
+    if at != end:
+        raise ValueError
+
+
+def _varint(view: mmap.mmap, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = view[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError
