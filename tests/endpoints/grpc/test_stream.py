@@ -1,0 +1,230 @@
+"""ModelStreamInfer: many calls on one stream, each with its own answer, error, deadline and cancel."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+from grpc import aio
+
+from protocol import protobuf_codec, streaming
+from protocol.errors import Code
+from protocol.messages import InferResponse
+from protocol.tensors import Tensor
+from protos import inference as pb
+from tests.fakes import FailingInference, RecordingInference, SlowInference
+from tests.grpc_service import LIMIT, listening, request
+
+
+class Stream:
+    """A bare stream: protobuf messages in and out."""
+
+    def __init__(self, call):
+        self.call = call
+
+    async def send(self, identity="", parameters=None):
+        await self.call.write(protobuf_codec.encode_request(request(identity, parameters=parameters or {})))
+
+    async def read(self):
+        data = await self.call.read()
+        return data if data is aio.EOF else pb.ModelStreamInferResponse.FromString(data)
+
+
+@asynccontextmanager
+async def opened(inference, **options):
+    async with listening(inference, **options) as target, aio.insecure_channel(target.grpc) as channel:
+        call = channel.stream_stream(f"/{pb.SERVICE}/ModelStreamInfer")()
+        yield Stream(call)
+        call.cancel()
+
+
+async def test_answers_are_matched_by_id():
+    """Every request gets its own answer, raw, under its own id; closing the stream ends it well."""
+    async with opened(RecordingInference()) as stream:
+        for number in range(20):
+            await stream.send(str(number))
+        await stream.call.done_writing()
+        replies = [await stream.read() for _ in range(20)]
+        assert {reply.infer_response.id for reply in replies} == {str(number) for number in range(20)}
+        assert all(not reply.error_message and reply.infer_response.raw_output_contents for reply in replies)
+        assert await stream.read() is aio.EOF
+        assert (await stream.call.code()).name == "OK"
+
+
+async def test_requests_run_beside_each_other():
+    """A slow request does not hold up the ones behind it."""
+    slow = SlowInference()
+    async with opened(slow) as stream:
+        await stream.send("slow")
+        await slow.started.acquire()
+        slow.infer = slow.inner.infer
+        await stream.send("quick")
+        assert (await stream.read()).infer_response.id == "quick"
+        slow.release.set()
+        assert (await stream.read()).infer_response.id == "slow"
+
+
+@pytest.mark.parametrize("code", Code)
+async def test_errors_travel_in_the_answer(code):
+    """An error ends its request alone: its text, its id and its code are in the answer, and the stream goes on."""
+    fake = FailingInference(code)
+    async with opened(fake) as stream:
+        await stream.send("a")
+        reply = await stream.read()
+        assert reply.error_message == f"because of {code.name}, ä"
+        assert reply.infer_response.id == "a"
+        assert reply.infer_response.parameters[streaming.CODE].string_param == code.name
+        fake.failing = False
+        await stream.send("b")
+        assert (await stream.read()).infer_response.outputs[0].name == "x"
+
+
+async def test_a_crash_inside_tells_nothing():
+    """What is thrown inside is INTERNAL with a text of ours."""
+    async with opened(FailingInference(KeyError("a secret of the insides"))) as stream:
+        await stream.send("a")
+        reply = await stream.read()
+        assert reply.infer_response.parameters[streaming.CODE].string_param == "INTERNAL"
+        assert "secret" not in str(reply)
+
+
+@pytest.mark.parametrize(
+    ("data", "identity"),
+    [
+        (b"\xff\xff", ""),
+        (b"\x1a\x01a" + b"\x2a\x03\x12\x01Z", "a"),
+        (b"\x1a\x01a" + b"\x3a" + protobuf_codec.varint(LIMIT) + bytes(LIMIT), "a"),
+    ],
+)
+async def test_bad_messages_are_told(data, identity):
+    """Garbage, a bad tensor and a message over the limit are answered, with their id where it can be read."""
+    async with opened(RecordingInference()) as stream:
+        await stream.call.write(data)
+        reply = await stream.read()
+        assert reply.error_message
+        assert reply.infer_response.id == identity
+        await stream.send("b")
+        assert (await stream.read()).infer_response.id == "b"
+
+
+async def test_a_reply_over_the_limit_is_told():
+    """A reply that is too large is an error of its request, and the stream goes on."""
+
+    class Large(RecordingInference):
+        async def infer(self, asked, context):
+            if asked.id != "large":
+                return await super().infer(asked, context)
+            return InferResponse("echo", "1", [Tensor.from_array("y", np.zeros(LIMIT, "u1"))], asked.id)
+
+    async with opened(Large()) as stream:
+        await stream.send("large")
+        reply = await stream.read()
+        assert reply.infer_response.parameters[streaming.CODE].string_param == "TOO_LARGE"
+        assert "MAX_MESSAGE_BYTES" in reply.error_message
+        await stream.send("b")
+        assert (await stream.read()).infer_response.id == "b"
+
+
+async def test_a_message_cancels_one_request():
+    """`crossover_cancel` ends the work of that id and nothing else; a cancelled request has no answer."""
+    slow = SlowInference()
+    async with opened(slow) as stream:
+        for identity in "ab":
+            await stream.send(identity)
+            await slow.started.acquire()
+        for identity in ("nobody", "a"):
+            await stream.call.write(streaming.cancel_message(identity))
+        await slow.cancelled.acquire()
+        slow.release.set()
+        assert (await stream.read()).infer_response.id == "b"
+
+
+@pytest.mark.parametrize("parameters", [{streaming.TIMEOUT: 100}, {"timeout": 100_000}])
+async def test_each_request_has_its_own_deadline(parameters):
+    """A request whose time is over is DEADLINE_EXCEEDED and its work ends; the one beside it goes on."""
+    slow = SlowInference()
+    async with opened(slow) as stream:
+        await stream.send("patient")
+        await stream.send("hasty", parameters)
+        reply = await stream.read()
+        assert reply.infer_response.id == "hasty"
+        assert reply.infer_response.parameters[streaming.CODE].string_param == "DEADLINE_EXCEEDED"
+        await slow.cancelled.acquire()
+        slow.release.set()
+        assert (await stream.read()).infer_response.id == "patient"
+
+
+@pytest.mark.parametrize("value", [0, -5, "soon", True])
+async def test_a_deadline_that_is_no_time_is_refused(value):
+    """`crossover_timeout_ms` takes a positive integer."""
+    async with opened(RecordingInference()) as stream:
+        await stream.send("a", {streaming.TIMEOUT: value})
+        assert "milliseconds" in (await stream.read()).error_message
+
+
+async def test_what_is_ours_goes_no_further():
+    """Headers and the timeline of a request's parameters become its context; the Inference sees none of them."""
+    fake = RecordingInference()
+    ours = {
+        streaming.TIMEOUT: 60_000, streaming.TIMELINE: True, streaming.HEADER + "traceparent": "00-a-b-01",
+        protobuf_codec.TYPED_OUTPUTS: True,
+    }  # fmt: skip
+    async with opened(fake) as stream:
+        await stream.send("a", {**ours, "theirs": 1})
+        reply = await stream.read()
+    assert fake.requests[0].parameters == {"theirs": 1}
+    assert fake.contexts[0].headers == {"traceparent": "00-a-b-01"}
+    told = reply.infer_response.parameters[streaming.TIMELINE].string_param
+    assert [item.partition("=")[0] for item in told.split(",")] == [
+        "received", "decoded", "started", "finished", "encoded",
+    ]  # fmt: skip
+    assert list(reply.infer_response.outputs[0].contents.fp32_contents) == [0, 1, 2]
+
+
+async def test_tritons_final_response():
+    """Whoever asks for Triton's empty final response finds the mark on the one response there is."""
+    async with opened(RecordingInference()) as stream:
+        await stream.send("a", {"triton_enable_empty_final_response": True})
+        assert (await stream.read()).infer_response.parameters["triton_final_response"].bool_param
+        await stream.send("b")
+        assert "triton_final_response" not in (await stream.read()).infer_response.parameters
+
+
+async def test_requests_without_ids():
+    """Clients that send no ids get their answers all the same."""
+    async with opened(RecordingInference()) as stream:
+        for _ in range(3):
+            await stream.send()
+        assert [(await stream.read()).infer_response.id for _ in range(3)] == ["", "", ""]
+
+
+async def test_a_client_that_vanishes_leaves_nothing_behind(caplog):
+    """When the stream goes away, all that was under way on it is cancelled, without a word in the log."""
+    slow = SlowInference()
+    async with opened(slow) as stream:
+        for number in range(5):
+            await stream.send(str(number))
+        for _ in range(5):
+            await slow.started.acquire()
+        stream.call.cancel()
+        for _ in range(5):
+            await slow.cancelled.acquire()
+    assert [record for record in caplog.records if record.levelname in {"ERROR", "WARNING"}] == []
+
+
+async def test_a_service_that_stops_ends_its_streams():
+    """Stopping answers what is under way and ends the stream; an idle stream does not hold it up."""
+    slow = SlowInference()
+    async with listening(slow, grace=60) as target:
+        channel = aio.insecure_channel(target.grpc)
+        busy, idle = (Stream(channel.stream_stream(f"/{pb.SERVICE}/ModelStreamInfer")()) for _ in range(2))
+        await busy.send("a")
+        await slow.started.acquire()
+        await idle.call.wait_for_connection()
+        asyncio.get_running_loop().call_later(0.2, slow.release.set)
+    assert (await busy.read()).infer_response.id == "a"
+    assert await busy.read() is aio.EOF
+    assert await idle.read() is aio.EOF
+    await channel.close()

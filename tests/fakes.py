@@ -1,0 +1,120 @@
+"""Small implementations of `Inference` that tests put behind endpoints and look into."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from protocol.errors import Code, InferenceError
+from protocol.inference import CallContext, Wrapper
+from protocol.messages import InferRequest, InferResponse
+from protos import inference as pb
+
+
+class RecordingInference:
+    """Echoes inputs as outputs of the model `echo`, which is all there is, and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.ready = True
+        self.requests: list[InferRequest] = []
+        self.contexts: list[CallContext] = []
+        self.controls: list[tuple] = []
+        self.closed = False
+
+    def _known(self, name: str, version: str = "") -> None:
+        if name != "echo" or version not in {"", "1"}:
+            raise InferenceError(Code.NOT_FOUND, f"Request for unknown model: '{name}' is not found")
+
+    async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        self.requests.append(request)
+        self.contexts.append(context)
+        self._known(request.model_name, request.model_version)
+        context.mark("started")
+        context.mark("finished")
+        return InferResponse("echo", "1", request.inputs, request.id)
+
+    async def server_live(self, context: CallContext) -> bool:
+        return True
+
+    async def server_ready(self, context: CallContext) -> bool:
+        return self.ready
+
+    async def model_ready(self, name: str, version: str, context: CallContext) -> bool:
+        self._known(name, version)
+        return self.ready
+
+    async def server_metadata(self, context: CallContext) -> pb.ServerMetadataResponse:
+        self.contexts.append(context)
+        return pb.ServerMetadataResponse(name="fake", version="0", extensions=["model_repository"])
+
+    async def model_metadata(self, name: str, version: str, context: CallContext) -> pb.ModelMetadataResponse:
+        self._known(name, version)
+        tensor = pb.ModelMetadataResponse.TensorMetadata(name="x", datatype="FP32", shape=[-1])
+        return pb.ModelMetadataResponse(name=name, versions=["1"], inputs=[tensor], outputs=[tensor])
+
+    async def model_config(self, name: str, version: str, context: CallContext) -> pb.ModelConfig:
+        self._known(name, version)
+        return pb.ModelConfig(name=name, max_batch_size=4)
+
+    async def model_statistics(self, name: str, version: str, context: CallContext) -> pb.ModelStatisticsResponse:
+        if name:
+            self._known(name, version)
+        return pb.ModelStatisticsResponse(model_stats=[pb.ModelStatistics(name="echo", inference_count=2**40)])
+
+    async def repository_index(self, ready: bool, context: CallContext) -> pb.RepositoryIndexResponse:
+        self.controls.append(("index", ready))
+        return pb.RepositoryIndexResponse(models=[pb.RepositoryIndexResponse.ModelIndex(name="echo", state="READY")])
+
+    async def load_model(self, name: str, parameters: Mapping, context: CallContext) -> None:
+        self.controls.append(("load", name, dict(parameters)))
+        self._known(name)
+
+    async def unload_model(self, name: str, parameters: Mapping, context: CallContext) -> None:
+        self.controls.append(("unload", name, dict(parameters)))
+        self._known(name)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class FailingInference(Wrapper):
+    """Every call fails with `error`, whatever kind of exception that is, while `failing` is true."""
+
+    inner: RecordingInference
+
+    def __init__(self, error: Exception | Code) -> None:
+        super().__init__(RecordingInference())
+        self.failing = True
+        self.error = InferenceError(error, f"because of {error.name}, ä") if isinstance(error, Code) else error
+
+    def __getattribute__(self, name: str):
+        if name in _CALLS and super().__getattribute__("failing"):
+            return super().__getattribute__("_fail")
+        return super().__getattribute__(name)
+
+    async def _fail(self, *_: object) -> None:
+        raise self.error
+
+
+class SlowInference(Wrapper):
+    """The first calls hang until they are released, or for ever; `started` and `cancelled` count them."""
+
+    inner: RecordingInference
+
+    def __init__(self) -> None:
+        super().__init__(RecordingInference())
+        self.release = asyncio.Event()
+        self.started = asyncio.Semaphore(0)
+        self.cancelled = asyncio.Semaphore(0)
+
+    async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        self.started.release()
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.cancelled.release()
+            raise
+        return await self.inner.infer(request, context)
+
+
+_CALLS = frozenset(name for name in vars(Wrapper) if not name.startswith("_")) - {"close"}
