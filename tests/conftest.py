@@ -1,4 +1,4 @@
-"""What every room's tests share: the checkout, free ports, and the rule that CI skips nothing."""
+"""What every room's tests share: the checkout, free ports, a browser, and the rule that CI skips nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM_ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +29,18 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real Chromium. Playwright keeps an event loop running while it lives, so it ends before other tests need theirs."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is missing; on Debian it is the package chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield started
+        started.close()
 
 
 @pytest.hookimpl(wrapper=True)

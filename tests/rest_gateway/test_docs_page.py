@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 def test_every_file_of_the_page_is_served_here(gateway):
@@ -33,36 +30,29 @@ def test_the_policy_allows_nothing_from_elsewhere(gateway):
 
 
 @pytest.mark.browser
-def test_in_a_browser_it_shows_every_operation_and_runs_one(stack):
+def test_in_a_browser_it_shows_every_operation_and_runs_one(stack, browser):
     """Chromium with nothing but the gateway to talk to: no error in the console, and `Try it out` gets a real answer."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        try:
-            page = browser.new_page()
-            complaints, elsewhere = [], []
-            page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on(
-                "request",
-                lambda request: request.url.startswith((stack.gateway_url, "data:")) or elsewhere.append(request.url),
-            )
-            page.goto(f"{stack.gateway_url}/docs")
-            infer = page.locator(".opblock", has=page.get_by_text("Run the model", exact=True)).first
-            infer.wait_for(timeout=30_000)
-            assert page.locator(".opblock").count() > 30
-            infer.locator(".opblock-summary-control").click()
-            infer.get_by_role("button", name="Try it out").click()
-            infer.get_by_role("button", name="Execute").click()
-            reply = infer.locator(".live-responses-table")
-            reply.wait_for(timeout=30_000)
-            assert '"probabilities"' in reply.inner_text()
-            assert complaints == []
-            assert elsewhere == []
-        finally:
-            browser.close()
+    page = browser.new_page()
+    complaints, elsewhere = [], []
+    page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "request",
+        lambda request: request.url.startswith((stack.gateway_url, "data:")) or elsewhere.append(request.url),
+    )
+    page.goto(f"{stack.gateway_url}/docs")
+    infer = page.locator(".opblock", has=page.get_by_text("Run the model", exact=True)).first
+    infer.wait_for(timeout=30_000)
+    assert page.locator(".opblock").count() > 30
+    infer.locator(".opblock-summary-control").click()
+    infer.get_by_role("button", name="Try it out").click()
+    infer.get_by_role("button", name="Execute").click()
+    reply = infer.locator(".live-responses-table")
+    reply.wait_for(timeout=30_000)
+    assert '"probabilities"' in reply.inner_text()
+    page.close()
+    assert complaints == []
+    assert elsewhere == []
 
 
 @pytest.mark.parametrize(("method", "path", "status", "code"), [
