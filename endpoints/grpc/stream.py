@@ -36,13 +36,17 @@ class StreamOfCalls:
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
         self._writing = asyncio.Lock()
+        self._unwritable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, requests: Any) -> None:
-        """Read until the client closes its side or the service stops, then finish what is under way."""
+        """Read until the client closes its side or the service stops, then finish what is under way.
+
+        A stream that cannot be written to is ended: its client would wait for ever for what was lost.
+        """
         reading = asyncio.create_task(self._read(requests))
         stopping = asyncio.create_task(self._servicer.draining.wait())
         try:
-            await asyncio.wait((reading, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reading, stopping, self._unwritable), return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 reading.result()
             reading.cancel()
@@ -78,6 +82,9 @@ class StreamOfCalls:
     def _ended(self, identity: str, task: asyncio.Task[None]) -> None:
         self._room.release()
         self._tasks.discard(task)
+        self._forget(identity, task)
+
+    def _forget(self, identity: str, task: asyncio.Task[None] | None) -> None:
         if self._calls.get(identity) is task:
             del self._calls[identity]
 
@@ -92,6 +99,7 @@ class StreamOfCalls:
                 error = as_inference_error(caught)
                 span.code = error.code
                 message = streaming.error_message(identity, error)
+            self._forget(identity, asyncio.current_task())  # a write cancelled half way would block all that follow
             await self._write(message)
         except asyncio.CancelledError:
             span.code = Code.CANCELLED
@@ -122,6 +130,8 @@ class StreamOfCalls:
                 await self._rpc.write(message)
             except Exception as error:  # noqa: BLE001 - gRPC raises several kinds for a client that has gone away
                 log.debug("a stream's client went away before its answer: %s", error)
+                if not self._unwritable.done():
+                    self._unwritable.set_result(None)
 
 
 def _id_of(data: bytes) -> str:

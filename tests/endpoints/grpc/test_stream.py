@@ -11,7 +11,7 @@ from grpc import aio
 
 from protocol import protobuf_codec, streaming
 from protocol.errors import Code
-from protocol.messages import InferResponse
+from protocol.messages import InferRequest, InferResponse
 from protocol.tensors import Tensor
 from protos import inference as pb
 from tests.fakes import FailingInference, RecordingInference, SlowInference
@@ -139,6 +139,22 @@ async def test_a_message_cancels_one_request():
         await slow.cancelled.acquire()
         slow.release.set()
         assert (await stream.read()).infer_response.id == "b"
+
+
+async def test_a_cancel_that_comes_while_the_answer_is_written_loses_nothing():
+    """The reader is slow, so that answers wait half written; cancelling them then must not break the ones that follow."""
+    large = Tensor.from_array("x", np.ones(LIMIT // 8, np.float32))
+    async with opened(RecordingInference()) as stream:
+        numbers = [str(number) for number in range(60)]  # 30 MB, more than the connection takes
+        for identity in numbers:
+            await stream.call.write(protobuf_codec.encode_request(InferRequest("echo", [large], id=identity)))
+        await asyncio.sleep(0.3)
+        for identity in numbers:
+            await stream.call.write(streaming.cancel_message(identity))
+        await stream.send("last")
+        answered = set()
+        while "last" not in answered:
+            answered.add((await asyncio.wait_for(stream.read(), 20)).infer_response.id)
 
 
 @pytest.mark.parametrize("parameters", [{streaming.TIMEOUT: 100}, {"timeout": 100_000}])
