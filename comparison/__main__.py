@@ -1,4 +1,4 @@
-"""`python -m comparison run|report|diff`."""
+"""`python -m comparison run|report|diff|bench`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 
 def main(arguments: list[str] | None = None) -> int:
     from comparison import commands, options
+    from comparison.bench import command as bench_command
 
     parser = argparse.ArgumentParser(prog="python -m comparison", description="gRPC or REST between two services?")
     parser.set_defaults(command=None)
-    commands_of = parser.add_subparsers(metavar="run|report|diff", required=True)
+    commands_of = parser.add_subparsers(metavar="run|report|diff|bench", required=True)
     run = commands_of.add_parser("run", help="measure, and say what it shows (about five minutes)")
     options.add_arguments(run)
     run.set_defaults(command=commands.run)
@@ -24,6 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     diff.add_argument("before", type=Path, metavar="RUN")
     diff.add_argument("after", type=Path, metavar="RUN")
     diff.set_defaults(command=commands.diff)
+    bench = commands_of.add_parser("bench", help="what our own paths cost beside their floors (about three minutes)")
+    bench_command.add_arguments(bench)
+    bench.set_defaults(command=bench_command.run)
     given = parser.parse_args(arguments)
     return int(given.command(given))
 

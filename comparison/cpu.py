@@ -63,6 +63,17 @@ def peak_memory_bytes(pid: int) -> int:
     return 0
 
 
+def proportional_memory_bytes(pid: int) -> int:
+    """Resident memory of `pid`, shared pages divided among those who share them (PSS), in bytes; 0 when it is gone."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        pass
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Counters of the whole machine at one moment, in ns since boot."""

@@ -48,6 +48,8 @@ class Work:
     """What the reply's `Inference-Upstream` must say; None: not looked at."""
     stages: bool = False
     """The requests ask for the stations' stamps, which are to be kept."""
+    tolerance: float = 0.0
+    """Relative difference from the expected floats that passes; 0: bit for bit."""
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class Checker:
 
     expected: list[tuple[Output, ...]]
     upstream: str | None
+    tolerance: float = 0.0
     complaint: str = ""
     _known: dict[int, bytes] = field(default_factory=dict)
 
@@ -73,7 +76,8 @@ class Checker:
     def _decoded(self, reply: Reply, variant: int) -> int:
         try:
             length = binary_codec.header_length(reply.header(b"inference-header-content-length"), len(reply.body))
-            wrong = out.difference(binary_codec.decode_response(reply.body, length), self.expected[variant])
+            response = binary_codec.decode_response(reply.body, length)
+            wrong = out.difference(response, self.expected[variant], self.tolerance)
         except InferenceError as error:
             wrong = error.message
         if wrong:
@@ -134,7 +138,7 @@ class _Slice:
 
     def __init__(self, work: Work, poll: select.epoll, timer: Timer, idle: list[Connection]) -> None:
         self.work, self.poll, self.timer, self.idle = work, poll, timer, idle
-        self.checker = Checker(work.expected, work.upstream)
+        self.checker = Checker(work.expected, work.upstream, work.tolerance)
         self.table = out.empty(work.schedule.count)
         self.busy: dict[int, tuple[Connection, int]] = {}
         self.due: deque[int] = deque()

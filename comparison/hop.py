@@ -46,23 +46,26 @@ class Work:
     schedule: Schedule
     concurrency: int
     stages: bool = False
+    tolerance: float = 0.0
+    """Relative difference from the expected floats that passes; 0: bit for bit."""
 
 
 class Driver:
-    """Clients that live across slices, one for each wire."""
+    """Clients that live across slices, one for each wire and service."""
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        self._clients: dict[str, Inference] = {}
+        self._clients: dict[tuple[str, str, str], Inference] = {}
 
     def run(self, work: Work) -> Record:
         """Drive one slice to its end and record every request."""
         return self._runner.run(self._run(work))
 
     async def _run(self, work: Work) -> Record:
-        client = self._clients.get(work.wire)
+        key = work.wire, work.target.grpc, work.target.rest
+        client = self._clients.get(key)
         if client is None:
-            client = self._clients[work.wire] = wires.connect(work.wire, work.target)
+            client = self._clients[key] = wires.connect(work.wire, work.target)
         gc.collect()
         gc.disable()
         cpu, wall = time.process_time_ns(), time.monotonic_ns()
@@ -160,7 +163,7 @@ class _Slice:
         try:
             response = await self.client.infer(request, context)
             done = time.monotonic_ns()
-            wrong = out.difference(response, self.work.expected[variant])
+            wrong = out.difference(response, self.work.expected[variant], self.work.tolerance)
             outcome = out.WRONG if wrong else out.OK
         except InferenceError as error:
             done, outcome, wrong = time.monotonic_ns(), out.ERROR, error.message

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from protocol.messages import InferResponse
+    from protocol.tensors import Tensor
 
     Table: TypeAlias = NDArray[np.int64]
 
@@ -59,8 +60,11 @@ def empty(count: int) -> NDArray[np.int64]:
     return table
 
 
-def difference(response: InferResponse, expected: Sequence[Output]) -> str:
-    """How `response` differs from `expected` in names, datatypes, shapes or any bit; empty when it does not."""
+def difference(response: InferResponse, expected: Sequence[Output], tolerance: float = 0.0) -> str:
+    """How `response` differs from `expected` in names, datatypes, shapes or any bit; empty when it does not.
+
+    With a `tolerance`, FP32 numbers may differ by that much of their size: rows computed together round differently.
+    """
     found = {tensor.name: tensor for tensor in response.outputs}
     for output in expected:
         tensor = found.get(output.name)
@@ -68,9 +72,14 @@ def difference(response: InferResponse, expected: Sequence[Output]) -> str:
             return f"output '{output.name}' is missing"
         if (tensor.datatype.name, tuple(tensor.shape)) != (output.datatype, output.shape):
             return f"output '{output.name}' is {tensor.datatype.name} {list(tensor.shape)}, not as expected"
-        if bytes(tensor.raw) != output.raw:
+        if bytes(tensor.raw) != output.raw and not (tolerance and _is_close(tensor, output, tolerance)):
             return f"output '{output.name}' differs from the expected answer"
     return ""
+
+
+def _is_close(tensor: Tensor, output: Output, tolerance: float) -> bool:
+    expected = np.frombuffer(output.raw, np.float32)
+    return output.datatype == "FP32" and np.allclose(tensor.array.ravel(), expected, rtol=tolerance, atol=tolerance)
 
 
 def outputs_of(response: InferResponse) -> tuple[Output, ...]:

@@ -142,6 +142,16 @@ def _there_and_back() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return there.astype(np.float32), back.astype(np.float32), (back @ degree).astype(np.float32)
 
 
+def image() -> GraphProto:
+    """For `make bench` alone, so not among the served models: an image's bytes in, its three channels' means out."""
+    return helper.make_graph(
+        [helper.make_node("GlobalAveragePool", ["x"], ["means"]), helper.make_node("Flatten", ["means"], ["y"])],
+        "image",
+        [_value("x", TensorProto.FLOAT, ["N", 3, 224, 224])],
+        [_value("y", TensorProto.FLOAT, ["N", 3])],
+    )
+
+
 def build(folder: Path) -> None:
     for graph in (identity(), sized(), work()):
         save(graph, folder / graph.name)

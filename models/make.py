@@ -20,5 +20,6 @@ import timing  # noqa: E402
 if __name__ == "__main__":
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
     lab.build(target)
+    lab.save(lab.image(), (target if target != HERE else HERE.parent / "comparison" / "bench" / "repository") / "image")
     digits.build(target)
     timing.show(target)

@@ -16,8 +16,8 @@ from protocol.tensors import Tensor
 from protocol.wires import WIRES
 from stack.services import free_ports
 
-SLOW = {"x": np.full((1, 16), 0.5, np.float32), "turns": np.array([400_000])}
-"""About eight seconds of computation."""
+SLOW = {"x": np.full((1, 16), 0.5, np.float32), "turns": np.array([4_000_000])}
+"""Most of a minute of computation."""
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -1,0 +1,88 @@
+"""`python -m comparison bench`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from comparison import progress, provenance
+from comparison.bench import measure, table
+from comparison.bench.points import POINTS
+from comparison.bench.services import Services
+from comparison.load import GeneratorError
+from stack.services import StartError
+
+if TYPE_CHECKING:
+    import argparse
+
+_WIDTH = 118
+_REFUSED = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="how often every point is measured (default: 5)"
+    )
+    parser.add_argument("--slice", type=float, default=0.6, metavar="SECONDS", help="how long each time (default: 0.6)")
+    parser.add_argument("--points", default="", metavar="REGEX", help="only points whose names match, and their floors")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write every figure as JSON")
+    parser.add_argument("--log", type=Path, default=Path("/dev/null"), metavar="FILE", help="what the services write")
+
+
+def chosen(pattern: str) -> list[str]:
+    """The names of the points that match, with the floors that their ratios need; ValueError when none does."""
+    try:
+        wanted = [name for name in POINTS if re.search(pattern, name)]
+    except re.error as error:
+        raise ValueError(f"--points '{pattern}' is not a regular expression: {error}") from None
+    if not wanted:
+        raise ValueError(f"--points '{pattern}' matches none of: {'; '.join(POINTS)}")
+    floors = [floor for name in wanted for floor in POINTS[name].floor if floor in POINTS]
+    return list(dict.fromkeys([*floors, *wanted]))
+
+
+def run(given: argparse.Namespace) -> int:
+    """Measure and print."""
+    try:
+        names = chosen(given.points)
+        if given.rounds < 1 or given.slice <= 0:
+            raise ValueError("--rounds and --slice must be above 0")
+        with progress.shown() as told, Services(given.log) as services:
+            told.total(given.rounds * len(names))
+            rounds = measure.measure(services, names, given.rounds, given.slice, told.step)
+            memory = services.memory()
+    except (ValueError, StartError, GeneratorError, measure.BenchError) as error:
+        print(str(error), file=sys.stderr)
+        return _REFUSED
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 1
+    copy_us = measure.own_memory_copy_us(table.IMAGE_BYTES)
+    _show(rounds, copy_us, memory)
+    if given.out:
+        document = {
+            "machine": provenance.provenance("python -m comparison bench", 0),
+            "copy_us": copy_us,
+            "pss_bytes": memory,
+            "rounds": measure.documents(rounds),
+        }
+        given.out.write_text(json.dumps(document, indent=1) + "\n")
+    return 0
+
+
+def _show(rounds: table.Rounds, copy_us: float, memory: dict[str, int]) -> None:
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(width=_WIDTH, highlight=False)
+    for shown in table.tables(rounds, copy_us):
+        console.print(shown)
+    console.print(
+        f"Medians of {len(rounds)} rounds (least-most). CPU counts every thread of the services named. "
+        f"A copy of the image's 602 KB takes {copy_us:.0f} us here."
+    )
+    sizes = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in memory.items())
+    console.print(f"Memory after it (PSS): {sizes}.")

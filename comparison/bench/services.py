@@ -1,0 +1,159 @@
+"""Everything that is measured runs side by side, idle when it is not its turn: floors, model servers, a gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import onnxruntime
+
+from comparison import ask, cpu
+from protocol import binary_codec, json_codec, protobuf_codec
+from protocol.messages import InferRequest, InferResponse
+from protocol.tensors import Tensor
+from protocol.wires import Target
+from stack.services import ROOT, Service, free_ports
+
+if TYPE_CHECKING:
+    from comparison.bench.points import Payload, Point
+    from comparison.outcomes import Output
+
+MODELS = {"digits": ROOT / "models" / "digits", "image": Path(__file__).parent / "repository" / "image"}
+SHAPES: dict[Payload, tuple[int, ...]] = {"digits": (1, 64), "image": (1, 3, 224, 224)}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A payload's request and its right answer."""
+
+    request: InferRequest
+    expected: tuple[Output, ...]
+
+
+class Services:
+    """Started on entering, stopped on leaving."""
+
+    def __init__(self, log: Path) -> None:
+        self._scratch = contextlib.ExitStack()
+        self._folder = Path(self._scratch.enter_context(tempfile.TemporaryDirectory(prefix="crossover-bench-")))
+        self._log = self._scratch.enter_context(log.open("ab"))
+        self._services: dict[str, Service] = {}
+        self._ports = dict(zip(
+            ("model server", "model server grpc", "batching model server", "batching model server grpc", "gateway",
+             "floor", "floor grpc"), free_ports(7), strict=True,
+        ))  # fmt: skip
+        self.questions: dict[Payload, Question] = {}
+
+    def target(self, service: str) -> Target:
+        """Where a service listens on both its wires."""
+        grpc = self._ports.get(f"{service} grpc", 0)
+        return Target(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{self._ports[service]}")
+
+    def address(self, service: str) -> tuple[str, int]:
+        return "127.0.0.1", self._ports[service]
+
+    def charged(self, point: Point) -> list[str]:
+        """The services whose CPU the point costs."""
+        if point.service != "gateway":
+            return [point.service]
+        return ["gateway"] if point.upstream == "inprocess" else ["gateway", "model server"]
+
+    def cpu_ns(self, names: list[str]) -> int:
+        return sum(cpu.family_cpu_ns(self._services[name].pid) for name in names)
+
+    def memory(self) -> dict[str, int]:
+        """Proportional set size of each service now, in bytes."""
+        return {name: cpu.proportional_memory_bytes(service.pid) for name, service in self._services.items()}
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for service in reversed(self._services.values()):
+            service.stop(5)
+        self._scratch.close()
+
+    def _start(self) -> None:
+        repository = self._folder / "repository"
+        repository.mkdir()
+        for name, path in MODELS.items():
+            (repository / name).symlink_to(path)
+        for name, batching in (("model server", "0"), ("batching model server", "1")):
+            self._run(name, "model_server", repository, {
+                "MODEL_SERVER_HTTP_PORT": str(self._ports[name]),
+                "MODEL_SERVER_GRPC_PORT": str(self._ports[f"{name} grpc"]),
+                "MODEL_BATCHING": batching,
+            })  # fmt: skip
+        self._run("gateway", "rest_gateway", repository, {
+            "GATEWAY_PORT": str(self._ports["gateway"]),
+            "MODEL_SERVER_HTTP_PORT": str(self._ports["model server"]),
+            "MODEL_SERVER_GRPC_PORT": str(self._ports["model server grpc"]),
+            "GATEWAY_UPSTREAM_HEADER": "1",
+            "DATA_DIR": str(self._folder / "data"),
+        })  # fmt: skip
+        for service in self._services.values():
+            service.await_ready()
+        self.questions = {payload: self._question(payload) for payload in SHAPES}
+        self._start_floors()
+
+    def _run(self, name: str, module: str, repository: Path, environment: dict[str, str]) -> None:
+        common = {"MODEL_REPOSITORY": str(repository), "MODEL_CONTROL": "none", "LOG_LEVEL": "warning"}
+        self._services[name] = Service(module, {**common, **environment}, self.address(name), self._log)
+
+    def _question(self, payload: Payload) -> Question:
+        x = np.random.default_rng(1).random(SHAPES[payload], np.float32)
+        request = InferRequest(payload, [Tensor.from_array("x", x)])
+        (expected,) = ask.answers("rest-binary", self.target("model server"), [request])
+        return Question(request, expected)
+
+    def _start_floors(self) -> None:
+        replies = self._folder / "replies"
+        replies.mkdir()
+        for payload, question in self.questions.items():
+            for name, data in _replies(payload, question).items():
+                (replies / name).write_bytes(data)
+        environment = {
+            "FLOOR_REST_PORT": str(self._ports["floor"]),
+            "FLOOR_GRPC_PORT": str(self._ports["floor grpc"]),
+            "FLOOR_REPLIES": str(replies),
+        }
+        floor = Service("comparison.bench.floors", environment, self.address("floor"), self._log)
+        self._services["floor"] = floor
+        floor.await_ready()
+
+
+def _replies(payload: Payload, question: Question) -> dict[str, bytes]:
+    """The right answer in each form, for the floors to give."""
+    outputs = [Tensor.from_array(o.name, np.frombuffer(o.raw, np.float32).reshape(o.shape)) for o in question.expected]
+    response = InferResponse(payload, "1", outputs)
+    binary = binary_codec.encode_response(response, json_codec.ReplyForm(default=True))
+    return {
+        f"{payload}-rest": json_codec.encode_response(response),
+        f"{payload}-rest-binary": b"".join(binary.parts),
+        f"{payload}-rest-binary-head": str(binary.header_length).encode(),
+        f"{payload}-grpc": protobuf_codec.encode_response(response),
+    }
+
+
+def engine_ns(payload: Payload, seconds: float) -> float:
+    """CPU time of one `session.run` in a loop, in ns: the floor of everything that answers with this model."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    path = MODELS[payload] / "1" / "model.onnx"
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    feed = {"x": np.random.default_rng(1).random(SHAPES[payload], np.float32)}
+    count, began, until = 0, time.process_time_ns(), time.monotonic() + seconds
+    while time.monotonic() < until:
+        session.run(None, feed)
+        count += 1
+    return (time.process_time_ns() - began) / count
