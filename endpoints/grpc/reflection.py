@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
@@ -39,11 +40,11 @@ class _Pool:
 
 
 def _descriptors() -> descriptor_pool.DescriptorPool:
-    """Our own messages and the services beside them, in one pool."""
+    """Our own messages, the services beside them and what errors carry as details, in one pool."""
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(pb.DESCRIPTOR_SET.read_bytes()).file:
         pool.AddSerializedFile(file.SerializeToString())
-    for module in (health_pb2, reflection_pb2):
+    for module in (health_pb2, reflection_pb2, any_pb2, duration_pb2, error_details_pb2, status_pb2):
         pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
     return pool
 

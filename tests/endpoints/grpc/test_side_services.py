@@ -14,6 +14,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+from protocol.errors import Code
 from protos import inference as pb
 from tests.fakes import FailingInference, RecordingInference
 from tests.grpc_service import listening
@@ -100,7 +101,7 @@ async def test_both_versions_of_reflection_find_everything(version):
         assert {pb.SERVICE, "grpc.health.v1.Health"} <= {service.name for service in listed}
         for symbol in (
             pb.SERVICE, f"{pb.SERVICE}.ModelInfer", "inference.ModelInferRequest", "inference.ModelConfig",
-            "grpc.health.v1.Health", "grpc.health.v1.Health.Watch",
+            "grpc.health.v1.Health", "grpc.health.v1.Health.Watch", "google.rpc.ErrorInfo", "google.rpc.Status",
         ):  # fmt: skip
             reply = (await reflected(channel, version, file_containing_symbol=symbol)).file_descriptor_response
             files = [descriptor_pb2.FileDescriptorProto.FromString(data) for data in reply.file_descriptor_proto]
@@ -111,13 +112,13 @@ async def test_both_versions_of_reflection_find_everything(version):
         assert reply.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-async def grpcurl(*arguments: str) -> str:
+async def grpcurl(*arguments: str, fails: bool = False) -> str:
     process = await asyncio.create_subprocess_exec(
         GRPCURL, "-plaintext", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     async with asyncio.timeout(60):
         out, _ = await process.communicate()
-    assert process.returncode == 0, out
+    assert (process.returncode != 0) is fails, out
     return out.decode()
 
 
@@ -137,3 +138,12 @@ async def test_the_real_grpcurl():
             assert answer["rawOutputContents"] == ["AACAPwAAwH8="]
         health = await grpcurl("-d", '{"service":"echo"}', target.grpc, "grpc.health.v1.Health/Check")
         assert json.loads(health) == {"status": "SERVING"}
+
+
+@pytest.mark.skipif(not GRPCURL.exists(), reason="grpcurl is not installed (make test installs it)")
+async def test_grpcurl_reads_what_an_error_carries():
+    """Reflection knows the message inside an error's details, so tools show its reason instead of bytes."""
+    async with listening(FailingInference(Code.OVERLOADED)) as target:
+        printed = await grpcurl("-d", '{"name": "m"}', target.grpc, f"{pb.SERVICE}/ModelMetadata", fails=True)
+        assert "Code: ResourceExhausted" in printed
+        assert '"domain":"crossover","reason":"OVERLOADED"' in printed
