@@ -36,6 +36,7 @@ def set_up_log(level: str) -> None:
     )  # fmt: skip
     for noisy in ("uvicorn", "uvicorn.error", "asyncio", "grpc", "alembic", "aiosqlite"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+    logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # whoever sets ACCESS_LOG asks for its lines
 
 
 def keep_freed_memory() -> None:

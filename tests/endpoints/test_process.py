@@ -12,6 +12,7 @@ import time
 import pytest
 
 from endpoints import process
+from stack.services import ROOT
 
 PROGRAM = """
 import asyncio, sys
@@ -137,3 +138,16 @@ def test_an_address_that_cannot_be_bound_names_its_settings():
 def test_a_host_as_a_url_has_it(host, shown):
     """Wildcards become the loopback address that reaches them."""
     assert process.url_host(host) == shown
+
+
+def test_the_access_log_is_heard():
+    """uvicorn's own chatter is kept out of the log, but not the lines that ACCESS_LOG asks for."""
+    program = (
+        "import logging; from endpoints import process; process.set_up_log('warning');"
+        "logging.getLogger('uvicorn').info('chatter'); logging.getLogger('uvicorn.access').info('GET /x')"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30
+    ).stderr
+    assert "GET /x" in printed
+    assert "chatter" not in printed
