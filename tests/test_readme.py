@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,15 +14,16 @@ import pytest
 
 from protocol.wires import WIRES
 from stack.services import ROOT
+from tests import documents
 
 PORTS = (8080, 8000, 8001)
 README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+BLOCKS = documents.blocks(README)
 SHORT = "ARGS=--payload 256 --blocks 2 --turns 1 --slice 0.1 --rate 100 --arms rest grpc grpc-again control"
 
 
 def block(language: str, containing: str) -> str:
-    (found,) = [text for kind, text in BLOCKS if kind == language and containing in text]
+    (found,) = [block.text for block in BLOCKS if block.language == language and containing in block.text]
     return found
 
 
@@ -42,28 +40,9 @@ def make_run(tmp_path_factory) -> Iterator[Path]:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 pytest.skip(f"port {port}, which the README uses, is in use on this machine")
-    log = tmp_path_factory.mktemp("make_run") / "log"
-    command = block("sh", "make run").split()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True,
-            env={**os.environ, "DATA_DIR": str(log.parent)},
-        )  # fmt: skip
-        try:
-            _await(process, log)
-            yield log
-        finally:
-            os.killpg(process.pid, signal.SIGINT)
-            assert process.wait(60) in {0, 2, -signal.SIGINT}, log.read_text()
-
-
-def _await(process: subprocess.Popen, log: Path) -> None:
-    for _ in range(600):
-        if "Ctrl-C stops both" in log.read_text():
-            return
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.1)
-    raise AssertionError(log.read_text())
+    folder = tmp_path_factory.mktemp("make_run")
+    with documents.make_run(block("sh", "make run"), folder / "log", {"DATA_DIR": str(folder)}) as log:
+        yield log
 
 
 def test_curl_gives_the_answer_shown(make_run):

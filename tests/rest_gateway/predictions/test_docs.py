@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from stack.services import ROOT, Service, free_ports
+from tests import documents
 
 PAGE = ROOT / "docs" / "predictions.md"
 
@@ -29,7 +30,7 @@ def gateway(tmp_path):
 
 def test_commands(gateway, tmp_path):
     """Each command whose line ends in a status prints that status."""
-    script = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL))
+    script = "\n".join(block.text for block in documents.blocks(PAGE.read_text()) if block.language == "sh")
     expected = [status for comment in re.findall(r"  # ([\d ]+)$", script, re.MULTILINE) for status in comment.split()]
     assert len(expected) > 25
     script = script.replace("127.0.0.1:8080", f"127.0.0.1:{gateway}")

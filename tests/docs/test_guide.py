@@ -1,0 +1,96 @@
+"""The guide is true: every command of it is run, and prints what stands below it, in both languages.
+
+`UPDATE_DOCS=1` writes what the commands print into both documents instead of comparing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+
+import pytest
+
+from stack.services import ROOT, free_ports
+from tests import documents
+
+PAGES = {language: ROOT / "docs" / f"guide{suffix}.md" for language, suffix in (("en", ""), ("ko", ".ko"))}
+PORTS = {
+    "MODEL_SERVER_HTTP_PORT": "8000", "MODEL_SERVER_GRPC_PORT": "8001", "GATEWAY_PORT": "8080",
+    "SPARE_1": "8090", "SPARE_2": "8091", "SPARE_3": "8092",
+}  # fmt: skip
+"""The ports that the guide uses."""
+UPDATE = bool(os.environ.get("UPDATE_DOCS"))
+
+
+def steps(page: str) -> list[tuple[str, str, str]]:
+    """Each command with what stands below it: what it prints, and what the terminal of `make run` prints."""
+    found: list[tuple[str, str, str]] = []
+    for block in documents.blocks(page):
+        if block.language == documents.COMMAND:
+            found.append((block.text, "", ""))
+            continue
+        command, output, log = found.pop()
+        shown = (output, block.text) if block.language == documents.LOG else (block.text, log)
+        found.append((command, *shown))
+    return found
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory) -> list[tuple[str, str, str]]:
+    """Every command of the guide with what stands below it and what it printed, one after the other."""
+    (start, *rest) = steps(PAGES["en"].read_text("utf-8"))
+    folder = tmp_path_factory.mktemp("guide")
+    ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
+    environment = {**ports, "DATA_DIR": str(folder / "data"), "TMPDIR": str(folder)}
+    done = []
+    with (
+        documents.make_run(start[0], folder / "make_run.log", environment) as log,
+        documents.Shell(environment, {PORTS[name]: port for name, port in ports.items()}, folder / "block.sh") as shell,
+    ):
+        for command, expected, logged in rest:
+            done.append((command, expected, shell.run(command)))
+            for line in logged.splitlines():
+                documents.await_line(log, line)
+    return done
+
+
+def test_every_command_prints_what_is_shown(ran):
+    """Apart from ids, dates and times, which differ each time."""
+    if UPDATE:
+        for page in PAGES.values():
+            page.write_text(updated(page.read_text("utf-8"), [printed for _, _, printed in ran]), "utf-8")
+        return
+    assert len(ran) > 30
+    for command, expected, printed in ran:
+        if "bound ::1" in command and not _has_ipv6():
+            continue
+        assert documents.normalised(printed) == documents.normalised(expected), command
+
+
+def test_both_languages_have_the_same_blocks():
+    """Only the prose is translated."""
+    english, korean = (documents.blocks(page.read_text("utf-8")) for page in PAGES.values())
+    assert english == korean
+
+
+def _has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+def updated(page: str, printed: list[str]) -> str:
+    """The document with what its commands printed below each; what differs only in what varies is left alone."""
+    outputs = iter(["", *printed])
+
+    def with_output(found: re.Match) -> str:
+        output, shown = next(outputs), found["shown"] or ""
+        if documents.normalised(output) == documents.normalised(shown):
+            return found[0]
+        return f"{found['command']}\n\n```text\n{output}\n```" if output else found["command"]
+
+    pattern = r"(?P<command>^```sh\n(?:(?!^```).*\n)*```$)(?:\n\n```(?!sh|log)\w+\n(?P<shown>(?:(?!^```).*\n)*)```$)?"
+    return re.sub(pattern, with_output, page, flags=re.MULTILINE)
