@@ -11,7 +11,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
-from protocol import deadline, protobuf_codec
+from clients.grpc_call import CallFailedError, Ended, UnaryMethod
+from protocol import deadline, protobuf_codec, timeline
 from protocol.errors import Code, InferenceError, invalid
 from protocol.grpc_errors import DETAILS_KEY, error_from_status
 from protocol.inference import CallContext
@@ -55,10 +56,10 @@ def _credentials(target: Target) -> Any:
     return grpc.ssl_channel_credentials(ca, key, cert)
 
 
-def error_of(error: aio.AioRpcError, target: str) -> InferenceError:
+def error_of(ended: Ended, target: str) -> InferenceError:
     """What a failed call means: our code where the service told it, else the nearest one."""
-    details = next((value for key, value in error.trailing_metadata() or () if key == DETAILS_KEY), None)
-    return error_from_status(error.code().value[0], error.details() or "", details, target)
+    details = next((value for key, value in ended.trailing if key == DETAILS_KEY and isinstance(value, bytes)), None)
+    return error_from_status(ended.code, ended.details, details, target)
 
 
 def unreadable(error: InferenceError, target: str) -> InferenceError:
@@ -72,14 +73,24 @@ class GrpcControl:
     def __init__(self, target: Target) -> None:
         self.target = target
         self._channel: Any = None
-        self._calls: dict[str, Any] = {}
+        self._methods: dict[str, UnaryMethod] = {}
 
-    def call_of(self, name: str) -> Any:
-        """The multicallable for a method, bytes in and out."""
-        call = self._calls.get(name)
-        if call is None:
-            call = self._calls[name] = self.channel().unary_unary(f"/{pb.SERVICE}/{name}")
-        return call
+    async def exchange(
+        self, name: str, data: bytes, context: CallContext, *, timed: bool = False
+    ) -> tuple[bytes, tuple[Any, ...]]:
+        """The reply to one unary call, bytes in and out; with `timed` also the trailing metadata, which has the stamps."""
+        method = self._methods.get(name)
+        if method is None:
+            method = self._methods[name] = UnaryMethod(self.channel(), f"/{pb.SERVICE}/{name}")
+        metadata = tuple(context.headers.items())
+        if timed:
+            metadata += ((timeline.HEADER, "1"),)
+        try:
+            return await method.call(data, deadline.timeout_of(context.deadline), metadata, trailing=timed)
+        except CallFailedError as failed:
+            raise error_of(failed.ended, self.target.grpc) from None
+        except aio.UsageError:
+            raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
 
     def channel(self) -> Any:
         """The channel, made at the first call, since it belongs to the event loop that runs then."""
@@ -99,16 +110,7 @@ class GrpcControl:
     async def _ask(self, name: str, request: Any, context: CallContext) -> Any:
         data = request.SerializeToString()
         self.check_size(data)
-        try:
-            reply = await self.call_of(name)(
-                data,
-                timeout=deadline.timeout_of(context.deadline),
-                metadata=tuple(context.headers.items()),
-            )
-        except aio.AioRpcError as error:
-            raise error_of(error, self.target.grpc) from None
-        except aio.UsageError:
-            raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
+        reply, _ = await self.exchange(name, data, context)
         try:
             return pb.METHODS[name].response.FromString(reply)
         except DecodeError:
@@ -154,6 +156,8 @@ class GrpcControl:
 
     async def close(self) -> None:
         channel, self._channel = self._channel, None
-        self._calls.clear()
+        for method in self._methods.values():
+            method.close()
+        self._methods.clear()
         if channel is not None:
             await asyncio.shield(channel.close())

@@ -13,6 +13,7 @@ from typing import Any
 
 from grpc import aio
 
+from clients.grpc_call import ended_of
 from clients.grpc_channel import GrpcControl, error_of, unreadable
 from protocol import deadline, protobuf_codec, streaming
 from protocol.errors import Code, InferenceError
@@ -59,7 +60,7 @@ class _Stream:
             while (data := await self.call.read()) is not aio.EOF:
                 self._deliver(data)
         except aio.AioRpcError as error:
-            lost = error_of(error, self.target)
+            lost = error_of(ended_of(error), self.target)
         except InferenceError as error:
             lost = unreadable(error, self.target)
         except asyncio.CancelledError:

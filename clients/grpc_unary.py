@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from grpc import aio
+from typing import Any
 
-from clients.grpc_channel import GrpcControl, error_of, unreadable
+from clients.grpc_channel import GrpcControl, unreadable
 from protocol import deadline, protobuf_codec, timeline
 from protocol.carrying import check_request, check_response
-from protocol.errors import Code, InferenceError
+from protocol.errors import InferenceError
 from protocol.inference import CallContext
 from protocol.messages import InferRequest, InferResponse
 from protocol.wires import WIRES, Target
@@ -38,15 +38,11 @@ class GrpcUnary(GrpcControl):
         data = protobuf_codec.encode_request(request, typed=self._typed)
         self.check_size(data)
         context.bytes_sent = len(data)
-        call = self._send(data, context)
-        try:
-            context.mark("sent")
-            reply: bytes = await call
-            context.mark("answered")
-            if context.timeline is not None:
-                await _adopt(context.timeline, call)
-        except aio.AioRpcError as error:
-            raise error_of(error, self.target.grpc) from None
+        context.mark("sent")
+        reply, trailing = await self.exchange("ModelInfer", data, context, timed=context.timeline is not None)
+        context.mark("answered")
+        if context.timeline is not None:
+            _adopt(context.timeline, trailing)
         context.bytes_received = len(reply)
         try:
             response = protobuf_codec.decode_response(reply)
@@ -57,19 +53,8 @@ class GrpcUnary(GrpcControl):
         context.mark("read")
         return response
 
-    def _send(self, data: bytes, context: CallContext) -> aio.UnaryUnaryCall[bytes, bytes]:
-        metadata = tuple(context.headers.items())
-        if context.timeline is not None:
-            metadata += ((timeline.HEADER, "1"),)
-        try:
-            return self.call_of("ModelInfer")(
-                data, timeout=deadline.timeout_of(context.deadline), metadata=metadata or None
-            )
-        except aio.UsageError:
-            raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
 
-
-async def _adopt(stations: timeline.Timeline, call: aio.UnaryUnaryCall[bytes, bytes]) -> None:
-    for key, value in await call.trailing_metadata() or ():
+def _adopt(stations: timeline.Timeline, trailing: tuple[Any, ...]) -> None:
+    for key, value in trailing:
         if key == timeline.HEADER:
             stations.adopt(value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,6 +37,11 @@ class LoadedVersion:
     statistics: Statistics = field(default_factory=Statistics)
     pending: int = 0
     """Requests that wait or run."""
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """What tells how long a run took, in ns."""
+        return time.thread_time_ns if self.session.runs_alone else time.monotonic_ns
 
     @property
     def version(self) -> str:

@@ -85,6 +85,8 @@ class OnnxSession:
         self.outputs = [_port(arg) for arg in self._session.get_outputs()]
         self.output_names = [port.name for port in self.outputs]
         self._values = any(port.datatype.name == "BF16" for port in (*self.inputs, *self.outputs))
+        self.runs_alone = options.intra_op_threads == 1 and set(options.providers) == {"CPUExecutionProvider"}
+        """Whether a run is all work of the thread that calls it."""
         # InferenceSession.run checks names that `binding` has checked already; the binding below it costs half as much
         self._run = self._session._sess.run
 

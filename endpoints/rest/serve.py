@@ -117,6 +117,8 @@ class _Joined:
         return bool(self._transport.is_closing())
 
     def flush(self) -> None:
+        if self.is_closing():  # the client has gone
+            return
         if sum(map(len, self._parts)) <= _JOINED_BYTES:
             self._transport.write(b"".join(self._parts))
         else:
