@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -50,6 +51,16 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
         libc.mallopt(_M_TOP_PAD, 4 << 20)
+
+
+def settle_garbage_collection() -> None:
+    """Leave what was imported out of every later collection, and collect less often than after 700 new objects.
+
+    A service's requests make few cycles; walking through the modules again and again finds none.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def stop_with_parent() -> None:
@@ -100,6 +111,7 @@ class StopSignal:
 def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     """Run a service until a signal; 0 when it ended well, 2 with one sentence when it could not start."""
     keep_freed_memory()
+    settle_garbage_collection()
 
     async def main() -> None:
         stop = StopSignal()

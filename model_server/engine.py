@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from model_server.execution import Execution, Executor
 from model_server.model import LoadedVersion
 from model_server.repository import Repository
-from model_server.statistics import Execution as Counted
 from protocol import deadline
 from protocol.errors import Code, InferenceError
 from protocol.inference import CallContext
@@ -53,19 +52,15 @@ class Engine:
         if context.timeline is not None:
             context.timeline.stamps["started"] = execution.started
             context.timeline.stamps["finished"] = execution.finished
-        statistics, control = version.statistics, execution.control
-        statistics.queue.add((execution.started - arrived) * context.requests, context.requests)
-        rows = _rows(version, execution.inputs)
-        statistics.executed(
-            Counted(
-                rows,
-                context.requests,
-                control.fed - execution.started,
-                control.ran - control.fed,
-                execution.finished - control.ran,
-            )
-        )
-        statistics.success.add((time.monotonic_ns() - arrived) * context.requests, context.requests)
+        statistics, control, requests = version.statistics, execution.control, context.requests
+        kind = statistics.kind(_rows(version, execution.inputs), requests)
+        kind.runs += 1
+        kind.queue += execution.started - arrived
+        kind.compute_input += control.fed - execution.started
+        kind.compute_infer += control.ran - control.fed
+        kind.compute_output += execution.finished - control.ran
+        kind.success += execution.finished - arrived
+        statistics.last_inference_ms = time.time_ns() // 1_000_000
 
     def _failed(self, version: LoadedVersion, arrived: int, error: BaseException) -> None:
         version.statistics.fail.add(time.monotonic_ns() - arrived)

@@ -85,6 +85,7 @@ class Executor:
                 Code.OVERLOADED, f"{self._max_queue} requests are waiting already (MODEL_MAX_QUEUE); try again later"
             )
         self._pending += 1
+        execution.control.arm()
         self._awaited.add(execution)
         future = self._pool.submit(execution.run)
         future.add_done_callback(self._leave(asyncio.get_running_loop()))

@@ -15,25 +15,29 @@ from model_server.model import LoadedVersion
 from model_server.repository import Repository
 
 _COUNTERS: tuple[tuple[str, str, Callable[[LoadedVersion], float]], ...] = (
-    ("nv_inference_request_success", "Requests that succeeded", lambda one: one.statistics.success.count),
+    ("nv_inference_request_success", "Requests that succeeded", lambda one: one.statistics.total("success").count),
     ("nv_inference_count", "Inferences (rows of a batch)", lambda one: one.statistics.inference_count),
     ("nv_inference_exec_count", "Runs of the model", lambda one: one.statistics.execution_count),
-    ("nv_inference_request_duration_us", "Time of whole requests", lambda one: one.statistics.success.ns // 1000),
-    ("nv_inference_queue_duration_us", "Time requests waited", lambda one: one.statistics.queue.ns // 1000),
+    (
+        "nv_inference_request_duration_us",
+        "Time of whole requests",
+        lambda one: one.statistics.total("success").ns // 1000,
+    ),
+    ("nv_inference_queue_duration_us", "Time requests waited", lambda one: one.statistics.total("queue").ns // 1000),
     (
         "nv_inference_compute_input_duration_us",
         "Time of preparing inputs",
-        lambda one: one.statistics.compute_input.ns // 1000,
+        lambda one: one.statistics.total("compute_input").ns // 1000,
     ),
     (
         "nv_inference_compute_infer_duration_us",
         "Time of running the model",
-        lambda one: one.statistics.compute_infer.ns // 1000,
+        lambda one: one.statistics.total("compute_infer").ns // 1000,
     ),
     (
         "nv_inference_compute_output_duration_us",
         "Time of taking outputs",
-        lambda one: one.statistics.compute_output.ns // 1000,
+        lambda one: one.statistics.total("compute_output").ns // 1000,
     ),
 )
 _FAILURES: tuple[tuple[str, Callable[[LoadedVersion], int]], ...] = (

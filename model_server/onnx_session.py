@@ -84,6 +84,7 @@ class OnnxSession:
         ]
         self.outputs = [_port(arg) for arg in self._session.get_outputs()]
         self.output_names = [port.name for port in self.outputs]
+        self._rows = {port.name: port.datatype for port in self.outputs}
         self._values = any(port.datatype.name == "BF16" for port in (*self.inputs, *self.outputs))
         self.runs_alone = options.intra_op_threads == 1 and set(options.providers) == {"CPUExecutionProvider"}
         """Whether a run is all work of the thread that calls it."""
@@ -103,7 +104,8 @@ class OnnxSession:
             raise
         except Exception as error:
             raise _runtime_error(error) from error
-        return [_given(name, array) for name, array in zip(outputs, made, strict=True)]
+        rows = self._rows
+        return [_given(name, rows[name], array) for name, array in zip(outputs, made, strict=True)]
 
     def _run_values(self, inputs: Sequence[Tensor], outputs: list[str], control: RunControl) -> list[Tensor]:
         feed = {tensor.name: _fed_value(tensor) for tensor in inputs}
@@ -114,17 +116,22 @@ class OnnxSession:
 
 
 class RunControl:
-    """One run's handle: `stop` ends it between two operators, from any thread; stamps in monotonic nanoseconds."""
+    """One run's handle: once armed, `stop` ends it between two operators, from any thread; stamps in monotonic ns."""
 
     __slots__ = ("fed", "options", "ran")
 
     def __init__(self) -> None:
-        self.options = ort.RunOptions()
+        self.options: ort.RunOptions | None = None
         self.fed = 0
         self.ran = 0
 
+    def arm(self) -> None:
+        """Make it possible to stop the run; one that stays on the event loop has nobody to stop it."""
+        self.options = ort.RunOptions()
+
     def stop(self) -> None:
-        self.options.terminate = True
+        if self.options is not None:
+            self.options.terminate = True
 
 
 def _open(path: Path, options: RuntimeOptions) -> ort.InferenceSession:
@@ -185,8 +192,10 @@ def _aligned(array: np.ndarray) -> np.ndarray:
     return array if array.flags.aligned else array.copy()
 
 
-def _given(name: str, array: np.ndarray) -> Tensor:
-    return Tensor.from_array(name, np.asarray(array))
+def _given(name: str, row: Datatype, array: np.ndarray) -> Tensor:
+    if row.kind == "bytes" or type(array) is not np.ndarray:
+        return Tensor.from_array(name, np.asarray(array))
+    return Tensor(name, row, array.shape, array=array)
 
 
 def _fed_value(tensor: Tensor) -> ort.OrtValue:
@@ -199,7 +208,7 @@ def _fed_value(tensor: Tensor) -> ort.OrtValue:
 def _given_value(name: str, value: ort.OrtValue) -> Tensor:
     row = BY_ONNX[value.data_type()]
     if row.name != "BF16":
-        return _given(name, value.numpy())
+        return _given(name, row, value.numpy())
     shape = tuple(value.shape())
     raw = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes()) if value.tensor_size_in_bytes() else b""
     return Tensor(name, row, shape, raw=raw)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from protos import inference as pb
@@ -21,56 +20,62 @@ class Duration:
 
 
 @dataclass(slots=True)
-class BatchSize:
-    """Executions of one batch size."""
+class Kind:
+    """All successful runs of one kind: so many rows, from so many requests that were joined. Times in nanoseconds."""
 
-    compute_input: Duration = field(default_factory=Duration)
-    compute_infer: Duration = field(default_factory=Duration)
-    compute_output: Duration = field(default_factory=Duration)
-
-
-@dataclass(slots=True)
-class Execution:
-    """One run of the model: its rows, the requests in it, and its times in nanoseconds."""
-
-    rows: int
-    requests: int
-    compute_input: int
-    compute_infer: int
-    compute_output: int
+    runs: int = 0
+    queue: int = 0
+    compute_input: int = 0
+    compute_infer: int = 0
+    compute_output: int = 0
+    success: int = 0
 
 
 @dataclass(slots=True)
 class Statistics:
-    """Changed by the event loop's thread only, so that nothing is locked on the way of a request."""
+    """Changed by the event loop's thread only, so that nothing is locked on the way of a request.
 
-    inference_count: int = 0
-    execution_count: int = 0
+    A run adds to the one cell of its kind; all that Triton's statistics tell is computed from the cells when it is asked
+    for. Each request of a run is charged the whole run, as Triton does.
+    """
+
     last_inference_ms: int = 0
-    success: Duration = field(default_factory=Duration)
     fail: Duration = field(default_factory=Duration)
     rejected: int = 0
     cancelled: int = 0
-    queue: Duration = field(default_factory=Duration)
-    compute_input: Duration = field(default_factory=Duration)
-    compute_infer: Duration = field(default_factory=Duration)
-    compute_output: Duration = field(default_factory=Duration)
-    batches: dict[int, BatchSize] = field(default_factory=dict)
+    kinds: dict[tuple[int, int], Kind] = field(default_factory=dict)
+    """By rows and requests."""
 
-    def executed(self, run: Execution) -> None:
-        """One run ended well. Each of its requests is charged the whole run, as Triton does."""
-        self.execution_count += 1
-        self.inference_count += run.rows
-        self.last_inference_ms = time.time_ns() // 1_000_000
-        self.compute_input.add(run.compute_input * run.requests, run.requests)
-        self.compute_infer.add(run.compute_infer * run.requests, run.requests)
-        self.compute_output.add(run.compute_output * run.requests, run.requests)
-        size = self.batches.get(run.rows)
-        if size is None:
-            size = self.batches[run.rows] = BatchSize()
-        size.compute_input.add(run.compute_input)
-        size.compute_infer.add(run.compute_infer)
-        size.compute_output.add(run.compute_output)
+    def kind(self, rows: int, requests: int) -> Kind:
+        """The cell to add a run to."""
+        found = self.kinds.get((rows, requests))
+        if found is None:
+            found = self.kinds[rows, requests] = Kind()
+        return found
+
+    @property
+    def inference_count(self) -> int:
+        return sum(rows * kind.runs for (rows, _), kind in self.kinds.items())
+
+    @property
+    def execution_count(self) -> int:
+        return sum(kind.runs for kind in self.kinds.values())
+
+    def total(self, part: str) -> Duration:
+        """Requests that succeeded, and the time that they took in one part: a field of `Kind`."""
+        cells = [(requests, kind) for (_, requests), kind in self.kinds.items()]
+        return Duration(sum(n * kind.runs for n, kind in cells), sum(n * int(getattr(kind, part)) for n, kind in cells))
+
+    def _batches(self) -> list[pb.InferBatchStatistics]:
+        sizes: dict[int, dict[str, Duration]] = {}
+        for (rows, _), kind in self.kinds.items():
+            size = sizes.setdefault(rows, {part: Duration() for part in _COMPUTE})
+            for part, duration in size.items():
+                duration.add(getattr(kind, part), kind.runs)
+        return [
+            pb.InferBatchStatistics(batch_size=rows, **{part: _message(duration) for part, duration in size.items()})
+            for rows, size in sorted(sizes.items())
+        ]
 
     def to_message(self, name: str, version: str) -> pb.ModelStatistics:
         return pb.ModelStatistics(
@@ -80,25 +85,16 @@ class Statistics:
             inference_count=self.inference_count,
             execution_count=self.execution_count,
             inference_stats=pb.InferStatistics(
-                success=_message(self.success),
                 fail=_message(self.fail),
-                queue=_message(self.queue),
-                compute_input=_message(self.compute_input),
-                compute_infer=_message(self.compute_infer),
-                compute_output=_message(self.compute_output),
                 cache_hit=pb.StatisticDuration(),
                 cache_miss=pb.StatisticDuration(),
+                **{part: _message(self.total(part)) for part in ("success", "queue", *_COMPUTE)},
             ),
-            batch_stats=[
-                pb.InferBatchStatistics(
-                    batch_size=rows,
-                    compute_input=_message(size.compute_input),
-                    compute_infer=_message(size.compute_infer),
-                    compute_output=_message(size.compute_output),
-                )
-                for rows, size in sorted(self.batches.items())
-            ],
+            batch_stats=self._batches(),
         )
+
+
+_COMPUTE = ("compute_input", "compute_infer", "compute_output")
 
 
 def _message(duration: Duration) -> pb.StatisticDuration:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from google.rpc import error_details_pb2, status_pb2
 
+from protocol import deadline
 from protocol.errors import Code, InferenceError, code_from_grpc
 
 DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "crossover"
 
-_RESOURCE_EXHAUSTED, _UNAVAILABLE = 8, 14
+_DEADLINE_EXCEEDED, _RESOURCE_EXHAUSTED, _UNAVAILABLE = 4, 8, 14
+_DEADLINE_EXCEEDED_TEXT = "Deadline Exceeded"
 _CAUSES = {
     "Connection refused": "connection refused",
     "http1.x server": "what answers there does not speak gRPC",
@@ -54,6 +56,8 @@ def error_from_status(number: int, text: str, details: bytes | None, target: str
     if number == _UNAVAILABLE and not details:
         # made by gRPC itself, or by a service that is not ours: ours sends details with it
         return InferenceError(Code.UNAVAILABLE, _unavailable(text, target))
+    if number == _DEADLINE_EXCEEDED and text == _DEADLINE_EXCEEDED_TEXT:
+        return deadline.exceeded(f"while {target} was working on the call")
     if number == _RESOURCE_EXHAUSTED and "larger than max" in text:
         return InferenceError(Code.TOO_LARGE, f"a message exceeds MAX_MESSAGE_BYTES: {_plain(text)}")
     return InferenceError(code_from_grpc(number, reason_in(details)), text or "the call failed without a reason")

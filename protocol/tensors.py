@@ -88,6 +88,9 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         """Size of the raw form in bytes."""
+        if self._raw is None and self.datatype.itemsize:
+            assert self._array is not None
+            return self._array.nbytes
         return len(self.raw)
 
     @property

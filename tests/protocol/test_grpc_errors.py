@@ -43,7 +43,8 @@ def test_details_without_an_error_info():
         (8, "SERVER: Received message larger than max (9 vs. 4)", Code.TOO_LARGE,
          "a message exceeds MAX_MESSAGE_BYTES: SERVER: Received message larger than max (9 vs. 4)"),
         (8, "too many calls", Code.OVERLOADED, "too many calls"),
-        (4, "Deadline Exceeded", Code.DEADLINE_EXCEEDED, "Deadline Exceeded"),
+        (4, "Deadline Exceeded", Code.DEADLINE_EXCEEDED, "the deadline passed while host:1 was working on the call"),
+        (4, "took too long", Code.DEADLINE_EXCEEDED, "took too long"),
         (2, "", Code.UNKNOWN, "the call failed without a reason"),
     ],
 )  # fmt: skip

@@ -1,0 +1,88 @@
+"""Heads that are known are a shortcut and nothing else: every message means what the library says it means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol import protobuf_codec, protobuf_heads
+from protocol.messages import InferRequest, InferResponse
+from protocol.tensors import Tensor
+from protos import inference as pb
+
+NAMES = st.sampled_from(["x", "y", "input 0", "ä"])
+COUNTS = st.integers(0, 4)
+
+
+@st.composite
+def messages(draw, kind):
+    """Few names and sizes, so that heads and lengths come again with small differences."""
+    tensors = [
+        Tensor.from_array(draw(NAMES), np.arange(draw(COUNTS), dtype=draw(st.sampled_from(["f4", "i8", "u1"]))))
+        for _ in range(draw(st.integers(0, 2)))
+    ]
+    message = kind(draw(NAMES), tensors) if kind is InferRequest else kind(draw(NAMES), "1", tensors)
+    message.id = draw(st.sampled_from(["", "", "a", "bb"]))
+    message.parameters = draw(st.sampled_from([{}, {}, {"p": 1}, {"q": "x"}]))
+    return message
+
+
+@settings(max_examples=300)
+@given(st.lists(messages(InferRequest), min_size=1, max_size=6))
+def test_requests_stay_what_they_are(sent):
+    for request in sent:
+        data = protobuf_codec.encode_request(request)
+        library = pb.ModelInferRequest.FromString(data)
+        assert (library.model_name, library.id) == (request.model_name, request.id)
+        assert list(library.raw_input_contents) == [bytes(t.raw) for t in request.inputs]
+        for _ in range(2):
+            check(protobuf_codec.decode_request(data), request, "inputs")
+
+
+@settings(max_examples=300)
+@given(st.lists(messages(InferResponse), min_size=1, max_size=6))
+def test_responses_stay_what_they_are(sent):
+    for response in sent:
+        data = protobuf_codec.encode_response(response)
+        for _ in range(2):
+            check(protobuf_codec.decode_response(data), response, "outputs")
+
+
+def check(found, expected, tensors):
+    assert (found.model_name, found.model_version, found.id) == (
+        expected.model_name, expected.model_version, expected.id,
+    )  # fmt: skip
+    assert found.parameters == expected.parameters
+    assert [(t.name, t.datatype, t.shape, bytes(t.raw)) for t in getattr(found, tensors)] == [
+        (t.name, t.datatype, t.shape, bytes(t.raw)) for t in getattr(expected, tensors)
+    ]
+
+
+def test_what_a_caller_changes_stays_its_own():
+    """Parameters that one reader takes out are there for the next one."""
+    data = protobuf_codec.encode_request(
+        InferRequest("m", [Tensor.from_array("x", np.ones(3, "f4"))], parameters={"p": 1})
+    )
+    for _ in range(3):
+        assert protobuf_codec.decode_request(data).parameters.pop("p") == 1
+
+
+def test_typed_contents_are_never_taken_for_raw_ones():
+    """A typed message may end in bytes that look like a raw field."""
+    request = InferRequest("m", [Tensor.from_array("x", np.arange(4, dtype="f8"))])
+    data = protobuf_codec.encode_request(request, typed=True)
+    for _ in range(2):
+        assert protobuf_codec.decode_request(data).inputs[0].array.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("heads", [protobuf_heads.ParsedHeads(b"\x3a"), protobuf_heads.MadeHeads()])
+def test_what_is_kept_is_bounded(heads):
+    for size in range(3 * protobuf_heads.MOST):
+        if isinstance(heads, protobuf_heads.MadeHeads):
+            heads.keep((size,), b"head", 0)
+        else:
+            heads.learn(b"\x0a\x01m\x3a\x04" + b"1234" + b"", 4, size)
+            heads.learn(b"\x0a\x01m" + b"x" * size + b"\x3a\x04" + b"1234", 4, size)
+    assert len(heads._known) <= protobuf_heads.MOST
