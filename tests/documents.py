@@ -34,10 +34,12 @@ _VARIES = [
     (r"\bdur=[\d.]+", "dur=<ms>"),
     (r"\b[\d,.]+ (us|ms|s)\b", r"<n> \1"),
     (r"\bcurl/[\d.]+", "curl/<version>"),
+    (r"the deadline passed (before|while) [\w .:]+", "the deadline passed <where>"),
     (r"\bpid=\d+,fd=\d+", "pid=<pid>"),
     (r"(127\.0\.0\.1|::1)([: ])\d{5}\b", r"\1\2<port>"),
 ]
-"""What differs between two runs that are the same: ids, validators, dates, times, process ids and callers' ports."""
+"""What differs between two runs that are the same: ids, validators, dates, times, process ids, callers' ports, and who
+noticed first that the time was over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import re
 import socket
 
 import pytest
+from markdown_it import MarkdownIt
 
 from stack.services import ROOT, free_ports
 from tests import documents
@@ -73,6 +74,25 @@ def test_both_languages_have_the_same_blocks():
     """Only the prose is translated."""
     english, korean = (documents.blocks(page.read_text("utf-8")) for page in PAGES.values())
     assert english == korean
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_every_star_is_emphasis(page):
+    """A star that markdown shows as a star is a mistake; after a bracket and before a Korean particle it is easily made."""
+    shown = re.sub(
+        r"<(pre|code)\b.*?</\1>", "", MarkdownIt().enable("table").render(page.read_text("utf-8")), flags=re.DOTALL
+    )
+    assert "*" not in shown
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_every_link_leads_somewhere(page):
+    """To a heading of the page, or to a file that is there."""
+    text = page.read_text("utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text):
+        assert (page.parent / path).exists() if path else anchor in anchors, (path, anchor)
 
 
 def _has_ipv6() -> bool:
