@@ -31,6 +31,7 @@ _VARIES = [
     (r"\b\w{3}, \d{2} \w{3} \d{4} \d{2}:\d{2}:\d{2} GMT", "<date>"),
     (r"\b\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d+Z", "<time>"),
     (r"\b\d{2}:\d{2}:\d{2}\b", "<clock>"),
+    (r'("score": ?\d\.\d{3})\d+', r"\1"),
     (r"\bdur=[\d.]+", "dur=<ms>"),
     (r"\b[\d,.]+ (us|ms|s)\b", r"<n> \1"),
     (r"\bcurl/[\d.]+", "curl/<version>"),
@@ -38,8 +39,8 @@ _VARIES = [
     (r"\bpid=\d+,fd=\d+", "pid=<pid>"),
     (r"(127\.0\.0\.1|::1)([: ])\d{5}\b", r"\1\2<port>"),
 ]
-"""What differs between two runs that are the same: ids, validators, dates, times, process ids, callers' ports, and who
-noticed first that the time was over."""
+"""What differs between two runs that are the same: ids, validators, dates, times, process ids, callers' ports, a
+processor's last digits, and who noticed first that the time was over."""
 
 
 @dataclass(frozen=True, slots=True)
