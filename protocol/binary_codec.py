@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from protocol import json_codec
 from protocol.datatypes import datatype
 from protocol.errors import invalid
-from protocol.json_codec import ReplyForm
 from protocol.json_text import dumps
 from protocol.messages import InferRequest, InferResponse
+from protocol.reply_form import ReplyForm
 from protocol.tensors import Buffer, Tensor
 
 if TYPE_CHECKING:
@@ -125,6 +125,8 @@ def encode_request(request: InferRequest) -> Encoded:
 
 def encode_response(response: InferResponse, form: ReplyForm) -> Encoded:
     """The reply with the outputs that `form` asks for as binary data and the others as JSON."""
+    if not (form.default or form.named):
+        return Encoded([json_codec.encode_response(response)], None)
     tail: list[Buffer] = []
     outputs = [
         _binary(tensor, tail) if form.binary(tensor.name) else json_codec.with_data(tensor)

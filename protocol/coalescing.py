@@ -121,10 +121,16 @@ class Coalescing(Wrapper):
 
     async def _leave(self, key: Key, lane: _Lane, group: list[_Waiting]) -> None:
         call = asyncio.create_task(self._together(group) if len(group) > 1 else self._alone(group[0]))
+        left = len(group)
+
+        def one_done(_: object) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                call.cancel()
+
         for waiting in group:
-            waiting.future.add_done_callback(
-                lambda _: call.cancel() if all(one.future.done() for one in group) else None
-            )
+            waiting.future.add_done_callback(one_done)
         try:
             await asyncio.wait([call])
         finally:

@@ -7,21 +7,19 @@ what would change an answer if ignored (shared memory, classification) is refuse
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from functools import lru_cache
+from typing import Any, Protocol
 
 from protocol.datatypes import datatype
 from protocol.errors import InferenceError, invalid
 from protocol.json_numbers import NotNativeError, Numbers, split
+from protocol.json_skeletons import Skeletons
 from protocol.json_text import MAX_DEPTH, Fragment, check_depth, dumps, kind_of, loads_object
 from protocol.json_values import to_array, to_text
 from protocol.messages import InferRequest, InferResponse, Parameters, RequestedOutput
-from protocol.tensors import Buffer, Tensor, checked_shape
+from protocol.reply_form import ReplyForm
+from protocol.tensors import Buffer, Shape, Tensor, checked_shape
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-T = TypeVar("T")
 _UNSUPPORTED = {
     "shared_memory_region": "the shared memory extension",
     "classification": "the classification extension",
@@ -29,20 +27,8 @@ _UNSUPPORTED = {
 _REQUEST_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
 _RESPONSE_KEYS = frozenset({"id", "parameters", "outputs", "model_name", "model_version"})
 _OUTPUT_KEYS = frozenset({"name", "parameters"})
+_SKELETONS = Skeletons()
 _TENSOR_KEYS = frozenset({"name", "shape", "datatype", "parameters", "data"})
-
-
-@dataclass(slots=True)
-class ReplyForm:
-    """Which outputs the caller wants as binary data (OIP binary tensor data extension); JSON is the default."""
-
-    default: bool = False
-    """`binary_data_output` of the request."""
-    named: dict[str, bool] = field(default_factory=dict)
-    """`binary_data` of an output; it goes before the default."""
-
-    def binary(self, name: str) -> bool:
-        return self.named.get(name, self.default) if self.named else self.default
 
 
 class Tail(Protocol):
@@ -55,25 +41,33 @@ def decode_request(
     text: Buffer, model_name: str, model_version: str = "", tail: Tail | None = None
 ) -> tuple[InferRequest, ReplyForm]:
     """The request in `text`, and the form its reply is to have; INVALID_ARGUMENT that says what is wrong where."""
-    return _decoded(text, tail, lambda document, numbers: _request(document, model_name, model_version, tail, numbers))
+    skeleton, numbers = split(text) if tail is None else (text, None)
+    if numbers is None:
+        return _request(loads_object(text), model_name, model_version, tail, None)
+    try:
+        known = _SKELETONS.find(skeleton, numbers)
+        if known is not None:
+            return known.request(numbers, model_name, model_version)
+        request, form = _request(loads_object(skeleton), model_name, model_version, tail, numbers)
+        numbers.check_claimed()
+    except (NotNativeError, InferenceError):
+        return _request(loads_object(text), model_name, model_version, tail, None)
+    _SKELETONS.learn(skeleton, numbers, request, form)
+    return request, form
 
 
 def decode_response(text: Buffer, tail: Tail | None = None) -> InferResponse:
     """The reply in `text`; INVALID_ARGUMENT when it is not an OIP infer reply."""
-    return _decoded(text, tail, lambda document, numbers: _response(document, tail, numbers))
-
-
-def _decoded(text: Buffer, tail: Tail | None, decode: Callable[[dict[str, Any], Numbers | None], T]) -> T:
-    """What `decode` makes of the document, with the native reader of numbers where its answer can be relied on."""
     skeleton, numbers = split(text) if tail is None else (text, None)
     if numbers is not None:
         try:
-            found = decode(loads_object(skeleton), numbers)
+            response = _response(loads_object(skeleton), tail, numbers)
             numbers.check_claimed()
-            return found
         except (NotNativeError, InferenceError):
             pass
-    return decode(loads_object(text), None)
+        else:
+            return response
+    return _response(loads_object(text), tail, None)
 
 
 def _request(
@@ -123,7 +117,20 @@ def encode_request(request: InferRequest) -> bytes:
 
 def encode_response(response: InferResponse) -> bytes:
     """The reply as JSON; NOT_CARRIED for tensors that JSON cannot hold."""
+    if len(response.outputs) == 1 and not (response.id or response.parameters):
+        tensor = response.outputs[0]
+        before, behind = reply_around(response.model_name, response.model_version, tensor.name, tensor.datatype.name,
+                                      tensor.shape)  # fmt: skip
+        return b"".join((before, to_text(tensor), behind))
     return dumps(response_document(response, [with_data(tensor) for tensor in response.outputs]))
+
+
+@lru_cache(maxsize=1024)
+def reply_around(name: str, version: str, output: str, datatype_name: str, shape: Shape) -> tuple[bytes, bytes]:
+    """What stands before and behind the elements in a reply with one output. Replies of a model differ in nothing else."""
+    item = {"name": output, "datatype": datatype_name, "shape": shape, "data": 0}
+    text = dumps(response_document(InferResponse(name, version, []), [item]))
+    return text[: -len(b"0}]}")], text[-len(b"}]}") :]
 
 
 def request_document(

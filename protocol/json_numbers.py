@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from protocol.datatypes import DATATYPES
 from protocol.native import jsonnumbers
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 SMALLEST_TEXT = 256
 """Shorter texts gain nothing."""
+
+
+_KINDS = {row.name: row.dtype.str[1:] for row in DATATYPES.values() if row.kind in ("int", "float")}
+"""What the reader calls the datatypes that it knows."""
 
 
 class NotNativeError(Exception):
@@ -46,15 +51,27 @@ class Numbers:
             raise NotNativeError
         start, end = self._spans[self._claimed]
         self._claimed += 1
-        count = math.prod(shape)
-        if count > end - start or row.kind not in ("int", "float"):
+        return self._read(start, end, row, shape)
+
+    def all_of(self, tensors: list[tuple[str, Datatype, Shape]]) -> list[np.ndarray]:
+        """The arrays of all tensors, for a text whose skeleton is known to be theirs."""
+        spans = zip(self._spans, tensors, strict=True)
+        return [self._read(start, end, row, shape) for (start, end), (_, row, shape) in spans]
+
+    def _read(self, start: int, end: int, row: Datatype, shape: Shape) -> np.ndarray:
+        assert jsonnumbers is not None
+        kind = _KINDS.get(row.name)
+        if kind is None or math.prod(shape) > end - start:
             raise NotNativeError
-        array = np.empty(count, row.dtype)
-        if not jsonnumbers.read(self._text, start, end, row.dtype.str[1:], array.view(np.uint8), shape):
+        array = np.empty(shape, row.dtype)
+        if not jsonnumbers.read(self._text, start, end, kind, array, shape):
             raise NotNativeError
-        if row.name == "FP32" and np.isinf(array).any():
-            raise NotNativeError
-        return array.reshape(shape)
+        return array
+
+    @property
+    def count(self) -> int:
+        """How many arrays were taken out."""
+        return len(self._spans)
 
     def check_claimed(self) -> None:
         """NotNativeError unless every array that was taken out belongs to a tensor."""

@@ -15,6 +15,7 @@ import onnxruntime
 from comparison import ask, cpu
 from protocol import binary_codec, json_codec, protobuf_codec
 from protocol.messages import InferRequest, InferResponse
+from protocol.reply_form import ReplyForm
 from protocol.tensors import Tensor
 from protocol.wires import Target
 from stack.services import ROOT, Service, free_ports
@@ -136,7 +137,7 @@ def _replies(payload: Payload, question: Question) -> dict[str, bytes]:
     """The right answer in each form, for the floors to give."""
     outputs = [Tensor.from_array(o.name, np.frombuffer(o.raw, np.float32).reshape(o.shape)) for o in question.expected]
     response = InferResponse(payload, "1", outputs)
-    binary = binary_codec.encode_response(response, json_codec.ReplyForm(default=True))
+    binary = binary_codec.encode_response(response, ReplyForm(default=True))
     return {
         f"{payload}-rest": json_codec.encode_response(response),
         f"{payload}-rest-binary": b"".join(binary.parts),

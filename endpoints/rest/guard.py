@@ -1,13 +1,15 @@
-"""Ends a request when its deadline passes or its client goes away, without a second task for every request.
+"""Ends a request when its deadline passes or its client goes away, without a task or a timer for every request.
 
-One timer is armed at the start. A request that is answered within a few milliseconds, nearly all of them, pays for that
-timer alone; only for a slower one is the connection watched.
+Guards stand in line, and one timer of the event loop looks at those who have waited for a while. A request that is
+answered within a few milliseconds, nearly all of them, pays for standing in line alone; only for a slower one is the
+connection watched. One with a deadline nearer than that has a timer of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from endpoints.rest.body import ClientGoneError
 from protocol.deadline import NEVER, exceeded, remaining
@@ -20,10 +22,49 @@ _WATCH_AFTER = 0.02
 _LONGEST_TIMER = 3600.0
 
 
+class _Line:
+    """The guards of one event loop that nobody has looked at yet, oldest first."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: dict[Guard, float] = {}
+        self._ticking = False
+
+    def join(self, guard: Guard) -> None:
+        self._waiting[guard] = self._loop.time()
+        if not self._ticking:
+            self._ticking = True
+            self._loop.call_later(_WATCH_AFTER, self._tick)
+
+    def leave(self, guard: Guard) -> None:
+        self._waiting.pop(guard, None)
+
+    def _tick(self) -> None:
+        """Look at those who have waited long enough, and come back when the next one has."""
+        now = self._loop.time()
+        for guard, since in list(self._waiting.items()):
+            if now - since < _WATCH_AFTER:
+                self._loop.call_later(since + _WATCH_AFTER - now, self._tick)
+                return
+            del self._waiting[guard]
+            guard.look()
+        self._ticking = False
+
+
+_LINES: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
+
+
+def _line_of(loop: asyncio.AbstractEventLoop) -> _Line:
+    line = _LINES.get(loop)
+    if line is None:
+        line = _LINES[loop] = _Line(loop)
+    return line
+
+
 class Guard:
     """Cancels the task that made it; `reason` then says why, None means that somebody else cancelled."""
 
-    __slots__ = ("_body_read", "_deadline", "_loop", "_receive", "_task", "_timer", "_watcher", "reason")
+    __slots__ = ("_body_read", "_deadline", "_line", "_loop", "_receive", "_task", "_timer", "_watcher", "reason")
 
     def __init__(self, receive: Receive, deadline: float) -> None:
         self.reason: InferenceError | ClientGoneError | None = None
@@ -34,8 +75,13 @@ class Guard:
         self._deadline = deadline
         self._body_read = False
         self._watcher: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(self._until(_WATCH_AFTER), self._look)
+        self._line = _line_of(self._loop)
+        if deadline != NEVER and remaining(deadline) < _WATCH_AFTER:
+            self._look_after(max(0.0, remaining(deadline)))
+        else:
+            self._line.join(self)
 
     def body_read(self) -> None:
         """From now on nobody else reads from the connection, so that it may be watched."""
@@ -46,25 +92,33 @@ class Guard:
         if deadline < self._deadline:
             self._deadline = deadline
             if remaining(deadline) < _WATCH_AFTER:
-                self._timer.cancel()
-                self._look()
+                self._line.leave(self)
+                self.look()
 
     def close(self) -> None:
-        self._timer.cancel()
+        self._line.leave(self)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
 
     def _until(self, longest: float) -> float:
         return longest if self._deadline == NEVER else max(0.0, min(longest, remaining(self._deadline)))
 
-    def _look(self) -> None:
+    def _look_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self.look)
+
+    def look(self) -> None:
+        """End the request if its time is over; watch the connection from now on, and look again in time."""
         if self._deadline != NEVER and remaining(self._deadline) <= 0:
             self._stop(exceeded("before the answer was ready"))
             return
         if self._body_read and self._watcher is None:
             self._watcher = self._loop.create_task(self._watch())
         longest = _LONGEST_TIMER if self._body_read else _WATCH_AFTER * 5
-        self._timer = self._loop.call_later(self._until(longest), self._look)
+        self._look_after(self._until(longest))
 
     async def _watch(self) -> None:
         message = await self._receive()

@@ -11,8 +11,8 @@ from protocol.binary_codec import LENGTH_HEADER, Encoded
 
 if TYPE_CHECKING:
     from endpoints.rest.types import Request
-    from protocol.json_codec import ReplyForm
     from protocol.messages import InferRequest
+    from protocol.reply_form import ReplyForm
 
 _BINARY_TYPE = (b"content-type", b"application/octet-stream")
 _LENGTH_HEADER = LENGTH_HEADER.encode()

@@ -16,6 +16,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <float.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -189,6 +190,7 @@ static inline int store(Reader *reader, const Decimal *number) {
             memcpy(reader->out, &value, 8);
         else {
             float narrow = (float)value;
+            if (isinf(narrow)) return 0; /* a number of JSON is finite; what FP32 cannot hold is refused elsewhere */
             memcpy(reader->out, &narrow, 4);
         }
     } else if (!store_integer(reader, number))

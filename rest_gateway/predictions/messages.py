@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from protocol import binary_codec, json_codec, protobuf_codec, timeline
 from protocol.errors import InferenceError
-from protocol.json_codec import ReplyForm
 from protocol.proto_json import to_object
+from protocol.reply_form import ReplyForm
 from protos import inference as pb
 
 if TYPE_CHECKING:

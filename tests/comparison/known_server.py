@@ -13,8 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from protocol import binary_codec
-from protocol.json_codec import ReplyForm
 from protocol.messages import InferResponse
+from protocol.reply_form import ReplyForm
 from protocol.tensors import Tensor
 
 service_us, stall_at, stall_ms, wrong_at = map(int, sys.argv[1:5])

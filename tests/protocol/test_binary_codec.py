@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as hnp
 from protocol import binary_codec, json_codec
 from protocol.datatypes import DATATYPES
 from protocol.errors import InferenceError
-from protocol.json_codec import ReplyForm
 from protocol.messages import InferRequest, InferResponse, RequestedOutput
+from protocol.reply_form import ReplyForm
 from protocol.tensors import Tensor
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
