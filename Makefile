@@ -6,7 +6,7 @@ PIP_FLAGS := --disable-pip-version-check --quiet --quiet --require-hashes
 ROOMS := protos protocol clients endpoints model_server rest_gateway stack comparison
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check fmt proto proto-check models compare native lock clean
+.PHONY: help run test test-all check fmt proto proto-check models compare bench native lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ run: .venv/.serve native  ## start the model server and the gateway; Ctrl-C stop
 
 compare: .venv/.lab native  ## measure gRPC against REST (about five minutes); ARGS=... are passed on
 	@exec $(BIN)/python -m comparison run $(ARGS)
+
+bench: .venv/.lab native  ## what each of our paths costs beside its floor (about three minutes); ARGS=... are passed on
+	@exec $(BIN)/python -m comparison bench $(ARGS)
 
 check: .venv/.dev native  ## lint, types, layers, generated code
 	@$(BIN)/ruff check .

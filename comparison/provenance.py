@@ -36,6 +36,7 @@ def provenance(command: str, seed: int) -> dict[str, Any]:
         "hypervisor": _text("/sys/hypervisor/type") or ("yes" if "hypervisor" in _cpu_flags() else "none seen"),
         "protobuf_runtime": _protobuf_runtime(),
         "event_loop": "uvloop in the services",
+        "grpc_experiments": os.environ.get("GRPC_EXPERIMENTS", ""),
         "socket_options": "TCP_NODELAY on every connection",
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "sysctls": {name: value for name in _SYSCTLS if (value := _text(f"/proc/sys/{name}"))},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from comparison import progress, provenance
-from comparison.bench import measure, table
+from comparison.bench import growth, measure, table
 from comparison.bench.points import POINTS
 from comparison.bench.services import Services
 from comparison.load import GeneratorError
@@ -30,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--slice", type=float, default=0.6, metavar="SECONDS", help="how long each time (default: 0.6)")
     parser.add_argument("--points", default="", metavar="REGEX", help="only points whose names match, and their floors")
+    parser.add_argument(
+        "--growth", action="store_true",
+        help="instead: how cost grows with payload, batch, callers and models (some eight minutes)",
+    )  # fmt: skip
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="with --growth: draw it as SVG")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write every figure as JSON")
     parser.add_argument("--log", type=Path, default=Path("/dev/null"), metavar="FILE", help="what the services write")
 
@@ -48,6 +53,8 @@ def chosen(pattern: str) -> list[str]:
 
 def run(given: argparse.Namespace) -> int:
     """Measure and print."""
+    if given.growth:
+        return _grow(given)
     try:
         names = chosen(given.points)
         if given.rounds < 1 or given.slice <= 0:
@@ -72,6 +79,26 @@ def run(given: argparse.Namespace) -> int:
             "rounds": measure.documents(rounds),
         }
         given.out.write_text(json.dumps(document, indent=1) + "\n")
+    return 0
+
+
+def _grow(given: argparse.Namespace) -> int:
+    try:
+        with progress.shown() as told, Services(given.log, copies=growth.MOST_MODELS) as services:
+            told.total(given.rounds * growth.count())
+            found = growth.measured(services, given.rounds, given.slice, told.step)
+    except (StartError, GeneratorError, measure.BenchError) as error:
+        print(str(error), file=sys.stderr)
+        return _REFUSED
+    console = Console(highlight=False)
+    for shown in growth.tables(found):
+        console.print(shown)
+    if given.out:
+        given.out.write_text(json.dumps(found, indent=1) + "\n")
+    if given.figure:
+        from comparison.bench import picture
+
+        picture.draw(found, given.figure)
     return 0
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from comparison.bench.points import Point
     from comparison.bench.services import Question, Services
     from comparison.outcomes import Record
+    from protocol.messages import InferRequest
 
 _PROBE, _FEWEST = 40, 20
 _SETTLE_SECONDS = 0.02
@@ -68,10 +69,11 @@ class Bench:
             found[ENGINE[payload]] = Figure(spent / 1000, 0.0, 1e9 / spent)
         for index in np.random.default_rng(number).permutation(len(names)):
             tell(names[index])
-            found[names[index]] = self._measured(POINTS[names[index]])
+            found[names[index]] = self.measured(POINTS[names[index]])
         return found
 
-    def _measured(self, point: Point) -> Figure:
+    def measured(self, point: Point) -> Figure:
+        """One slice of the point, after as many requests as warm it up."""
         if point.name not in self._counts:
             self._counts[point.name] = self._count_for(point)
         else:
@@ -97,7 +99,7 @@ class Bench:
 
     def _run(self, point: Point, count: int) -> Record:
         question = self._services.questions[point.payload]
-        plan = schedule.closed(count, 1, 0)
+        plan = schedule.closed(count, len(question.requests), 0)
         if point.over_rest:
             record = self._rest.run(self._rest_work(point, question, plan))
         else:
@@ -108,27 +110,31 @@ class Bench:
 
     def _rest_work(self, point: Point, question: Question, plan: schedule.Schedule) -> Work:
         address = self._services.address(point.service)
-        headers = {"content-type": "application/json"}
-        if point.wire == "rest-binary":
-            encoded = binary_codec.encode_request(question.request)
-            body = b"".join(encoded.parts)
-            headers = {"content-type": "application/octet-stream",
-                       "inference-header-content-length": str(encoded.header_length)}  # fmt: skip
-        else:
-            body = json_codec.encode_request(question.request)
-        if point.upstream:
-            headers["inference-upstream"] = point.upstream
-        path, host = f"/v2/models/{point.payload}/infer", f"{address[0]}:{address[1]}"
-        whole = request_bytes("POST", path, host, headers, body)
-        return Work(
-            address, [whole], [question.expected], plan, point.callers, point.upstream or None, tolerance=_TOGETHER
-        )
+        whole = [_whole(point, request, address) for request in question.requests]
+        upstream = point.upstream or None
+        return Work(address, whole, question.expected, plan, point.callers, upstream, tolerance=_TOGETHER)
 
     def _caller_work(self, point: Point, question: Question, plan: schedule.Schedule) -> hop.Work:
-        message = protobuf_codec.encode_request(question.request)
+        messages = [protobuf_codec.encode_request(request) for request in question.requests]
         service = "model server" if point.caller_pays and point.wire == "bare-aiohttp" else point.service
         target = self._services.target(service)
-        return hop.Work(point.wire, target, [message], [question.expected], plan, point.callers, tolerance=_TOGETHER)
+        return hop.Work(point.wire, target, messages, question.expected, plan, point.callers, tolerance=_TOGETHER)
+
+
+def _whole(point: Point, request: InferRequest, address: tuple[str, int]) -> bytes:
+    """The HTTP request, head and body."""
+    headers = {"content-type": "application/json"}
+    if point.wire == "rest-binary":
+        encoded = binary_codec.encode_request(request)
+        body = b"".join(encoded.parts)
+        headers = {"content-type": "application/octet-stream",
+                   "inference-header-content-length": str(encoded.header_length)}  # fmt: skip
+    else:
+        body = json_codec.encode_request(request)
+    if point.upstream:
+        headers["inference-upstream"] = point.upstream
+    path, host = f"/v2/models/{request.model_name}/infer", f"{address[0]}:{address[1]}"
+    return request_bytes("POST", path, host, headers, body)
 
 
 def measure(

@@ -18,8 +18,8 @@ class Point:
     """Who answers the load. The gateway is charged together with the model server behind it."""
     wire: str
     """How the load comes in: `rest`, `rest-binary`, `grpc`, or a caller's wire."""
-    payload: Payload
-    """digits: 64 floats in, 10 out; image: 1x3x224x224 floats (602 KB) in, 3 out."""
+    payload: str
+    """digits: 64 floats in, 10 out; image: 1x3x224x224 floats (602 KB) in, 3 out; others are made by who measures."""
     callers: int
     floor: tuple[str, ...] = ()
     """The points whose sum is the least that this one can cost with these libraries."""

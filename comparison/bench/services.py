@@ -24,22 +24,29 @@ if TYPE_CHECKING:
     from comparison.bench.points import Payload, Point
     from comparison.outcomes import Output
 
-MODELS = {"digits": ROOT / "models" / "digits", "image": Path(__file__).parent / "repository" / "image"}
+MODELS = {
+    "digits": ROOT / "models" / "digits",
+    "identity": ROOT / "models" / "identity",
+    "image": Path(__file__).parent / "repository" / "image",
+}
+COPY = "digits-copy-{}"
+"""Names under which the digits are served again, so that cost can be seen to grow with the number of models."""
 SHAPES: dict[Payload, tuple[int, ...]] = {"digits": (1, 64), "image": (1, 3, 224, 224)}
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A payload's request and its right answer."""
+    """A payload: its requests, sent in random order, and their right answers."""
 
-    request: InferRequest
-    expected: tuple[Output, ...]
+    requests: list[InferRequest]
+    expected: list[tuple[Output, ...]]
 
 
 class Services:
     """Started on entering, stopped on leaving."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, copies: int = 0) -> None:
+        self._copies = copies
         self._scratch = contextlib.ExitStack()
         self._folder = Path(self._scratch.enter_context(tempfile.TemporaryDirectory(prefix="crossover-bench-")))
         self._log = self._scratch.enter_context(log.open("ab"))
@@ -48,7 +55,7 @@ class Services:
             ("model server", "model server grpc", "batching model server", "batching model server grpc", "gateway",
              "floor", "floor grpc"), free_ports(7), strict=True,
         ))  # fmt: skip
-        self.questions: dict[Payload, Question] = {}
+        self.questions: dict[str, Question] = {}
 
     def target(self, service: str) -> Target:
         """Where a service listens on both its wires."""
@@ -66,6 +73,11 @@ class Services:
 
     def cpu_ns(self, names: list[str]) -> int:
         return sum(cpu.family_cpu_ns(self._services[name].pid) for name in names)
+
+    def add(self, payload: str, requests: list[InferRequest]) -> None:
+        """Make a payload known under a name."""
+        expected = ask.answers("rest-binary", self.target("model server"), requests)
+        self.questions[payload] = Question(requests, expected)
 
     def memory(self) -> dict[str, int]:
         """Proportional set size of each service now, in bytes."""
@@ -87,7 +99,8 @@ class Services:
     def _start(self) -> None:
         repository = self._folder / "repository"
         repository.mkdir()
-        for name, path in MODELS.items():
+        models = MODELS | {COPY.format(number): MODELS["digits"] for number in range(self._copies)}
+        for name, path in models.items():
             (repository / name).symlink_to(path)
         for name, batching in (("model server", "0"), ("batching model server", "1")):
             self._run(name, "model_server", repository, {
@@ -104,24 +117,20 @@ class Services:
         })  # fmt: skip
         for service in self._services.values():
             service.await_ready()
-        self.questions = {payload: self._question(payload) for payload in SHAPES}
+        for payload, shape in SHAPES.items():
+            x = np.random.default_rng(1).random(shape, np.float32)
+            self.add(payload, [InferRequest(payload, [Tensor.from_array("x", x)])])
         self._start_floors()
 
     def _run(self, name: str, module: str, repository: Path, environment: dict[str, str]) -> None:
         common = {"MODEL_REPOSITORY": str(repository), "MODEL_CONTROL": "none", "LOG_LEVEL": "warning"}
         self._services[name] = Service(module, {**common, **environment}, self.address(name), self._log)
 
-    def _question(self, payload: Payload) -> Question:
-        x = np.random.default_rng(1).random(SHAPES[payload], np.float32)
-        request = InferRequest(payload, [Tensor.from_array("x", x)])
-        (expected,) = ask.answers("rest-binary", self.target("model server"), [request])
-        return Question(request, expected)
-
     def _start_floors(self) -> None:
         replies = self._folder / "replies"
         replies.mkdir()
         for payload, question in self.questions.items():
-            for name, data in _replies(payload, question).items():
+            for name, data in _replies(payload, question.expected[0]).items():
                 (replies / name).write_bytes(data)
         environment = {
             "FLOOR_REST_PORT": str(self._ports["floor"]),
@@ -133,9 +142,9 @@ class Services:
         floor.await_ready()
 
 
-def _replies(payload: Payload, question: Question) -> dict[str, bytes]:
+def _replies(payload: str, expected: tuple[Output, ...]) -> dict[str, bytes]:
     """The right answer in each form, for the floors to give."""
-    outputs = [Tensor.from_array(o.name, np.frombuffer(o.raw, np.float32).reshape(o.shape)) for o in question.expected]
+    outputs = [Tensor.from_array(o.name, np.frombuffer(o.raw, np.float32).reshape(o.shape)) for o in expected]
     response = InferResponse(payload, "1", outputs)
     binary = binary_codec.encode_response(response, ReplyForm(default=True))
     return {

@@ -1,0 +1,62 @@
+"""`make bench`: a short real run says what it should, and its arithmetic is right."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from comparison.bench import command, table
+from comparison.bench.measure import Figure
+from comparison.bench.points import ENGINE, POINTS
+
+
+def test_every_floor_is_measured():
+    """A ratio needs its floors: each is a point that is a floor itself, or the engine."""
+    for point in POINTS.values():
+        for floor in point.floor:
+            assert floor in ENGINE.values() or not POINTS[floor].floor, point.name
+
+
+def test_ratios_are_taken_within_a_round():
+    """A slow minute hits a point and its floor alike, and so falls out."""
+    point = POINTS["gRPC, x32"]
+    slow, fast = (
+        {
+            point.name: Figure(300 * k, 0, 0),
+            "grpc.aio, x32": Figure(140 * k, 0, 0),
+            ENGINE["digits"]: Figure(10 * k, 0, 0),
+        }
+        for k in (3, 1)
+    )
+    assert table.ratio([slow, fast], point) == 2
+
+
+def test_copies_count_what_the_image_costs_beyond_the_digits():
+    point = POINTS["image, gRPC, x4"]
+    found = {point.name: Figure(700, 0, 0), "gRPC, x32": Figure(200, 0, 0)}
+    assert table.copies([found], point, copy_us=50) == 10
+    assert table.copies([found], POINTS["image, REST JSON, x4"], copy_us=50) is None
+
+
+def test_chosen_points_bring_their_floors():
+    assert set(command.chosen("^gRPC, x1$")) == {"gRPC, x1", "grpc.aio, x1"}
+    with pytest.raises(ValueError, match="matches none of"):
+        command.chosen("nothing")
+
+
+def test_a_short_run(root, tmp_path):
+    """Real services, floors and callers; every figure is there and the table is printed."""
+    out = tmp_path / "bench.json"
+    points = "^(gRPC, x32|to grpc-coalesced, x32|image, REST binary, x4|caller rest, x32)$"
+    ran = subprocess.run(
+        [sys.executable, "-m", "comparison", "bench", "--rounds", "1", "--slice", "0.05", "--points", points, "--out", out],
+        cwd=root, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    (found,) = json.loads(out.read_text())["rounds"]
+    assert set(command.chosen(points)) | set(ENGINE.values()) == set(found)
+    assert all(figure["cpu_us"] > 0 for figure in found.values())
+    assert "of its floor" in ran.stdout
