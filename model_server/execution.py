@@ -82,7 +82,7 @@ class Executor:
     async def _on_thread(self, execution: Execution) -> list[Tensor]:
         if self._pending >= self._room:
             raise InferenceError(
-                Code.OVERLOADED, f"{self._max_queue} requests are waiting already (MODEL_MAX_QUEUE); try again later"
+                Code.OVERLOADED, f"the queue is full, MODEL_MAX_QUEUE is {self._max_queue}; try again later"
             )
         self._pending += 1
         execution.control.arm()

@@ -15,19 +15,23 @@ MOST = 256
 """Heads of a kind that are kept; when there are more, all are forgotten and learnt again."""
 VIEWED_FROM = 32 * 1024
 """Bytes of a message from which on its tensor is a view; a copy of less costs nothing and is well aligned."""
+_FIRST = 32
 T = TypeVar("T")
 
 
 class ParsedHeads(Generic[T]):
-    """What was made of heads that were parsed, by the length of the whole message."""
+    """What was made of heads that were parsed, by the length and the first bytes of the whole message.
+
+    The first bytes hold the model's name, so that models in turn do not push each other out.
+    """
 
     def __init__(self, raw_key: bytes) -> None:
         self._raw_key = raw_key
-        self._known: dict[int, tuple[bytes, T]] = {}
+        self._known: dict[tuple[int, bytes], tuple[bytes, T]] = {}
 
     def find(self, data: Buffer) -> tuple[T, Buffer] | None:
         """What was made of a message that began like `data`, and the tensor's bytes in `data`."""
-        found = self._known.get(len(data))
+        found = self._known.get((len(data), bytes(data[:_FIRST])))
         if found is None:
             return None
         head, made = found
@@ -43,7 +47,7 @@ class ParsedHeads(Generic[T]):
         if raw_size and data[at - len(before) : at] == before:
             if len(self._known) >= MOST:
                 self._known.clear()
-            self._known[len(data)] = bytes(data[:at]), made
+            self._known[len(data), bytes(data[:_FIRST])] = bytes(data[:at]), made
 
 
 class MadeHeads:

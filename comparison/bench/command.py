@@ -6,11 +6,12 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from comparison import progress, provenance
+from comparison.ask import AskError
 from comparison.bench import growth, measure, table
 from comparison.bench.points import POINTS
 from comparison.bench.services import Services
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
 
 _WIDTH = 118
-_REFUSED = 2
+_STOPPED, _REFUSED = 1, 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,58 +54,59 @@ def chosen(pattern: str) -> list[str]:
 
 def run(given: argparse.Namespace) -> int:
     """Measure and print."""
-    if given.growth:
-        return _grow(given)
     try:
-        names = chosen(given.points)
         if given.rounds < 1 or given.slice <= 0:
             raise ValueError("--rounds and --slice must be above 0")
-        with progress.shown() as told, Services(given.log) as services:
-            told.total(given.rounds * len(names))
-            rounds = measure.measure(services, names, given.rounds, given.slice, told.step)
-            memory = services.memory()
-    except (ValueError, StartError, GeneratorError, measure.BenchError) as error:
+        (_grow if given.growth else _compare)(given)
+    except (ValueError, AskError, StartError, GeneratorError, measure.BenchError) as error:
         print(str(error), file=sys.stderr)
         return _REFUSED
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-        return 1
-    copy_us = measure.own_memory_copy_us(table.IMAGE_BYTES)
-    _show(rounds, copy_us, memory)
-    if given.out:
-        document = {
-            "machine": provenance.provenance("python -m comparison bench", 0),
-            "copy_us": copy_us,
-            "pss_bytes": memory,
-            "rounds": measure.documents(rounds),
-        }
-        given.out.write_text(json.dumps(document, indent=1) + "\n")
+        return _STOPPED
     return 0
 
 
-def _grow(given: argparse.Namespace) -> int:
-    try:
-        with progress.shown() as told, Services(given.log, copies=growth.MOST_MODELS) as services:
-            told.total(given.rounds * growth.count())
-            found = growth.measured(services, given.rounds, given.slice, told.step)
-    except (StartError, GeneratorError, measure.BenchError) as error:
-        print(str(error), file=sys.stderr)
-        return _REFUSED
-    console = Console(highlight=False)
+def _compare(given: argparse.Namespace) -> None:
+    """Every point beside its floors."""
+    names = chosen(given.points)
+    with progress.shown() as told, Services(given.log) as services:
+        told.total(given.rounds * len(names))
+        rounds = measure.measure(services, names, given.rounds, given.slice, told.step)
+        memory = services.memory()
+    copy_us = measure.own_memory_copy_us(table.IMAGE_BYTES)
+    _show(rounds, copy_us, memory)
+    _keep(given.out, {"copy_us": copy_us, "pss_bytes": memory, "rounds": measure.documents(rounds)})
+
+
+def _grow(given: argparse.Namespace) -> None:
+    """How cost grows."""
+    with progress.shown() as told, Services(given.log, copies=growth.MOST_MODELS) as services:
+        told.total(given.rounds * growth.count())
+        found = growth.measured(services, given.rounds, given.slice, told.step)
+    console = _console()
     for shown in growth.tables(found):
         console.print(shown)
-    if given.out:
-        given.out.write_text(json.dumps(found, indent=1) + "\n")
+    _keep(given.out, {"cpu_us": found})
     if given.figure:
         from comparison.bench import picture
 
         picture.draw(found, given.figure)
-    return 0
+
+
+def _keep(out: Path | None, found: dict[str, Any]) -> None:
+    if out is not None:
+        machine = provenance.provenance("python -m comparison bench", 0)
+        out.write_text(json.dumps({"machine": machine, **found}, indent=1) + "\n")
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=_WIDTH, highlight=False)
 
 
 def _show(rounds: table.Rounds, copy_us: float, memory: dict[str, int]) -> None:
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(width=_WIDTH, highlight=False)
+    console = _console()
     for shown in table.tables(rounds, copy_us):
         console.print(shown)
     console.print(

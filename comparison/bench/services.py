@@ -99,9 +99,12 @@ class Services:
     def _start(self) -> None:
         repository = self._folder / "repository"
         repository.mkdir()
-        models = MODELS | {COPY.format(number): MODELS["digits"] for number in range(self._copies)}
-        for name, path in models.items():
+        for name, path in MODELS.items():
             (repository / name).symlink_to(path)
+        for number in range(self._copies):  # without the configuration, which names the model
+            copy = repository / COPY.format(number)
+            copy.mkdir()
+            (copy / "1").symlink_to(MODELS["digits"] / "1")
         for name, batching in (("model server", "0"), ("batching model server", "1")):
             self._run(name, "model_server", repository, {
                 "MODEL_SERVER_HTTP_PORT": str(self._ports[name]),

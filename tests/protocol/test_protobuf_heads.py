@@ -69,6 +69,17 @@ def test_what_a_caller_changes_stays_its_own():
         assert protobuf_codec.decode_request(data).parameters.pop("p") == 1
 
 
+def test_models_in_turn_do_not_push_each_other_out():
+    """Sixty-four models whose messages are equally long are all known."""
+    sent = [
+        protobuf_codec.encode_request(InferRequest(f"model-{number:02}", [Tensor.from_array("x", np.ones(5, "f4"))]))
+        for number in range(64)
+    ]
+    for data in sent:
+        protobuf_codec.decode_request(data)
+    assert all(protobuf_codec._PARSED_REQUESTS.find(data) for data in sent)
+
+
 def test_typed_contents_are_never_taken_for_raw_ones():
     """A typed message may end in bytes that look like a raw field."""
     request = InferRequest("m", [Tensor.from_array("x", np.arange(4, dtype="f8"))])
