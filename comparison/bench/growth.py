@@ -134,7 +134,15 @@ def tables(found: Found) -> Iterable[Table]:
         table = Table(title=f"CPU per request, us, by {sweep.title}", title_justify="left")
         table.add_column("", width=34)
         for x in sweep.xs:
-            table.add_column(f"{x:,}", justify="right")
+            table.add_column(short(x), justify="right")
         for line in sweep.lines:
             table.add_row(line.name, *(f"{found[sweep.title][line.name][str(x)]:,.0f}" for x in sweep.xs))
         yield table
+
+
+def short(value: int) -> str:
+    """A number on an axis: K and M are powers of 1024."""
+    for unit, size in (("M", 1 << 20), ("K", 1 << 10)):
+        if value >= size:
+            return f"{value // size}{unit}"
+    return str(value)

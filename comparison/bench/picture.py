@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from comparison.bench import growth
 from comparison.figures import style
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def draw(found: Found, path: Path) -> None:
             xs = [int(x) for x in costs]
             axis.plot(xs, list(costs.values()), color=colour, marker=marker, markersize=4, linewidth=1.4, label=name)
         axis.set_xscale("log", base=2)
-        axis.set_xticks(xs, [_short(x) for x in xs])
+        axis.set_xticks(xs, [growth.short(x) for x in xs])
         axis.set_yscale("log")
         axis.set_ylim(20, None if "payload" in title else 2000)
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -46,10 +47,3 @@ def draw(found: Found, path: Path) -> None:
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)
     path.write_text(buffer.getvalue().replace(style.INK, _NEUTRAL).replace(style.GRID, _FAINT))
-
-
-def _short(value: int) -> str:
-    for unit, size in (("M", 1 << 20), ("K", 1 << 10)):
-        if value >= size:
-            return f"{value // size}{unit}"
-    return str(value)
