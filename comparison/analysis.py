@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from comparison import controls, crossover, explain, gates, quantiles, summary, verdicts
+from comparison import controls, crossover, explain, gates, quantiles, summary, verdicts, words
 from comparison import statistics as st
 from comparison.arms import ARMS, headline_pairs
 from comparison.cost import Prices, per_million
@@ -45,6 +45,7 @@ class Analysis:
         self.prices = prices or Prices()
         experiment = samples.experiment
         self.cells = experiment.cells
+        self.names = summary.names(self.cells)
         self.arms = [arm for arm in experiment.arms if any(self.measures.bins(c, arm) for c in range(len(self.cells)))]
         self.metrics = tuple(METRICS if experiment.options.get("thorough") else QUICK_METRICS)
         self.gates = self._gates()
@@ -78,10 +79,11 @@ class Analysis:
 
     def _gates(self) -> dict[tuple[int, str], list[Gate]]:
         found: dict[tuple[int, str], list[Gate]] = {}
+        round_trips = {item["network"]: item["median_ms"] for item in self.samples.experiment.networks}
         for c, cell in enumerate(self.cells):
             for arm in self.arms:
                 if bins := self.measures.bins(c, arm):
-                    checks = gates.gates(bins, closed_loop=cell.rate is None)
+                    checks = gates.gates(bins, cell.rate is None, round_trips.get(cell.network))
                     found[c, arm] = [check for check in checks if check.concerns & set(self.metrics)]
         return found
 
@@ -128,6 +130,7 @@ class Analysis:
         return summary.cell(
             self.samples.experiment,
             self.cells[asked.cell],
+            self.names[asked.cell],
             asked.pair,
             asked.metric,
             judged,
@@ -153,6 +156,8 @@ class Analysis:
             "upstream": ARMS[arm].upstream if arm in ARMS else arm,
             "payload_bytes": self.cells[c].payload_bytes,
             "cell": c,
+            **self.names[c],
+            "packets_lost": sum(line.packets_lost for found_bin in bins for line in found_bin.lines),
             "requests": int(sum(len(found_bin.requests) for found_bin in bins)),
             "answered": len(latencies),
             "percentiles_ms": {name: summary.interval(value) for name, value in found.items() if value is not None},
@@ -164,15 +169,22 @@ class Analysis:
         }
 
     def crossovers(self) -> list[dict[str, Any]]:
-        """For each pair and metric, where the ratio passes 1 over the payloads, or that it does not."""
-        found = [self._crossover(pair, metric) for pair in self.pairs() for metric in ("p50", "cpu")]
+        """For each pair, metric and condition, where the ratio passes 1 over the payloads, or that it does not."""
+        found = [
+            self._crossover(pair, metric, condition)
+            for pair in self.pairs()
+            for metric in ("p50", "cpu")
+            for condition in words.conditions_of(self.names)
+        ]
         return [item for item in found if item is not None]
 
-    def _crossover(self, pair: Pair, metric: str) -> dict[str, Any] | None:
+    def _crossover(self, pair: Pair, metric: str, condition: str) -> dict[str, Any] | None:
         usable = [
             c
             for c in sorted(self._cells(), key=lambda c: self.cells[c].payload_bytes)
-            if (judged := self.judgements.get(Asked(c, pair, metric))) and judged.verdict != "invalid"
+            if self.names[c]["condition"] == condition
+            and (judged := self.judgements.get(Asked(c, pair, metric)))
+            and judged.verdict != "invalid"
         ]
         by_cell = [dict(self._log_by_block(c, pair, metric)) for c in usable]
         shared = sorted(set.intersection(*map(set, by_cell))) if by_cell else []
@@ -185,6 +197,7 @@ class Analysis:
         return {
             "pair": list(pair.key),
             "metric": metric,
+            "condition": condition,
             "payloads": [int(size) for size in sizes],
             "verdicts": verdict_of,
             "crossings": [summary.crossing(item) for item in crossings],
@@ -220,6 +233,7 @@ class Analysis:
                     {
                         "pair": list(asked.pair.key),
                         "payload_bytes": self.cells[asked.cell].payload_bytes,
+                        **self.names[asked.cell],
                         "metric": asked.metric,
                         "unit": METRICS[asked.metric],
                         "gap": sum(part.amount.estimate for part in parts),
@@ -233,7 +247,9 @@ class Analysis:
 
     def starts(self) -> dict[str, Any]:
         """Medians over blocks: cold start of the services, first request of each arm, peak memory of each service."""
-        rows = self.samples.starts
+        starts = self.samples.starts
+        first = next((row.get("network") for row in starts), None)
+        rows = [row for row in starts if row.get("network") == first]
         cold = [row["cold_start_s"] for row in rows if row["cold_start_s"] is not None]
         return {
             "cold_start_s": float(np.median(cold)) if cold else None,

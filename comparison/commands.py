@@ -15,6 +15,8 @@ from comparison.ask import AskError
 from comparison.failif import RuleError
 from comparison.fleet import FleetError
 from comparison.load import GeneratorError
+from comparison.network import hosts
+from comparison.network.profiles import LOOPBACK
 from comparison.options import UsageError, checked
 from comparison.report import html
 from comparison.run import Run
@@ -32,6 +34,15 @@ OK, FAILED, USAGE, RULE = 0, 1, 2, 3
 
 def run(given: argparse.Namespace) -> int:
     """Measure and say what it shows."""
+    if hosts.should_move(given.network):
+        reason = hosts.why_not()
+        if not reason:
+            return hosts.moved(sys.argv[1:])
+        given.notes = [f"network {name}: skipped, {reason}" for name in given.network if name != LOOPBACK]
+        given.network = [name for name in given.network if name == LOOPBACK]
+        if not given.network:
+            return _refuse("; ".join(given.notes))
+    hosts.arrive()
     out = given.out or Path("runs") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     try:
         options = checked(given, out)

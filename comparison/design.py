@@ -27,6 +27,8 @@ class Cell:
     """Requests per second, open loop; None: closed loop."""
     network: str = "loopback"
     view: str = "end-to-end"
+    load: float | None = None
+    """The rate as a share of what the slowest arm reached in the probe; None: the rate was given, or closed loop."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from comparison import samples, words
+from comparison import samples, terminal, words
 from comparison import statistics as st
 from comparison.analysis import Analysis, Asked
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 def show(before: Path, after: Path) -> None:
     """Print every cell that both runs have, with the change of its ratio."""
     rows = changes(Analysis(samples.read(before)), Analysis(samples.read(after)))
-    console = Console()
+    console = terminal.console()
     if not rows:
         console.print("The two runs have no cell in common (same pair, payload, concurrency, network and metric).")
         return
@@ -30,7 +29,7 @@ def show(before: Path, after: Path) -> None:
         table.add_column(name)
     for row in rows:
         table.add_row(
-            " / ".join(row["pair"]), words.size(row["payload_bytes"]), row["metric"], f"{row['before']:.3f}",
+            " / ".join(row["pair"]), words.place(row["payload_bytes"], row["condition"]), row["metric"], f"{row['before']:.3f}",
             f"{row['after']:.3f}", f"{row['change']:.3f} ({row['low']:.3f} to {row['high']:.3f})",
             "yes" if row["significant"] else "no",
         )  # fmt: skip
@@ -48,7 +47,7 @@ def changes(before: Analysis, after: Analysis) -> list[dict[str, Any]]:
 
 def _key(analysis: Analysis, asked: Asked) -> tuple[Any, ...]:
     cell = analysis.cells[asked.cell]
-    return (*asked.pair.key, cell.view, cell.payload_bytes, cell.concurrency, cell.network, asked.metric)
+    return (*asked.pair.key, cell.view, cell.payload_bytes, ", ".join(words.factors_of(cell)), asked.metric)
 
 
 def _p_value(old: st.Floats, new: st.Floats) -> float:
@@ -66,6 +65,7 @@ def _row(key: tuple[Any, ...], old: st.Floats, new: st.Floats, p: float) -> dict
     return {
         "pair": list(key[:2]),
         "payload_bytes": key[3],
+        "condition": key[4],
         "metric": key[-1],
         "before": math.exp(float(old.mean())),
         "after": math.exp(float(new.mean())),

@@ -11,12 +11,15 @@ import numpy as np
 
 from comparison import cpu, sockets
 from comparison.lab.wires import GRPC_PORT, REST_PORT, STOCK_PORT
+from comparison.network.link import THERE_ADDRESS
 from stack.services import Service, StartError, free_ports
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-MODEL_SERVER, GATEWAY = "model server", "gateway"
+    from comparison.network.link import Counters, Link
+
+MODEL_SERVER, GATEWAY, WIRE = "model server", "gateway", "wire"
 _PADDING = 4096
 
 
@@ -31,7 +34,10 @@ class Fleet:
     change timings (Mytkowicz et al., ASPLOS 2009).
     """
 
-    def __init__(self, repository: Path, log: Path, seed: int) -> None:
+    def __init__(self, repository: Path, log: Path, seed: int, link: Link | None = None) -> None:
+        """`link`: the model server is on the other host of this link, not on this one."""
+        self._link = link
+        host = THERE_ADDRESS if link else "127.0.0.1"
         random = np.random.default_rng(seed)
         rest, grpc, gateway, *lab = free_ports(6)
         self.lab_ports = dict(zip((REST_PORT, GRPC_PORT, STOCK_PORT), map(str, lab), strict=True))
@@ -39,6 +45,7 @@ class Fleet:
         self._log = log.open("ab")
         self.environment = {
             "MODEL_REPOSITORY": str(repository),
+            "MODEL_SERVER_HOST": host,
             "MODEL_SERVER_HTTP_PORT": str(rest),
             "MODEL_SERVER_GRPC_PORT": str(grpc),
             "GATEWAY_PORT": str(gateway),
@@ -50,7 +57,8 @@ class Fleet:
             **self.lab_ports,
         }
         self.gateway_address = ("127.0.0.1", gateway)
-        self.rest_url, self.grpc_target = f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}"
+        self.rest_url, self.grpc_target = f"http://{host}:{rest}", f"{host}:{grpc}"
+        self._host = host
         self._hop_ports = (rest, grpc, *lab)
         self.services: dict[str, Service] = {}
         self.cold_start_s = 0.0
@@ -59,11 +67,12 @@ class Fleet:
         """Start both and wait until they are ready; FleetError when one is not."""
         began = time.monotonic()
         try:
-            for name, module, port in (
-                (MODEL_SERVER, "comparison.model_server", self._hop_ports[0]),
-                (GATEWAY, "comparison.gateway", self.gateway_address[1]),
+            there = self._link.into_other_host if self._link else []
+            for name, module, address, through in (
+                (MODEL_SERVER, "comparison.model_server", (self._host, self._hop_ports[0]), there),
+                (GATEWAY, "comparison.gateway", self.gateway_address, []),
             ):
-                self.services[name] = Service(module, self.environment, ("127.0.0.1", port), self._log)
+                self.services[name] = Service(module, self.environment, address, self._log, through=through)
             for name, service in self.services.items():  # noqa: B007 - the name is for the sentence below
                 service.await_ready()
         except StartError as error:
@@ -71,21 +80,32 @@ class Fleet:
         self.cold_start_s = time.monotonic() - began
 
     def cpu_ns(self) -> dict[str, int]:
-        """CPU time of each service so far."""
-        return {name: cpu.family_cpu_ns(service.pid) for name, service in self.services.items()}
+        """CPU time of each service so far, and of the wire where there is one."""
+        spent = {name: cpu.family_cpu_ns(service.pid) for name, service in self.services.items()}
+        if self._link:
+            spent[WIRE] = cpu.process_cpu_ns(self._link.pid)
+        return spent
 
     def hop_bytes(self) -> int | None:
-        """TCP bytes over the hop so far; None where the kernel does not count them."""
+        """Bytes over the hop so far: IP's over a link, else TCP's; None where the kernel does not count them."""
+        if self._link:
+            return self._link.counters().bytes
         try:
             return sockets.traffic(self._hop_ports)
         except sockets.NotCountedError:
             return None
+
+    def packets(self) -> Counters | None:
+        """What the link did so far; None without one."""
+        return self._link.counters() if self._link else None
 
     def peak_memory(self) -> dict[str, int]:
         return {name: cpu.peak_memory_bytes(service.pid) for name, service in self.services.items()}
 
     def dead(self) -> str | None:
         """The name of a service that has ended by itself."""
+        if self._link and self._link.dead():
+            return WIRE
         return next((name for name, service in self.services.items() if service.returncode() is not None), None)
 
     def stop(self) -> None:

@@ -30,6 +30,8 @@ BUSY_SHARE = 0.70
 """Share of one CPU that the generator may use."""
 MEASURED = frozenset({"p50", "p90", "p99", "cpu", "wire_bytes"})
 LATENCY = frozenset({"p50", "p90", "p99"})
+WIRE_LATE_US, WIRE_LATE_SHARE = 50.0, 0.025
+"""An emulated network may deliver half of its packets 50 µs late, or a fortieth of the round trip."""
 QUEUED_SHARE = 0.05
 QUEUED_NS = 1_000_000
 """At most one in twenty requests may wait over 1 ms for a free connection."""
@@ -50,10 +52,12 @@ class Gate:
     """Metrics that may not be used when it is not passed."""
 
 
-def gates(bins: list[Bin], closed_loop: bool = False) -> list[Gate]:
-    """Every check over the blocks of one arm in one cell."""
+def gates(bins: list[Bin], closed_loop: bool = False, round_trip_ms: float | None = None) -> list[Gate]:
+    """Every check over the blocks of one arm in one cell; `round_trip_ms` is that of an emulated network."""
     table = np.concatenate([found.requests for found in bins])
     found = [_wrong(table), _errors(table), _busy(bins)]
+    if round_trip_ms is not None:
+        found.append(_wire(bins, round_trip_ms))
     return found if closed_loop else [*found, _late_median(table), _late_tail(table), _queued(table)]
 
 
@@ -71,6 +75,13 @@ def _busy(bins: list[Bin]) -> Gate:
     lines = [line for found in bins for line in found.lines]
     share = sum(line.cpu_ns["generator"] for line in lines) / max(1, sum(line.wall_ns for line in lines))
     return Gate("generator busy", share, BUSY_SHARE, "of one CPU", share <= BUSY_SHARE, LATENCY)
+
+
+def _wire(bins: list[Bin], round_trip_ms: float) -> Gate:
+    seen = [line.wire_late_us[0] for found in bins for line in found.lines if line.wire_late_us]
+    late = float(np.median(seen)) if seen else 0.0
+    limit = max(WIRE_LATE_US, WIRE_LATE_SHARE * round_trip_ms * 1000)
+    return Gate("network late (median packet)", late, limit, "µs", late <= limit, LATENCY)
 
 
 def _late_median(table: Table) -> Gate:

@@ -26,6 +26,8 @@ METRICS = {
 """Every metric and its unit; smaller is better in each."""
 QUICK_METRICS = ("p50", "cpu", "wire_bytes", "message_bytes")
 """What a quick run is judged by; its slices are too short for the tail."""
+APPARATUS = frozenset({"generator", "wire"})
+"""Processes of the lab itself: their CPU is recorded and is no service's."""
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 _FEWEST_IN_BLOCK = {"p50": 5, "p90": 50, "p99": 500}
 """Fewer requests in a block say nothing about its percentile."""
@@ -48,7 +50,7 @@ class Bin:
 
     @property
     def services(self) -> set[str]:
-        return {name for line in self.lines for name in line.cpu_ns if name != "generator"}
+        return {name for line in self.lines for name in line.cpu_ns if name not in APPARATUS}
 
     def cpu_us(self, process: str) -> float:
         """CPU time of `process` per request, in µs."""

@@ -19,7 +19,7 @@ async def serve(chosen: ModelServerSettings, stop: asyncio.Event) -> None:
     """The model server's own ports and the lab's, until `stop`."""
     engine = engine_of(chosen)
     inference = BusyWait(engine)
-    async with endpoints(inference):
+    async with endpoints(inference, chosen.model_server_host):
         await serve_inference(engine, inference, chosen, stop)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from comparison.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
 from comparison.cost import Prices
 from comparison.failif import Rule, RuleError, parse
+from comparison.network.profiles import LOOPBACK, NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from comparison.arms import Arm
 
 ROOT = Path(__file__).parents[1]
-NETWORKS = ("loopback",)
 FOREIGN_REST_ARMS, FOREIGN_GRPC_ARMS = ("rest", "rest-binary"), ("grpc", "grpc-again")
 _ROOM_BYTES = 200 << 20
 
@@ -53,10 +53,12 @@ class Options:
     """No size was asked for, and the model is not one of the lab's: its own smallest request is sent."""
     request: Path | None
     concurrency: list[int]
-    rate: float | None
-    load: float
+    rates: list[float]
+    """Requests per second that were asked for; empty: shares of the capacity."""
+    loads: list[float]
+    """Shares of the slowest arm's capacity."""
     closed: bool
-    network: str
+    networks: list[str]
     arms: list[Arm]
     blocks: int
     turns: int
@@ -68,6 +70,8 @@ class Options:
     out: Path
     fail_if: list[Rule]
     prices: Prices
+    notes: list[str]
+    """What had to be left out before anything began, and why."""
 
     @property
     def foreign(self) -> bool:
@@ -83,10 +87,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--payload", type=int, nargs="+", metavar="BYTES", help="tensor bytes of a request; several make several cells")
     add("--request", type=Path, metavar="FILE", help="send this OIP JSON request instead of generated ones")
     add("--concurrency", type=int, nargs="+", default=[64], metavar="N", help="connections of the load (default: 64)")
-    add("--rate", type=float, metavar="RPS", help="open-loop requests per second (default: from the capacity probe)")
-    add("--load", type=float, default=0.3, metavar="SHARE", help="share of the slowest arm's capacity (default: 0.3)")
+    add("--rate", type=float, nargs="+", metavar="RPS", help="open-loop requests per second (default: by --load)")
+    add(
+        "--load",
+        type=float,
+        nargs="+",
+        default=[0.3],
+        metavar="SHARE",
+        help="share of what the slowest arm reached in the probe (default: 0.3)",
+    )
     add("--closed", action="store_true", help="closed loop: every connection sends when it has its answer")
-    add("--network", default="loopback", choices=NETWORKS, help="network profile (default: loopback)")
+    add(
+        "--network",
+        nargs="+",
+        default=[LOOPBACK],
+        choices=NETWORKS,
+        metavar="PROFILE",
+        help=f"network of the hop, any of {', '.join(NETWORKS)} (default: {LOOPBACK})",
+    )
     add("--arms", nargs="+", metavar="ARM", help=f"any of {', '.join(ARMS)}")
     add("--blocks", type=int, metavar="N", help="fresh starts of all services (default: 6; --thorough 14)")
     add(
@@ -128,10 +146,10 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         natural_payload=not given.payload and given.model not in {"identity", "sized", "work"},
         request=given.request,
         concurrency=given.concurrency,
-        rate=given.rate,
-        load=given.load,
+        rates=given.rate or [],
+        loads=given.load,
         closed=given.closed,
-        network=given.network,
+        networks=list(dict.fromkeys(given.network)),
         arms=_arms(given, plan.arms),
         blocks=given.blocks or plan.blocks,
         turns=given.turns or plan.turns,
@@ -142,6 +160,7 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         grpc=given.grpc,
         out=out,
         fail_if=_rules(given.fail_if),
+        notes=list(getattr(given, "notes", [])),
         prices=Prices(given.price_vcpu_hour, given.price_gigabyte, given.utilisation),
     )
     _check_numbers(options)
@@ -149,6 +168,10 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         raise UsageError(f"--request: the file '{options.request}' cannot be read")
     if not foreign:
         _check_repository(options)
+    elif options.networks != [LOOPBACK]:
+        raise UsageError(
+            "--network needs services that the lab starts itself; it cannot put a network before --rest and --grpc"
+        )
     _check_room(out)
     return options
 
@@ -178,8 +201,8 @@ def _check_numbers(options: Options) -> None:
     limits = (
         ("--payload", min(options.payloads), 1, 512 << 20, max(options.payloads)),
         ("--concurrency", min(options.concurrency), 1, 1000, max(options.concurrency)),
-        ("--rate", options.rate or 1.0, 0.01, 100_000, options.rate or 1.0),
-        ("--load", options.load, 0.01, 0.95, options.load),
+        ("--rate", min(options.rates, default=1.0), 0.01, 100_000, max(options.rates, default=1.0)),
+        ("--load", min(options.loads), 0.01, 0.95, max(options.loads)),
         ("--blocks", options.blocks, 1, 1000, options.blocks),
         ("--turns", options.turns, 1, 20, options.turns),
         ("--slice", options.seconds, 0.05, 600, options.seconds),

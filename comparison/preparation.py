@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _PROBE_SECONDS = 0.4
 _PROBE_CALLERS = 4
 _FEWEST_PROBES, _MOST_PROBES = 4, 400
+_SLOW_NS = 1_000_000_000
 _BUSY_SHARE, _SHORTEST_BUSY_NS = 0.25, 200_000
 
 
@@ -36,6 +37,12 @@ class Prepared:
     message_bytes: list[dict[str, int]]
     capacity: list[dict[str, float]]
     busy_ns: list[int]
+
+    def add(self, other: Prepared) -> None:
+        self.cells += other.cells
+        self.message_bytes += other.message_bytes
+        self.capacity += other.capacity
+        self.busy_ns += other.busy_ns
 
 
 def requests_of(options: Options, metadata: pb.ModelMetadataResponse, size: int, seed: int) -> list[InferRequest]:
@@ -58,12 +65,17 @@ def sizes(options: Options, metadata: pb.ModelMetadataResponse) -> list[int]:
 
 
 def prepare(
-    options: Options, view: View, generator: Generator, metadata: pb.ModelMetadataResponse, tell: Callable[[str], None]
+    options: Options,
+    view: View,
+    generator: Generator,
+    metadata: pb.ModelMetadataResponse,
+    network: str,
+    tell: Callable[[str], None],
 ) -> Prepared:
-    """Probe every cell with every arm on a first start of the services, whose timings are then thrown away."""
+    """Probe every payload with every arm over a network, on a first start whose timings are then thrown away."""
     prepared = Prepared([], [], [], [])
     for size in sizes(options, metadata):
-        tell(f"probing {size} B")
+        tell(f"probing {size} B over {network}")
         requests = requests_of(options, metadata, size, options.seed)
         view.load(0, requests, 0)
         probes = {arm.name: _probe(view, generator, arm) for arm in options.arms if arm.role == "arm"}
@@ -71,11 +83,8 @@ def prepare(
             raise UsageError("--arms names only controls; name at least one arm to measure")
         wires = {arm.upstream for arm in options.arms if arm.kind != "process"}
         encoded = {wire: ask.message_bytes(wire, view.target, requests[0]) for wire in sorted(wires)}
-        slowest = min(rate for rate, _ in probes.values())
-        for concurrency in options.concurrency:
-            rate = None if options.closed else options.rate or _rounded(slowest * options.load)
-            where = "hop" if options.foreign else "end-to-end"
-            prepared.cells.append(Cell(size, concurrency, rate, options.network, where))
+        for cell in _cells(options, size, min(rate for rate, _ in probes.values()), network):
+            prepared.cells.append(cell)
             prepared.message_bytes.append(
                 {arm.name: encoded[arm.upstream] for arm in options.arms if arm.upstream in encoded}
             )
@@ -84,10 +93,27 @@ def prepare(
     return prepared
 
 
+def _cells(options: Options, size: int, slowest: float, network: str) -> list[Cell]:
+    """The cells of one payload over one network; `slowest` is what the slowest arm reached, requests per second."""
+    rates: list[tuple[float | None, float | None]] = [(_rounded(slowest * load), load) for load in options.loads]
+    if options.rates:
+        rates = [(rate, None) for rate in options.rates]
+    if options.closed:
+        rates = [(None, None)]
+    view = "hop" if options.foreign else "end-to-end"
+    return [
+        Cell(size, concurrency, rate, network, view, load)
+        for concurrency in options.concurrency
+        for rate, load in rates
+    ]
+
+
 def _probe(view: View, generator: Generator, arm: Arm) -> tuple[float, float]:
     """Requests per second of a few callers in the closed loop, and the median latency in ns of one alone."""
-    _closed(view, generator, arm, _FEWEST_PROBES, 1)
-    count = _count_for(_median_ns(_closed(view, generator, arm, _FEWEST_PROBES, 1)))
+    first = _median_ns(_closed(view, generator, arm, 1, 1))
+    few = _FEWEST_PROBES if first < _SLOW_NS else 1
+    _closed(view, generator, arm, few, 1)
+    count = _count_for(_median_ns(_closed(view, generator, arm, few, 1)))
     alone = _median_ns(_closed(view, generator, arm, count, 1))
     table = _closed(view, generator, arm, _count_for(alone), _PROBE_CALLERS)
     seconds = float(table[:, out.DONE].max() - table[:, out.SENT].min()) / 1e9

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comparison import words
-from comparison.figures import latency, ratios, resources, stages, validity
+from comparison.figures import latency, networks, ratios, resources, stages, validity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,6 +30,14 @@ def html(summary: Summary, analysis: Analysis, provenance: dict[str, Any]) -> st
             _cells_table(summary),
             "Below 1 gRPC takes less. The shaded band is equality for practice (5 %). Intervals are 95 %, over blocks.",
         ),
+        _section(
+            "Which network",
+            [networks.network_map(summary)],
+            _networks_table(summary),
+            "Each network is a link of packets between two hosts of this machine, measured before use (docs/method.md).",
+        )
+        if summary["networks"]
+        else "",
         _section("Latency", [latency.spectrum(analysis.measures, analysis.arms)], _arms_table(summary)),
         _section("Why", [stages.waterfall(analysis.samples)], _causes_table(summary), _WHY),
         _section("CPU, bytes and cost", [resources.cpu(summary), resources.byte_split(summary)], _cost_table(summary)),
@@ -58,7 +66,7 @@ def _card(summary: Summary) -> str:
     pair = words.headline_pair(summary)
     cells = words.cells_of(summary, pair, "p50") if pair else []
     badges = "".join(
-        f'<li><span>{words.size(cell["payload_bytes"])}, p50</span><strong class="{cell["verdict"]}">'
+        f'<li><span>{cell["where"]}, p50</span><strong class="{cell["verdict"]}">'
         f"{words.VERDICT_WORDS[cell['verdict']]}</strong><span>{escape(words.times(cell))}</span></li>"
         for cell in cells
     )
@@ -96,7 +104,7 @@ def _cells_table(summary: Summary) -> str:
     rows = [
         (
             escape(" / ".join(cell["pair"])),
-            words.size(cell["payload_bytes"]),
+            escape(cell["where"]),
             escape(cell["metric"]),
             words.times(cell),
             f'<span class="{cell["verdict"]}">{escape(words.judged(cell).split(", ratio")[0])}</span>',
@@ -117,7 +125,7 @@ def _arms_table(summary: Summary) -> str:
     names = list(dict.fromkeys(name for row in summary["arms"] for name in row["percentiles_ms"]))
     rows = [
         (
-            f"{words.size(row['payload_bytes'])} {escape(row['arm'])}",
+            f"{row['where']} {escape(row['arm'])}",
             str(row["requests"]),
             str(row["requests"] - row["answered"]),
             *(_interval(row["percentiles_ms"].get(name)) for name in names),
@@ -128,11 +136,34 @@ def _arms_table(summary: Summary) -> str:
     return _table(head, rows, "Percentiles with intervals (within this run; none is given that has no interval)")
 
 
+def _networks_table(summary: Summary) -> str:
+    rows = [
+        (
+            escape(found["network"]),
+            f"{found['nominal_ms']:g}",
+            f"{found['median_ms']:.3g} ({found['p10_ms']:.3g} to {found['p90_ms']:.3g})",
+            f"{found['loss']:.1%}",
+            escape(found["congestion_control"]),
+            "used" if found["usable"] else '<span class="invalid">not used</span>',
+        )
+        for found in summary["networks"]
+    ]
+    head = (
+        "network",
+        "nominal round trip, ms",
+        "measured median (p10 to p90)",
+        "loss each way",
+        "congestion control",
+        "",
+    )
+    return _table(head, rows, "Calibration of the networks")
+
+
 def _causes_table(summary: Summary) -> str:
     rows = [
         (
             escape(" less ".join(found["pair"])),
-            words.size(found["payload_bytes"]),
+            escape(found["where"]),
             escape(found["metric"]),
             f"{found['gap']:+.3g}",
             escape(f"{part['cause']} ({part['step'][0]} less {part['step'][1]})"),
@@ -150,7 +181,7 @@ def _causes_table(summary: Summary) -> str:
 def _cost_table(summary: Summary) -> str:
     rows = [
         (
-            f"{words.size(row['payload_bytes'])} {escape(row['arm'])}",
+            f"{row['where']} {escape(row['arm'])}",
             *(_number(row["cpu_us"].get(name), ",.0f") for name in ("gateway", "model server", "client")),
             _number(row["message_bytes"], ",.0f"),
             _number(row["wire_bytes"], ",.0f"),
@@ -159,7 +190,7 @@ def _cost_table(summary: Summary) -> str:
         )
         for row in summary["arms"]
     ]
-    head = ("payload and arm", "gateway µs", "model server µs", "client µs", "message bytes", "TCP bytes",
+    head = ("payload and arm", "gateway µs", "model server µs", "client µs", "message bytes", "hop bytes",
             "CPU cost per million", "traffic cost per million")  # fmt: skip
     return _table(head, rows, "CPU, bytes and cost of each arm")
 
@@ -167,7 +198,7 @@ def _cost_table(summary: Summary) -> str:
 def _gates_table(summary: Summary) -> str:
     rows = [
         (
-            f"{words.size(gate['payload_bytes'])} {escape(gate['arm'])}",
+            f"{gate['where']} {escape(gate['arm'])}",
             escape(gate["gate"]),
             f"{gate['value']:.3g}",
             f"{gate['limit']:.3g} {escape(gate['unit'])}",

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +16,11 @@ from comparison.design import plan
 from comparison.fleet import FleetError
 from comparison.lab import wires as lab_wires
 from comparison.load import Generator, GeneratorError
+from comparison.network.networks import Networks
+from comparison.network.profiles import LOOPBACK
+from comparison.options import UsageError
 from comparison.outcomes import DONE, SENT
+from comparison.preparation import Prepared
 from comparison.samples import Experiment, SliceLine, Writer
 from comparison.views import ORACLE, EndToEnd, Foreign
 from protocol.wires import Target
@@ -27,7 +32,6 @@ if TYPE_CHECKING:
     from comparison.design import Block, Slice
     from comparison.options import Options
     from comparison.outcomes import Table
-    from comparison.preparation import Prepared
     from comparison.views import View
     from protos import inference as pb
 
@@ -36,6 +40,8 @@ NOISY_STEAL, NOISY_OTHERS = 0.02, 0.15
 _MOST_RERUNS = 0.10
 """Share of all slices that may be run again; after that noisy ones are kept."""
 _WARM_SECONDS, _MOST_WARM = 0.1, 60
+_WARM_CALLERS, _WARM_CALLERS_FAR = 2, 8
+"""Connections that are opened beforehand; over a network more requests are under way at once, and each start costs."""
 _STAGE_SECONDS, _MOST_STAGED = 0.25, 30
 _SETTLE_SECONDS = 0.02
 
@@ -81,6 +87,12 @@ class Run:
             signal.signal(signal.SIGTERM, previous)
 
     def _measure(self) -> None:
+        with Networks(self.options.networks, self.options.seed, self.progress.tell) as self._networks:
+            if not self._networks.usable:
+                raise UsageError("; ".join(self._networks.notes))
+            self._measure_over_networks()
+
+    def _measure_over_networks(self) -> None:
         self.progress.tell("starting the services")
         prepared, metadata = self._prepare()
         blocks = plan(self.options.blocks, len(prepared.cells), list(self._arms), self.options.turns, self.options.seed)
@@ -89,22 +101,32 @@ class Run:
         self.writer.experiment(self._experiment(prepared))
         self.progress.total(slices)
         for block in blocks:
-            self._block(block, prepared, metadata)
+            for network, part in _by_network(block, prepared).items():
+                self._block(block, network, part, prepared, metadata)
 
-    def _view(self, seed: int) -> View:
+    def _view(self, seed: int, network: str) -> View:
         if self.options.foreign:
             rest, grpc = self.options.rest, self.options.grpc
             target = Target(grpc or Target().grpc, rest or Target().rest)
             return Foreign(target, ORACLE if rest else "grpc")
-        return EndToEnd(self.options.repository, self.options.out / "services.log", seed)
+        link = self._networks.use(network, seed)
+        return EndToEnd(self.options.repository, self.options.out / "services.log", seed, link)
 
     def _prepare(self) -> tuple[Prepared, pb.ModelMetadataResponse]:
-        view = self._view(self.options.seed)
+        prepared = Prepared([], [], [], [])
+        for network in self._networks.usable:
+            found, metadata = self._prepare_over(network)
+            prepared.add(found)
+        return prepared, metadata
+
+    def _prepare_over(self, network: str) -> tuple[Prepared, pb.ModelMetadataResponse]:
+        view = self._view(self.options.seed, network)
         try:
             wire = "grpc" if self.options.foreign and not self.options.rest else "rest"
             metadata = ask.metadata(wire, view.target, self.options.model)
             with Generator(view.driver) as generator:
-                return preparation.prepare(self.options, view, generator, metadata, self.progress.tell), metadata
+                found = preparation.prepare(self.options, view, generator, metadata, network, self.progress.tell)
+                return found, metadata
         finally:
             view.stop()
 
@@ -121,7 +143,7 @@ class Run:
                 "blocks": options.blocks,
                 "turns": options.turns,
                 "slice_seconds": options.seconds,
-                "load": options.load,
+                "load": options.loads,
                 "thorough": options.thorough,
                 "public_encoding": "binary tensors",
             },
@@ -129,23 +151,36 @@ class Run:
             busy_ns=prepared.busy_ns,
             capacity=prepared.capacity,
             services="foreign" if options.foreign else "ours",
+            networks=[asdict(found) for found in self._networks.calibrations.values()],
+            notes=[*options.notes, *self._networks.notes],
         )
 
-    def _block(self, block: Block, prepared: Prepared, metadata: pb.ModelMetadataResponse) -> None:
-        view = self._view(block.seed)
+    def _block(
+        self,
+        block: Block,
+        network: str,
+        slices: list[Slice],
+        prepared: Prepared,
+        metadata: pb.ModelMetadataResponse,
+    ) -> None:
+        """The part of a block that goes over one network, on services of its own."""
+        cells = sorted({item.cell for item in slices})
+        view = self._view(block.seed, network)
         try:
             with Generator(view.driver) as generator:
-                for c, cell in enumerate(prepared.cells):
-                    requests = preparation.requests_of(self.options, metadata, cell.payload_bytes, block.seed)
+                for c in cells:
+                    size = prepared.cells[c].payload_bytes
+                    requests = preparation.requests_of(self.options, metadata, size, block.seed)
                     view.load(c, requests, prepared.busy_ns[c])
-                first = self._first_requests(view, generator, block)
-                self._warm(view, generator, prepared)
-                for item in block.slices:
+                first = self._first_requests(view, generator, slices)
+                self._warm(view, generator, prepared, cells)
+                for item in slices:
                     self._slice(view, generator, prepared, item)
-                self._stages(view, generator, prepared, block)
+                self._stages(view, generator, prepared, block, cells)
             self.writer.add_block(
                 {
                     "block": block.index,
+                    "network": network,
                     "cold_start_s": view.cold_start_s(),
                     "first_ms": first,
                     "peak_memory_bytes": view.peak_memory(),
@@ -154,26 +189,29 @@ class Run:
         finally:
             view.stop()
 
-    def _first_requests(self, view: View, generator: Generator, block: Block) -> dict[str, float]:
+    def _first_requests(self, view: View, generator: Generator, slices: list[Slice]) -> dict[str, float]:
         """Milliseconds of each arm's very first request on these services, in the block's own order of arms."""
         found: dict[str, float] = {}
-        for name in dict.fromkeys(item.arm for item in block.slices):
+        c = min(item.cell for item in slices)
+        for name in dict.fromkeys(item.arm for item in slices):
             if self._arms[name].role == "arm":
-                record = generator.run(view.work(0, self._arms[name], schedule.closed(1, view.variants(0), 0), 1))
+                record = generator.run(view.work(c, self._arms[name], schedule.closed(1, view.variants(c), 0), 1))
                 found[name] = float(record.requests[0, DONE] - record.requests[0, SENT]) / 1e6
         return found
 
-    def _warm(self, view: View, generator: Generator, prepared: Prepared) -> None:
+    def _warm(self, view: View, generator: Generator, prepared: Prepared, cells: list[int]) -> None:
         """Every arm and cell is used before anything is timed: connections, lazy imports, caches, clocks."""
-        for c in range(len(prepared.cells)):
+        for c in cells:
+            callers = _WARM_CALLERS if prepared.cells[c].network == LOOPBACK else _WARM_CALLERS_FAR
             for arm in self._arms.values():
                 rate = prepared.capacity[c].get(arm.name) or min(prepared.capacity[c].values())
                 count = max(schedule.FEWEST, min(_MOST_WARM, round(_WARM_SECONDS * rate)))
-                generator.run(view.work(c, arm, schedule.closed(count, view.variants(c), 0), 2))
+                generator.run(view.work(c, arm, schedule.closed(count, view.variants(c), 0), callers))
 
     def _slice(self, view: View, generator: Generator, prepared: Prepared, item: Slice) -> None:
         arm, cell = self._arms[item.arm], prepared.cells[item.cell]
-        self.progress.step(f"block {item.block + 1}/{self.options.blocks}  {cell.payload_bytes} B  {arm.name}")
+        over = "" if cell.network == LOOPBACK else f"{cell.network}  "
+        self.progress.step(f"block {item.block + 1}/{self.options.blocks}  {over}{cell.payload_bytes} B  {arm.name}")
         line, table = self._driven(view, generator, prepared, item, arm)
         if (line.steal > NOISY_STEAL or line.others > NOISY_OTHERS) and self._reruns_left:
             self._reruns_left -= 1
@@ -191,7 +229,7 @@ class Run:
         cell = prepared.cells[item.cell]
         work = view.work(item.cell, arm, self._schedule(view, prepared, item), cell.concurrency)
         time.sleep(_SETTLE_SECONDS)
-        machine, services, carried = cpu.machine(), view.cpu_ns(), view.hop_bytes()
+        machine, services, carried, packets = cpu.machine(), view.cpu_ns(), view.hop_bytes(), view.packets()
         own = cpu.process_cpu_ns(os.getpid())
         began = time.monotonic_ns()
         record = generator.run(work)
@@ -209,12 +247,17 @@ class Run:
             seed=item.seed,
             cpu_ns=view.charge(spent, record),
             wall_ns=record.wall_ns,
-            wire_bytes=_carried(arm, carried, carried_after),
+            wire_bytes=_carried(arm, cell.network, carried, carried_after),
             steal=seen.steal_ns / max(1, seen.total_ns),
             others=max(0.0, (seen.busy_ns - ours) / max(1, seen.total_ns)),
             pressure=seen.pressure_ns / max(1, ended - began),
             complaint=record.complaint,
         )
+        now = view.packets()
+        if now and packets:
+            went = now.since(packets)
+            line.wire_late_us = [went.late_percentile_us(0.5), went.late_percentile_us(0.99)]
+            line.packets_lost = went.lost + went.overflowed
         return line, record.requests
 
     def _schedule(self, view: View, prepared: Prepared, item: Slice) -> schedule.Schedule:
@@ -224,9 +267,10 @@ class Run:
             return schedule.closed(schedule.count_for(slowest, self.options.seconds), variants, item.seed)
         return schedule.poisson(cell.rate, schedule.count_for(cell.rate, self.options.seconds), variants, item.seed)
 
-    def _stages(self, view: View, generator: Generator, prepared: Prepared, block: Block) -> None:
+    def _stages(self, view: View, generator: Generator, prepared: Prepared, block: Block, cells: list[int]) -> None:
         """Where the time goes, in slices of their own: every station stamps, and none of these requests is timed."""
-        for c, cell in enumerate(prepared.cells):
+        for c in cells:
+            cell = prepared.cells[c]
             for arm in self._arms.values():
                 if arm.role != "arm":
                     continue
@@ -237,9 +281,18 @@ class Run:
                 self.writer.add_stages(arm.name, c, block.index, record.stages)
 
 
-def _carried(arm: Arm, before: int | None, after: int | None) -> int | None:
-    """TCP bytes over the hop; None where they cannot be counted."""
-    if before is None or after is None or arm.upstream in UNCOUNTED:
+def _by_network(block: Block, prepared: Prepared) -> dict[str, list[Slice]]:
+    """The block's slices in their order, for each network by itself."""
+    found: dict[str, list[Slice]] = {}
+    for item in block.slices:
+        found.setdefault(prepared.cells[item.cell].network, []).append(item)
+    return found
+
+
+def _carried(arm: Arm, network: str, before: int | None, after: int | None) -> int | None:
+    """Bytes over the hop; None where they cannot be counted."""
+    uncounted = arm.upstream in UNCOUNTED if network == LOOPBACK else arm.kind == "process"
+    if before is None or after is None or uncounted:
         return None
     return after - before
 

@@ -56,6 +56,10 @@ class SliceLine:
     kind: str = "load"
     """`load`, or `stages` for slices that ask every station for its stamps and are not timed."""
     file: str = ""
+    wire_late_us: list[float] | None = None
+    """On an emulated network: how late packets left, median and 99th percentile, µs."""
+    packets_lost: int = 0
+    """Packets that the network lost or that overflowed its queue."""
 
 
 @dataclass(slots=True)
@@ -75,6 +79,8 @@ class Experiment:
     capacity: list[dict[str, float]] = field(default_factory=list)
     """For each cell, requests per second that each arm reached in the probe."""
     services: str = "ours"
+    networks: list[dict[str, Any]] = field(default_factory=list)
+    """The calibration of every emulated network."""
     notes: list[str] = field(default_factory=list)
     """What was skipped, and why."""
 

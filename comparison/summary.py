@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from comparison.arms import Pair
     from comparison.controls import Equals, Recovery
     from comparison.crossover import Crossing
@@ -52,9 +54,20 @@ def crossing(found: Crossing) -> dict[str, Any]:
     }
 
 
+def names(cells: Sequence[Cell]) -> list[dict[str, str]]:
+    """For each cell `condition`, what it has beside its payload where that varies, and `where`, both in words."""
+    from comparison import words
+
+    return [
+        {"condition": condition, "where": words.place(cell.payload_bytes, condition)}
+        for cell, condition in zip(cells, words.conditions(cells), strict=True)
+    ]
+
+
 def cell(
     experiment: Experiment,
     design: Cell,
+    named: dict[str, str],
     pair: Pair,
     metric: str,
     judged: Judgement,
@@ -77,6 +90,8 @@ def cell(
         "ci": [judged.interval.low, judged.interval.high] if judged.interval else None,
         "verdict": judged.verdict,
         "blocks": judged.blocks,
+        **named,
+        "load": design.load,
         "unit": METRICS[metric],
         "question": pair.question,
         "medians": list(medians) if medians else None,
@@ -107,7 +122,10 @@ def document(
     starts: dict[str, Any],
 ) -> dict[str, Any]:
     """The summary; run state and provenance are added by whoever knows them."""
-    payload = [c.payload_bytes for c in experiment.cells]
+    cell_of = [
+        {"payload_bytes": cell.payload_bytes, **named}
+        for cell, named in zip(experiment.cells, names(experiment.cells), strict=True)
+    ]
     return {
         "schema": SCHEMA,
         "created": experiment.created,
@@ -121,7 +139,7 @@ def document(
         "controls": {
             "again": [
                 {
-                    "payload_bytes": payload[c],
+                    **cell_of[c],
                     "metric": metric,
                     "ratio": interval(found.ratio),
                     "covers_1": found.ratio.covers(1),
@@ -130,7 +148,7 @@ def document(
             ],
             "known_delay": [
                 {
-                    "payload_bytes": payload[found.cell],
+                    **cell_of[found.cell],
                     "metric": found.metric,
                     "known_us": found.known_us,
                     "found_us": interval(found.found_us),
@@ -141,7 +159,7 @@ def document(
         },
         "gates": [
             {
-                "payload_bytes": payload[c],
+                **cell_of[c],
                 "arm": arm,
                 "gate": gate.name,
                 "value": gate.value,
@@ -154,10 +172,9 @@ def document(
         ],
         "crossovers": crossovers,
         "causes": causes,
-        "capacity_probe": [
-            {"payload_bytes": payload[c], "requests_per_second": found} for c, found in enumerate(experiment.capacity)
-        ],
+        "capacity_probe": [{**cell_of[c], "requests_per_second": found} for c, found in enumerate(experiment.capacity)],
         "noise": noise,
         "starts": starts,
+        "networks": experiment.networks,
         "notes": experiment.notes,
     }

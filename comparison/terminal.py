@@ -18,31 +18,33 @@ _WIDTH = 118
 _COLOURS = {"grpc": "green", "rest": "blue", "equal": "cyan", "undecided": "yellow", "invalid": "red"}
 
 
-def show(summary: dict[str, Any], folder: Path, console: Console | None = None) -> None:
+def show(summary: dict[str, Any], folder: Path) -> None:
     """Print verdict, tables, controls, warnings and where the report is."""
-    console = console or _console()
-    console.print(Panel(Group(*(Text("• " + line) for line in words.verdict(summary))), title="Verdict"))
+    to = console()
+    to.print(Panel(Group(*(Text("• " + line) for line in words.verdict(summary))), title="Verdict"))
     for pair in words.pairs(summary):
-        console.print(_pair(summary, pair))
-    console.print(_arms(summary))
+        cells = [cell for cell in summary["cells"] if cell["pair"] == pair]
+        for condition in words.conditions_of(cells):
+            to.print(_pair(pair, condition, [cell for cell in cells if cell["condition"] == condition]))
+    to.print(_arms(summary))
     for line in words.controls(summary):
-        console.print(Text("  " + line), style="dim")
+        to.print(Text("  " + line), style="dim")
     for line in words.warnings(summary):
-        console.print(Text("! " + line), style="yellow")
+        to.print(Text("! " + line), style="yellow")
     for line in summary.get("not_measured", []):
-        console.print(Text("- " + line), style="dim")
-    console.print(Text(f"Report: {folder / 'report.html'}   Summary: {folder / 'summary.json'}"))
+        to.print(Text("- " + line), style="dim")
+    to.print(Text(f"Report: {folder / 'report.html'}   Summary: {folder / 'summary.json'}"))
 
 
-def _console() -> Console:
+def console() -> Console:
     """The terminal at its own width; a file or a pipe at one that the tables fit in."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=_WIDTH, highlight=False)
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(width=_WIDTH, highlight=False)
 
 
-def _pair(summary: dict[str, Any], pair: list[str]) -> Table:
-    cells = [cell for cell in summary["cells"] if cell["pair"] == pair]
-    table = Table(title=f"{pair[0]} / {pair[1]}: {cells[0]['question']}", title_justify="left")
+def _pair(pair: list[str], condition: str, cells: list[dict[str, Any]]) -> Table:
+    where = f" ({condition})" if condition else ""
+    table = Table(title=f"{pair[0]} / {pair[1]}: {cells[0]['question']}{where}", title_justify="left")
     table.add_column("metric")
     payloads = sorted({cell["payload_bytes"] for cell in cells})
     for payload in payloads:
@@ -75,17 +77,17 @@ def _arms(summary: dict[str, Any]) -> Table:
         "CPU µs: gateway",
         "model server",
         "bytes",
-        "TCP bytes",
+        "hop bytes",
     ):
         table.add_column(name, justify="left" if name in {"payload", "arm"} else "right")
     last = None
     for row in summary["arms"]:
-        if last not in {None, row["payload_bytes"]}:
+        if last not in {None, row["where"]}:
             table.add_section()
-        last = row["payload_bytes"]
+        last = row["where"]
         cpu = row["cpu_us"]
         table.add_row(
-            words.size(row["payload_bytes"]), row["arm"], str(row["requests"]),
+            row["where"], row["arm"], str(row["requests"]),
             _percentile(row, "p50"), _percentile(row, "p99"),
             _number(cpu.get("gateway")), _number(cpu.get("model server")),
             _number(row["message_bytes"]), _number(row["wire_bytes"]),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from comparison.arms import Arm
+    from comparison.network.link import Counters, Link
     from comparison.outcomes import Output, Record
     from comparison.schedule import Schedule
     from protocol.messages import InferRequest
@@ -50,6 +51,10 @@ class View(Protocol):
 
     def hop_bytes(self) -> int | None: ...
 
+    def packets(self) -> Counters | None:
+        """What the emulated network did so far; None where there is none."""
+        ...
+
     def peak_memory(self) -> dict[str, int]: ...
 
     def cold_start_s(self) -> float | None:
@@ -66,8 +71,8 @@ class EndToEnd:
 
     driver = "comparison.drive:Driver"
 
-    def __init__(self, repository: Path, log: Path, seed: int) -> None:
-        self.fleet = Fleet(repository, log, seed)
+    def __init__(self, repository: Path, log: Path, seed: int, link: Link | None = None) -> None:
+        self.fleet = Fleet(repository, log, seed, link)
         self.target = Target(self.fleet.grpc_target, self.fleet.rest_url, options=dict(self.fleet.lab_ports))
         self._prepared: dict[int, _Prepared] = {}
         try:
@@ -112,6 +117,9 @@ class EndToEnd:
 
     def hop_bytes(self) -> int | None:
         return self.fleet.hop_bytes()
+
+    def packets(self) -> Counters | None:
+        return self.fleet.packets()
 
     def peak_memory(self) -> dict[str, int]:
         return self.fleet.peak_memory()
@@ -163,6 +171,9 @@ class Foreign:
         return {**spent, "client": record.cpu_ns, "generator": record.cpu_ns}
 
     def hop_bytes(self) -> int | None:
+        return None
+
+    def packets(self) -> Counters | None:
         return None
 
     def peak_memory(self) -> dict[str, int]:

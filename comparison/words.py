@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from comparison.network.profiles import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from comparison.design import Cell as DesignCell
 
 Summary = dict[str, Any]
 Cell = dict[str, Any]
@@ -14,7 +21,7 @@ METRIC_WORDS = {
     "p90": "90th percentile of latency",
     "p99": "99th percentile of latency",
     "cpu": "CPU per request (gateway and model server)",
-    "wire_bytes": "TCP bytes over the hop",
+    "wire_bytes": "bytes over the hop",
     "message_bytes": "encoded message bytes",
 }
 VERDICT_WORDS = {
@@ -32,6 +39,30 @@ def size(count: float) -> str:
         if count >= divisor:
             return f"{count / divisor:.3g} {unit}"
     return f"{count:.0f} B"
+
+
+def conditions(cells: Sequence[DesignCell]) -> list[str]:
+    """For each cell what tells it from others of its payload: "region, 4 connections"."""
+    factors = [factors_of(cell) for cell in cells]
+    sizes = [cell.payload_bytes for cell in cells]
+    varied = [len(set(zip(sizes, values, strict=True))) > len(set(sizes)) for values in zip(*factors, strict=True)]
+    return [", ".join(itertools.compress(values, varied)) for values in factors]
+
+
+def factors_of(cell: DesignCell) -> tuple[str, ...]:
+    """What a cell has beside its payload: network, connections, load."""
+    return cell.network, f"{cell.concurrency} connection{'s' * (cell.concurrency > 1)}", _load(cell)
+
+
+def _load(cell: DesignCell) -> str:
+    if cell.rate is None:
+        return "closed loop"
+    return f"{cell.rate:g}/s" if cell.load is None else f"{cell.load:.0%} of capacity"
+
+
+def place(payload_bytes: float, condition: str) -> str:
+    """A cell's name among the others: "16 KB", or "16 KB, region" where there is more than one network."""
+    return f"{size(payload_bytes)}, {condition}" if condition else size(payload_bytes)
 
 
 def times(cell: Cell) -> str:
@@ -72,9 +103,15 @@ def headline_pair(summary: Summary) -> list[str] | None:
 
 
 def cells_of(summary: Summary, pair: list[str], metric: str) -> list[Cell]:
-    """A pair's cells by one metric, in ascending payload."""
+    """A pair's cells by one metric, condition by condition and in ascending payload."""
     chosen = [cell for cell in summary["cells"] if cell["pair"] == pair and cell["metric"] == metric]
-    return sorted(chosen, key=lambda cell: (cell["payload_bytes"], cell["concurrency"]))
+    order = {condition: place for place, condition in enumerate(conditions_of(chosen))}
+    return sorted(chosen, key=lambda cell: (order[cell["condition"]], cell["payload_bytes"]))
+
+
+def conditions_of(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """The conditions of rows in the order in which they come."""
+    return list(dict.fromkeys(row["condition"] for row in rows))
 
 
 def pairs(summary: Summary) -> list[list[str]]:
@@ -92,7 +129,12 @@ def verdict(summary: Summary) -> list[str]:
     if pair is None:
         return ["No pair of a gRPC arm and a REST arm was measured, so there is no verdict."]
     said = [_about(summary, pair)]
-    said += [_metric_sentence(summary, pair, metric) for metric in ("p50", "cpu") if cells_of(summary, pair, metric)]
+    said += [
+        _metric_sentence(metric, condition, [cell for cell in found if cell["condition"] == condition])
+        for metric in ("p50", "cpu")
+        for found in (cells_of(summary, pair, metric),)
+        for condition in conditions_of(found)
+    ]
     said += [_flip(found) for found in summary["crossovers"] if found["pair"] == pair]
     return [*said, *_causes(summary), *_model_time(summary, pair)]
 
@@ -100,17 +142,19 @@ def verdict(summary: Summary) -> list[str]:
 def _about(summary: Summary, pair: list[str]) -> str:
     cell = next(cell for cell in summary["cells"] if cell["pair"] == pair)
     how = "through the gateway" if cell["view"] == "end-to-end" else "from client to model server"
-    return f"{sentence(cell['question'])} ({pair[0]} against {pair[1]}), {how}, network: {cell['network']}."
+    networks = list(dict.fromkeys(cell["network"] for cell in summary["cells"]))
+    over = f"network{'s' * (len(networks) > 1)}: {', '.join(networks)}"
+    return f"{sentence(cell['question'])} ({pair[0]} against {pair[1]}), {how}, {over}."
 
 
-def _metric_sentence(summary: Summary, pair: list[str], metric: str) -> str:
-    found = cells_of(summary, pair, metric)
+def _metric_sentence(metric: str, condition: str, found: list[Cell]) -> str:
     told = "; ".join(f"{size(cell['payload_bytes'])}: {judged(cell)}" for cell in found)
-    return f"{sentence(METRIC_WORDS[metric])}, gRPC over REST with 95 % interval: {told}."
+    where = f" ({condition})" if condition else ""
+    return f"{sentence(METRIC_WORDS[metric])}{where}, gRPC over REST with 95 % interval: {told}."
 
 
 def _flip(found: dict[str, Any]) -> str:
-    what = METRIC_WORDS[found["metric"]]
+    what = METRIC_WORDS[found["metric"]] + (f" ({found['condition']})" if found["condition"] else "")
     low, high = size(found["payloads"][0]), size(found["payloads"][-1])
     decided = [(p, v) for p, v in zip(found["payloads"], found["verdicts"], strict=True) if v in {"grpc", "rest"}]
     flips = [(a, b) for a, b in itertools.pairwise(decided) if a[1] != b[1]]
@@ -150,8 +194,7 @@ def _cause(found: dict[str, Any]) -> str:
     grpc, rest = found["pair"]
     parts = "; ".join(f"{part['cause']}: {_amount(part['amount'], found['unit'])}" for part in found["parts"])
     return (
-        f"Why, at {size(found['payload_bytes'])}: {grpc} less {rest} is {found['gap']:+.3g} {found['unit']} of p50, "
-        f"made of {parts}."
+        f"Why, at {found['where']}: {grpc} less {rest} is {found['gap']:+.3g} {found['unit']} of p50, made of {parts}."
     )
 
 
@@ -163,7 +206,10 @@ def _amount(interval: list[float], unit: str) -> str:
 def _model_time(summary: Summary, pair: list[str]) -> list[str]:
     for found in summary["crossovers"]:
         if found["pair"] == pair and found["indifferent_model_ms"]:
-            told = "; ".join(f"{size(int(p))}: {_milliseconds(ms)}" for p, ms in found["indifferent_model_ms"].items())
+            told = "; ".join(
+                f"{place(int(p), found['condition'])}: {_milliseconds(ms)}"
+                for p, ms in found["indifferent_model_ms"].items()
+            )
             return [f"The choice moves p50 by less than 5 % once the model itself takes longer than: {told}."]
     return []
 
@@ -175,14 +221,14 @@ def _milliseconds(value: float) -> str:
 def controls(summary: Summary) -> list[str]:
     """What the controls showed."""
     said = [
-        f"A/A (grpc against itself), {METRIC_WORDS[found['metric']]} at {size(found['payload_bytes'])}: ratio "
+        f"A/A (grpc against itself), {METRIC_WORDS[found['metric']]} at {found['where']}: ratio "
         f"{found['ratio'][1]:.3f} ({found['ratio'][0]:.3f} to {found['ratio'][2]:.3f}), "
         f"{'covers 1' if found['covers_1'] else 'does NOT cover 1'}."
         for found in summary["controls"]["again"]
         if found["metric"] in {"p50", "cpu"}
     ]
     said += [
-        f"Known delay of {found['known_us']:.0f} µs at {size(found['payload_bytes'])}, seen by "
+        f"Known delay of {found['known_us']:.0f} µs at {found['where']}, seen by "
         f"{METRIC_WORDS[found['metric']]}: "
         f"{found['found_us'][1]:.0f} µs ({found['found_us'][0]:.0f} to {found['found_us'][2]:.0f}), {found['status']}."
         for found in summary["controls"]["known_delay"]
@@ -195,16 +241,15 @@ def warnings(summary: Summary) -> list[str]:
     said: list[str] = []
     if not summary.get("complete", True):
         said.append(f"The run was stopped early ({summary['stopped']}); what is here was measured before that.")
+    said += [f"{sentence(note)}." for note in summary["notes"]]
     failed = [gate for gate in summary["gates"] if not gate["passed"]]
     said += [
-        f"{gate['arm']} at {size(gate['payload_bytes'])}: {gate['gate']} {gate['value']:.3g} {gate['unit']}, "
+        f"{gate['arm']} at {gate['where']}: {gate['gate']} {gate['value']:.3g} {gate['unit']}, "
         f"limit {gate['limit']:.3g}: not used."
         for gate in failed
     ]
     missed = [found for found in summary["controls"]["known_delay"] if found["status"] == "missed"]
-    said += [
-        f"The known delay was missed at {size(f['payload_bytes'])} by {METRIC_WORDS[f['metric']]}." for f in missed
-    ]
+    said += [f"The known delay was missed at {f['where']} by {METRIC_WORDS[f['metric']]}." for f in missed]
     noise = summary["noise"]
     if noise["others_median"] > 0.05:
         said.append(
@@ -216,7 +261,9 @@ def warnings(summary: Summary) -> list[str]:
 
 def limits(summary: Summary) -> list[str]:
     """What this run cannot show."""
+    emulated = [found for found in summary["networks"] if found["usable"]]
     return [
+        *([f"Networks are emulated packet by packet on this host ({_rounds(emulated)})."] if emulated else []),
         "One host: no network card, switch or second machine took part; the services shared its CPUs with the load.",
         "Python services of this project in these versions; other languages and libraries will differ.",
         "Plain text, one gateway process and one model server process."
@@ -224,6 +271,10 @@ def limits(summary: Summary) -> list[str]:
         else "One client.",
         "Ratios under load hold at this rate; near saturation they are others.",
     ]
+
+
+def _rounds(networks: list[dict[str, Any]]) -> str:
+    return "; ".join(f"{n['network']}: round trip {n['median_ms']:.3g} ms, {n['congestion_control']}" for n in networks)
 
 
 def not_measured(summary: Summary) -> list[str]:
@@ -246,7 +297,11 @@ def not_measured(summary: Summary) -> list[str]:
             any(c["concurrency"] != cells[0]["concurrency"] for c in cells),
             "other concurrency: not measured here: --concurrency N N",
         ),
-        (any(row["wire_bytes"] for row in summary["arms"]), "TCP bytes over the hop: not measured"),
-        (False, "capacity at a latency goal, TLS, compression, blocking callers, other networks: not measured"),
+        (any(row["wire_bytes"] for row in summary["arms"]), "bytes over the hop: not measured"),
+        (
+            any(c["network"] != LOOPBACK for c in cells),
+            f"networks other than {LOOPBACK}: not measured here: --network {LOOPBACK} same-zone region",
+        ),
+        (False, "capacity at a latency goal, TLS, compression, blocking callers: not measured"),
     ]
     return [text for measured, text in left if not measured]

@@ -53,9 +53,11 @@ class Service:
         arguments: Sequence[str] = (),
         secure: bool = False,
         shown: tuple[str, str] | None = None,
+        through: Sequence[str] = (),
     ) -> None:
         """Start it. `ready` is the host and port that answer for its readiness; `log` gets its output.
 
+        `through` is a command that runs the one after it, somewhere else; it must become that command's process.
         `secure`: that port speaks TLS; `shown` are a certificate and its key for a port that wants to see one.
         """
         self.module = module
@@ -63,7 +65,7 @@ class Service:
         self._secure = secure
         self._shown = shown
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [*through, sys.executable, "-m", module, *arguments],
             cwd=ROOT,
             env={**os.environ, **environment, PARENT: str(os.getpid())},
             stdin=subprocess.DEVNULL,

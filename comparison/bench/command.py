@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from comparison import progress, provenance
+from comparison import progress, provenance, terminal
 from comparison.ask import AskError
 from comparison.bench import growth, measure, table
 from comparison.bench.points import POINTS
@@ -21,7 +19,6 @@ from stack.services import StartError
 if TYPE_CHECKING:
     import argparse
 
-_WIDTH = 118
 _STOPPED, _REFUSED = 1, 2
 
 
@@ -84,7 +81,7 @@ def _grow(given: argparse.Namespace) -> None:
     with progress.shown() as told, Services(given.log, copies=growth.MOST_MODELS) as services:
         told.total(given.rounds * growth.count())
         found = growth.measured(services, given.rounds, given.slice, told.step)
-    console = _console()
+    console = terminal.console()
     for shown in growth.tables(found):
         console.print(shown)
     _keep(given.out, {"cpu_us": found})
@@ -100,13 +97,8 @@ def _keep(out: Path | None, found: dict[str, Any]) -> None:
         out.write_text(json.dumps({"machine": machine, **found}, indent=1) + "\n")
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=_WIDTH, highlight=False)
-
-
 def _show(rounds: table.Rounds, copy_us: float, memory: dict[str, int]) -> None:
-    console = _console()
+    console = terminal.console()
     for shown in table.tables(rounds, copy_us):
         console.print(shown)
     console.print(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 
-from comparison import quantiles, words
+from comparison import quantiles, summary
 from comparison.arms import AGAIN, CONTROL
 from comparison.figures import style
 from comparison.figures.style import Picture
@@ -24,11 +24,11 @@ _TICKS = {0.0: "min", 0.5: "50", 0.9: "90", 0.99: "99", 0.999: "99.9"}
 
 def spectrum(measures: Measures, arms: list[str]) -> Picture | None:
     """Latency at each percentile by arm, one panel a payload; a line ends where its interval ceases to exist."""
-    cells = measures.samples.experiment.cells
+    where = [named["where"] for named in summary.names(measures.samples.experiment.cells)]
     shown = [arm for arm in arms if arm not in {AGAIN, CONTROL}]
     if not shown:
         return None
-    figure, axes = style.panels(len(cells), height=3.4)
+    figure, axes = style.panels(len(where), height=3.4)
     told: list[str] = []
     for c, axis in enumerate(axes):
         for arm in shown:
@@ -36,8 +36,8 @@ def spectrum(measures: Measures, arms: list[str]) -> Picture | None:
             if bins:
                 values = np.concatenate([found.latencies_ms for found in bins])
                 _line(axis, values, arm)
-                told.append(f"{arm} at {words.size(cells[c].payload_bytes)}: median {np.median(values):.3g} ms")
-        _axes(axis, words.size(cells[c].payload_bytes))
+                told.append(f"{arm} at {where[c]}: median {np.median(values):.3g} ms")
+        _axes(axis, where[c])
     axes[0].set_ylabel("latency from planned time, ms")
     axes[0].legend(fontsize=8, loc="upper left")
     return Picture("spectrum", "Percentile spectrum", "Percentile spectrum. " + "; ".join(told) + ".", figure)

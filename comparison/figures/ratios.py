@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -15,29 +16,31 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _METRICS = ("p50", "cpu")
+_LINES = ("-", "--", ":", "-.")
+"""One for each condition."""
 
 
 def forest(summary: dict[str, Any]) -> Picture | None:
     """Every headline cell's ratio and interval, by metric; the band of practical equality is shaded."""
-    rows = [(pair, payload) for pair in words.pairs(summary) for payload in _payloads(summary)]
+    rows = [(pair, where) for pair in words.pairs(summary) for where in _places(summary, pair)]
     if not rows:
         return None
     figure, axes = style.panels(len(_METRICS), height=0.9 + 0.34 * len(rows), share_y=True)
     for axis, metric in zip(axes, _METRICS, strict=True):
         _band(axis, vertical=True)
-        for y, (pair, payload) in enumerate(rows):
-            _interval(axis, _find(summary, pair, payload, metric), y)
+        for y, (pair, where) in enumerate(rows):
+            _interval(axis, _find(summary, pair, where, metric), y)
         axis.set_xscale("log")
         _ratio_ticks(axis.xaxis)
         axis.set_title(words.METRIC_WORDS[metric])
         axis.set_xlabel("ratio gRPC / REST; left of 1 gRPC takes less")
-    labels = [f"{pair[0]} / {pair[1]}   {words.size(payload)}" for pair, payload in rows]
+    labels = [f"{pair[0]} / {pair[1]}   {where}" for pair, where in rows]
     axes[0].set_yticks(range(len(rows)), labels)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
     told = "; ".join(
-        f"{pair[0]}/{pair[1]} at {words.size(payload)}: p50 {_told(summary, pair, payload, 'p50')}, "
-        f"CPU {_told(summary, pair, payload, 'cpu')}"
-        for pair, payload in rows
+        f"{pair[0]}/{pair[1]} at {where}: p50 {_told(summary, pair, where, 'p50')}, "
+        f"CPU {_told(summary, pair, where, 'cpu')}"
+        for pair, where in rows
     )
     return Picture("forest", "Ratios with 95 % intervals over blocks", f"Forest plot of ratios: {told}.", figure)
 
@@ -50,7 +53,9 @@ def by_payload(summary: dict[str, Any]) -> Picture | None:
     for axis, metric in zip(axes, _METRICS, strict=True):
         _band(axis, vertical=False)
         for pair in words.pairs(summary):
-            _line(axis, [cell for cell in words.cells_of(summary, pair, metric) if cell["ci"]], pair)
+            found = [cell for cell in words.cells_of(summary, pair, metric) if cell["ci"]]
+            for style_of, condition in zip(itertools.cycle(_LINES), words.conditions_of(found), strict=False):
+                _line(axis, [cell for cell in found if cell["condition"] == condition], pair, condition, style_of)
         for found in summary["crossovers"]:
             if found["metric"] == metric:
                 for crossing in _sure(found):
@@ -66,7 +71,8 @@ def by_payload(summary: dict[str, Any]) -> Picture | None:
     if axes[-1].get_legend_handles_labels()[0]:
         axes[-1].legend(loc="best", fontsize=8.5)
     flips = [
-        f"{found['pair'][0]}/{found['pair'][1]} by {found['metric']} passes 1 near {words.size(crossing['at'])}"
+        f"{found['pair'][0]}/{found['pair'][1]} by {found['metric']} passes 1 near "
+        f"{words.place(crossing['at'], found['condition'])}"
         for found in summary["crossovers"]
         for crossing in _sure(found)
     ]
@@ -83,13 +89,17 @@ def _payloads(summary: dict[str, Any]) -> list[int]:
     return sorted({cell["payload_bytes"] for cell in summary["cells"]})
 
 
-def _find(summary: dict[str, Any], pair: list[str], payload: int, metric: str) -> dict[str, Any] | None:
-    found = [cell for cell in words.cells_of(summary, pair, metric) if cell["payload_bytes"] == payload]
+def _places(summary: dict[str, Any], pair: list[str]) -> list[str]:
+    return list(dict.fromkeys(cell["where"] for cell in words.cells_of(summary, pair, "p50")))
+
+
+def _find(summary: dict[str, Any], pair: list[str], where: str, metric: str) -> dict[str, Any] | None:
+    found = [cell for cell in words.cells_of(summary, pair, metric) if cell["where"] == where]
     return found[0] if found else None
 
 
-def _told(summary: dict[str, Any], pair: list[str], payload: int, metric: str) -> str:
-    cell = _find(summary, pair, payload, metric)
+def _told(summary: dict[str, Any], pair: list[str], where: str, metric: str) -> str:
+    cell = _find(summary, pair, where, metric)
     return words.judged(cell) if cell else "not measured"
 
 
@@ -114,15 +124,14 @@ def _interval(axis: Axes, cell: dict[str, Any] | None, y: int) -> None:
     )  # fmt: skip
 
 
-def _line(axis: Axes, cells: list[dict[str, Any]], pair: list[str]) -> None:
-    if not cells:
-        return
+def _line(axis: Axes, cells: list[dict[str, Any]], pair: list[str], condition: str, line: str) -> None:
     x = [cell["payload_bytes"] for cell in cells]
     y = [cell["ratio"] for cell in cells]
     low = [cell["ratio"] - cell["ci"][0] for cell in cells]
     high = [cell["ci"][1] - cell["ratio"] for cell in cells]
     colour = style.colour(pair[1] if pair[0] == "grpc" else pair[0])
-    axis.errorbar(x, y, [low, high], marker="o", capsize=3, label=f"{pair[0]} / {pair[1]}", color=colour)
+    name = f"{pair[0]} / {pair[1]}" + (f" ({condition})" if condition else "")
+    axis.errorbar(x, y, [low, high], marker="o", capsize=3, label=name, color=colour, linestyle=line)
 
 
 def _band(axis: Axes, *, vertical: bool) -> None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
-from comparison import words
 from comparison.arms import AGAIN, CONTROL
 from comparison.figures import style
 from comparison.figures.style import Picture
+from comparison.measures import APPARATUS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,18 +21,18 @@ _BYTE_COLOURS = {"tensors": "#8c8c8c", "encoding": "#d55e00", "protocol": "#1f83
 def cpu(summary: dict[str, Any]) -> Picture | None:
     """CPU per request, stacked by process, one panel a payload."""
     rows = _rows(summary)
-    processes = list(dict.fromkeys(name for row in rows for name in row["cpu_us"] if name != "generator"))
+    processes = list(dict.fromkeys(name for row in rows for name in row["cpu_us"] if name not in APPARATUS))
     if not processes:
         return None
-    figure, axes = _payload_panels(rows)
-    for axis, (payload, arms) in zip(axes, _by_payload(rows).items(), strict=True):
+    figure, axes = _panels(rows)
+    for axis, (where, arms) in zip(axes, _by_place(rows).items(), strict=True):
         parts = {name: [row["cpu_us"].get(name, 0.0) for row in arms] for name in processes}
         _stack(axis, arms, parts, _CPU_COLOURS)
-        axis.set_title(words.size(payload))
+        axis.set_title(where)
         axis.set_xlabel("µs of CPU per request")
     axes[-1].legend(fontsize=8)
     told = "; ".join(
-        f"{row['arm']} at {words.size(row['payload_bytes'])}: "
+        f"{row['arm']} at {row['where']}: "
         + ", ".join(f"{name} {row['cpu_us'].get(name, 0):.0f} µs" for name in processes)
         for row in rows
     )
@@ -44,16 +44,16 @@ def byte_split(summary: dict[str, Any]) -> Picture | None:
     rows = [row for row in _rows(summary) if row["message_bytes"]]
     if not rows:
         return None
-    figure, axes = _payload_panels(rows)
-    for axis, (payload, arms) in zip(axes, _by_payload(rows).items(), strict=True):
+    figure, axes = _panels(rows)
+    for axis, (where, arms) in zip(axes, _by_place(rows).items(), strict=True):
         _stack(axis, arms, _layers(arms), _BYTE_COLOURS)
-        axis.set_title(words.size(payload))
+        axis.set_title(where)
         axis.set_xlabel("bytes per request")
         axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
         axis.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(_plain))
     axes[-1].legend(fontsize=8)
     told = "; ".join(
-        f"{row['arm']} at {words.size(row['payload_bytes'])}: message {row['message_bytes']:.0f} bytes, over TCP "
+        f"{row['arm']} at {row['where']}: message {row['message_bytes']:.0f} bytes, over the hop "
         + (f"{row['wire_bytes']:.0f}" if row["wire_bytes"] else "not measured")
         for row in rows
     )
@@ -82,15 +82,15 @@ def _rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for row in summary["arms"] if row["arm"] not in {AGAIN, CONTROL}]
 
 
-def _by_payload(rows: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
-    found: dict[int, list[dict[str, Any]]] = {}
+def _by_place(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(row["payload_bytes"], []).append(row)
+        found.setdefault(row["where"], []).append(row)
     return found
 
 
-def _payload_panels(rows: list[dict[str, Any]]) -> tuple[Any, list[Axes]]:
-    groups = _by_payload(rows)
+def _panels(rows: list[dict[str, Any]]) -> tuple[Any, list[Axes]]:
+    groups = _by_place(rows)
     most = max(len(arms) for arms in groups.values())
     return style.panels(len(groups), height=1.3 + 0.32 * most, share_y=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from comparison import stages, words
+from comparison import stages, summary
 from comparison.figures import style
 from comparison.figures.style import Picture
 
@@ -32,13 +32,14 @@ _COLOURS = {
 def waterfall(samples: Samples) -> Picture | None:
     """Stages of each arm, one panel a payload; they add up to the time from the client's send to its reply."""
     cells = samples.experiment.cells
+    where = [named["where"] for named in summary.names(cells)]
     found = {
         (c, arm): made
         for c in range(len(cells))
         for arm in samples.experiment.arms
         if (made := _stages(samples, c, arm))
     }
-    shown = sorted({c for c, _ in found}, key=lambda c: cells[c].payload_bytes)
+    shown = sorted({c for c, _ in found})
     if not found:
         return None
     most = max(sum(c == cell for c, _ in found) for cell in shown)
@@ -47,9 +48,9 @@ def waterfall(samples: Samples) -> Picture | None:
     for axis, c in zip(axes, shown, strict=True):
         arms = [arm for cell, arm in found if cell == c]
         _bars(axis, {arm: found[c, arm] for arm in arms})
-        axis.set_title(words.size(cells[c].payload_bytes))
+        axis.set_title(where[c])
         axis.set_xlabel("ms")
-        told += [f"{arm} at {words.size(cells[c].payload_bytes)}: {sum(found[c, arm].values()):.3g} ms" for arm in arms]
+        told += [f"{arm} at {where[c]}: {sum(found[c, arm].values()):.3g} ms" for arm in arms]
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     return Picture("stages", "Stages of a request", "Stages of a request. " + "; ".join(told) + ".", figure)

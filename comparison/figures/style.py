@@ -38,6 +38,7 @@ VERDICT_COLOURS = {
     "undecided": "#8c8c8c",
     "invalid": "#c0392b",
 }
+_MOST_IN_A_ROW = 3
 _MORE = ("#b07aa1", "#59a14f", "#edc948", "#76b7b2", "#ff9da7", "#9c755f")
 
 _RC: Any = {
@@ -99,7 +100,11 @@ def colour(arm: str) -> str:
 
 
 def panels(count: int, height: float = 3.0, width: float = 9.4, *, share_y: bool = False) -> tuple[Figure, list[Axes]]:
-    """A row of `count` panels."""
-    figure, axes = plt.subplots(1, count, figsize=(width, height), squeeze=False, sharey=share_y)
+    """`count` panels, in rows of at most three; `height` is that of a row."""
+    columns = min(count, _MOST_IN_A_ROW)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(width, rows * height), squeeze=False, sharey=share_y)
     plt.close(figure)
-    return figure, list(axes[0])
+    for unused in axes.ravel()[count:]:
+        unused.set_visible(False)
+    return figure, list(axes.ravel()[:count])

@@ -20,7 +20,7 @@ def controls(summary: dict[str, Any]) -> Picture | None:
         low, estimate, high = found["ratio"]
         _point(left, y, low, estimate, high, good=found["covers_1"])
     left.axvline(1, color=style.INK, linewidth=0.8)
-    left.set_yticks(range(len(again)), [f"{f['metric']}  {words.size(f['payload_bytes'])}" for f in again])
+    left.set_yticks(range(len(again)), [f"{f['metric']}  {f['where']}" for f in again])
     left.set_ylim(len(again) - 0.5, -0.5)
     left.set_title("A/A: the same arm twice")
     left.set_xlabel("ratio; its interval should hold 1")
@@ -29,7 +29,7 @@ def controls(summary: dict[str, Any]) -> Picture | None:
         _point(right, y, low, estimate, high, good=found["status"] == "recovered")
     right.axvspan(0.9, 1.1, color=style.BAND, linewidth=0)
     right.axvline(1, color=style.INK, linewidth=0.8)
-    labels = [f"{f['metric']}  {words.size(f['payload_bytes'])}  ({f['known_us']:.0f} µs)" for f in delays]
+    labels = [f"{f['metric']}  {f['where']}  ({f['known_us']:.0f} µs)" for f in delays]
     right.set_yticks(range(len(delays)), labels)
     right.set_ylim(len(delays) - 0.5, -0.5)
     right.set_title("Known delay: share recovered")

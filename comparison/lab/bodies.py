@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clients import rest
 from clients.http import HttpPool
 from comparison.lab.forms import FORMS, Form
-from comparison.lab.wires import REST_PORT, port
+from comparison.lab.wires import REST_PORT, address
 from protocol import deadline, timeline
 from protocol.errors import InferenceError, code_from_http
 from protocol.inference import Wrapper
@@ -39,7 +39,7 @@ class BodyClient(Wrapper):
     def __init__(self, target: Target, form: Form) -> None:
         super().__init__(rest.connect(target))
         self._form = form
-        self._pool = HttpPool(f"http://127.0.0.1:{port(target, REST_PORT)}", connections=target.connections)
+        self._pool = HttpPool(f"http://{address(target, REST_PORT)}", connections=target.connections)
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
         body = self._form.encode_request(request)

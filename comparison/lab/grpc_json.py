@@ -9,7 +9,7 @@ from grpc import aio
 
 from clients import grpc_unary
 from comparison.lab.stock_grpc import UNLIMITED
-from comparison.lab.wires import GRPC_PORT, port
+from comparison.lab.wires import GRPC_PORT, address
 from protocol import json_codec, timeline
 from protocol.deadline import timeout_of
 from protocol.errors import InferenceError, code_from_grpc
@@ -62,7 +62,7 @@ class GrpcJson(Wrapper):
 
     def _stub(self) -> Any:
         if self._call is None:
-            self._channel = aio.insecure_channel(f"127.0.0.1:{port(self._target, GRPC_PORT)}", UNLIMITED)
+            self._channel = aio.insecure_channel(address(self._target, GRPC_PORT), UNLIMITED)
             self._call = self._channel.unary_unary(METHOD)
         return self._call
 

@@ -10,7 +10,7 @@ import httpx
 
 from clients import rest
 from clients.rest import RestClient
-from comparison.lab.wires import STOCK_PORT, port
+from comparison.lab.wires import STOCK_PORT, address
 from protocol import deadline, json_codec
 from protocol.errors import Code, InferenceError, code_from_http
 from protocol.inference import Wrapper
@@ -58,9 +58,7 @@ class FastApiClient(Wrapper):
 
     def __init__(self, target: Target) -> None:
         super().__init__(rest.connect(target))
-        self._stock = rest.connect(
-            Target(rest=f"http://127.0.0.1:{port(target, STOCK_PORT)}", connections=target.connections)
-        )
+        self._stock = rest.connect(Target(rest=f"http://{address(target, STOCK_PORT)}", connections=target.connections))
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
         return await self._stock.infer(request, context)

@@ -21,24 +21,23 @@ if TYPE_CHECKING:
 
     from protocol.inference import Inference
 
-_HOST = "127.0.0.1"
 _GRACE_SECONDS = 2.0
 
 
 @contextlib.asynccontextmanager
-async def endpoints(inference: Inference) -> AsyncIterator[None]:
-    """Serve the lab's wires on the ports that the environment names; none where it names none."""
+async def endpoints(inference: Inference, host: str) -> AsyncIterator[None]:
+    """Serve the lab's wires at `host`, on the ports that the environment names; none where it names none."""
     if REST_PORT not in os.environ:
         yield
         return
     ports = [int(os.environ[name]) for name in (REST_PORT, STOCK_PORT, GRPC_PORT)]
     listeners = [
-        RestListener(LabRest(inference, Observer()), _HOST, ports[0]),
-        RestListener(stock_rest.app(inference), _HOST, ports[1]),
+        RestListener(LabRest(inference, Observer()), host, ports[0]),
+        RestListener(stock_rest.app(inference), host, ports[1]),
     ]
     for listener in listeners:
         await listener.start()
-    server = _grpc_server(inference, ports[2])
+    server = _grpc_server(inference, f"{host}:{ports[2]}")
     await server.start()
     try:
         yield
@@ -46,7 +45,7 @@ async def endpoints(inference: Inference) -> AsyncIterator[None]:
         await asyncio.gather(server.stop(_GRACE_SECONDS), *(listener.stop(_GRACE_SECONDS) for listener in listeners))
 
 
-def _grpc_server(inference: Inference, port: int) -> aio.Server:
+def _grpc_server(inference: Inference, address: str) -> aio.Server:
     server = aio.server(options=stock_grpc.UNLIMITED)
     for method, handler in (
         (stock_grpc.METHOD, stock_grpc.handler(inference)),
@@ -54,5 +53,5 @@ def _grpc_server(inference: Inference, port: int) -> aio.Server:
     ):
         _, service, name = method.split("/")
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {name: handler}),))
-    server.add_insecure_port(f"{_HOST}:{port}")
+    server.add_insecure_port(address)
     return server

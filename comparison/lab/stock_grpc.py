@@ -9,7 +9,7 @@ import numpy as np
 from grpc import aio
 
 from clients import grpc_unary
-from comparison.lab.wires import GRPC_PORT, port
+from comparison.lab.wires import GRPC_PORT, address
 from protocol import protobuf_codec
 from protocol.datatypes import datatype
 from protocol.deadline import timeout_of
@@ -65,7 +65,7 @@ class StockGrpc(Wrapper):
 
     def _stub(self) -> Any:
         if self._call is None:
-            self._channel = aio.insecure_channel(f"127.0.0.1:{port(self._target, GRPC_PORT)}", UNLIMITED)
+            self._channel = aio.insecure_channel(address(self._target, GRPC_PORT), UNLIMITED)
             self._call = self._channel.unary_unary(
                 METHOD,
                 request_serializer=pb.ModelInferRequest.SerializeToString,

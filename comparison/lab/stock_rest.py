@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from clients import rest
-from comparison.lab.wires import STOCK_PORT, port
+from comparison.lab.wires import STOCK_PORT, address
 from protocol.datatypes import datatype
 from protocol.deadline import timeout_of
 from protocol.errors import Code, InferenceError, code_from_http
@@ -74,7 +74,7 @@ class StockRest(Wrapper):
 
     def __init__(self, target: Target) -> None:
         super().__init__(rest.connect(target))
-        self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port(target, STOCK_PORT)}", trust_env=False)
+        self._client = httpx.AsyncClient(base_url=f"http://{address(target, STOCK_PORT)}", trust_env=False)
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
         document = {"inputs": [_document(tensor) for tensor in request.inputs], "parameters": request.parameters}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import urlsplit
 
 from protocol.datatypes import DATATYPES
 from protocol.wires import WIRES, Target, Wire
 
 _PLAIN = frozenset(DATATYPES) - {"FP16", "BF16", "BYTES"}
 REST_PORT, GRPC_PORT, STOCK_PORT = "LAB_REST_PORT", "LAB_GRPC_PORT", "LAB_STOCK_PORT"
-"""Environment variables with the loopback ports of the lab's endpoints, for both sides."""
+"""Environment variables with the ports of the lab's endpoints, for both sides."""
 
 _HERE = "comparison.lab"
 
@@ -45,6 +46,7 @@ def register() -> None:
     WIRES.update(LAB_WIRES)
 
 
-def port(target: Target, variable: str) -> int:
-    """The loopback port of one of the lab's endpoints: from the target's options, or from the environment."""
-    return int(target.options.get(variable) or os.environ[variable])
+def address(target: Target, variable: str) -> str:
+    """host:port of one of the lab's endpoints: on the model server's host, at the port that the target or the environment names."""
+    host = urlsplit(target.rest).hostname
+    return f"{host}:{target.options.get(variable) or os.environ[variable]}"

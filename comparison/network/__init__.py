@@ -1,0 +1,1 @@
+"""The hop over an emulated network: two hosts as network namespaces and a wire of packets between them."""
