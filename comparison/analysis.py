@@ -12,7 +12,7 @@ from comparison import controls, crossover, explain, gates, quantiles, summary, 
 from comparison import statistics as st
 from comparison.arms import ARMS, headline_pairs
 from comparison.cost import Prices, per_million
-from comparison.measures import METRICS, QUICK_METRICS, Measures
+from comparison.measures import LARGER_IS_BETTER, METRICS, QUICK_METRICS, Measures
 
 if TYPE_CHECKING:
     from comparison.arms import Pair
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SEED = 20_231
 """Of the bootstrap and the sampled sign flips: fixed, so that a report made again says the same."""
-TESTED = ("p50", "p90", "p99", "cpu")
+TESTED = ("p50", "p90", "p99", "cpu", "capacity")
 """Metrics that vary; Holm's correction counts these cells. Byte counts do not vary but with the payload."""
 
 
@@ -47,7 +47,7 @@ class Analysis:
         self.cells = experiment.cells
         self.names = summary.names(self.cells)
         self.arms = [arm for arm in experiment.arms if any(self.measures.bins(c, arm) for c in range(len(self.cells)))]
-        self.metrics = tuple(METRICS if experiment.options.get("thorough") else QUICK_METRICS)
+        self.metrics = _metrics(samples)
         self.gates = self._gates()
         self.equals = self._equals()
         self.recoveries = self._recoveries()
@@ -84,6 +84,7 @@ class Analysis:
             for arm in self.arms:
                 if bins := self.measures.bins(c, arm):
                     checks = gates.gates(bins, cell.rate is None, round_trips.get(cell.network))
+                    checks += gates.capacity_gates(self.measures.searches(c, arm))
                     found[c, arm] = [check for check in checks if check.concerns & set(self.metrics)]
         return found
 
@@ -113,7 +114,13 @@ class Analysis:
             return verdicts.invalid("; ".join(failed), len(differences))
         equal = self.equals.get((asked.cell, asked.metric))
         resolution = equal.resolution if equal and asked.metric in TESTED else 0.0
-        return verdicts.judge(differences, seed=SEED, holm_p=holm_p, resolution=resolution)
+        return verdicts.judge(
+            differences,
+            seed=SEED,
+            holm_p=holm_p,
+            resolution=resolution,
+            larger_is_better=asked.metric in LARGER_IS_BETTER,
+        )
 
     def failures(self, asked: Asked) -> list[str]:
         """Why the pair's numbers may not be used: gates of its arms that were not passed."""
@@ -165,8 +172,17 @@ class Analysis:
             "message_bytes": message[0] if message else None,
             "wire_bytes": float(np.mean(wire)) if wire else None,
             "cost_per_million": cost,
+            "capacity": self._bracket(c, arm),
             "complaint": next((line.complaint for b in bins for line in b.lines if line.complaint), ""),
         }
+
+    def _bracket(self, c: int, arm: str) -> dict[str, float] | None:
+        """Medians over blocks of the rates between which the arm's capacity lies; None where no search found both."""
+        found = [item for item in self.measures.searches(c, arm) if item["bracket"]]
+        if not found:
+            return None
+        low, high = np.median([item["bracket"] for item in found], axis=0).tolist()
+        return {"goal_ms": found[0]["goal_ms"], "low": low, "high": high, "blocks": len(found)}
 
     def crossovers(self) -> list[dict[str, Any]]:
         """For each pair, metric and condition, where the ratio passes 1 over the payloads, or that it does not."""
@@ -269,6 +285,13 @@ class Analysis:
             "others_max": max((line.others for line in kept), default=0.0),
             "pressure_median": float(np.median([line.pressure for line in kept])) if kept else 0.0,
         }
+
+
+def _metrics(samples: Samples) -> tuple[str, ...]:
+    """What this run is judged by."""
+    wanted = METRICS if samples.experiment.options.get("thorough") else QUICK_METRICS
+    searched = ("capacity",) if samples.capacities else ()
+    return (*(metric for metric in wanted if metric != "capacity"), *searched)
 
 
 def _medians(rows: list[dict[str, float]]) -> dict[str, float]:

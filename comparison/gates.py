@@ -7,7 +7,7 @@ replies were wrong or missing. Noise does not make a cell invalid (the A/A pair 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,7 @@ LATE_TAIL_US, LATE_TAIL_SHARE = 200.0, 0.10
 BUSY_SHARE = 0.70
 """Share of one CPU that the generator may use."""
 MEASURED = frozenset({"p50", "p90", "p99", "cpu", "wire_bytes"})
+CAPACITY = frozenset({"capacity"})
 LATENCY = frozenset({"p50", "p90", "p99"})
 WIRE_LATE_US, WIRE_LATE_SHARE = 50.0, 0.025
 """An emulated network may deliver half of its packets 50 µs late, or a fortieth of the round trip."""
@@ -59,6 +60,15 @@ def gates(bins: list[Bin], closed_loop: bool = False, round_trip_ms: float | Non
     if round_trip_ms is not None:
         found.append(_wire(bins, round_trip_ms))
     return found if closed_loop else [*found, _late_median(table), _late_tail(table), _queued(table)]
+
+
+def capacity_gates(searches: list[dict[str, Any]]) -> list[Gate]:
+    """Whether a search for the capacity found the arm's limit and not the generator's."""
+    busy = [tried[3] for item in searches for tried in item["tried"]]
+    if not busy:
+        return []
+    most = max(busy)
+    return [Gate("generator busy (capacity)", most, BUSY_SHARE, "of one CPU", most <= BUSY_SHARE, CAPACITY)]
 
 
 def _wrong(table: Table) -> Gate:

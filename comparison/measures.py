@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from comparison import capacity
 from comparison import outcomes as out
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ METRICS = {
     "cpu": "µs of CPU per request",
     "wire_bytes": "bytes per request",
     "message_bytes": "bytes per request",
+    "capacity": "requests/s",
 }
-"""Every metric and its unit; smaller is better in each."""
+"""Every metric and its unit; smaller is better in each that is not in `LARGER_IS_BETTER`."""
+LARGER_IS_BETTER = frozenset({"capacity"})
 QUICK_METRICS = ("p50", "cpu", "wire_bytes", "message_bytes")
 """What a quick run is judged by; its slices are too short for the tail."""
 APPARATUS = frozenset({"generator", "wire"})
@@ -102,8 +105,18 @@ class Measures:
         """The metric's value for each block that has one."""
         if metric == "message_bytes":
             return self._message_bytes(cell, arm)
+        if metric == "capacity":
+            return self._capacity(cell, arm)
         values = {b: f.value(metric) for (c, a, b), f in sorted(self._bins.items()) if (c, a) == (cell, arm)}
         return {block: value for block, value in values.items() if value is not None and value > 0}
+
+    def searches(self, cell: int, arm: str) -> list[dict[str, Any]]:
+        """The searches for the arm's capacity, one a block."""
+        return [item for item in self.samples.capacities if (item["cell"], item["arm"]) == (cell, arm)]
+
+    def _capacity(self, cell: int, arm: str) -> dict[int, float]:
+        found = {item["block"]: capacity.middle(item["bracket"]) for item in self.searches(cell, arm)}
+        return {block: value for block, value in sorted(found.items()) if value is not None}
 
     def _message_bytes(self, cell: int, arm: str) -> dict[int, float]:
         known = self.samples.experiment.message_bytes

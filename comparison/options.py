@@ -58,6 +58,8 @@ class Options:
     loads: list[float]
     """Shares of the slowest arm's capacity."""
     closed: bool
+    goal_ms: float | None
+    """Search each arm's capacity at this latency; None: do not."""
     networks: list[str]
     arms: list[Arm]
     blocks: int
@@ -97,6 +99,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of what the slowest arm reached in the probe (default: 0.3)",
     )
     add("--closed", action="store_true", help="closed loop: every connection sends when it has its answer")
+    add(
+        "--goal",
+        type=float,
+        metavar="MS",
+        help="also search the highest rate at which 95 %% of requests are answered within MS milliseconds",
+    )
     add(
         "--network",
         nargs="+",
@@ -149,6 +157,7 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         rates=given.rate or [],
         loads=given.load,
         closed=given.closed,
+        goal_ms=given.goal,
         networks=list(dict.fromkeys(given.network)),
         arms=_arms(given, plan.arms),
         blocks=given.blocks or plan.blocks,
@@ -203,6 +212,7 @@ def _check_numbers(options: Options) -> None:
         ("--concurrency", min(options.concurrency), 1, 1000, max(options.concurrency)),
         ("--rate", min(options.rates, default=1.0), 0.01, 100_000, max(options.rates, default=1.0)),
         ("--load", min(options.loads), 0.01, 0.95, max(options.loads)),
+        ("--goal", options.goal_ms or 1.0, 0.01, 60_000, options.goal_ms or 1.0),
         ("--blocks", options.blocks, 1, 1000, options.blocks),
         ("--turns", options.turns, 1, 20, options.turns),
         ("--slice", options.seconds, 0.05, 600, options.seconds),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comparison import words
-from comparison.figures import latency, networks, ratios, resources, stages, validity
+from comparison.figures import capacity, latency, networks, ratios, resources, stages, validity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,7 +38,14 @@ def html(summary: Summary, analysis: Analysis, provenance: dict[str, Any]) -> st
         )
         if summary["networks"]
         else "",
-        _section("Latency", [latency.spectrum(analysis.measures, analysis.arms)], _arms_table(summary)),
+        _section(
+            "Latency",
+            [
+                latency.spectrum(analysis.measures, analysis.arms),
+                capacity.latency_against_rate(analysis.measures, summary),
+            ],
+            _arms_table(summary),
+        ),
         _section("Why", [stages.waterfall(analysis.samples)], _causes_table(summary), _WHY),
         _section("CPU, bytes and cost", [resources.cpu(summary), resources.byte_split(summary)], _cost_table(summary)),
         _section("May this be believed?", [validity.controls(summary)], _validity(summary) + _gates_table(summary)),
@@ -129,10 +136,11 @@ def _arms_table(summary: Summary) -> str:
             str(row["requests"]),
             str(row["requests"] - row["answered"]),
             *(_interval(row["percentiles_ms"].get(name)) for name in names),
+            _capacity(row["capacity"]),
         )
         for row in summary["arms"]
     ]
-    head = ("payload and arm", "requests", "failed", *(f"{name} ms" for name in names))
+    head = ("payload and arm", "requests", "failed", *(f"{name} ms" for name in names), "capacity, requests/s")
     return _table(head, rows, "Percentiles with intervals (within this run; none is given that has no interval)")
 
 
@@ -157,6 +165,10 @@ def _networks_table(summary: Summary) -> str:
         "",
     )
     return _table(head, rows, "Calibration of the networks")
+
+
+def _capacity(found: dict[str, float] | None) -> str:
+    return f"{found['low']:,.0f} to {found['high']:,.0f} at {found['goal_ms']:g} ms" if found else "not measured"
 
 
 def _causes_table(summary: Summary) -> str:

@@ -10,8 +10,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from comparison import ask, cpu, preparation, schedule
+import numpy as np
+
+from comparison import ask, capacity, cpu, preparation, schedule
 from comparison.arms import UNCOUNTED
+from comparison.capacity import Search
 from comparison.design import plan
 from comparison.fleet import FleetError
 from comparison.lab import wires as lab_wires
@@ -44,6 +47,8 @@ _WARM_CALLERS, _WARM_CALLERS_FAR = 2, 8
 """Connections that are opened beforehand; over a network more requests are under way at once, and each start costs."""
 _STAGE_SECONDS, _MOST_STAGED = 0.25, 30
 _SETTLE_SECONDS = 0.02
+_START = 0.7
+"""Where a search for the capacity begins, as a share of what the arm reached in the probe."""
 
 
 class Progress(Protocol):
@@ -99,7 +104,7 @@ class Run:
         slices = sum(len(block.slices) for block in blocks)
         self._reruns_left = math.ceil(_MOST_RERUNS * slices)
         self.writer.experiment(self._experiment(prepared))
-        self.progress.total(slices)
+        self.progress.total(slices + self._searched(prepared) * len(blocks))
         for block in blocks:
             for network, part in _by_network(block, prepared).items():
                 self._block(block, network, part, prepared, metadata)
@@ -144,6 +149,7 @@ class Run:
                 "turns": options.turns,
                 "slice_seconds": options.seconds,
                 "load": options.loads,
+                "goal_ms": options.goal_ms,
                 "thorough": options.thorough,
                 "public_encoding": "binary tensors",
             },
@@ -177,6 +183,8 @@ class Run:
                 for item in slices:
                     self._slice(view, generator, prepared, item)
                 self._stages(view, generator, prepared, block, cells)
+                if self.options.goal_ms is not None:
+                    self._capacities(view, generator, prepared, block, cells)
             self.writer.add_block(
                 {
                     "block": block.index,
@@ -279,6 +287,69 @@ class Run:
                 drawn = schedule.poisson(rate, count, view.variants(c), block.seed)
                 record = generator.run(view.work(c, arm, drawn, cell.concurrency, stages=True))
                 self.writer.add_stages(arm.name, c, block.index, record.stages)
+
+    def _capacities(self, view: View, generator: Generator, prepared: Prepared, block: Block, cells: list[int]) -> None:
+        """Search every arm's capacity, the arms in turn step by step, so that drift falls on all alike."""
+        arms = self._searching_arms()
+        for c in _first_of_each_place(prepared, cells):
+            random = np.random.default_rng([block.seed, c])
+            order = [arms[i] for i in random.permutation(len(arms))]
+            searches = {arm.name: Search(_START * _probed(prepared, c, arm)) for arm in order}
+            tried: dict[str, list[list[float | None]]] = {arm.name: [] for arm in order}
+            for step in range(capacity.STEPS):
+                for arm in order:
+                    at = f"{prepared.cells[c].payload_bytes} B  capacity at {self.options.goal_ms:g} ms"
+                    self.progress.step(f"block {block.index + 1}/{self.options.blocks}  {at}  {arm.name}")
+                    found = self._tried(view, generator, prepared, c, arm, searches[arm.name].rate, block.seed + step)
+                    searches[arm.name].tell(found[1] >= capacity.SHARE)
+                    tried[arm.name].append([*found])
+            for arm in order:
+                self.writer.add_capacity(
+                    {
+                        "block": block.index, "cell": c, "arm": arm.name, "goal_ms": self.options.goal_ms,
+                        "tried": tried[arm.name], "bracket": searches[arm.name].bracket,
+                    }
+                )  # fmt: skip
+
+    def _searching_arms(self) -> list[Arm]:
+        return [arm for arm in self._arms.values() if arm.role != "control"]
+
+    def _searched(self, prepared: Prepared) -> int:
+        """Steps of all searches of a block."""
+        if self.options.goal_ms is None:
+            return 0
+        places = _first_of_each_place(prepared, list(range(len(prepared.cells))))
+        return len(places) * len(self._searching_arms()) * capacity.STEPS
+
+    def _tried(
+        self, view: View, generator: Generator, prepared: Prepared, c: int, arm: Arm, rate: float, seed: int
+    ) -> tuple[float, float, float | None, float]:
+        """Rate, share of requests in time, their 95th percentile in ms, and how busy the generator was."""
+        goal = self.options.goal_ms or 0.0
+        count = schedule.count_for(rate, self.options.seconds, capacity.FEWEST)
+        drawn = schedule.poisson(rate, count, view.variants(c), seed)
+        record = generator.run(view.work(c, arm, drawn, prepared.cells[c].concurrency))
+        time.sleep(_SETTLE_SECONDS)
+        found = record.requests
+        return rate, capacity.share_in_time(found, goal), capacity.percentile_ms(found), record.cpu_ns / record.wall_ns
+
+
+def _first_of_each_place(prepared: Prepared, cells: list[int]) -> list[int]:
+    """One cell for each payload, network and number of connections: a search chooses its rates itself."""
+    found: dict[tuple[int, str, int], int] = {}
+    for c in cells:
+        cell = prepared.cells[c]
+        found.setdefault((cell.payload_bytes, cell.network, cell.concurrency), c)
+    return list(found.values())
+
+
+def _probed(prepared: Prepared, c: int, arm: Arm) -> float:
+    """What the arm, or the one that it repeats, reached in the probe."""
+    return (
+        prepared.capacity[c].get(arm.name)
+        or prepared.capacity[c].get(arm.upstream)
+        or min(prepared.capacity[c].values())
+    )
 
 
 def _by_network(block: Block, prepared: Prepared) -> dict[str, list[Slice]]:

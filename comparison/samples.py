@@ -4,6 +4,7 @@
     samples/slices.jsonl      one line a slice: block, cell, arm, seeds, CPU of each process, bytes, noise, complaint
     samples/blocks.jsonl      one line a block: cold start, first request of each arm, peak memory of each service
     samples/stages.jsonl      one line a request of the stage slices: its stamps
+    samples/capacity.jsonl    one line a search: block, cell, arm, goal, every rate tried and how it went, the bracket
     samples/0000.npy ...      int64 [requests, 5] for each slice (columns: see `outcomes`)
 
 A line is written after its file, so that a run that is stopped keeps all slices that were finished.
@@ -108,6 +109,11 @@ class Writer:
         with (self._folder / "blocks.jsonl").open("a") as file:
             file.write(json.dumps(facts) + "\n")
 
+    def add_capacity(self, found: dict[str, Any]) -> None:
+        """One arm's search for its capacity in one block and cell."""
+        with (self._folder / "capacity.jsonl").open("a") as file:
+            file.write(json.dumps(found) + "\n")
+
     def add_stages(self, arm: str, cell: int, block: int, stamps: list[dict[str, int]]) -> None:
         """Stamps of the stations, by request, from a slice of its own."""
         with (self._folder / "stages.jsonl").open("a") as file:
@@ -122,6 +128,8 @@ class Samples:
     experiment: Experiment
     slices: list[tuple[SliceLine, NDArray[np.int64]]]
     stages: list[dict[str, Any]]
+    capacities: list[dict[str, Any]]
+    """By block, cell and arm: goal_ms, tried (rate, share in time, 95th percentile in ms, generator busy), bracket."""
     starts: list[dict[str, Any]]
     """By block: cold_start_s, first_ms by arm, peak_memory_bytes by service."""
     sha256: str
@@ -153,6 +161,7 @@ def read(folder: Path) -> Samples:
         Experiment(**document),
         slices,
         _json_lines(inside / "stages.jsonl"),
+        _json_lines(inside / "capacity.jsonl"),
         _json_lines(inside / "blocks.jsonl"),
         _hash(inside),
     )

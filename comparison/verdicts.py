@@ -33,18 +33,21 @@ def invalid(reason: str, blocks: int = 0) -> Judgement:
     return Judgement(None, None, "invalid", blocks, None, reason)
 
 
-def judge(differences: st.Floats, *, seed: int, holm_p: float, resolution: float = 0.0) -> Judgement:
+def judge(
+    differences: st.Floats, *, seed: int, holm_p: float, resolution: float = 0.0, larger_is_better: bool = False
+) -> Judgement:
     """The judgement on `differences` (ln of gRPC over REST, one for each block).
 
     `equal`: the whole interval lies within the margin (two one-sided tests, Schuirmann 1987, at 2.5 % each).
     `grpc` or `rest`: the interval leaves 1 out, the p-value stays below 5 % after Holm's correction over the
     headline cells, and the ratio is further from 1 than `resolution`, the A/A pair's largest distance (as a
-    logarithm): what the lab sees between two equal arms it cannot call a difference.
+    logarithm): what the lab sees between two equal arms it cannot call a difference. Where `larger_is_better`, the
+    arm with the larger number is the better one.
     """
     interval = st.mean_interval(differences)
     if interval is None:
         return _undecided_by_count(differences)
-    verdict, reason = _verdict(interval, holm_p, resolution)
+    verdict, reason = _verdict(interval, holm_p, resolution, larger_is_better)
     p_value = st.t_test(differences)
     needed = None
     if verdict == "undecided":
@@ -70,7 +73,7 @@ def _undecided_by_count(differences: st.Floats) -> Judgement:
     return Judgement(ratio, None, "undecided", len(differences), None, "an interval takes at least two blocks")
 
 
-def _verdict(interval: st.Interval, holm_p: float, resolution: float) -> tuple[Verdict, str]:
+def _verdict(interval: st.Interval, holm_p: float, resolution: float, larger_is_better: bool) -> tuple[Verdict, str]:
     margin = math.log(st.EQUIVALENCE)
     if -margin < interval.low and interval.high < margin:
         return "equal", f"the whole interval lies within {st.EQUIVALENCE:.2f} times either way"
@@ -80,4 +83,4 @@ def _verdict(interval: st.Interval, holm_p: float, resolution: float) -> tuple[V
         return "undecided", "the difference is no larger than what two equal arms (A/A) showed"
     if holm_p >= 1 - st.CONFIDENCE:
         return "undecided", "the interval leaves out 1, but not after correcting for the number of cells (Holm)"
-    return ("grpc" if interval.estimate < 0 else "rest"), "the interval leaves out 1"
+    return ("grpc" if (interval.estimate < 0) != larger_is_better else "rest"), "the interval leaves out 1"

@@ -23,6 +23,7 @@ METRIC_WORDS = {
     "cpu": "CPU per request (gateway and model server)",
     "wire_bytes": "bytes over the hop",
     "message_bytes": "encoded message bytes",
+    "capacity": "capacity at the latency goal (more is better)",
 }
 VERDICT_WORDS = {
     "grpc": "gRPC better",
@@ -131,7 +132,7 @@ def verdict(summary: Summary) -> list[str]:
     said = [_about(summary, pair)]
     said += [
         _metric_sentence(metric, condition, [cell for cell in found if cell["condition"] == condition])
-        for metric in ("p50", "cpu")
+        for metric in ("p50", "cpu", "capacity")
         for found in (cells_of(summary, pair, metric),)
         for condition in conditions_of(found)
     ]
@@ -302,6 +303,7 @@ def not_measured(summary: Summary) -> list[str]:
             any(c["network"] != LOOPBACK for c in cells),
             f"networks other than {LOOPBACK}: not measured here: --network {LOOPBACK} same-zone region",
         ),
-        (False, "capacity at a latency goal, TLS, compression, blocking callers: not measured"),
+        (any(c["metric"] == "capacity" for c in cells), "capacity at a latency goal: not measured here: --goal MS"),
+        (False, "TLS, compression, blocking callers: not measured"),
     ]
     return [text for measured, text in left if not measured]

@@ -21,7 +21,7 @@ def controls(summary: dict[str, Any]) -> Picture | None:
         _point(left, y, low, estimate, high, good=found["covers_1"])
     left.axvline(1, color=style.INK, linewidth=0.8)
     left.set_yticks(range(len(again)), [f"{f['metric']}  {f['where']}" for f in again])
-    left.set_ylim(len(again) - 0.5, -0.5)
+    left.set_ylim(max(1, len(again)) - 0.5, -0.5)
     left.set_title("A/A: the same arm twice")
     left.set_xlabel("ratio; its interval should hold 1")
     for y, found in enumerate(delays):
@@ -31,7 +31,7 @@ def controls(summary: dict[str, Any]) -> Picture | None:
     right.axvline(1, color=style.INK, linewidth=0.8)
     labels = [f"{f['metric']}  {f['where']}  ({f['known_us']:.0f} µs)" for f in delays]
     right.set_yticks(range(len(delays)), labels)
-    right.set_ylim(len(delays) - 0.5, -0.5)
+    right.set_ylim(max(1, len(delays)) - 0.5, -0.5)
     right.set_title("Known delay: share recovered")
     right.set_xlabel("found / known")
     return Picture("controls", "Controls", "Controls. " + " ".join(words.controls(summary)), figure)
