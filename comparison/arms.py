@@ -47,8 +47,8 @@ UNCOUNTED = frozenset({"rest-no-keepalive", "inprocess"})
 
 QUICK_ARMS = ("rest", "rest-binary", "grpc-typed", "grpc", AGAIN, CONTROL)
 THOROUGH_ARMS = (
-    "inprocess", "rest", "rest-binary", "rest-protobuf", "rest-fastapi", "rest-stock", "grpc-typed", "grpc", "grpc-stream",
-    "grpc-json", "grpc-stock", AGAIN, CONTROL,
+    "inprocess", "rest", "rest-binary", "rest-protobuf", "rest-fastapi", "rest-stock", "rest-stock-binary", "grpc-typed",
+    "grpc", "grpc-stream", "grpc-json", "grpc-stock", "grpc-stock-raw", AGAIN, CONTROL,
 )  # fmt: skip
 
 
@@ -73,8 +73,16 @@ PAIRS = (
         "rest-stock",
         "as usually written: grpc.aio with typed fields against httpx and FastAPI, all stock",
     ),
+    Pair(
+        "grpc-stock-raw",
+        "rest-stock-binary",
+        "best against best with stock libraries: grpc.aio with raw contents against aiohttp and Starlette with binary "
+        "tensors",
+    ),
     Pair("grpc", "rest-protobuf", "the same bytes: one protobuf message over gRPC or as a body over HTTP/1.1"),
     Pair("grpc-typed", "rest", "plain fields over gRPC against JSON over REST, as tuned here"),
+    Pair("grpc-blocking", "rest-blocking", "blocking callers, a thread a request, the bytes of grpc and rest-binary"),
+    Pair("grpc-gzip", "rest-gzip", "compressed: raw tensors over gRPC against JSON over REST, gzip both ways"),
 )
 """Headline pairs, declared before anything is measured; the first whose arms were run gives the verdict."""
 

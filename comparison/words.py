@@ -304,6 +304,8 @@ def not_measured(summary: Summary) -> list[str]:
             f"networks other than {LOOPBACK}: not measured here: --network {LOOPBACK} same-zone region",
         ),
         (any(c["metric"] == "capacity" for c in cells), "capacity at a latency goal: not measured here: --goal MS"),
-        (False, "TLS, compression, blocking callers: not measured"),
+        ("grpc-blocking" in arms, "blocking callers: not measured here: --arms rest-blocking grpc-blocking"),
+        ("grpc-gzip" in arms, "compression: not measured here: --arms rest-gzip grpc-gzip"),
+        (False, "TLS: not measured"),
     ]
     return [text for measured, text in left if not measured]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import aiohttp
 import httpx
 
 from clients import rest
+from clients.http import HttpPool
 from clients.rest import RestClient
 from comparison.lab.wires import STOCK_PORT, address
 from protocol import deadline, json_codec
@@ -22,12 +25,21 @@ if TYPE_CHECKING:
     from protocol.messages import InferRequest, InferResponse
 
 
+_GRPC_LEVEL = 6
+"""zlib's default, which is what gRPC compresses with."""
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
 def connect_httpx(target: Target) -> Inference:
     return HttpxClient(target)
 
 
 def connect_aiohttp(target: Target) -> Inference:
     return AiohttpClient(target)
+
+
+def connect_gzip(target: Target) -> Inference:
+    return GzipClient(target)
 
 
 def connect_no_keepalive(target: Target) -> Inference:
@@ -77,11 +89,10 @@ class LibraryClient(Wrapper):
         self._connections = target.connections
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
-        body = json_codec.encode_request(request)
+        body = self.packed(json_codec.encode_request(request))
         context.bytes_sent = len(body)
         context.mark("sent")
-        # these libraries ask for gzip by themselves; that would be a second change
-        headers = {"content-type": "application/json", "accept-encoding": "identity"}
+        headers = {"content-type": "application/json", **self.coding}
         if (left := deadline.to_header(context.deadline)) is not None:
             headers[deadline.TIMEOUT_HEADER] = left
         url = f"{self._url}/v2/models/{request.model_name}/infer"
@@ -93,9 +104,20 @@ class LibraryClient(Wrapper):
         context.mark("answered")
         if status != 200:
             raise InferenceError(code_from_http(status), reply[:200].decode("utf-8", "replace"))
-        response = json_codec.decode_response(reply)
+        response = json_codec.decode_response(self.unpacked(reply))
         context.mark("read")
         return response
+
+    coding: ClassVar[dict[str, str]] = {"accept-encoding": "identity"}
+    """These libraries ask for gzip by themselves; that would be a second change."""
+
+    def packed(self, body: bytes) -> bytes:
+        """The body as it is sent."""
+        return body
+
+    def unpacked(self, reply: bytes) -> bytes:
+        """The JSON of a reply's body."""
+        return reply
 
     @abstractmethod
     async def post(self, url: str, headers: dict[str, str], body: bytes, timeout: float | None) -> tuple[int, bytes]:
@@ -131,4 +153,30 @@ class AiohttpClient(LibraryClient):
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+        await self.inner.close()
+
+
+class GzipClient(LibraryClient):
+    """Our own client and codec, with request and reply compressed as HTTP has it; small replies come as they are."""
+
+    coding: ClassVar[dict[str, str]] = {"accept-encoding": "gzip", "content-encoding": "gzip"}
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self._pool = HttpPool(target.rest, connections=target.connections)
+
+    def packed(self, body: bytes) -> bytes:
+        return gzip.compress(body, _GRPC_LEVEL, mtime=0)
+
+    async def post(self, url: str, headers: dict[str, str], body: bytes, timeout: float | None) -> tuple[int, bytes]:
+        path = url.removeprefix(self._url)
+        async with asyncio.timeout(timeout):
+            reply = await self._pool.request("POST", path, list(headers.items()), [body])
+        return reply.status, bytes(reply.body)
+
+    def unpacked(self, reply: bytes) -> bytes:
+        return gzip.decompress(reply) if reply[:2] == _GZIP_MAGIC else reply
+
+    async def close(self) -> None:
+        await self._pool.close()
         await self.inner.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 from grpc import aio
 
-from comparison.lab import grpc_json, stock_grpc, stock_rest
+from comparison.lab import grpc_bytes, stock_grpc, stock_rest
 from comparison.lab.endpoint import LabRest
 from comparison.lab.wires import GRPC_PORT, REST_PORT, STOCK_PORT
 from endpoints.metrics import Observer
@@ -48,8 +48,8 @@ async def endpoints(inference: Inference, host: str) -> AsyncIterator[None]:
 def _grpc_server(inference: Inference, address: str) -> aio.Server:
     server = aio.server(options=stock_grpc.UNLIMITED)
     for method, handler in (
-        (stock_grpc.METHOD, stock_grpc.handler(inference)),
-        (grpc_json.METHOD, grpc_json.handler(inference)),
+        *((kind.method, stock_grpc.handler(kind, inference)) for kind in (stock_grpc.TYPED, stock_grpc.RAW)),
+        *((kind.method, grpc_bytes.handler(kind, inference)) for kind in (grpc_bytes.JSON, grpc_bytes.GZIP)),
     ):
         _, service, name = method.split("/")
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {name: handler}),))

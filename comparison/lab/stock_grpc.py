@@ -1,7 +1,12 @@
-"""gRPC as usually written: a grpc.aio stub and servicer, messages filled from lists and read into lists, nothing tuned."""
+"""gRPC by its library alone: a grpc.aio stub and servicer and generated messages, nothing tuned.
+
+As usually written, typed fields are filled from lists and read into lists; at its best, raw contents are filled from
+arrays and read into arrays.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -20,27 +25,41 @@ from protocol.tensors import Tensor
 from protos import inference as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from protocol.inference import Inference
     from protocol.wires import Target
 
-METHOD = "/lab.Stock/ModelInfer"
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 """The only option that is not stock: the default of 4 MB refuses the lab's larger messages."""
 
 
-def handler(inference: Inference) -> Any:
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Where tensors are in a message."""
+
+    method: str
+    write: Callable[[Any, Any, Tensor], None]
+    """A message, the list of its raw contents, a tensor: add the tensor."""
+    read: Callable[[Any, Any], list[Tensor]]
+    """A message's tensors and its raw contents: read them."""
+
+
+def handler(kind: Kind, inference: Inference) -> Any:
     """The servicer's one method, as generated code registers it."""
 
     async def infer(request: pb.ModelInferRequest, rpc: aio.ServicerContext) -> pb.ModelInferResponse:
         parameters = protobuf_codec.parameters_of(request.parameters)
-        call = InferRequest(request.model_name, [_read(item) for item in request.inputs], parameters=parameters)
+        call = InferRequest(
+            request.model_name, kind.read(request.inputs, request.raw_input_contents), parameters=parameters
+        )
         try:
             response = await inference.infer(call, CallContext())
         except InferenceError as error:
             await rpc.abort(_status(error), error.message)
         reply = pb.ModelInferResponse(model_name=response.model_name, model_version=response.model_version)
         for tensor in response.outputs:
-            _write(reply.outputs.add(), tensor)
+            kind.write(reply.outputs.add(), reply.raw_output_contents, tensor)
         return reply
 
     return grpc.unary_unary_rpc_method_handler(
@@ -50,15 +69,20 @@ def handler(inference: Inference) -> Any:
     )
 
 
-def connect(target: Target) -> Inference:
-    return StockGrpc(target)
+def connect_typed(target: Target) -> Inference:
+    return StockGrpc(TYPED, target)
+
+
+def connect_raw(target: Target) -> Inference:
+    return StockGrpc(RAW, target)
 
 
 class StockGrpc(Wrapper):
     """Infer calls go through the stub; everything else over plain gRPC to the model server."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, kind: Kind, target: Target) -> None:
         super().__init__(grpc_unary.connect(target))
+        self._kind = kind
         self._target = target
         self._channel: Any = None
         self._call: Any = None
@@ -67,7 +91,7 @@ class StockGrpc(Wrapper):
         if self._call is None:
             self._channel = aio.insecure_channel(address(self._target, GRPC_PORT), UNLIMITED)
             self._call = self._channel.unary_unary(
-                METHOD,
+                self._kind.method,
                 request_serializer=pb.ModelInferRequest.SerializeToString,
                 response_deserializer=pb.ModelInferResponse.FromString,
             )
@@ -77,7 +101,7 @@ class StockGrpc(Wrapper):
         message = pb.ModelInferRequest(model_name=request.model_name)
         protobuf_codec.set_parameters(message.parameters, request.parameters)
         for tensor in request.inputs:
-            _write(message.inputs.add(), tensor)
+            self._kind.write(message.inputs.add(), message.raw_input_contents, tensor)
         context.mark("sent")
         try:
             reply = await self._stub()(message, timeout=timeout_of(context.deadline))
@@ -85,7 +109,7 @@ class StockGrpc(Wrapper):
             raise InferenceError(code_from_grpc(error.code().value[0]), error.details() or "") from None
         context.mark("answered")
         context.bytes_sent, context.bytes_received = message.ByteSize(), reply.ByteSize()
-        outputs = [_read(item) for item in reply.outputs]
+        outputs = self._kind.read(reply.outputs, reply.raw_output_contents)
         context.mark("read")
         return InferResponse(reply.model_name, reply.model_version, outputs)
 
@@ -95,18 +119,43 @@ class StockGrpc(Wrapper):
         await self.inner.close()
 
 
-def _write(item: Any, tensor: Tensor) -> None:
+def _describe(item: Any, tensor: Tensor) -> None:
     item.name, item.datatype = tensor.name, tensor.datatype.name
     item.shape.extend(tensor.shape)
+
+
+def _write_typed(item: Any, _: Any, tensor: Tensor) -> None:
+    _describe(item, tensor)
     assert tensor.datatype.contents is not None
     getattr(item.contents, tensor.datatype.contents).extend(tensor.array.ravel().tolist())
 
 
-def _read(item: Any) -> Tensor:
-    row = datatype(item.datatype)
-    assert row.contents is not None
-    array = np.array(list(getattr(item.contents, row.contents)), row.dtype).reshape(list(item.shape))
-    return Tensor.from_array(item.name, array, row)
+def _read_typed(items: Any, _: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    for item in items:
+        row = datatype(item.datatype)
+        assert row.contents is not None
+        array = np.array(list(getattr(item.contents, row.contents)), row.dtype).reshape(list(item.shape))
+        found.append(Tensor.from_array(item.name, array, row))
+    return found
+
+
+def _write_raw(item: Any, raws: Any, tensor: Tensor) -> None:
+    _describe(item, tensor)
+    raws.append(tensor.array.tobytes())
+
+
+def _read_raw(items: Any, raws: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    for item, raw in zip(items, raws, strict=True):
+        row = datatype(item.datatype)
+        array = np.frombuffer(raw, row.dtype).reshape(list(item.shape))
+        found.append(Tensor.from_array(item.name, array, row))
+    return found
+
+
+TYPED = Kind("/lab.Stock/ModelInfer", _write_typed, _read_typed)
+RAW = Kind("/lab.StockRaw/ModelInfer", _write_raw, _read_raw)
 
 
 def _status(error: InferenceError) -> Any:

@@ -1,7 +1,10 @@
-"""JSON text as a gRPC message: the encoding of `rest` over the transport of `grpc`."""
+"""Unary gRPC calls whose messages are bytes of our own making: JSON text (the encoding of `rest` over the transport of
+`grpc`), or what `grpc` sends, compressed both ways by gRPC's gzip.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -10,22 +13,53 @@ from grpc import aio
 from clients import grpc_unary
 from comparison.lab.stock_grpc import UNLIMITED
 from comparison.lab.wires import GRPC_PORT, address
-from protocol import json_codec, timeline
+from protocol import json_codec, protobuf_codec, timeline
 from protocol.deadline import timeout_of
 from protocol.errors import InferenceError, code_from_grpc
 from protocol.inference import CallContext, Wrapper
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from protocol.inference import Inference
     from protocol.messages import InferRequest, InferResponse
     from protocol.wires import Target
 
-METHOD = "/lab.Json/ModelInfer"
 _MODEL = "lab-model"
 
 
-def handler(inference: Inference) -> Any:
-    """Bytes in, bytes out: our JSON codec, as on the REST routes."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One way to fill the messages."""
+
+    method: str
+    encode_request: Callable[[InferRequest], bytes]
+    decode_request: Callable[[bytes, str], InferRequest]
+    """Body and model name in."""
+    encode_response: Callable[[InferResponse], bytes]
+    decode_response: Callable[[bytes], InferResponse]
+    compression: grpc.Compression = grpc.Compression.NoCompression
+
+
+JSON = Kind(
+    "/lab.Json/ModelInfer",
+    json_codec.encode_request,
+    lambda body, model: json_codec.decode_request(body, model)[0],
+    json_codec.encode_response,
+    json_codec.decode_response,
+)
+GZIP = Kind(
+    "/lab.Gzip/ModelInfer",
+    protobuf_codec.encode_request,
+    lambda body, _: protobuf_codec.decode_request(body),
+    protobuf_codec.encode_response,
+    protobuf_codec.decode_response,
+    grpc.Compression.Gzip,
+)
+
+
+def handler(kind: Kind, inference: Inference) -> Any:
+    """Bytes in, bytes out."""
 
     async def infer(body: bytes, rpc: aio.ServicerContext) -> bytes:
         metadata = {key: str(value) for key, value in rpc.invocation_metadata() or ()}
@@ -34,40 +68,48 @@ def handler(inference: Inference) -> Any:
             context.timeline = timeline.Timeline()
         context.mark("received")
         try:
-            request, _ = json_codec.decode_request(body, metadata.get(_MODEL, ""))
+            request = kind.decode_request(body, metadata.get(_MODEL, ""))
             context.mark("decoded")
-            reply = json_codec.encode_response(await inference.infer(request, context))
+            reply = kind.encode_response(await inference.infer(request, context))
         except InferenceError as error:
             await rpc.abort(_status(error), error.message)
         if context.timeline is not None:
             context.timeline.mark("encoded")
             rpc.set_trailing_metadata(((timeline.HEADER, context.timeline.to_header()),))
+        if kind.compression is not grpc.Compression.NoCompression:
+            rpc.set_compression(kind.compression)
         return reply
 
     return grpc.unary_unary_rpc_method_handler(infer)
 
 
-def connect(target: Target) -> Inference:
-    return GrpcJson(target)
+def connect_json(target: Target) -> Inference:
+    return GrpcBytes(JSON, target)
 
 
-class GrpcJson(Wrapper):
-    """Infer calls carry JSON; everything else goes over plain gRPC."""
+def connect_gzip(target: Target) -> Inference:
+    return GrpcBytes(GZIP, target)
 
-    def __init__(self, target: Target) -> None:
+
+class GrpcBytes(Wrapper):
+    """Infer calls carry the bytes of a kind; everything else goes over plain gRPC."""
+
+    def __init__(self, kind: Kind, target: Target) -> None:
         super().__init__(grpc_unary.connect(target))
+        self._kind = kind
         self._target = target
         self._channel: Any = None
         self._call: Any = None
 
     def _stub(self) -> Any:
         if self._call is None:
-            self._channel = aio.insecure_channel(address(self._target, GRPC_PORT), UNLIMITED)
-            self._call = self._channel.unary_unary(METHOD)
+            where = address(self._target, GRPC_PORT)
+            self._channel = aio.insecure_channel(where, UNLIMITED, compression=self._kind.compression)
+            self._call = self._channel.unary_unary(self._kind.method)
         return self._call
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
-        body = json_codec.encode_request(request)
+        body = self._kind.encode_request(request)
         context.bytes_sent = len(body)
         metadata = [(_MODEL, request.model_name)]
         if context.timeline is not None:
@@ -84,7 +126,7 @@ class GrpcJson(Wrapper):
         except aio.AioRpcError as error:
             raise InferenceError(code_from_grpc(error.code().value[0]), error.details() or "") from None
         context.bytes_received = len(reply)
-        response = json_codec.decode_response(reply)
+        response = self._kind.decode_response(reply)
         context.mark("read")
         return response
 
