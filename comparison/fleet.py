@@ -12,6 +12,7 @@ import numpy as np
 from comparison import cpu, sockets
 from comparison.lab.wires import GRPC_PORT, REST_PORT, STOCK_PORT
 from comparison.network.link import THERE_ADDRESS
+from protocol.wires import Target
 from stack.services import Service, StartError, free_ports
 
 if TYPE_CHECKING:
@@ -28,18 +29,21 @@ class FleetError(RuntimeError):
 
 
 class Fleet:
-    """A model server and a gateway, started for one block and stopped with it.
+    """A model server and, unless clients call it directly, a gateway, started for one block and stopped with it.
 
     Every start gets another hash seed and an environment of another size, since both shift memory layout enough to
     change timings (Mytkowicz et al., ASPLOS 2009).
     """
 
-    def __init__(self, repository: Path, log: Path, seed: int, link: Link | None = None) -> None:
+    def __init__(
+        self, repository: Path, log: Path, seed: int, link: Link | None = None, *, gateway: bool = True
+    ) -> None:
         """`link`: the model server is on the other host of this link, not on this one."""
         self._link = link
         host = THERE_ADDRESS if link else "127.0.0.1"
         random = np.random.default_rng(seed)
-        rest, grpc, gateway, *lab = free_ports(6)
+        rest, grpc, public, *lab = free_ports(6)
+        self._with_gateway = gateway
         self.lab_ports = dict(zip((REST_PORT, GRPC_PORT, STOCK_PORT), map(str, lab), strict=True))
         self._scratch = tempfile.TemporaryDirectory(prefix="crossover-lab-")
         self._log = log.open("ab")
@@ -48,7 +52,7 @@ class Fleet:
             "MODEL_SERVER_HOST": host,
             "MODEL_SERVER_HTTP_PORT": str(rest),
             "MODEL_SERVER_GRPC_PORT": str(grpc),
-            "GATEWAY_PORT": str(gateway),
+            "GATEWAY_PORT": str(public),
             "GATEWAY_UPSTREAM_HEADER": "1",
             "DATA_DIR": self._scratch.name,
             "PYTHONHASHSEED": str(int(random.integers(0, 2**32))),
@@ -56,9 +60,10 @@ class Fleet:
             "LOG_LEVEL": "warning",
             **self.lab_ports,
         }
-        self.gateway_address = ("127.0.0.1", gateway)
+        self.gateway_address = ("127.0.0.1", public)
         self.rest_url, self.grpc_target = f"http://{host}:{rest}", f"{host}:{grpc}"
         self._host = host
+        self.target = Target(self.grpc_target, self.rest_url, options=dict(self.lab_ports))
         self._hop_ports = (rest, grpc, *lab)
         self.services: dict[str, Service] = {}
         self.cold_start_s = 0.0
@@ -68,10 +73,10 @@ class Fleet:
         began = time.monotonic()
         try:
             there = self._link.into_other_host if self._link else []
-            for name, module, address, through in (
-                (MODEL_SERVER, "comparison.model_server", (self._host, self._hop_ports[0]), there),
-                (GATEWAY, "comparison.gateway", self.gateway_address, []),
-            ):
+            wanted = [(MODEL_SERVER, "comparison.model_server", (self._host, self._hop_ports[0]), there)]
+            if self._with_gateway:
+                wanted.append((GATEWAY, "comparison.gateway", self.gateway_address, []))
+            for name, module, address, through in wanted:
                 self.services[name] = Service(module, self.environment, address, self._log, through=through)
             for name, service in self.services.items():  # noqa: B007 - the name is for the sentence below
                 service.await_ready()

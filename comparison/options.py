@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 FOREIGN_REST_ARMS, FOREIGN_GRPC_ARMS = ("rest", "rest-binary"), ("grpc", "grpc-again")
+VIEWS = ("end-to-end", "hop")
 _ROOM_BYTES = 200 << 20
 
 
@@ -46,6 +47,8 @@ THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=14, tur
 class Options:
     """A checked command line."""
 
+    view: str
+    """`end-to-end`, or `hop`: clients call the model server directly."""
     model: str
     repository: Path
     payloads: list[int]
@@ -84,6 +87,12 @@ class Options:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run`."""
     add = parser.add_argument
+    add(
+        "--view",
+        choices=VIEWS,
+        default=VIEWS[0],
+        help="through the gateway with the same load for every arm, or our clients straight to the model server",
+    )
     add("--model", default="identity", help="model to call (default: identity, which gives its input back)")
     add("--repository", type=Path, default=ROOT / "models", metavar="DIR", help="model repository (default: models/)")
     add("--payload", type=int, nargs="+", metavar="BYTES", help="tensor bytes of a request; several make several cells")
@@ -148,6 +157,7 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
     plan = THOROUGH if given.thorough else QUICK
     foreign = bool(given.rest or given.grpc)
     options = Options(
+        view=VIEWS[1] if foreign else given.view,
         model=given.model,
         repository=given.repository.resolve(),
         payloads=given.payload or list(plan.payloads),
@@ -187,6 +197,11 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
 
 def _arms(given: argparse.Namespace, default: Sequence[str]) -> list[Arm]:
     names: list[str] = list(given.arms or default)
+    if given.view == "hop":
+        for name in given.arms or ():
+            if name in ARMS and ARMS[name].kind == "process":
+                raise UsageError(f"arm '{name}' has no hop to measure with --view hop; it goes with --view end-to-end")
+        names = [name for name in names if name not in ARMS or ARMS[name].kind != "process"]
     if given.rest or given.grpc:
         offered = (FOREIGN_REST_ARMS if given.rest else ()) + (FOREIGN_GRPC_ARMS if given.grpc else ())
         names = list(given.arms or offered)
@@ -207,12 +222,13 @@ def _rules(texts: Sequence[str]) -> list[Rule]:
 
 
 def _check_numbers(options: Options) -> None:
+    goal = 1.0 if options.goal_ms is None else options.goal_ms
     limits = (
         ("--payload", min(options.payloads), 1, 512 << 20, max(options.payloads)),
         ("--concurrency", min(options.concurrency), 1, 1000, max(options.concurrency)),
         ("--rate", min(options.rates, default=1.0), 0.01, 100_000, max(options.rates, default=1.0)),
         ("--load", min(options.loads), 0.01, 0.95, max(options.loads)),
-        ("--goal", options.goal_ms or 1.0, 0.01, 60_000, options.goal_ms or 1.0),
+        ("--goal", goal, 0.01, 60_000, goal),
         ("--blocks", options.blocks, 1, 1000, options.blocks),
         ("--turns", options.turns, 1, 20, options.turns),
         ("--slice", options.seconds, 0.05, 600, options.seconds),
@@ -236,7 +252,9 @@ def _check_repository(options: Options) -> None:
 
 
 def _check_room(out: Path) -> None:
-    """Refuse before measuring when what is measured could not be kept."""
+    """Refuse before measuring when what is measured could not be kept, or would be mixed with another run's."""
+    if (out / "samples" / "experiment.json").exists():
+        raise UsageError(f"--out: '{out}' holds a run already; give a folder that does not")
     existing = next(path for path in (out, *out.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < _ROOM_BYTES:

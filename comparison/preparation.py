@@ -100,9 +100,8 @@ def _cells(options: Options, size: int, slowest: float, network: str) -> list[Ce
         rates = [(rate, None) for rate in options.rates]
     if options.closed:
         rates = [(None, None)]
-    view = "hop" if options.foreign else "end-to-end"
     return [
-        Cell(size, concurrency, rate, network, view, load)
+        Cell(size, concurrency, rate, network, options.view, load)
         for concurrency in options.concurrency
         for rate, load in rates
     ]

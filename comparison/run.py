@@ -25,7 +25,7 @@ from comparison.options import UsageError
 from comparison.outcomes import DONE, SENT
 from comparison.preparation import Prepared
 from comparison.samples import Experiment, SliceLine, Writer
-from comparison.views import ORACLE, EndToEnd, Foreign
+from comparison.views import ORACLE, Foreign, ours
 from protocol.wires import Target
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ class Run:
             target = Target(grpc or Target().grpc, rest or Target().rest)
             return Foreign(target, ORACLE if rest else "grpc")
         link = self._networks.use(network, seed)
-        return EndToEnd(self.options.repository, self.options.out / "services.log", seed, link)
+        options = self.options
+        return ours(options.view, options.repository, options.out / "services.log", seed, link)
 
     def _prepare(self) -> tuple[Prepared, pb.ModelMetadataResponse]:
         prepared = Prepared([], [], [], [])

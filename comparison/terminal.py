@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from comparison import words
+from comparison.measures import APPARATUS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,18 +69,11 @@ def _arms(summary: dict[str, Any]) -> Table:
     table = Table(
         title="Arms (pooled over blocks; a percentile without an interval is not given)", title_justify="left"
     )
-    for name in (
-        "payload",
-        "arm",
-        "requests",
-        "p50 ms",
-        "p99 ms",
-        "CPU µs: gateway",
-        "model server",
-        "bytes",
-        "hop bytes",
-    ):
-        table.add_column(name, justify="left" if name in {"payload", "arm"} else "right")
+    processes = list(dict.fromkeys(name for row in summary["arms"] for name in row["cpu_us"] if name not in APPARATUS))
+    table.add_column("payload")
+    table.add_column("arm")
+    for name in ("requests", "p50 ms", "p99 ms", *(f"CPU µs {name}" for name in processes), "bytes", "hop bytes"):
+        table.add_column(name, justify="right")
     last = None
     for row in summary["arms"]:
         if last not in {None, row["where"]}:
@@ -89,8 +83,7 @@ def _arms(summary: dict[str, Any]) -> Table:
         table.add_row(
             row["where"], row["arm"], str(row["requests"]),
             _percentile(row, "p50"), _percentile(row, "p99"),
-            _number(cpu.get("gateway")), _number(cpu.get("model server")),
-            _number(row["message_bytes"]), _number(row["wire_bytes"]),
+            *(_number(cpu.get(name)) for name in processes), _number(row["message_bytes"]), _number(row["wire_bytes"]),
         )  # fmt: skip
     return table
 

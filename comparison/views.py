@@ -66,14 +66,12 @@ class View(Protocol):
     def stop(self) -> None: ...
 
 
-class EndToEnd:
-    """Our gateway and model server; the load is binary tensors over REST, whatever the arm."""
+class _Ours:
+    """What both views of our own services have in common."""
 
-    driver = "comparison.drive:Driver"
-
-    def __init__(self, repository: Path, log: Path, seed: int, link: Link | None = None) -> None:
-        self.fleet = Fleet(repository, log, seed, link)
-        self.target = Target(self.fleet.grpc_target, self.fleet.rest_url, options=dict(self.fleet.lab_ports))
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.target = fleet.target
         self._prepared: dict[int, _Prepared] = {}
         try:
             self.fleet.start()
@@ -88,32 +86,17 @@ class EndToEnd:
     def variants(self, cell: int) -> int:
         return len(self._prepared[cell].requests)
 
-    def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> Work:
+    def requests(self, cell: int, arm: Arm) -> list[InferRequest]:
+        """The cell's requests; all arms' say how long to wait, so that they are equally long."""
         prepared = self._prepared[cell]
-        busy_ns = prepared.busy_ns if arm.role == "control" else 0
-        whole = [self._whole(request, arm, busy_ns, stages=stages) for request in prepared.requests]
-        return Work(
-            self.fleet.gateway_address, whole, prepared.expected, schedule, concurrency, arm.upstream, stages=stages
-        )
-
-    def _whole(self, request: InferRequest, arm: Arm, busy_ns: int, *, stages: bool) -> bytes:
-        sent = copy.copy(request)
-        sent.parameters = {**request.parameters, payloads.BUSY: busy_ns // 1000}
-        encoded = binary_codec.encode_request(sent)
-        headers = {"inference-upstream": arm.upstream, "content-type": "application/octet-stream"}
-        if encoded.header_length is not None:
-            headers["inference-header-content-length"] = str(encoded.header_length)
-        if stages:
-            headers[timeline.HEADER] = "1"
-        host, port = self.fleet.gateway_address
-        path = f"/v2/models/{request.model_name}/infer"
-        return request_bytes("POST", path, f"{host}:{port}", headers, b"".join(encoded.parts))
+        busy_us = prepared.busy_ns // 1000 if arm.role == "control" else 0
+        sent = [copy.copy(request) for request in prepared.requests]
+        for request in sent:
+            request.parameters = {**request.parameters, payloads.BUSY: busy_us}
+        return sent
 
     def cpu_ns(self) -> dict[str, int]:
         return self.fleet.cpu_ns()
-
-    def charge(self, spent: dict[str, int], record: Record) -> dict[str, int]:
-        return {**spent, "generator": record.cpu_ns}
 
     def hop_bytes(self) -> int | None:
         return self.fleet.hop_bytes()
@@ -132,6 +115,52 @@ class EndToEnd:
 
     def stop(self) -> None:
         self.fleet.stop()
+
+
+class EndToEnd(_Ours):
+    """Our gateway and model server; the load is binary tensors over REST, whatever the arm."""
+
+    driver = "comparison.drive:Driver"
+
+    def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> Work:
+        whole = [self._whole(request, arm, stages=stages) for request in self.requests(cell, arm)]
+        expected = self._prepared[cell].expected
+        return Work(self.fleet.gateway_address, whole, expected, schedule, concurrency, arm.upstream, stages=stages)
+
+    def _whole(self, request: InferRequest, arm: Arm, *, stages: bool) -> bytes:
+        encoded = binary_codec.encode_request(request)
+        headers = {"inference-upstream": arm.upstream, "content-type": "application/octet-stream"}
+        if encoded.header_length is not None:
+            headers["inference-header-content-length"] = str(encoded.header_length)
+        if stages:
+            headers[timeline.HEADER] = "1"
+        host, port = self.fleet.gateway_address
+        path = f"/v2/models/{request.model_name}/infer"
+        return request_bytes("POST", path, f"{host}:{port}", headers, b"".join(encoded.parts))
+
+    def charge(self, spent: dict[str, int], record: Record) -> dict[str, int]:
+        return {**spent, "generator": record.cpu_ns}
+
+
+class Hop(_Ours):
+    """Our clients straight to our model server: the client is part of what is measured, and there is no gateway."""
+
+    driver = "comparison.hop:Driver"
+
+    def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> hop.Work:
+        messages = [protobuf_codec.encode_request(request) for request in self.requests(cell, arm)]
+        expected = self._prepared[cell].expected
+        return hop.Work(arm.upstream, self.target, messages, expected, schedule, concurrency, stages=stages)
+
+    def charge(self, spent: dict[str, int], record: Record) -> dict[str, int]:
+        return {"client": record.cpu_ns, **spent, "generator": record.cpu_ns}
+
+
+def ours(view: str, repository: Path, log: Path, seed: int, link: Link | None = None) -> EndToEnd | Hop:
+    """Our services, freshly started, in one of the two views."""
+    if view == "hop":
+        return Hop(Fleet(repository, log, seed, link, gateway=False))
+    return EndToEnd(Fleet(repository, log, seed, link))
 
 
 class _Prepared:

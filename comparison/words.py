@@ -20,10 +20,14 @@ METRIC_WORDS = {
     "p50": "median latency",
     "p90": "90th percentile of latency",
     "p99": "99th percentile of latency",
-    "cpu": "CPU per request (gateway and model server)",
+    "cpu": "CPU per request",
     "wire_bytes": "bytes over the hop",
     "message_bytes": "encoded message bytes",
     "capacity": "capacity at the latency goal (more is better)",
+}
+_VIEWS = {
+    "end-to-end": "through the gateway (CPU is that of gateway and model server)",
+    "hop": "from client to model server (CPU is that of client and model server)",
 }
 VERDICT_WORDS = {
     "grpc": "gRPC better",
@@ -142,7 +146,7 @@ def verdict(summary: Summary) -> list[str]:
 
 def _about(summary: Summary, pair: list[str]) -> str:
     cell = next(cell for cell in summary["cells"] if cell["pair"] == pair)
-    how = "through the gateway" if cell["view"] == "end-to-end" else "from client to model server"
+    how = _VIEWS[cell["view"]]
     networks = list(dict.fromkeys(cell["network"] for cell in summary["cells"]))
     over = f"network{'s' * (len(networks) > 1)}: {', '.join(networks)}"
     return f"{sentence(cell['question'])} ({pair[0]} against {pair[1]}), {how}, {over}."

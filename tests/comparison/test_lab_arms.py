@@ -12,7 +12,7 @@ from comparison.lab import wires as lab_wires
 from comparison.lab.forms import FORMS
 from comparison.load import Generator
 from comparison.options import ROOT
-from comparison.views import EndToEnd
+from comparison.views import ours
 from protocol import wires
 from protocol.messages import InferRequest, InferResponse
 from protocol.tensors import Tensor
@@ -48,7 +48,7 @@ def test_the_lab_adds_nothing_to_the_registry_by_being_imported():
 
 @pytest.fixture(scope="module")
 def view(tmp_path_factory):
-    view = EndToEnd(ROOT / "models", tmp_path_factory.mktemp("lab") / "services.log", seed=3)
+    view = ours("end-to-end", ROOT / "models", tmp_path_factory.mktemp("lab") / "services.log", seed=3)
     x = np.random.default_rng(1).standard_normal((1, 1000)).astype(np.float32)
     view.load(0, [InferRequest("identity", [Tensor.from_array("x", x)])], 0)
     yield view

@@ -45,6 +45,26 @@ def test_a_run_leaves_summary_report_samples_and_provenance(small_run):
     assert "Verdict" in done.stdout
 
 
+def test_the_hop_is_measured_without_a_gateway(tmp_path):
+    """Our clients straight to the model server: the client's CPU is in the sum, every station is passed, answers are right."""
+    from comparison import stages
+
+    out = tmp_path / "run"
+    done = lab(
+        "run", *SMALL, "--view", "hop", "--out", out, "--arms", "rest-binary", "grpc", "rest-stock", "grpc-stock"
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    summary = json.loads((out / "summary.json").read_text())
+    assert {cell["view"] for cell in summary["cells"]} == {"hop"}
+    for row in summary["arms"]:
+        assert row["requests"] == row["answered"] > 0
+        assert set(row["cpu_us"]) == {"client", "model server", "generator"}
+        assert min(row["cpu_us"].values()) > 0
+        assert row["wire_bytes"] > row["message_bytes"]
+    lines = [json.loads(line) for line in (out / "samples" / "stages.jsonl").read_text().splitlines()]
+    assert all(stages.is_ordered(line["stamps"]) for line in lines if line["arm"] == "grpc")
+
+
 def test_bytes_are_counted_on_the_wire(small_run):
     """TCP carried each message and what HTTP adds to it: more than the message, and not much more."""
     summary = json.loads((small_run[0] / "summary.json").read_text())
@@ -91,6 +111,16 @@ def test_the_report_is_made_again_from_the_samples(small_run):
     assert (out / "cells.csv").read_text().startswith("view,")
 
 
+def test_a_run_is_never_mixed_with_another(small_run):
+    """A folder that holds a run is refused, and what it holds stays as it is."""
+    out, _ = small_run
+    before = (out / "samples" / "slices.jsonl").read_text()
+    done = lab("run", *SMALL, "--out", out)
+    assert done.returncode == 2
+    assert "holds a run already" in done.stderr
+    assert (out / "samples" / "slices.jsonl").read_text() == before
+
+
 def test_diff_of_a_run_with_itself_shows_no_change(small_run):
     """Nothing changed between a run and itself."""
     out, _ = small_run
@@ -107,6 +137,8 @@ def test_diff_of_a_run_with_itself_shows_no_change(small_run):
         (("--repository", "/nowhere/at/all"), "is not a folder"),
         (("--arms", "carrier-pigeon"), "'carrier-pigeon' is not an arm"),
         (("--fail-if", "colour = red"), "'colour' is not a field"),
+        (("--view", "hop", "--arms", "inprocess", "grpc"), "has no hop to measure"),
+        (("--goal", "0"), "--goal takes values"),
         (("--load", "7"), "--load takes values"),
         (("--grpc", "127.0.0.1:9"), "does not answer over grpc"),
         (("--rest", "http://127.0.0.1:9"), "does not answer over rest"),
