@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from comparison import cpu, sockets
+from comparison import certificates, cpu, sockets
 from comparison.lab.wires import GRPC_PORT, REST_PORT, STOCK_PORT
 from comparison.network.link import THERE_ADDRESS
 from protocol.wires import Target
@@ -36,9 +36,16 @@ class Fleet:
     """
 
     def __init__(
-        self, repository: Path, log: Path, seed: int, link: Link | None = None, *, gateway: bool = True
+        self,
+        repository: Path,
+        log: Path,
+        seed: int,
+        link: Link | None = None,
+        *,
+        gateway: bool = True,
+        tls: bool = False,
     ) -> None:
-        """`link`: the model server is on the other host of this link, not on this one."""
+        """`link`: the model server is on the other host of this link, not on this one; `tls`: the hop is over TLS."""
         self._link = link
         host = THERE_ADDRESS if link else "127.0.0.1"
         random = np.random.default_rng(seed)
@@ -61,12 +68,27 @@ class Fleet:
             **self.lab_ports,
         }
         self.gateway_address = ("127.0.0.1", public)
-        self.rest_url, self.grpc_target = f"http://{host}:{rest}", f"{host}:{grpc}"
+        self._secure = tls
+        self.rest_url, self.grpc_target = f"http{'s' * tls}://{host}:{rest}", f"{host}:{grpc}"
         self._host = host
-        self.target = Target(self.grpc_target, self.rest_url, options=dict(self.lab_ports))
+        authority = self._certified() if tls else None
+        self.target = Target(self.grpc_target, self.rest_url, tls_ca=authority, options=dict(self.lab_ports))
         self._hop_ports = (rest, grpc, *lab)
         self.services: dict[str, Service] = {}
         self.cold_start_s = 0.0
+
+    def _certified(self) -> Path:
+        """Give the model server a certificate, and the gateway the authority that it trusts (the same file)."""
+        try:
+            certificate, key = certificates.made(Path(self._scratch.name), ("127.0.0.1", THERE_ADDRESS))
+        except certificates.CertificateError as error:
+            raise FleetError(str(error)) from None
+        self.environment |= {
+            "MODEL_SERVER_TLS_CERT": str(certificate),
+            "MODEL_SERVER_TLS_KEY": str(key),
+            "UPSTREAM_TLS_CA": str(certificate),
+        }
+        return certificate
 
     def start(self) -> None:
         """Start both and wait until they are ready; FleetError when one is not."""
@@ -77,7 +99,10 @@ class Fleet:
             if self._with_gateway:
                 wanted.append((GATEWAY, "comparison.gateway", self.gateway_address, []))
             for name, module, address, through in wanted:
-                self.services[name] = Service(module, self.environment, address, self._log, through=through)
+                secure = self._secure and name == MODEL_SERVER
+                self.services[name] = Service(
+                    module, self.environment, address, self._log, through=through, secure=secure
+                )
             for name, service in self.services.items():  # noqa: B007 - the name is for the sentence below
                 service.await_ready()
         except StartError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from comparison.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
 from comparison.cost import Prices
 from comparison.failif import Rule, RuleError, parse
+from comparison.lab.wires import LAB_WIRES
 from comparison.network.profiles import LOOPBACK, NETWORKS
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Options:
     goal_ms: float | None
     """Search each arm's capacity at this latency; None: do not."""
     networks: list[str]
+    tls: bool
+    """The hop goes over TLS."""
     arms: list[Arm]
     blocks: int
     turns: int
@@ -122,6 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PROFILE",
         help=f"network of the hop, any of {', '.join(NETWORKS)} (default: {LOOPBACK})",
     )
+    add("--tls", action="store_true", help="TLS between gateway and model server (or client and model server)")
     add("--arms", nargs="+", metavar="ARM", help=f"any of {', '.join(ARMS)}")
     add("--blocks", type=int, metavar="N", help="fresh starts of all services (default: 6; --thorough 14)")
     add(
@@ -169,6 +173,7 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         closed=given.closed,
         goal_ms=given.goal,
         networks=list(dict.fromkeys(given.network)),
+        tls=given.tls,
         arms=_arms(given, plan.arms),
         blocks=given.blocks or plan.blocks,
         turns=given.turns or plan.turns,
@@ -197,6 +202,8 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
 
 def _arms(given: argparse.Namespace, default: Sequence[str]) -> list[Arm]:
     names: list[str] = list(given.arms or default)
+    if given.tls:
+        names = _with_tls(given, names)
     if given.view == "hop":
         for name in given.arms or ():
             if name in ARMS and ARMS[name].kind == "process":
@@ -212,6 +219,16 @@ def _arms(given: argparse.Namespace, default: Sequence[str]) -> list[Arm]:
         return chosen(names)
     except UnknownArmError as error:
         raise UsageError(f"--arms: {error}") from None
+
+
+def _with_tls(given: argparse.Namespace, names: list[str]) -> list[str]:
+    """The arms that have TLS: those that users have too."""
+    plain = [name for name in names if name in ARMS and ARMS[name].upstream in LAB_WIRES]
+    if given.arms and plain:
+        raise UsageError(f"arm '{plain[0]}' is one of the lab's own, which have no TLS; leave it or --tls out")
+    if given.rest or given.grpc:
+        raise UsageError("--tls is for services that the lab starts itself; give --rest an https address")
+    return [name for name in names if name not in plain]
 
 
 def _rules(texts: Sequence[str]) -> list[Rule]:

@@ -116,7 +116,7 @@ class Run:
             return Foreign(target, ORACLE if rest else "grpc")
         link = self._networks.use(network, seed)
         options = self.options
-        return ours(options.view, options.repository, options.out / "services.log", seed, link)
+        return ours(options.view, options.repository, options.out / "services.log", seed, link, tls=options.tls)
 
     def _prepare(self) -> tuple[Prepared, pb.ModelMetadataResponse]:
         prepared = Prepared([], [], [], [])
@@ -150,6 +150,7 @@ class Run:
                 "turns": options.turns,
                 "slice_seconds": options.seconds,
                 "load": options.loads,
+                "tls": options.tls,
                 "goal_ms": options.goal_ms,
                 "thorough": options.thorough,
                 "public_encoding": "binary tensors",

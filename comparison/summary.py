@@ -92,6 +92,7 @@ def cell(
         "blocks": judged.blocks,
         **named,
         "load": design.load,
+        "tls": bool(experiment.options.get("tls")),
         "unit": METRICS[metric],
         "question": pair.question,
         "medians": list(medians) if medians else None,

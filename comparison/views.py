@@ -156,11 +156,13 @@ class Hop(_Ours):
         return {"client": record.cpu_ns, **spent, "generator": record.cpu_ns}
 
 
-def ours(view: str, repository: Path, log: Path, seed: int, link: Link | None = None) -> EndToEnd | Hop:
+def ours(
+    view: str, repository: Path, log: Path, seed: int, link: Link | None = None, *, tls: bool = False
+) -> EndToEnd | Hop:
     """Our services, freshly started, in one of the two views."""
     if view == "hop":
-        return Hop(Fleet(repository, log, seed, link, gateway=False))
-    return EndToEnd(Fleet(repository, log, seed, link))
+        return Hop(Fleet(repository, log, seed, link, gateway=False, tls=tls))
+    return EndToEnd(Fleet(repository, log, seed, link, tls=tls))
 
 
 class _Prepared:

@@ -148,7 +148,7 @@ def _about(summary: Summary, pair: list[str]) -> str:
     cell = next(cell for cell in summary["cells"] if cell["pair"] == pair)
     how = _VIEWS[cell["view"]]
     networks = list(dict.fromkeys(cell["network"] for cell in summary["cells"]))
-    over = f"network{'s' * (len(networks) > 1)}: {', '.join(networks)}"
+    over = f"network{'s' * (len(networks) > 1)}: {', '.join(networks)}" + (", TLS" if cell["tls"] else "")
     return f"{sentence(cell['question'])} ({pair[0]} against {pair[1]}), {how}, {over}."
 
 
@@ -266,14 +266,13 @@ def warnings(summary: Summary) -> list[str]:
 
 def limits(summary: Summary) -> list[str]:
     """What this run cannot show."""
+    over = "TLS on the hop" if any(cell["tls"] for cell in summary["cells"]) else "Plain text"
     emulated = [found for found in summary["networks"] if found["usable"]]
     return [
         *([f"Networks are emulated packet by packet on this host ({_rounds(emulated)})."] if emulated else []),
         "One host: no network card, switch or second machine took part; the services shared its CPUs with the load.",
         "Python services of this project in these versions; other languages and libraries will differ.",
-        "Plain text, one gateway process and one model server process."
-        if summary["services"] == "ours"
-        else "One client.",
+        f"{over}, one process of each service." if summary["services"] == "ours" else "One client.",
         "Ratios under load hold at this rate; near saturation they are others.",
     ]
 
@@ -310,6 +309,6 @@ def not_measured(summary: Summary) -> list[str]:
         (any(c["metric"] == "capacity" for c in cells), "capacity at a latency goal: not measured here: --goal MS"),
         ("grpc-blocking" in arms, "blocking callers: not measured here: --arms rest-blocking grpc-blocking"),
         ("grpc-gzip" in arms, "compression: not measured here: --arms rest-gzip grpc-gzip"),
-        (False, "TLS: not measured"),
+        (any(c["tls"] for c in cells), "TLS: not measured here: --tls"),
     ]
     return [text for measured, text in left if not measured]

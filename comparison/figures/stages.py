@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from comparison.samples import Samples
 
 _COLOURS = {
+    "client encodes": "#e76f51",
     "to the gateway": "#9aa5b1",
     "gateway decodes": "#f4a261",
     "gateway encodes": "#e76f51",
@@ -26,6 +27,8 @@ _COLOURS = {
     "gateway decodes the reply": "#c8553d",
     "gateway encodes the reply": "#f2b28c",
     "back to the client": "#bcc5ce",
+    "client decodes the reply": "#c8553d",
+    "client returns": "#8c8c8c",
 }
 
 
@@ -58,7 +61,8 @@ def waterfall(samples: Samples) -> Picture | None:
 
 def _stages(samples: Samples, cell: int, arm: str) -> dict[str, float]:
     stamps = [item["stamps"] for item in samples.stages if item["cell"] == cell and item["arm"] == arm]
-    whole = [stamp for stamp in stamps if "received" in stamp and stages.is_ordered(stamp)]
+    gateway = samples.experiment.cells[cell].view == "end-to-end"
+    whole = [stamp for stamp in stamps if ("received" in stamp) == gateway and stages.is_ordered(stamp)]
     return stages.typical(whole) if whole else {}
 
 
@@ -66,6 +70,8 @@ def _bars(axis: Axes, arms: dict[str, dict[str, float]]) -> None:
     names = list(arms)
     left = [0.0] * len(names)
     for stage, colour in _COLOURS.items():
+        if not any(stage in found for found in arms.values()):
+            continue
         values = [arms[name].get(stage, 0.0) for name in names]
         axis.barh(names, values, left=left, label=stage, color=colour, height=0.62)
         left = [a + b for a, b in zip(left, values, strict=True)]

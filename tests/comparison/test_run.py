@@ -65,6 +65,17 @@ def test_the_hop_is_measured_without_a_gateway(tmp_path):
     assert all(stages.is_ordered(line["stamps"]) for line in lines if line["arm"] == "grpc")
 
 
+def test_the_hop_goes_over_tls(tmp_path):
+    """With --tls every arm answers rightly, and what is said of TLS is no longer that it was not measured."""
+    out = tmp_path / "run"
+    done = lab("run", *SMALL, "--tls", "--out", out, "--arms", "rest-binary", "grpc")
+    assert done.returncode == 0, done.stderr + done.stdout
+    summary = json.loads((out / "summary.json").read_text())
+    assert all(cell["tls"] for cell in summary["cells"])
+    assert all(row["requests"] == row["answered"] > 0 for row in summary["arms"])
+    assert "TLS" not in " ".join(summary["not_measured"])
+
+
 def test_bytes_are_counted_on_the_wire(small_run):
     """TCP carried each message and what HTTP adds to it: more than the message, and not much more."""
     summary = json.loads((small_run[0] / "summary.json").read_text())
@@ -139,6 +150,7 @@ def test_diff_of_a_run_with_itself_shows_no_change(small_run):
         (("--fail-if", "colour = red"), "'colour' is not a field"),
         (("--view", "hop", "--arms", "inprocess", "grpc"), "has no hop to measure"),
         (("--goal", "0"), "--goal takes values"),
+        (("--tls", "--arms", "rest-stock", "grpc"), "which have no TLS"),
         (("--load", "7"), "--load takes values"),
         (("--grpc", "127.0.0.1:9"), "does not answer over grpc"),
         (("--rest", "http://127.0.0.1:9"), "does not answer over rest"),
