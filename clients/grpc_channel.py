@@ -85,12 +85,22 @@ class GrpcControl:
         metadata = tuple(context.headers.items())
         if timed:
             metadata += ((timeline.HEADER, "1"),)
+        recording = context.recording
+        if recording is not None:
+            recording.begin(f"/{pb.SERVICE}/{name}", list(metadata), data)
+        wanted = timed or recording is not None
         try:
-            return await method.call(data, deadline.timeout_of(context.deadline), metadata, trailing=timed)
+            reply, trailing = await method.call(data, deadline.timeout_of(context.deadline), metadata, trailing=wanted)
         except CallFailedError as failed:
-            raise error_of(failed.ended, self.target.grpc) from None
+            ended = failed.ended
+            if recording is not None:
+                recording.end(ended.code, list(ended.trailing), details=ended.details)
+            raise error_of(ended, self.target.grpc) from None
         except aio.UsageError:
             raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
+        if recording is not None:
+            recording.end(0, list(trailing), reply)
+        return reply, trailing
 
     def channel(self) -> Any:
         """The channel, made at the first call, since it belongs to the event loop that runs then."""

@@ -22,6 +22,8 @@ from protocol.messages import InferRequest, InferResponse
 from protocol.wires import Target
 from protos import inference as pb
 
+_PATH = f"/{pb.SERVICE}/ModelStreamInfer"
+
 
 def connect(target: Target) -> GrpcStream:
     """A client that keeps one stream open."""
@@ -75,6 +77,8 @@ class _Stream:
             return
         found.context.mark("answered")
         found.context.bytes_received = len(data)
+        if found.context.recording is not None:
+            found.context.recording.end(0, [], data)
         if text:
             found.future.set_exception(streaming.error_told(text, response))
         else:
@@ -110,6 +114,9 @@ class GrpcStream(GrpcControl):
         data = protobuf_codec.encode_request(streaming.numbered(request, identity, context))
         self.check_size(data)
         context.bytes_sent = len(data)
+        if context.recording is not None:
+            context.recording.begin(_PATH, [], data)
+            context.recording.stream = True
         stream = self._opened()
         found = _Waiting(asyncio.get_running_loop().create_future(), context)
         stream.waiting[identity] = found
@@ -137,7 +144,7 @@ class GrpcStream(GrpcControl):
     def _opened(self) -> _Stream:
         if self._stream is None or self._stream.broken:
             try:
-                call = self.channel().stream_stream(f"/{pb.SERVICE}/ModelStreamInfer")()
+                call = self.channel().stream_stream(_PATH)()
             except aio.UsageError:
                 raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
             self._stream = _Stream(call, self.target.grpc)

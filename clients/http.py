@@ -38,11 +38,15 @@ class StaleConnectionError(Exception):
     """The service closed a kept-alive connection before a byte of the reply came: the request may be sent again."""
 
 
+UNIX = "unix:"
+
+
 class Origin:
-    """Where the requests go, from a base URL such as ``http://host:8000/prefix``."""
+    """Where the requests go, from a base URL such as ``http://host:8000/prefix``, or from ``unix:PATH``."""
 
     def __init__(self, base_url: str) -> None:
-        parts = urlsplit(base_url)
+        self.unix = base_url.removeprefix(UNIX).removeprefix("//") if base_url.startswith(UNIX) else ""
+        parts = urlsplit("http://localhost" if self.unix else base_url)
         try:
             port = parts.port
         except ValueError:
@@ -75,6 +79,10 @@ class HttpPool:
         self._idle: list[_Connection] = []
         self._closed = False
         self._head = f" HTTP/1.1\r\nhost: {self.origin.authority}\r\n"
+
+    def framed(self, headers: Sequence[tuple[str, str]], size: int) -> list[tuple[str, str]]:
+        """All headers of a request with a body of `size` bytes, as `request` sends them."""
+        return [("host", self.origin.authority), *headers, ("content-length", str(size))]
 
     async def request(
         self, method: str, path: str, headers: Sequence[tuple[str, str]], parts: Sequence[Buffer]
@@ -124,11 +132,16 @@ class HttpPool:
         if self._closed:
             raise InferenceError(Code.UNAVAILABLE, f"the client of {self.origin.url} is closed")
         loop, origin = asyncio.get_running_loop(), self.origin
+
+        def make() -> _Connection:
+            return _Connection(loop, origin.url, self._limit)
+
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(loop, origin.url, self._limit), origin.host, origin.port, ssl=self._context
-                )
+                if origin.unix:
+                    _, connection = await loop.create_unix_connection(make, origin.unix)
+                else:
+                    _, connection = await loop.create_connection(make, origin.host, origin.port, ssl=self._context)
         except TimeoutError:
             raise InferenceError(
                 Code.UNAVAILABLE, f"{origin.url} did not accept a connection within {CONNECT_SECONDS:g} s"

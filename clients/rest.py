@@ -21,7 +21,7 @@ from protocol.wires import Target, wire
 from protos import inference as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from protocol.inference import CallContext, Inference
     from protocol.messages import InferRequest, InferResponse, ParameterValue
@@ -144,16 +144,27 @@ class RestClient:
         parts: list[Any] | None = None,
     ) -> HttpReply:
         sent = [*(headers or ()), *((name, value) for name, value in context.headers.items() if _is_plain(value))]
-        until = context.deadline
+        if context.deadline != deadline.NEVER:
+            if deadline.remaining(context.deadline) <= 0:
+                raise deadline.exceeded(f"before the call to {self._url}")
+            sent.append((deadline.TIMEOUT_HEADER, deadline.to_header(context.deadline) or "1"))
+        if context.recording is None:
+            return await self._within(context.deadline, method, path, sent, parts or ())
+        body = b"".join(parts or ())
+        context.recording.begin(self._pool.origin.prefix + path, self._pool.framed(sent, len(body)), body)
+        reply = await self._within(context.deadline, method, path, sent, parts or ())
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in reply.headers.items()]
+        context.recording.end(reply.status, [*headers], bytes(reply.body))
+        return reply
+
+    async def _within(
+        self, until: float, method: str, path: str, sent: list[tuple[str, str]], parts: Sequence[Any]
+    ) -> HttpReply:
         if until == deadline.NEVER:
-            return await self._pool.request(method, path, sent, parts or ())
-        left = deadline.remaining(until)
-        if left <= 0:
-            raise deadline.exceeded(f"before the call to {self._url}")
-        sent.append((deadline.TIMEOUT_HEADER, deadline.to_header(until) or "1"))
+            return await self._pool.request(method, path, sent, parts)
         try:
-            async with asyncio.timeout(left):
-                return await self._pool.request(method, path, sent, parts or ())
+            async with asyncio.timeout(deadline.remaining(until)):
+                return await self._pool.request(method, path, sent, parts)
         except TimeoutError:
             raise deadline.exceeded(f"while {self._url} was working on the call") from None
 

@@ -142,6 +142,7 @@ class Coalescing(Wrapper):
         context.requests = len(group)
         if any(one.context.timeline is not None for one in group):
             context.timeline = Timeline()
+        context.recording = next((one.context.recording for one in group if one.context.recording is not None), None)
         try:
             response = await self.inner.infer(_joined(group), context)
             answers = _apart(response, group)
@@ -272,6 +273,8 @@ def _tell(one: _Waiting, answer: InferResponse, context: CallContext, sharing: i
     one.context.bytes_received = context.bytes_received // sharing
     if one.context.timeline is not None and context.timeline is not None:
         one.context.timeline.stamps.update(context.timeline.stamps)
+    if one.context.recording is not None:
+        one.context.recording = context.recording
     if not one.future.done():
         one.future.set_result(answer)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from protocol.deadline import NEVER
 from protocol.messages import InferRequest, InferResponse, ParameterValue
+from protocol.recording import Recording
 from protocol.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class CallContext:
     """Encoded bytes of the request message, filled in by clients."""
     bytes_received: int = 0
     """Encoded bytes of the reply message, filled in by clients."""
+
+    recording: Recording | None = None
+    """What the call says over its wire; None when nobody asked, so that nothing is kept."""
 
     def mark(self, station: str) -> None:
         if self.timeline is not None:

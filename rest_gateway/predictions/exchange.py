@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from protocol.json_text import dumps
+from protocol.recording import Recording
 from protocol.wires import WIRES
 from rest_gateway.predictions import messages
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from protocol.inference import CallContext
-    from protocol.messages import InferRequest, InferResponse
 
 SHOWN_BYTES = 16 << 10
 _SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "api-key", "set-cookie"})
@@ -43,12 +43,13 @@ def http_half(request: Request, body: bytes, response: Response) -> str:
     ).decode()
 
 
-def upstream_half(upstream: str, request: InferRequest, context: CallContext, response: InferResponse) -> str:
-    """The gateway's own call as JSON text: its wire, its message and the reply's, and what travelled beside them."""
+def upstream_half(upstream: str, context: CallContext) -> str:
+    """The gateway's own call as JSON text, from what its client recorded: the message and what travelled beside it."""
     kind = WIRES[upstream].kind if upstream in WIRES else "process"
-    said = messages.SHOWN[kind](upstream, request, response, context)
-    said["request"]["message_bytes"] = context.bytes_sent
-    said["response"]["message_bytes"] = context.bytes_received
+    recording = context.recording or Recording()
+    said = messages.SHOWN[kind](recording)
+    said["request"]["message_bytes"] = len(recording.request)
+    said["response"]["message_bytes"] = len(recording.reply)
     return dumps({"name": upstream, "kind": kind, **said}).decode()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from protocol.json_text import dumps
+from protocol.recording import Recording
 from protocol.timeline import Timeline, durations
 from rest_gateway.api.problems import document, of_error
 from rest_gateway.api.tensors import write_tensors
@@ -54,6 +55,7 @@ class Runner:
         The context's timeline begins with `received` and `decoded`; without one, these are now.
         """
         timeline = context.timeline = context.timeline or _begun()
+        context.recording = Recording()
         response = await inference.infer(request, context)
         outputs = write_tensors(response.outputs).decode()
         timeline.mark("encoded")
@@ -64,7 +66,7 @@ class Runner:
             timings=_timings(timeline),
             message_bytes={"request": context.bytes_sent, "response": context.bytes_received},
         )
-        return Ran(outcome, upstream_half(upstream, request, context, response), timeline)
+        return Ran(outcome, upstream_half(upstream, context), timeline)
 
 
 def failure(error: InferenceError) -> Outcome:

@@ -15,6 +15,7 @@ from protocol.deadline import after
 from protocol.errors import Code, InferenceError
 from protocol.inference import CallContext
 from rest_gateway.api.routing import StoreAwayError
+from rest_gateway.predictions.exchange import upstream_half
 from rest_gateway.predictions.orders import task_request
 from rest_gateway.predictions.record import now_micros
 from rest_gateway.predictions.running import Ran, Runner, failure
@@ -130,8 +131,9 @@ class Workers:
             error = InferenceError(Code.ABORTED, f"given up after {job.crashes} runs that ended without an answer")
             await self._finish(job, failure(error))
             return
+        context = CallContext(after(self._options.job_seconds))
         try:
-            ran = await self._run(job)
+            ran = await self._run(job, context)
         except asyncio.CancelledError:
             if not self._stopping.is_set():
                 raise
@@ -140,15 +142,14 @@ class Workers:
             if error.code.status.retryable and (pause := self._pause(job)):
                 await self._store.postpone(job, self._owner, pause)
             else:
-                await self._finish(job, failure(error))
+                await self._finish(job, failure(error), upstream_half(job.task.upstream, context))
         else:
             await self._finish(job, ran.outcome, ran.exchange)
 
-    async def _run(self, job: Job) -> Ran:
+    async def _run(self, job: Job, context: CallContext) -> Ran:
         """The run as a task of its own, so that stopping ends it and never a transaction."""
         name, inference = self._runner.upstreams.get(job.task.upstream)
-        run = self._runner.run(name, inference, task_request(job.task), CallContext(after(self._options.job_seconds)))
-        task = asyncio.create_task(run)
+        task = asyncio.create_task(self._runner.run(name, inference, task_request(job.task), context))
         self._running.add(task)
         try:
             return await task

@@ -38,7 +38,7 @@ function grpcHalf({ request, response }) {
   return half("exchangeGrpc",
     side("exchangeRequest", `${request.method} ${request.path} ${request.version}`,
       pairs("exchangeMetadata", request.metadata), part(t("exchangeMessage", sent), message(request))),
-    side("exchangeResponse", `HTTP ${response.http_status} · grpc-status ${response.grpc_status}`,
+    side("exchangeResponse", `HTTP ${response.http_status ?? "–"} · grpc-status ${response.grpc_status ?? "–"}`,
       part(t("exchangeReply", got), message(response)), pairs("exchangeTrailers", response.trailers)));
 }
 
@@ -46,7 +46,7 @@ function restHalf({ request, response }) {
   return half("exchangeRest",
     side("exchangeRequest", `${request.method} ${request.path} ${request.version}`,
       pairs("exchangeHeaders", request.headers), body(request, request.message_bytes), binary(request)),
-    side("exchangeResponse", `${t("exchangeStatus")} ${response.http_status}`,
+    side("exchangeResponse", `${t("exchangeStatus")} ${response.http_status ?? "–"}`,
       pairs("exchangeHeaders", response.headers), body(response, response.message_bytes), binary(response)));
 }
 

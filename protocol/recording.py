@@ -1,0 +1,38 @@
+"""What one call said over its wire, kept by the client for who asked to see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Recording:
+    """Bytes and fields as they were sent and as they came; empty where a call did not get so far.
+
+    A client that joins, streams or repeats calls keeps the last thing that was said for this one.
+    """
+
+    path: str = ""
+    """The method's or the resource's path; empty when there was no wire."""
+    sent: list[tuple[str, str]] = field(default_factory=list)
+    """HTTP headers, or the gRPC metadata that was given to the library."""
+    request: bytes = b""
+    """The body or message."""
+    status: int | None = None
+    """The HTTP or the gRPC status; None when none came."""
+    details: str = ""
+    """gRPC's status message."""
+    received: list[tuple[str, str | bytes]] = field(default_factory=list)
+    """HTTP headers of the reply, or the trailing metadata of a gRPC call."""
+    reply: bytes = b""
+    stream: bool = False
+    """The messages went over a stream, whose metadata and trailers belong to the stream as a whole."""
+
+    def begin(self, path: str, sent: list[tuple[str, str]], request: bytes) -> None:
+        """A request leaves; whatever an earlier one was answered is forgotten."""
+        self.path, self.sent, self.request = path, sent, request
+        self.status, self.details, self.received, self.reply = None, "", [], b""
+
+    def end(self, status: int, received: list[tuple[str, str | bytes]], reply: bytes = b"", details: str = "") -> None:
+        """The answer has come."""
+        self.status, self.received, self.reply, self.details = status, received, reply, details
