@@ -12,7 +12,7 @@ from comparison import controls, crossover, explain, gates, quantiles, summary, 
 from comparison import statistics as st
 from comparison.arms import ARMS, headline_pairs
 from comparison.cost import Prices, per_million
-from comparison.measures import LARGER_IS_BETTER, METRICS, QUICK_METRICS, Measures
+from comparison.measures import LARGER_IS_BETTER, METRICS, QUICK_METRICS, QUIET, Measures
 
 if TYPE_CHECKING:
     from comparison.arms import Pair
@@ -95,7 +95,7 @@ class Analysis:
         return {key: found for key, found in tested.items() if found is not None}
 
     def _recoveries(self) -> list[Recovery]:
-        tested = [controls.recovery(self.measures, c, metric) for c in self._cells() for metric in ("p50", "cpu")]
+        tested = [controls.recovery(self.measures, c, metric) for c in self._cells() for metric in (QUIET, "cpu")]
         return [found for found in tested if found is not None]
 
     def _cells(self) -> range:

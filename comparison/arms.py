@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from comparison.lab.wires import LAB_WIRES
+from comparison.lab.wires import LAB_WIRES, UNIX_WIRES
 from protocol.wires import WIRES
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ ARMS: dict[str, Arm] = {
 ARMS[AGAIN] = Arm(AGAIN, REFERENCE, "grpc", "again", "grpc under a second name (A/A)")
 ARMS[CONTROL] = Arm(CONTROL, REFERENCE, "grpc", "control", "grpc with a known busy wait before the engine")
 
-UNCOUNTED = frozenset({"rest-no-keepalive", "inprocess"})
-"""Arms without lasting connections over the hop, whose TCP bytes the socket statistics cannot tell."""
+UNCOUNTED = frozenset({"rest-no-keepalive", "inprocess", *UNIX_WIRES})
+"""Arms without lasting TCP connections over the hop, whose bytes the socket statistics cannot tell."""
 
 QUICK_ARMS = ("rest", "rest-binary", "grpc-typed", "grpc", AGAIN, CONTROL)
 THOROUGH_ARMS = (
@@ -82,6 +82,7 @@ PAIRS = (
     Pair("grpc", "rest-protobuf", "the same bytes: one protobuf message over gRPC or as a body over HTTP/1.1"),
     Pair("grpc-typed", "rest", "plain fields over gRPC against JSON over REST, as tuned here"),
     Pair("grpc-blocking", "rest-blocking", "blocking callers, a thread a request, the bytes of grpc and rest-binary"),
+    Pair("grpc-unix", "rest-unix", "over Unix sockets, for services on one host"),
     Pair("grpc-gzip", "rest-gzip", "compressed: raw tensors over gRPC against JSON over REST, gzip both ways"),
 )
 """Headline pairs, declared before anything is measured; the first whose arms were run gives the verdict."""

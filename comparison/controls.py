@@ -53,12 +53,16 @@ def equals(measures: Measures, cell: int, metric: str) -> Equals | None:
 
 
 def recovery(measures: Measures, cell: int, metric: str) -> Recovery | None:
-    """What the control took beyond the reference (`p50` or `cpu`), against the known length."""
+    """What the control took beyond the reference (by `QUIET` latency or `cpu`), against the known length.
+
+    Not by the median: in the open loop a delay also lengthens the queue for whoever comes next, and the median of a
+    busy service shows both.
+    """
     busy = measures.samples.experiment.busy_ns
     if cell >= len(busy) or not busy[cell]:
         return None
     control, reference = measures.paired(cell, CONTROL, REFERENCE, metric)
-    scale = 1000.0 if metric == "p50" else 1.0
+    scale = 1.0 if metric == "cpu" else 1000.0
     interval = st.mean_interval(scale * (np.asarray(control, float) - np.asarray(reference, float)))
     known = busy[cell] / 1000
     return Recovery(cell, metric, known, interval, _status(interval, known)) if interval else None

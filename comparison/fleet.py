@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from comparison import certificates, cpu, sockets
-from comparison.lab.wires import GRPC_PORT, REST_PORT, STOCK_PORT
+from comparison.lab.wires import GRPC_PORT, REST_PORT, SOCKETS, STOCK_PORT
 from comparison.network.link import THERE_ADDRESS
 from protocol.wires import Target
 from stack.services import Service, StartError, free_ports
@@ -66,13 +66,16 @@ class Fleet:
             "LAB_PADDING": "x" * int(random.integers(1, _PADDING)),
             "LOG_LEVEL": "warning",
             **self.lab_ports,
+            SOCKETS: self._scratch.name,
         }
         self.gateway_address = ("127.0.0.1", public)
         self._secure = tls
         self.rest_url, self.grpc_target = f"http{'s' * tls}://{host}:{rest}", f"{host}:{grpc}"
         self._host = host
         authority = self._certified() if tls else None
-        self.target = Target(self.grpc_target, self.rest_url, tls_ca=authority, options=dict(self.lab_ports))
+        self.target = Target(
+            self.grpc_target, self.rest_url, tls_ca=authority, options={**self.lab_ports, SOCKETS: self._scratch.name}
+        )
         self._hop_ports = (rest, grpc, *lab)
         self.services: dict[str, Service] = {}
         self.cold_start_s = 0.0

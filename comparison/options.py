@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from comparison.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
 from comparison.cost import Prices
 from comparison.failif import Rule, RuleError, parse
-from comparison.lab.wires import LAB_WIRES
+from comparison.lab.wires import LAB_WIRES, UNIX_WIRES
 from comparison.network.profiles import LOOPBACK, NETWORKS
 
 if TYPE_CHECKING:
@@ -202,6 +202,9 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
 
 def _arms(given: argparse.Namespace, default: Sequence[str]) -> list[Arm]:
     names: list[str] = list(given.arms or default)
+    local = [name for name in names if name in UNIX_WIRES]
+    if local and any(network != LOOPBACK for network in given.network):
+        raise UsageError(f"arm '{local[0]}' cannot leave the host; it goes with --network {LOOPBACK}")
     if given.tls:
         names = _with_tls(given, names)
     if given.view == "hop":

@@ -17,6 +17,7 @@ Summary = dict[str, Any]
 Cell = dict[str, Any]
 
 METRIC_WORDS = {
+    "p10": "the latency of requests that met no queue (p10)",
     "p50": "median latency",
     "p90": "90th percentile of latency",
     "p99": "99th percentile of latency",
@@ -308,6 +309,7 @@ def not_measured(summary: Summary) -> list[str]:
         ),
         (any(c["metric"] == "capacity" for c in cells), "capacity at a latency goal: not measured here: --goal MS"),
         ("grpc-blocking" in arms, "blocking callers: not measured here: --arms rest-blocking grpc-blocking"),
+        ("grpc-unix" in arms, "Unix sockets: not measured here: --arms rest-unix grpc-unix"),
         ("grpc-gzip" in arms, "compression: not measured here: --arms rest-gzip grpc-gzip"),
         (any(c["tls"] for c in cells), "TLS: not measured here: --tls"),
     ]

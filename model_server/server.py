@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from endpoints.addresses import UNIX
 from endpoints.grpc.serve import GrpcListener
 from endpoints.grpc.servicer import GrpcOptions
 from endpoints.metrics import Observer
@@ -12,6 +13,7 @@ from endpoints.process import naming, url_host
 from endpoints.rest.app import OipRest
 from endpoints.rest.serve import RestListener
 from endpoints.rest.types import RestOptions
+from endpoints.tls import Tls
 from model_server.batching import Batching
 from model_server.engine import Engine
 from model_server.metrics import EngineMetrics
@@ -37,11 +39,15 @@ async def serve_inference(
     observer = Observer()
     observer.register(EngineMetrics(engine.repository))
     grpc, rest = _listeners(inference, settings, observer)
+    local = _local_listeners(inference, settings, observer)
     with naming("MODEL_SERVER_HOST", "MODEL_SERVER_HTTP_PORT"):
         await rest.start()
     try:
         with naming("MODEL_SERVER_HOST", "MODEL_SERVER_GRPC_PORT"):
             await grpc.start()
+        with naming("MODEL_SERVER_UNIX_SOCKETS"):
+            for listener in local:
+                await listener.start()
         if not await _started(engine, stop):
             return
         log.info(
@@ -52,7 +58,7 @@ async def serve_inference(
         log.info("stopping: requests in flight have %g s", settings.grace_seconds)
         engine.draining = True
     finally:
-        await asyncio.gather(grpc.stop(settings.grace_seconds), rest.stop(settings.grace_seconds))
+        await asyncio.gather(*(listener.stop(settings.grace_seconds) for listener in (grpc, rest, *local)))
         await engine.close()
         log.info("stopped")
 
@@ -75,9 +81,37 @@ def _listeners(
     inference: Inference, settings: ModelServerSettings, observer: Observer
 ) -> tuple[GrpcListener, RestListener]:
     host, tls = settings.model_server_host, settings.tls()
-    limit, timeout = settings.max_message_bytes, settings.default_timeout_ms
-    grpc_options, rest_options = GrpcOptions(limit, timeout), RestOptions(limit, timeout)
-    grpc = GrpcListener(inference, host, settings.model_server_grpc_port, tls, grpc_options, observer)
-    app = OipRest(lambda _: (None, inference), settings=rest_options, observer=observer)
-    rest = RestListener(app, host, settings.model_server_http_port, tls, access_log=settings.access_log)
-    return grpc, rest
+    return (
+        _grpc(inference, settings, observer, host, settings.model_server_grpc_port, tls),
+        _rest(inference, settings, observer, host, settings.model_server_http_port, tls),
+    )
+
+
+def _local_listeners(
+    inference: Inference, settings: ModelServerSettings, observer: Observer
+) -> list[GrpcListener | RestListener]:
+    """The same on Unix sockets, where a folder for them is given."""
+    folder = settings.model_server_unix_sockets
+    if folder is None:
+        return []
+    return [
+        _grpc(inference, settings, observer, f"{UNIX}{folder / 'grpc.sock'}"),
+        _rest(inference, settings, observer, f"{UNIX}{folder / 'rest.sock'}"),
+    ]
+
+
+def _grpc(
+    inference: Inference, settings: ModelServerSettings, observer: Observer, host: str, port: int = 0,
+    tls: Tls | None = None,
+) -> GrpcListener:  # fmt: skip
+    options = GrpcOptions(settings.max_message_bytes, settings.default_timeout_ms)
+    return GrpcListener(inference, host, port, tls, options, observer)
+
+
+def _rest(
+    inference: Inference, settings: ModelServerSettings, observer: Observer, host: str, port: int = 0,
+    tls: Tls | None = None,
+) -> RestListener:  # fmt: skip
+    options = RestOptions(settings.max_message_bytes, settings.default_timeout_ms)
+    app = OipRest(lambda _: (None, inference), settings=options, observer=observer)
+    return RestListener(app, host, port, tls, access_log=settings.access_log)

@@ -22,6 +22,9 @@ class ModelServerSettings(ServiceSettings):
     model_batching: bool = Field(
         True, description="run requests together that arrive during a run, where config.pbtxt has dynamic_batching"
     )
+    model_server_unix_sockets: Path | None = Field(
+        None, description="folder for grpc.sock and rest.sock, plain, for callers on the same host who may write there"
+    )
     model_server_tls_cert: Path | None = Field(
         None, description="PEM certificate chain of both of the model server's ports"
     )

@@ -34,10 +34,11 @@ class GatewaySettings(ServiceSettings):
     )
     gateway_grpc_target: str = Field(
         "",
-        description="host:port of the model server's gRPC; none: MODEL_SERVER_HOST and MODEL_SERVER_GRPC_PORT",
+        description="host:port of the model server's gRPC, or unix:PATH; none: MODEL_SERVER_HOST and MODEL_SERVER_GRPC_PORT",
     )
     gateway_rest_target: str = Field(
-        "", description="URL of the model server's REST; none: MODEL_SERVER_HOST and MODEL_SERVER_HTTP_PORT"
+        "",
+        description="URL of the model server's REST, or unix:PATH; none: MODEL_SERVER_HOST and MODEL_SERVER_HTTP_PORT",
     )
     gateway_tls_cert: Path | None = Field(None, description="PEM certificate chain of the gateway's port")
     gateway_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
@@ -82,8 +83,9 @@ class GatewaySettings(ServiceSettings):
     @field_validator("gateway_rest_target")
     @classmethod
     def _is_a_url(cls, value: str) -> str:
-        if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
-            raise ValueError("it takes a URL such as http://10.0.0.7:8000")
+        is_url = urlsplit(value).scheme in ("http", "https") and urlsplit(value).hostname
+        if value and not is_url and not re.fullmatch(r"unix:\S+", value):
+            raise ValueError("it takes a URL such as http://10.0.0.7:8000, or unix:PATH")
         return value
 
     @field_validator("upstream_tls_ca", "upstream_tls_cert", "upstream_tls_key")

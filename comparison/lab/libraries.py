@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import aiohttp
 import httpx
 
-from clients import rest
+from clients import grpc_unary, rest
 from clients.http import HttpPool
 from clients.rest import RestClient
-from comparison.lab.wires import STOCK_PORT, address
+from comparison.lab.wires import STOCK_PORT, address, socket
 from protocol import deadline, json_codec
 from protocol.errors import Code, InferenceError, code_from_http
 from protocol.inference import Wrapper
@@ -36,6 +36,14 @@ def connect_httpx(target: Target) -> Inference:
 
 def connect_aiohttp(target: Target) -> Inference:
     return AiohttpClient(target)
+
+
+def connect_rest_unix(target: Target) -> Inference:
+    return rest.connect_binary(Target(rest=socket(target, "rest"), connections=target.connections))
+
+
+def connect_grpc_unix(target: Target) -> Inference:
+    return grpc_unary.connect(Target(grpc=socket(target, "grpc")))
 
 
 def connect_gzip(target: Target) -> Inference:

@@ -11,6 +11,10 @@ from protocol.wires import WIRES, Target, Wire
 _PLAIN = frozenset(DATATYPES) - {"FP16", "BF16", "BYTES"}
 REST_PORT, GRPC_PORT, STOCK_PORT = "LAB_REST_PORT", "LAB_GRPC_PORT", "LAB_STOCK_PORT"
 """Environment variables with the ports of the lab's endpoints, for both sides."""
+SOCKETS = "MODEL_SERVER_UNIX_SOCKETS"
+"""The folder of the model server's Unix sockets, likewise."""
+UNIX_WIRES = ("rest-unix", "grpc-unix")
+"""Wires that cannot leave the host."""
 
 _HERE = "comparison.lab"
 
@@ -39,6 +43,10 @@ LAB_WIRES: dict[str, Wire] = {
              summary="as rest, with gzip both ways"),
         Wire("rest-blocking", f"{_HERE}.blocking:connect_rest", "rest", _PLAIN,
              summary="as rest-binary, by threads that wait (http.client)"),
+        Wire("rest-unix", f"{_HERE}.libraries:connect_rest_unix", "rest", _PLAIN,
+             summary="as rest-binary, over a Unix socket"),
+        Wire("grpc-unix", f"{_HERE}.libraries:connect_grpc_unix", "grpc", _PLAIN,
+             summary="as grpc, over a Unix socket"),
         Wire("grpc-json", f"{_HERE}.grpc_bytes:connect_json", "grpc", _PLAIN,
              summary="one unary gRPC call with JSON text as its message"),
         Wire("grpc-stock", f"{_HERE}.stock_grpc:connect_typed", "grpc", _PLAIN,
@@ -62,3 +70,8 @@ def address(target: Target, variable: str) -> str:
     """host:port of one of the lab's endpoints: on the model server's host, at the port that the target or the environment names."""
     host = urlsplit(target.rest).hostname
     return f"{host}:{target.options.get(variable) or os.environ[variable]}"
+
+
+def socket(target: Target, name: str) -> str:
+    """unix:PATH of one of the model server's Unix sockets."""
+    return f"unix:{target.options.get(SOCKETS) or os.environ[SOCKETS]}/{name}.sock"

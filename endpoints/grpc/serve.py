@@ -9,7 +9,8 @@ import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
-from endpoints.grpc import addresses, reflection
+from endpoints import addresses
+from endpoints.grpc import reflection
 from endpoints.grpc.health import Health
 from endpoints.grpc.servicer import GrpcOptions, Servicer
 

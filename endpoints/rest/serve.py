@@ -12,6 +12,8 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from endpoints import addresses
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,7 +29,7 @@ _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class RestListener:
-    """Serves an ASGI application on one host and port; `port` is the real one after `start`."""
+    """Serves an ASGI application on one host and port (or `unix:PATH` as the host); `port` is the real one after `start`."""
 
     def __init__(
         self,
@@ -59,8 +61,11 @@ class RestListener:
 
     async def start(self) -> None:
         """Bind and serve; OSError when the address cannot be bound, RuntimeError when the app's start fails."""
-        sockets = _bound(self.host, self.port)
-        self.port = sockets[0].getsockname()[1]
+        if self.host.startswith(addresses.UNIX):
+            sockets = [addresses.unix_socket(self.host, _BACKLOG)]
+        else:
+            sockets = _bound(self.host, self.port)
+            self.port = sockets[0].getsockname()[1]
         self._config.load()
         if self._tls is not None:
             self._config.ssl = self._tls.server_context()

@@ -16,7 +16,7 @@ MILLISECONDS = {
     "grpc-typed": (1.12, 1.3, 9.0),
     "grpc": (1.1, 1.1, 3.0),
     "grpc-again": (1.1, 1.1, 3.0),
-    "control": (1.4, 1.4, 5.0),
+    "control": (1.1, 1.1, 3.0),
 }
 
 
@@ -36,10 +36,12 @@ def write(folder, blocks=6, wrong=None, late_us=0, noise=0.02, seed=1):
         drift = random.normal(0, 0.1)
         for item in block.slices:
             centre = MILLISECONDS[item.arm][item.cell] * np.exp(drift + random.normal(0, noise))
+            busy_us = BUSY_US[item.cell] if item.arm == "control" else 0
             table = requests(random, RATES[item.cell], centre, late_us)
+            table[:, out.DONE] += busy_us * 1000
             if item.arm == wrong:
                 table[0, out.OUTCOME] = out.WRONG
-            writer.add(_line(item, table, centre, message), table)
+            writer.add(_line(item, table, centre + busy_us / 1000, message), table)
     return folder
 
 

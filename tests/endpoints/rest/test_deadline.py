@@ -9,9 +9,10 @@ import subprocess
 import pytest
 
 from endpoints.rest import RestListener, RestOptions
+from endpoints.rest.app import OipRest
 from endpoints.tls import Tls
 from protocol import deadline
-from tests.endpoints.rest.service import served
+from tests.endpoints.rest.service import FakeInference, served
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
 
@@ -137,6 +138,23 @@ async def test_a_port_in_use_is_one_sentence(free_port):
         for host in ("127.0.0.1", "0.0.0.0", "localhost"):
             with pytest.raises(OSError, match=rf"cannot listen on {host} port {free_port}: Address already in use"):
                 await RestListener(app, host, free_port).start()
+
+
+async def test_a_unix_socket_is_taken_once(tmp_path):
+    """`unix:PATH` is bound; while somebody answers on it nobody takes its place, what is left of a dead one is replaced."""
+
+    async def app(scope, receive, send): ...
+
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    first = RestListener(OipRest(lambda _: (None, FakeInference()), settings=RestOptions()), f"unix:{path}", 0)
+    await first.start()
+    with pytest.raises(OSError, match=r"cannot listen on unix:.*in use"):
+        await RestListener(app, f"unix:{path}", 0).start()
+    await first.stop(0)
+    with pytest.raises(OSError, match="unix:/no/such/folder/socket: No such file or directory"):
+        await RestListener(app, "unix:/no/such/folder/socket", 0).start()
 
 
 async def test_a_host_that_does_not_exist_is_one_sentence():

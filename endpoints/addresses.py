@@ -1,4 +1,4 @@
-"""Where a gRPC server can listen, and why not: gRPC itself binds what it is given and tells no reason when it can't."""
+"""Where a server can listen, and why not: gRPC itself binds what it is given and tells no reason when it can't."""
 
 from __future__ import annotations
 
@@ -33,6 +33,23 @@ def check_unix_free(host: str) -> None:
         except OSError:
             return
     raise OSError(f"cannot listen on {host}: the address is already in use")
+
+
+def unix_socket(host: str, backlog: int) -> socket.socket:
+    """A listening socket at `unix:PATH`; OSError, one sentence, when there can be none. What nobody answers on is replaced."""
+    check_unix_free(host)
+    path = Path(_path(host))
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket():
+            path.unlink()
+        bound.bind(os.fspath(path))
+        bound.listen(backlog)
+        bound.setblocking(False)
+    except OSError as error:
+        bound.close()
+        raise OSError(f"cannot listen on {host}: {error.strerror or error}") from None
+    return bound
 
 
 def refused(host: str, port: int) -> OSError:
