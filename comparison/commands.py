@@ -9,23 +9,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comparison import progress, provenance, samples, terminal
-from comparison.analysis import Analysis
-from comparison.ask import AskError
-from comparison.failif import RuleError
-from comparison.fleet import FleetError
-from comparison.load import GeneratorError
+from comparison import progress
+from comparison.analysis.failif import RuleError
+from comparison.analysis.whole import Analysis
+from comparison.experiment import samples
+from comparison.experiment.run import Run
+from comparison.load.generator import GeneratorError
+from comparison.machine import provenance
 from comparison.network import hosts
 from comparison.network.profiles import LOOPBACK
 from comparison.options import UsageError, checked
-from comparison.report import html
-from comparison.run import Run
-from comparison.words import not_measured
+from comparison.report import terminal
+from comparison.report.page import html
+from comparison.report.words import not_measured
+from comparison.services.ask import AskError
+from comparison.services.fleet import FleetError
 
 if TYPE_CHECKING:
     import argparse
 
-    from comparison.failif import Rule
+    from comparison.analysis.failif import Rule
     from comparison.options import Options
 
 OK, FAILED, USAGE, RULE = 0, 1, 2, 3
@@ -86,7 +89,7 @@ def _state(folder: Path, stopped: str, options: Options | None) -> dict[str, Any
     """What the samples do not hold: whether the run was complete, and the prices; kept beside them for `report`."""
     from dataclasses import asdict
 
-    from comparison.cost import Prices
+    from comparison.analysis.cost import Prices
 
     path = folder / "state.json"
     if options is not None:
@@ -101,7 +104,7 @@ def report(given: argparse.Namespace) -> int:
     try:
         summary = finish(given.folder, "")
         if given.csv:
-            from comparison import export
+            from comparison.report import export
 
             export.csv_files(summary, given.folder)
     except samples.SamplesError as error:
@@ -113,7 +116,7 @@ def report(given: argparse.Namespace) -> int:
 
 def diff(given: argparse.Namespace) -> int:
     """Show what changed between two runs."""
-    from comparison import difference
+    from comparison.report import difference
 
     try:
         difference.show(given.before, given.after)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comparison.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
-from comparison.cost import Prices
-from comparison.failif import Rule, RuleError, parse
+from comparison.analysis.cost import Prices
+from comparison.analysis.failif import Rule, RuleError, parse
+from comparison.experiment.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
 from comparison.lab.wires import LAB_WIRES, UNIX_WIRES
 from comparison.network.profiles import LOOPBACK, NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from comparison.arms import Arm
+    from comparison.experiment.arms import Arm
 
 ROOT = Path(__file__).parents[1]
 FOREIGN_REST_ARMS, FOREIGN_GRPC_ARMS = ("rest", "rest-binary"), ("grpc", "grpc-again")

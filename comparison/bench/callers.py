@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import aiohttp
 from grpc import aio
 
-from comparison import hop
+from comparison.load import hop
 from protocol import json_codec, protobuf_codec
 from protocol.wires import WIRES, Target, Wire
 from protos import inference as pb

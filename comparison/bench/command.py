@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comparison import progress, provenance, terminal
-from comparison.ask import AskError
+from comparison import progress
 from comparison.bench import growth, measure, table
 from comparison.bench.points import POINTS
 from comparison.bench.services import Services
-from comparison.load import GeneratorError
+from comparison.load.generator import GeneratorError
+from comparison.machine import provenance
+from comparison.report import terminal
+from comparison.services.ask import AskError
 from stack.services import StartError
 
 if TYPE_CHECKING:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comparison import hop, schedule
-from comparison import outcomes as out
 from comparison.bench.points import ENGINE, POINTS
 from comparison.bench.services import SHAPES, engine_ns
-from comparison.drive import Work
-from comparison.http1 import request_bytes
-from comparison.load import Generator
+from comparison.experiment import schedule
+from comparison.load import hop
+from comparison.load import outcomes as out
+from comparison.load.drive import Work
+from comparison.load.generator import Generator
+from comparison.load.http1 import request_bytes
 from protocol import binary_codec, json_codec, protobuf_codec
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from comparison.bench.points import Point
     from comparison.bench.services import Question, Services
-    from comparison.outcomes import Record
+    from comparison.load.outcomes import Record
     from protocol.messages import InferRequest
 
 _PROBE, _FEWEST = 40, 20

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from comparison.bench import growth
-from comparison.figures import style
+from comparison.report.figures import style
 
 if TYPE_CHECKING:
     from pathlib import Path

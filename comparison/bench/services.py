@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import onnxruntime
 
-from comparison import ask, cpu
+from comparison.machine import cpu
+from comparison.services import ask
 from protocol import binary_codec, json_codec, protobuf_codec
 from protocol.messages import InferRequest, InferResponse
 from protocol.reply_form import ReplyForm
@@ -22,7 +23,7 @@ from stack.services import ROOT, Service, free_ports
 
 if TYPE_CHECKING:
     from comparison.bench.points import Payload, Point
-    from comparison.outcomes import Output
+    from comparison.load.outcomes import Output
 
 MODELS = {
     "digits": ROOT / "models" / "digits",

@@ -9,9 +9,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import synthetic
 
-from comparison import samples, words
-from comparison.analysis import Analysis
-from comparison.summary import CELL_FIELDS, SCHEMA
+from comparison.analysis.summary import CELL_FIELDS, SCHEMA
+from comparison.analysis.whole import Analysis
+from comparison.experiment import samples
+from comparison.report import words
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from comparison import capacity, verdicts
-from comparison import outcomes as out
-from comparison.capacity import Search
+from comparison.analysis import capacity, verdicts
+from comparison.analysis.capacity import Search
+from comparison.load import outcomes as out
 from tests.comparison.test_run import SMALL, lab
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comparison import outcomes as out
-from comparison import schedule
-from comparison.drive import Driver, Work
-from comparison.http1 import request_bytes
-from comparison.load import Generator, GeneratorError
+from comparison.experiment import schedule
+from comparison.load import outcomes as out
+from comparison.load.drive import Driver, Work
+from comparison.load.generator import Generator, GeneratorError
+from comparison.load.http1 import request_bytes
 from protocol import binary_codec
 from protocol.messages import InferRequest
 from protocol.tensors import Tensor

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as some
 from hypothesis.extra import numpy as arrays
 
-from comparison import arms, payloads, schedule
-from comparison import outcomes as out
+from comparison.experiment import arms, payloads, schedule
 from comparison.lab import wires as lab_wires
 from comparison.lab.forms import FORMS
-from comparison.load import Generator
+from comparison.load import outcomes as out
+from comparison.load.generator import Generator
 from comparison.options import ROOT
-from comparison.views import ours
+from comparison.services.views import ours
 from protocol import wires
 from protocol.messages import InferRequest, InferResponse
 from protocol.tensors import Tensor

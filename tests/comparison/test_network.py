@@ -157,7 +157,7 @@ def test_a_run_that_is_killed_leaves_nothing(number, tmp_path):
     allowed = ALLOWED.read_text() if ALLOWED.exists() else ""
     running = lab(*SMALL, "--slice", "5", "--network", "same-zone", "--out", tmp_path / "run")
     until = time.monotonic() + 60
-    while not any(b"comparison.gateway" in line for line in processes()) and running.poll() is None:
+    while not any(b"comparison.services.gateway" in line for line in processes()) and running.poll() is None:
         assert time.monotonic() < until
         time.sleep(0.1)
     running.send_signal(number)

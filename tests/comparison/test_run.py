@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from comparison.summary import CELL_FIELDS, SCHEMA
+from comparison.analysis.summary import CELL_FIELDS, SCHEMA
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--payload", "256", "--blocks", "2", "--turns", "1", "--slice", "0.1", "--rate", "100")
@@ -47,7 +47,7 @@ def test_a_run_leaves_summary_report_samples_and_provenance(small_run):
 
 def test_the_hop_is_measured_without_a_gateway(tmp_path):
     """Our clients straight to the model server: the client's CPU is in the sum, every station is passed, answers are right."""
-    from comparison import stages
+    from comparison.analysis import stages
 
     out = tmp_path / "run"
     done = lab(
@@ -87,8 +87,8 @@ def test_bytes_are_counted_on_the_wire(small_run):
 @pytest.mark.slow
 def test_the_known_delay_is_in_every_request_of_the_control(small_run):
     """No request of the control took less than the delay, and the summary tells what was found of it."""
-    from comparison import outcomes as out
-    from comparison import samples
+    from comparison.experiment import samples
+    from comparison.load import outcomes as out
 
     found = samples.read(small_run[0])
     tables = [table for line, table in found.slices if line.arm == "control"]
@@ -100,7 +100,7 @@ def test_the_known_delay_is_in_every_request_of_the_control(small_run):
 
 def test_stages_add_up_to_what_the_client_saw(small_run):
     """Every station was passed in order, and the stages sum to the time between the client's send and its reply."""
-    from comparison import stages
+    from comparison.analysis import stages
 
     lines = [json.loads(line) for line in (small_run[0] / "samples" / "stages.jsonl").read_text().splitlines()]
     assert {line["arm"] for line in lines} == {"rest-binary", "grpc"}
@@ -235,7 +235,7 @@ def test_ctrl_c_keeps_what_was_measured_and_stops_everything(tmp_path):
 
 
 def _children(pid):
-    from comparison.cpu import family
+    from comparison.machine.cpu import family
 
     return [child for child in family(pid) if child != pid]
 

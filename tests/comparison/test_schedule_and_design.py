@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy import stats
 
-from comparison import schedule
-from comparison.design import plan
+from comparison.experiment import schedule
+from comparison.experiment.design import plan
 
 
 def test_poisson_gaps_are_exponential():

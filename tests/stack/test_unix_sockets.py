@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 from clients import connect_sync
-from comparison import sockets
+from comparison.machine import sockets
 from stack.services import running
 
 

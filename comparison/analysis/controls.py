@@ -1,0 +1,75 @@
+"""The controls that every run carries: two equal arms that must look equal, and a known delay that must be found."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from comparison.analysis import statistics as st
+from comparison.experiment.arms import AGAIN, CONTROL, REFERENCE
+
+if TYPE_CHECKING:
+    from comparison.analysis.measures import Measures
+
+TOLERANCE = 0.10
+"""The control is recovered when the known length lies in the interval, widened by a tenth of that length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """The A/A pair in one cell and metric."""
+
+    cell: int
+    metric: str
+    ratio: st.Interval
+    p_value: float
+
+    @property
+    def resolution(self) -> float:
+        """The largest distance from 1 in its interval, as a logarithm: nothing smaller can be called a difference."""
+        return max(abs(math.log(self.ratio.low)), abs(math.log(self.ratio.high)))
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The positive control in one cell and metric."""
+
+    cell: int
+    metric: str
+    known_us: float
+    found_us: st.Interval
+    status: Literal["recovered", "missed", "too noisy"]
+
+
+def equals(measures: Measures, cell: int, metric: str) -> Equals | None:
+    """The A/A pair's ratio; None when the run has no such pair or fewer than two blocks."""
+    again, reference = measures.paired(cell, AGAIN, REFERENCE, metric)
+    differences = st.log_ratios(again, reference)
+    interval = st.mean_interval(differences)
+    return Equals(cell, metric, interval.exp(), st.t_test(differences)) if interval else None
+
+
+def recovery(measures: Measures, cell: int, metric: str) -> Recovery | None:
+    """What the control took beyond the reference (by `QUIET` latency or `cpu`), against the known length.
+
+    Not by the median: in the open loop a delay also lengthens the queue for whoever comes next, and the median of a
+    busy service shows both.
+    """
+    busy = measures.samples.experiment.busy_ns
+    if cell >= len(busy) or not busy[cell]:
+        return None
+    control, reference = measures.paired(cell, CONTROL, REFERENCE, metric)
+    scale = 1.0 if metric == "cpu" else 1000.0
+    interval = st.mean_interval(scale * (np.asarray(control, float) - np.asarray(reference, float)))
+    known = busy[cell] / 1000
+    return Recovery(cell, metric, known, interval, _status(interval, known)) if interval else None
+
+
+def _status(found: st.Interval, known: float) -> Literal["recovered", "missed", "too noisy"]:
+    if found.half_width > known / 2:
+        return "too noisy"
+    slack = TOLERANCE * known
+    return "recovered" if found.low - slack <= known <= found.high + slack else "missed"

@@ -1,0 +1,118 @@
+"""When a cell's numbers may not be used: declared before measuring, applied to every arm alike.
+
+A cell is invalid when the generator was the bottleneck (late or busy), when requests queued up for connections, or when
+replies were wrong or missing. Noise does not make a cell invalid (the A/A pair shows what it does); it is printed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from comparison.load import outcomes as out
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from numpy.typing import NDArray
+
+    from comparison.analysis.measures import Bin
+
+    Table: TypeAlias = NDArray[np.int64]
+
+LATE_MEDIAN_US, LATE_MEDIAN_SHARE = 50.0, 0.05
+"""For p50: half of the requests may leave 50 µs late, or a twentieth of the median latency."""
+LATE_TAIL_US, LATE_TAIL_SHARE = 200.0, 0.10
+"""For the tail: one in a hundred may leave 200 µs late, or a tenth of the 99th percentile of latency."""
+BUSY_SHARE = 0.70
+"""Share of one CPU that the generator may use."""
+MEASURED = frozenset({"p50", "p90", "p99", "cpu", "wire_bytes"})
+CAPACITY = frozenset({"capacity"})
+LATENCY = frozenset({"p50", "p90", "p99"})
+WIRE_LATE_US, WIRE_LATE_SHARE = 50.0, 0.025
+"""An emulated network may deliver half of its packets 50 µs late, or a fortieth of the round trip."""
+QUEUED_SHARE = 0.05
+QUEUED_NS = 1_000_000
+"""At most one in twenty requests may wait over 1 ms for a free connection."""
+ERROR_SHARE = 0.001
+"""Share of requests that may fail; not one reply may be wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One check of one arm in one cell."""
+
+    name: str
+    value: float
+    limit: float
+    unit: str
+    passed: bool
+    concerns: frozenset[str]
+    """Metrics that may not be used when it is not passed."""
+
+
+def gates(bins: list[Bin], closed_loop: bool = False, round_trip_ms: float | None = None) -> list[Gate]:
+    """Every check over the blocks of one arm in one cell; `round_trip_ms` is that of an emulated network."""
+    table = np.concatenate([found.requests for found in bins])
+    found = [_wrong(table), _errors(table), _busy(bins)]
+    if round_trip_ms is not None:
+        found.append(_wire(bins, round_trip_ms))
+    return found if closed_loop else [*found, _late_median(table), _late_tail(table), _queued(table)]
+
+
+def capacity_gates(searches: list[dict[str, Any]]) -> list[Gate]:
+    """Whether a search for the capacity found the arm's limit and not the generator's."""
+    busy = [tried[3] for item in searches for tried in item["tried"]]
+    if not busy:
+        return []
+    most = max(busy)
+    return [Gate("generator busy (capacity)", most, BUSY_SHARE, "of one CPU", most <= BUSY_SHARE, CAPACITY)]
+
+
+def _wrong(table: Table) -> Gate:
+    wrong = int((table[:, out.OUTCOME] == out.WRONG).sum())
+    return Gate("wrong answers", wrong, 0, "replies", wrong == 0, MEASURED)
+
+
+def _errors(table: Table) -> Gate:
+    share = float(np.isin(table[:, out.OUTCOME], (out.ERROR, out.BROKEN, out.UNANSWERED)).mean())
+    return Gate("errors", share, ERROR_SHARE, "share of requests", share <= ERROR_SHARE, MEASURED)
+
+
+def _busy(bins: list[Bin]) -> Gate:
+    lines = [line for found in bins for line in found.lines]
+    share = sum(line.cpu_ns["generator"] for line in lines) / max(1, sum(line.wall_ns for line in lines))
+    return Gate("generator busy", share, BUSY_SHARE, "of one CPU", share <= BUSY_SHARE, LATENCY)
+
+
+def _wire(bins: list[Bin], round_trip_ms: float) -> Gate:
+    seen = [line.wire_late_us[0] for found in bins for line in found.lines if line.wire_late_us]
+    late = float(np.median(seen)) if seen else 0.0
+    limit = max(WIRE_LATE_US, WIRE_LATE_SHARE * round_trip_ms * 1000)
+    return Gate("network late (median packet)", late, limit, "µs", late <= limit, LATENCY)
+
+
+def _late_median(table: Table) -> Gate:
+    late, limit = _late(table, 0.5), max(LATE_MEDIAN_US, LATE_MEDIAN_SHARE * _latency(table, 0.5))
+    return Gate("generator late (median)", late, limit, "µs", late <= limit, frozenset({"p50"}))
+
+
+def _late_tail(table: Table) -> Gate:
+    late, limit = _late(table, 0.99), max(LATE_TAIL_US, LATE_TAIL_SHARE * _latency(table, 0.99))
+    return Gate("generator late (p99)", late, limit, "µs", late <= limit, frozenset({"p90", "p99"}))
+
+
+def _late(table: Table, p: float) -> float:
+    return float(np.quantile(table[:, out.WOKEN] - table[:, out.PLANNED], p)) / 1000
+
+
+def _latency(table: Table, p: float) -> float:
+    good = table[table[:, out.OUTCOME] == out.OK]
+    return float(np.quantile(good[:, out.DONE] - good[:, out.PLANNED], p)) / 1000 if len(good) else 0.0
+
+
+def _queued(table: Table) -> Gate:
+    share = float((table[:, out.SENT] - table[:, out.WOKEN] > QUEUED_NS).mean())
+    return Gate("queued for a connection", share, QUEUED_SHARE, "share of requests", share <= QUEUED_SHARE, LATENCY)

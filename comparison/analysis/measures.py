@@ -1,0 +1,132 @@
+"""From raw samples to one number for each block, arm and metric: what the statistics work on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from comparison.analysis import capacity
+from comparison.load import outcomes as out
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from comparison.experiment.samples import Samples, SliceLine
+
+METRICS = {
+    "p50": "ms",
+    "p90": "ms",
+    "p99": "ms",
+    "cpu": "µs of CPU per request",
+    "wire_bytes": "bytes per request",
+    "message_bytes": "bytes per request",
+    "capacity": "requests/s",
+}
+"""Every metric and its unit; smaller is better in each that is not in `LARGER_IS_BETTER`."""
+LARGER_IS_BETTER = frozenset({"capacity"})
+QUICK_METRICS = ("p50", "cpu", "wire_bytes", "message_bytes")
+"""What a quick run is judged by; its slices are too short for the tail."""
+APPARATUS = frozenset({"generator", "wire"})
+"""Processes of the lab itself: their CPU is recorded and is no service's."""
+QUIET = "p10"
+"""The latency of requests that met no queue: what a delay of known length is looked for in."""
+_PERCENTILES = {QUIET: 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99}
+_FEWEST_IN_BLOCK = {QUIET: 5, "p50": 5, "p90": 50, "p99": 500}
+"""Fewer requests in a block say nothing about its percentile."""
+
+
+@dataclass(slots=True)
+class Bin:
+    """All kept slices of one arm in one cell and block."""
+
+    lines: list[SliceLine] = field(default_factory=list)
+    tables: list[NDArray[np.int64]] = field(default_factory=list)
+
+    @property
+    def requests(self) -> NDArray[np.int64]:
+        return np.concatenate(self.tables)
+
+    @property
+    def latencies_ms(self) -> NDArray[np.float64]:
+        return latencies_ms(self.requests)
+
+    @property
+    def services(self) -> set[str]:
+        return {name for line in self.lines for name in line.cpu_ns if name not in APPARATUS}
+
+    def cpu_us(self, process: str) -> float:
+        """CPU time of `process` per request, in µs."""
+        count = sum(len(table) for table in self.tables)
+        return sum(line.cpu_ns.get(process, 0) for line in self.lines) / count / 1000
+
+    def value(self, metric: str) -> float | None:
+        """The block's value of a metric; None when this block cannot say."""
+        if metric in _PERCENTILES:
+            values = self.latencies_ms
+            enough = len(values) >= _FEWEST_IN_BLOCK[metric]
+            return float(np.quantile(values, _PERCENTILES[metric])) if enough else None
+        if metric == "cpu":
+            return sum(self.cpu_us(process) for process in self.services) or None
+        if metric == "wire_bytes":
+            return self._wire_bytes()
+        raise KeyError(metric)
+
+    def _wire_bytes(self) -> float | None:
+        known = [line.wire_bytes for line in self.lines if line.wire_bytes is not None]
+        if len(known) < len(self.lines):
+            return None
+        return float(np.sum(known)) / sum(len(table) for table in self.tables) or None
+
+
+def latencies_ms(requests: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Latency of the answered requests, from the planned time, in ms."""
+    good = requests[requests[:, out.OUTCOME] == out.OK]
+    return np.asarray((good[:, out.DONE] - good[:, out.PLANNED]) / 1e6, float)
+
+
+class Measures:
+    """Numbers by cell, arm and block."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+        self._bins: dict[tuple[int, str, int], Bin] = defaultdict(Bin)
+        for line, table in samples.slices:
+            if line.kept and line.kind == "load":
+                found = self._bins[line.cell, line.arm, line.block]
+                found.lines.append(line)
+                found.tables.append(table)
+
+    def bins(self, cell: int, arm: str) -> list[Bin]:
+        """The blocks of one arm in one cell, in their order."""
+        return [found for (c, a, _), found in sorted(self._bins.items()) if (c, a) == (cell, arm)]
+
+    def by_block(self, cell: int, arm: str, metric: str) -> dict[int, float]:
+        """The metric's value for each block that has one."""
+        if metric == "message_bytes":
+            return self._message_bytes(cell, arm)
+        if metric == "capacity":
+            return self._capacity(cell, arm)
+        values = {b: f.value(metric) for (c, a, b), f in sorted(self._bins.items()) if (c, a) == (cell, arm)}
+        return {block: value for block, value in values.items() if value is not None and value > 0}
+
+    def searches(self, cell: int, arm: str) -> list[dict[str, Any]]:
+        """The searches for the arm's capacity, one a block."""
+        return [item for item in self.samples.capacities if (item["cell"], item["arm"]) == (cell, arm)]
+
+    def _capacity(self, cell: int, arm: str) -> dict[int, float]:
+        found = {item["block"]: capacity.middle(item["bracket"]) for item in self.searches(cell, arm)}
+        return {block: value for block, value in sorted(found.items()) if value is not None}
+
+    def _message_bytes(self, cell: int, arm: str) -> dict[int, float]:
+        known = self.samples.experiment.message_bytes
+        size = known[cell].get(arm) if cell < len(known) else None
+        return {b: float(size) for (c, a, b) in sorted(self._bins) if (c, a) == (cell, arm)} if size else {}
+
+    def paired(self, cell: int, one: str, other: str, metric: str) -> tuple[list[float], list[float]]:
+        """Values of two arms over the blocks that both have."""
+        first, second = self.by_block(cell, one, metric), self.by_block(cell, other, metric)
+        shared = sorted(first.keys() & second.keys())
+        return [first[block] for block in shared], [second[block] for block in shared]

@@ -1,0 +1,147 @@
+"""What is found out before the first block: sizes, capacities, rates, the length of the known delay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from comparison.experiment import payloads, schedule
+from comparison.experiment.design import Cell
+from comparison.load import outcomes as out
+from comparison.options import UsageError
+from comparison.services import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from comparison.experiment.arms import Arm
+    from comparison.load.generator import Generator
+    from comparison.options import Options
+    from comparison.services.views import View
+    from protocol.messages import InferRequest
+    from protos import inference as pb
+
+_PROBE_SECONDS = 0.4
+_PROBE_CALLERS = 4
+_FEWEST_PROBES, _MOST_PROBES = 4, 400
+_SLOW_NS = 1_000_000_000
+_BUSY_SHARE, _SHORTEST_BUSY_NS = 0.25, 200_000
+
+
+@dataclass(slots=True)
+class Prepared:
+    """The cells as they will be run, and what was found out about each."""
+
+    cells: list[Cell]
+    message_bytes: list[dict[str, int]]
+    capacity: list[dict[str, float]]
+    busy_ns: list[int]
+
+    def add(self, other: Prepared) -> None:
+        self.cells += other.cells
+        self.message_bytes += other.message_bytes
+        self.capacity += other.capacity
+        self.busy_ns += other.busy_ns
+
+
+def requests_of(options: Options, metadata: pb.ModelMetadataResponse, size: int, seed: int) -> list[InferRequest]:
+    """The payload variants of a cell; UsageError when the model has none of that size."""
+    try:
+        if options.request is not None:
+            return payloads.from_file(options.request, options.model)
+        return payloads.requests(metadata, size, seed)
+    except payloads.PayloadError as error:
+        raise UsageError(str(error)) from None
+
+
+def sizes(options: Options, metadata: pb.ModelMetadataResponse) -> list[int]:
+    """Tensor bytes of each cell's requests."""
+    if options.request is not None:
+        return [payloads.size_of(requests_of(options, metadata, 0, 0)[0])]
+    if options.natural_payload:
+        return [payloads.natural_size(metadata)]
+    return sorted(set(options.payloads))
+
+
+def prepare(
+    options: Options,
+    view: View,
+    generator: Generator,
+    metadata: pb.ModelMetadataResponse,
+    network: str,
+    tell: Callable[[str], None],
+) -> Prepared:
+    """Probe every payload with every arm over a network, on a first start whose timings are then thrown away."""
+    prepared = Prepared([], [], [], [])
+    for size in sizes(options, metadata):
+        tell(f"probing {size} B over {network}")
+        requests = requests_of(options, metadata, size, options.seed)
+        view.load(0, requests, 0)
+        probes = {arm.name: _probe(view, generator, arm) for arm in options.arms if arm.role == "arm"}
+        if not probes:
+            raise UsageError("--arms names only controls; name at least one arm to measure")
+        wires = {arm.upstream for arm in options.arms if arm.kind != "process"}
+        encoded = {wire: ask.message_bytes(wire, view.target, requests[0]) for wire in sorted(wires)}
+        for cell in _cells(options, size, min(rate for rate, _ in probes.values()), network):
+            prepared.cells.append(cell)
+            prepared.message_bytes.append(
+                {arm.name: encoded[arm.upstream] for arm in options.arms if arm.upstream in encoded}
+            )
+            prepared.capacity.append({name: _rounded(found) for name, (found, _) in probes.items()})
+            prepared.busy_ns.append(_busy_ns(options, probes))
+    return prepared
+
+
+def _cells(options: Options, size: int, slowest: float, network: str) -> list[Cell]:
+    """The cells of one payload over one network; `slowest` is what the slowest arm reached, requests per second."""
+    rates: list[tuple[float | None, float | None]] = [(_rounded(slowest * load), load) for load in options.loads]
+    if options.rates:
+        rates = [(rate, None) for rate in options.rates]
+    if options.closed:
+        rates = [(None, None)]
+    return [
+        Cell(size, concurrency, rate, network, options.view, load)
+        for concurrency in options.concurrency
+        for rate, load in rates
+    ]
+
+
+def _probe(view: View, generator: Generator, arm: Arm) -> tuple[float, float]:
+    """Requests per second of a few callers in the closed loop, and the median latency in ns of one alone."""
+    first = _median_ns(_closed(view, generator, arm, 1, 1))
+    few = _FEWEST_PROBES if first < _SLOW_NS else 1
+    _closed(view, generator, arm, few, 1)
+    count = _count_for(_median_ns(_closed(view, generator, arm, few, 1)))
+    alone = _median_ns(_closed(view, generator, arm, count, 1))
+    table = _closed(view, generator, arm, _count_for(alone), _PROBE_CALLERS)
+    seconds = float(table[:, out.DONE].max() - table[:, out.SENT].min()) / 1e9
+    return len(table) / seconds, alone
+
+
+def _count_for(median_ns: float) -> int:
+    return int(np.clip(_PROBE_SECONDS * 1e9 / median_ns, _FEWEST_PROBES, _MOST_PROBES))
+
+
+def _median_ns(table: out.Table) -> float:
+    return float(np.median(table[:, out.DONE] - table[:, out.SENT]))
+
+
+def _closed(view: View, generator: Generator, arm: Arm, count: int, callers: int) -> out.Table:
+    record = generator.run(view.work(0, arm, schedule.closed(count, view.variants(0), 0), callers))
+    if (record.requests[:, out.OUTCOME] != out.OK).any():
+        raise ask.AskError(f"arm '{arm.name}' does not work: {record.complaint or 'requests were not answered'}")
+    return record.requests
+
+
+def _busy_ns(options: Options, probes: dict[str, tuple[float, float]]) -> int:
+    """A quarter of the reference's own time, so that it can be seen at every payload; a whole number of µs."""
+    reference = probes.get("grpc")
+    if reference is None or not any(arm.role == "control" for arm in options.arms):
+        return 0
+    return max(_SHORTEST_BUSY_NS, round(_BUSY_SHARE * reference[1] / 1000) * 1000)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")

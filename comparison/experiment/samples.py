@@ -1,0 +1,188 @@
+"""The raw samples of a run: everything that the report says can be computed again from them alone.
+
+    samples/experiment.json   what was run: cells, arms, message bytes, busy waits, options (written before measuring)
+    samples/slices.jsonl      one line a slice: block, cell, arm, seeds, CPU of each process, bytes, noise, complaint
+    samples/blocks.jsonl      one line a block: cold start, first request of each arm, peak memory of each service
+    samples/stages.jsonl      one line a request of the stage slices: its stamps
+    samples/capacity.jsonl    one line a search: block, cell, arm, goal, every rate tried and how it went, the bracket
+    samples/0000.npy ...      int64 [requests, 5] for each slice (columns: see `outcomes`)
+
+A line is written after its file, so that a run that is stopped keeps all slices that were finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from comparison.experiment.design import Cell
+
+
+class SamplesError(ValueError):
+    """A run's folder that cannot be read, in one sentence."""
+
+
+@dataclass(slots=True)
+class SliceLine:
+    """What is known of one slice beside its requests."""
+
+    block: int
+    cell: int
+    arm: str
+    turn: int
+    seed: int
+    cpu_ns: dict[str, int]
+    """CPU time over the slice by process: generator, and the services by name."""
+    wall_ns: int
+    wire_bytes: int | None
+    """TCP bytes over the hop, both ways; None where they could not be counted."""
+    steal: float
+    """Share of the machine's CPU time that the hypervisor took away."""
+    others: float
+    """CPU time of processes that are none of ours, as a share of the machine's."""
+    pressure: float
+    """Share of the slice in which some task waited for a CPU (PSI)."""
+    kept: bool = True
+    """False for a noisy slice that was run again."""
+    complaint: str = ""
+    kind: str = "load"
+    """`load`, or `stages` for slices that ask every station for its stamps and are not timed."""
+    file: str = ""
+    wire_late_us: list[float] | None = None
+    """On an emulated network: how late packets left, median and 99th percentile, µs."""
+    packets_lost: int = 0
+    """Packets that the network lost or that overflowed its queue."""
+
+
+@dataclass(slots=True)
+class Experiment:
+    """What was run."""
+
+    created: str
+    command: str
+    model: str
+    cells: list[Cell]
+    arms: list[str]
+    options: dict[str, Any]
+    message_bytes: list[dict[str, int]] = field(default_factory=list)
+    """For each cell, encoded bytes of request and reply over the hop by arm."""
+    busy_ns: list[int] = field(default_factory=list)
+    """For each cell, the length of the control's busy wait; 0: no control."""
+    capacity: list[dict[str, float]] = field(default_factory=list)
+    """For each cell, requests per second that each arm reached in the probe."""
+    services: str = "ours"
+    networks: list[dict[str, Any]] = field(default_factory=list)
+    """The calibration of every emulated network."""
+    notes: list[str] = field(default_factory=list)
+    """What was skipped, and why."""
+
+
+class Writer:
+    """Writes a run's samples as they come."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "samples"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._count = 0
+
+    def experiment(self, experiment: Experiment) -> None:
+        _write_json(self._folder / "experiment.json", asdict(experiment))
+
+    def add(self, line: SliceLine, requests: NDArray[np.int64]) -> None:
+        line.file = f"{self._count:04}.npy"
+        self._count += 1
+        np.save(self._folder / line.file, requests)
+        with (self._folder / "slices.jsonl").open("a") as file:
+            file.write(json.dumps(asdict(line)) + "\n")
+
+    def add_block(self, facts: dict[str, Any]) -> None:
+        """What was seen of a block as a whole."""
+        with (self._folder / "blocks.jsonl").open("a") as file:
+            file.write(json.dumps(facts) + "\n")
+
+    def add_capacity(self, found: dict[str, Any]) -> None:
+        """One arm's search for its capacity in one block and cell."""
+        with (self._folder / "capacity.jsonl").open("a") as file:
+            file.write(json.dumps(found) + "\n")
+
+    def add_stages(self, arm: str, cell: int, block: int, stamps: list[dict[str, int]]) -> None:
+        """Stamps of the stations, by request, from a slice of its own."""
+        with (self._folder / "stages.jsonl").open("a") as file:
+            for stamp in stamps:
+                file.write(json.dumps({"arm": arm, "cell": cell, "block": block, "stamps": stamp}) + "\n")
+
+
+@dataclass(slots=True)
+class Samples:
+    """A run's samples as they were written."""
+
+    experiment: Experiment
+    slices: list[tuple[SliceLine, NDArray[np.int64]]]
+    stages: list[dict[str, Any]]
+    capacities: list[dict[str, Any]]
+    """By block, cell and arm: goal_ms, tried (rate, share in time, 95th percentile in ms, generator busy), bracket."""
+    starts: list[dict[str, Any]]
+    """By block: cold_start_s, first_ms by arm, peak_memory_bytes by service."""
+    sha256: str
+    """Over all sample files, in order of their names."""
+
+    @property
+    def blocks(self) -> int:
+        return len({line.block for line, _ in self.slices})
+
+
+def read(folder: Path) -> Samples:
+    """The samples of the run in `folder`; SamplesError says what is missing."""
+    from comparison.experiment.design import Cell
+
+    inside = folder / "samples"
+    try:
+        document = json.loads((inside / "experiment.json").read_text())
+    except FileNotFoundError:
+        raise SamplesError(f"{folder} holds no run: samples/experiment.json is not there") from None
+    except ValueError:
+        raise SamplesError(f"{inside / 'experiment.json'} is not JSON; the run's folder is damaged") from None
+    document["cells"] = [Cell(**cell) for cell in document["cells"]]
+    lines = [SliceLine(**item) for item in _json_lines(inside / "slices.jsonl")]
+    try:
+        slices = [(line, np.load(inside / line.file)) for line in lines]
+    except (OSError, ValueError) as error:
+        raise SamplesError(f"a sample file of {folder} cannot be read: {error}") from None
+    return Samples(
+        Experiment(**document),
+        slices,
+        _json_lines(inside / "stages.jsonl"),
+        _json_lines(inside / "capacity.jsonl"),
+        _json_lines(inside / "blocks.jsonl"),
+        _hash(inside),
+    )
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines()
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError:
+        raise SamplesError(f"{path} holds a line that is not JSON; the run's folder is damaged") from None
+
+
+def _hash(inside: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted(inside.iterdir()):
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
+
+
+def _write_json(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document, indent=1) + "\n")

@@ -1,0 +1,87 @@
+"""The load generator as a process of its own, so that its work is charged to nobody else, and the handle to it."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection as Pipe
+
+    from comparison.load.outcomes import Record
+
+
+_PRIORITY = -10
+"""The load comes from elsewhere in real life: where it is allowed, the services do not make it wait for a CPU."""
+
+
+class GeneratorError(RuntimeError):
+    """The load generator failed or is gone, in one sentence."""
+
+
+class Generator:
+    """A fresh process that drives the slices it is given, one after the other.
+
+    `driver` is the text `module:Class` of what drives them: an object with `run(work) -> Record` and `close()`.
+    """
+
+    def __init__(self, driver: str = "comparison.load.drive:Driver") -> None:
+        spawning = multiprocessing.get_context("spawn")
+        self._pipe, theirs = spawning.Pipe()
+        self._process = spawning.Process(target=_serve, args=(theirs, driver), daemon=True, name="load generator")
+        self._process.start()
+        theirs.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    def run(self, work: Any) -> Record:
+        """Drive `work` and give its record; GeneratorError when the process is gone or failed."""
+        try:
+            self._pipe.send(work)
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            raise GeneratorError("the load generator's process ended") from None
+        if isinstance(answer, str):
+            raise GeneratorError(f"the load generator failed: {answer}")
+        return answer
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join(2)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join(2)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _serve(pipe: Pipe, driver: str) -> None:
+    """The process: Ctrl-C is the parent's to handle; the end of the pipe is the end of the work."""
+    import importlib
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(PermissionError):
+        os.nice(_PRIORITY)
+    module, _, name = driver.partition(":")
+    worker = getattr(importlib.import_module(module), name)()
+    try:
+        while True:
+            work = pipe.recv()
+            try:
+                answer: Any = worker.run(work)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the parent is told
+                answer = f"{type(error).__name__}: {error}"
+            pipe.send(answer)
+    except (EOFError, OSError):
+        pass
+    finally:
+        worker.close()

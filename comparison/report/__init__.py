@@ -1,0 +1,1 @@
+"""What is said of a run: in words, in the terminal, as a page, as tables."""

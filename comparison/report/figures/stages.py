@@ -1,0 +1,79 @@
+"""Where a request's time goes: one bar an arm, station after station."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comparison.analysis import stages, summary
+from comparison.report.figures import style
+from comparison.report.figures.style import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from comparison.experiment.samples import Samples
+
+_COLOURS = {
+    "client encodes": "#e76f51",
+    "to the gateway": "#9aa5b1",
+    "gateway decodes": "#f4a261",
+    "gateway encodes": "#e76f51",
+    "to the model server": "#1f83c4",
+    "server decodes": "#e9c46a",
+    "queue": "#cc79a7",
+    "compute": "#2a9d8f",
+    "server encodes": "#d4a017",
+    "back to the gateway": "#56b4e9",
+    "gateway decodes the reply": "#c8553d",
+    "gateway encodes the reply": "#f2b28c",
+    "back to the client": "#bcc5ce",
+    "client decodes the reply": "#c8553d",
+    "client returns": "#8c8c8c",
+}
+
+
+def waterfall(samples: Samples) -> Picture | None:
+    """Stages of each arm, one panel a payload; they add up to the time from the client's send to its reply."""
+    cells = samples.experiment.cells
+    where = [named["where"] for named in summary.names(cells)]
+    found = {
+        (c, arm): made
+        for c in range(len(cells))
+        for arm in samples.experiment.arms
+        if (made := _stages(samples, c, arm))
+    }
+    shown = sorted({c for c, _ in found})
+    if not found:
+        return None
+    most = max(sum(c == cell for c, _ in found) for cell in shown)
+    figure, axes = style.panels(len(shown), height=2.4 + 0.32 * most, share_y=True)
+    told: list[str] = []
+    for axis, c in zip(axes, shown, strict=True):
+        arms = [arm for cell, arm in found if cell == c]
+        _bars(axis, {arm: found[c, arm] for arm in arms})
+        axis.set_title(where[c])
+        axis.set_xlabel("ms")
+        told += [f"{arm} at {where[c]}: {sum(found[c, arm].values()):.3g} ms" for arm in arms]
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
+    return Picture("stages", "Stages of a request", "Stages of a request. " + "; ".join(told) + ".", figure)
+
+
+def _stages(samples: Samples, cell: int, arm: str) -> dict[str, float]:
+    stamps = [item["stamps"] for item in samples.stages if item["cell"] == cell and item["arm"] == arm]
+    gateway = samples.experiment.cells[cell].view == "end-to-end"
+    whole = [stamp for stamp in stamps if ("received" in stamp) == gateway and stages.is_ordered(stamp)]
+    return stages.typical(whole) if whole else {}
+
+
+def _bars(axis: Axes, arms: dict[str, dict[str, float]]) -> None:
+    names = list(arms)
+    left = [0.0] * len(names)
+    for stage, colour in _COLOURS.items():
+        if not any(stage in found for found in arms.values()):
+            continue
+        values = [arms[name].get(stage, 0.0) for name in names]
+        axis.barh(names, values, left=left, label=stage, color=colour, height=0.62)
+        left = [a + b for a, b in zip(left, values, strict=True)]
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.grid(visible=False, axis="y")

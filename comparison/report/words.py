@@ -1,0 +1,279 @@
+"""The verdict in sentences: what the run shows, how surely, why, and what it cannot show; from the summary alone."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+from comparison.experiment import naming
+from comparison.network.profiles import LOOPBACK
+
+if TYPE_CHECKING:
+    pass
+
+
+Summary = dict[str, Any]
+Cell = dict[str, Any]
+
+METRIC_WORDS = {
+    "p10": "the latency of requests that met no queue (p10)",
+    "p50": "median latency",
+    "p90": "90th percentile of latency",
+    "p99": "99th percentile of latency",
+    "cpu": "CPU per request",
+    "wire_bytes": "bytes over the hop",
+    "message_bytes": "encoded message bytes",
+    "capacity": "capacity at the latency goal (more is better)",
+}
+_VIEWS = {
+    "end-to-end": "through the gateway (CPU is that of gateway and model server)",
+    "hop": "from client to model server (CPU is that of client and model server)",
+}
+VERDICT_WORDS = {
+    "grpc": "gRPC better",
+    "rest": "REST better",
+    "equal": "equal for practice",
+    "undecided": "undecided",
+    "invalid": "invalid",
+}
+
+
+def times(cell: Cell) -> str:
+    """The ratio with its interval: "1.12 (1.08 to 1.16)"."""
+    if cell["ratio"] is None:
+        return "no number"
+    if cell["ci"] is None:
+        return f"{cell['ratio']:.2f} (no interval)"
+    low, high = cell["ci"]
+    if math.isclose(low, high, rel_tol=1e-6):
+        return f"{cell['ratio']:.2f} (does not vary)"
+    return f"{cell['ratio']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def judged(cell: Cell) -> str:
+    """The verdict with its number."""
+    text = VERDICT_WORDS[cell["verdict"]]
+    if cell["verdict"] == "undecided":
+        more = cell["more_blocks"]
+        return f"{text} at {times(cell)}" + (f", about {blocks(more)} would decide" if more else "")
+    if cell["verdict"] == "invalid":
+        return f"{text} ({cell['reason']})"
+    return f"{text}, ratio {times(cell)}"
+
+
+def blocks(more: int) -> str:
+    return f"{more} more block{'s' * (more > 1)}"
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its beginning and otherwise as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def headline_pair(summary: Summary) -> list[str] | None:
+    """The first declared pair that was measured."""
+    return summary["cells"][0]["pair"] if summary["cells"] else None
+
+
+def cells_of(summary: Summary, pair: list[str], metric: str) -> list[Cell]:
+    """A pair's cells by one metric, condition by condition and in ascending payload."""
+    chosen = [cell for cell in summary["cells"] if cell["pair"] == pair and cell["metric"] == metric]
+    order = {condition: place for place, condition in enumerate(naming.conditions_of(chosen))}
+    return sorted(chosen, key=lambda cell: (order[cell["condition"]], cell["payload_bytes"]))
+
+
+def pairs(summary: Summary) -> list[list[str]]:
+    """The pairs in the order in which they were declared."""
+    found: list[list[str]] = []
+    for cell in summary["cells"]:
+        if cell["pair"] not in found:
+            found.append(cell["pair"])
+    return found
+
+
+def verdict(summary: Summary) -> list[str]:
+    """The sentences of the verdict card."""
+    pair = headline_pair(summary)
+    if pair is None:
+        return ["No pair of a gRPC arm and a REST arm was measured, so there is no verdict."]
+    said = [_about(summary, pair)]
+    said += [
+        _metric_sentence(metric, condition, [cell for cell in found if cell["condition"] == condition])
+        for metric in ("p50", "cpu", "capacity")
+        for found in (cells_of(summary, pair, metric),)
+        for condition in naming.conditions_of(found)
+    ]
+    said += [_flip(found) for found in summary["crossovers"] if found["pair"] == pair]
+    return [*said, *_causes(summary), *_model_time(summary, pair)]
+
+
+def _about(summary: Summary, pair: list[str]) -> str:
+    cell = next(cell for cell in summary["cells"] if cell["pair"] == pair)
+    how = _VIEWS[cell["view"]]
+    networks = list(dict.fromkeys(cell["network"] for cell in summary["cells"]))
+    over = f"network{'s' * (len(networks) > 1)}: {', '.join(networks)}" + (", TLS" if cell["tls"] else "")
+    return f"{sentence(cell['question'])} ({pair[0]} against {pair[1]}), {how}, {over}."
+
+
+def _metric_sentence(metric: str, condition: str, found: list[Cell]) -> str:
+    told = "; ".join(f"{naming.size(cell['payload_bytes'])}: {judged(cell)}" for cell in found)
+    where = f" ({condition})" if condition else ""
+    return f"{sentence(METRIC_WORDS[metric])}{where}, gRPC over REST with 95 % interval: {told}."
+
+
+def _flip(found: dict[str, Any]) -> str:
+    what = METRIC_WORDS[found["metric"]] + (f" ({found['condition']})" if found["condition"] else "")
+    low, high = naming.size(found["payloads"][0]), naming.size(found["payloads"][-1])
+    decided = [(p, v) for p, v in zip(found["payloads"], found["verdicts"], strict=True) if v in {"grpc", "rest"}]
+    flips = [(a, b) for a, b in itertools.pairwise(decided) if a[1] != b[1]]
+    if flips:
+        return f"By {what} the answer flips " + ", and again ".join(_one_flip(found, *pair) for pair in flips) + "."
+    if not decided:
+        return f"By {what} neither side is shown to be better anywhere between {low} and {high}."
+    sides = {verdict for _, verdict in decided}
+    if len(decided) == len(found["payloads"]):
+        return f"By {what} the answer does not flip between {low} and {high}: {VERDICT_WORDS[sides.pop()]} throughout."
+    return (
+        f"By {what} no flip is shown between {low} and {high}: {VERDICT_WORDS[sides.pop()]} at "
+        f"{', '.join(naming.size(p) for p, _ in decided)}, no better side shown at the other payloads."
+    )
+
+
+def _one_flip(found: dict[str, Any], a: tuple[int, str], b: tuple[int, str]) -> str:
+    text = f"between {naming.size(a[0])} ({VERDICT_WORDS[a[1]]}) and {naming.size(b[0])} ({VERDICT_WORDS[b[1]]})"
+    for crossing in found["crossings"]:
+        if a[0] <= crossing["between"][0] and crossing["between"][1] <= b[0] and crossing["interval"]:
+            low, high = crossing["interval"]
+            text += f", near {naming.size(crossing['at'])} ({naming.size(low)} to {naming.size(high)}, by straight line between the two)"
+    return text
+
+
+def _causes(summary: Summary) -> list[str]:
+    """For each pair, the largest payload's gap in p50 and the parts of it."""
+    said: list[str] = []
+    for pair in pairs(summary):
+        found = [c for c in summary["causes"] if c["pair"] == pair and c["metric"] == "p50"]
+        if found:
+            said.append(_cause(max(found, key=lambda cause: cause["payload_bytes"])))
+    return said
+
+
+def _cause(found: dict[str, Any]) -> str:
+    grpc, rest = found["pair"]
+    parts = "; ".join(f"{part['cause']}: {_amount(part['amount'], found['unit'])}" for part in found["parts"])
+    return (
+        f"Why, at {found['where']}: {grpc} less {rest} is {found['gap']:+.3g} {found['unit']} of p50, made of {parts}."
+    )
+
+
+def _amount(interval: list[float], unit: str) -> str:
+    low, estimate, high = interval
+    return f"{estimate:+.3g} {unit} ({low:+.3g} to {high:+.3g})"
+
+
+def _model_time(summary: Summary, pair: list[str]) -> list[str]:
+    for found in summary["crossovers"]:
+        if found["pair"] == pair and found["indifferent_model_ms"]:
+            told = "; ".join(
+                f"{naming.place(int(p), found['condition'])}: {_milliseconds(ms)}"
+                for p, ms in found["indifferent_model_ms"].items()
+            )
+            return [f"The choice moves p50 by less than 5 % once the model itself takes longer than: {told}."]
+    return []
+
+
+def _milliseconds(value: float) -> str:
+    return "any time at all" if value == 0 else f"{value:.3g} ms"
+
+
+def controls(summary: Summary) -> list[str]:
+    """What the controls showed."""
+    said = [
+        f"A/A (grpc against itself), {METRIC_WORDS[found['metric']]} at {found['where']}: ratio "
+        f"{found['ratio'][1]:.3f} ({found['ratio'][0]:.3f} to {found['ratio'][2]:.3f}), "
+        f"{'covers 1' if found['covers_1'] else 'does NOT cover 1'}."
+        for found in summary["controls"]["again"]
+        if found["metric"] in {"p50", "cpu"}
+    ]
+    said += [
+        f"Known delay of {found['known_us']:.0f} µs at {found['where']}, seen by "
+        f"{METRIC_WORDS[found['metric']]}: "
+        f"{found['found_us'][1]:.0f} µs ({found['found_us'][0]:.0f} to {found['found_us'][2]:.0f}), {found['status']}."
+        for found in summary["controls"]["known_delay"]
+    ]
+    return said or ["This run had no controls (the arms grpc-again and control were left out)."]
+
+
+def warnings(summary: Summary) -> list[str]:
+    """What a reader must know before believing a number."""
+    said: list[str] = []
+    if not summary.get("complete", True):
+        said.append(f"The run was stopped early ({summary['stopped']}); what is here was measured before that.")
+    said += [f"{sentence(note)}." for note in summary["notes"]]
+    failed = [gate for gate in summary["gates"] if not gate["passed"]]
+    said += [
+        f"{gate['arm']} at {gate['where']}: {gate['gate']} {gate['value']:.3g} {gate['unit']}, "
+        f"limit {gate['limit']:.3g}: not used."
+        for gate in failed
+    ]
+    missed = [found for found in summary["controls"]["known_delay"] if found["status"] == "missed"]
+    said += [f"The known delay was missed at {f['where']} by {METRIC_WORDS[f['metric']]}." for f in missed]
+    noise = summary["noise"]
+    if noise["others_median"] > 0.05:
+        said.append(
+            f"Other programs used {noise['others_median']:.0%} of the machine in the median slice; "
+            "a quiet machine gives narrower intervals."
+        )
+    return said
+
+
+def limits(summary: Summary) -> list[str]:
+    """What this run cannot show."""
+    over = "TLS on the hop" if any(cell["tls"] for cell in summary["cells"]) else "Plain text"
+    emulated = [found for found in summary["networks"] if found["usable"]]
+    return [
+        *([f"Networks are emulated packet by packet on this host ({_rounds(emulated)})."] if emulated else []),
+        "One host: no network card, switch or second machine took part; the services shared its CPUs with the load.",
+        "Python services of this project in these versions; other languages and libraries will differ.",
+        f"{over}, one process of each service." if summary["services"] == "ours" else "One client.",
+        "Ratios under load hold at this rate; near saturation they are others.",
+    ]
+
+
+def _rounds(networks: list[dict[str, Any]]) -> str:
+    return "; ".join(f"{n['network']}: round trip {n['median_ms']:.3g} ms, {n['congestion_control']}" for n in networks)
+
+
+def not_measured(summary: Summary) -> list[str]:
+    """What this run leaves open; `--thorough` where that would measure it."""
+    arms = {row["arm"] for row in summary["arms"]}
+    cells = summary["cells"]
+    left = [
+        (
+            "rest-protobuf" in arms,
+            "protocol and encoding as separate causes between gRPC and binary REST: not measured here: --thorough",
+        ),
+        (
+            "rest-stock" in arms and "grpc-stock" in arms,
+            "libraries and frameworks as causes, and the pair as usually written: not measured here: --thorough",
+        ),
+        ("grpc-stream" in arms, "one long-lived gRPC stream: not measured here: --thorough"),
+        ("inprocess" in arms, "no hop at all (the engine in the gateway): not measured here: --thorough"),
+        (any(c["metric"] == "p99" for c in cells), "ratios of the tail (p90, p99): not measured here: --thorough"),
+        (
+            any(c["concurrency"] != cells[0]["concurrency"] for c in cells),
+            "other concurrency: not measured here: --concurrency N N",
+        ),
+        (any(row["wire_bytes"] for row in summary["arms"]), "bytes over the hop: not measured"),
+        (
+            any(c["network"] != LOOPBACK for c in cells),
+            f"networks other than {LOOPBACK}: not measured here: --network {LOOPBACK} same-zone region",
+        ),
+        (any(c["metric"] == "capacity" for c in cells), "capacity at a latency goal: not measured here: --goal MS"),
+        ("grpc-blocking" in arms, "blocking callers: not measured here: --arms rest-blocking grpc-blocking"),
+        ("grpc-unix" in arms, "Unix sockets: not measured here: --arms rest-unix grpc-unix"),
+        ("grpc-gzip" in arms, "compression: not measured here: --arms rest-gzip grpc-gzip"),
+        (any(c["tls"] for c in cells), "TLS: not measured here: --tls"),
+    ]
+    return [text for measured, text in left if not measured]

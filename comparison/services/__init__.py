@@ -1,0 +1,1 @@
+"""The services under measurement: started for a block, asked, and stopped with it."""

@@ -1,0 +1,75 @@
+"""Single calls outside all measuring: a model's metadata, the right answers, and how many bytes a message has."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from comparison.experiment import payloads
+from comparison.load.outcomes import Output, outputs_of
+from protocol import wires
+from protocol.deadline import after
+from protocol.errors import InferenceError
+from protocol.inference import CallContext
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from protocol.inference import Inference
+    from protocol.messages import InferRequest
+    from protocol.wires import Target
+    from protos import inference as pb
+
+_SECONDS = 30.0
+T = TypeVar("T")
+
+
+class AskError(RuntimeError):
+    """The service gave no usable answer, in one sentence."""
+
+
+def metadata(wire: str, target: Target, model: str) -> pb.ModelMetadataResponse:
+    """The model's metadata over `wire`; AskError when there is no such model or no such service."""
+    return _call(wire, target, lambda client: client.model_metadata(model, "", _context()))
+
+
+def answers(wire: str, target: Target, requests: list[InferRequest]) -> list[tuple[Output, ...]]:
+    """What each request is to be answered with: by knowledge where there is any, else as `wire` answers it first."""
+    known = [payloads.known_answer(request) for request in requests]
+    if all(answer is not None for answer in known):
+        return [answer for answer in known if answer is not None]
+
+    async def ask(client: Inference) -> list[tuple[Output, ...]]:
+        return [outputs_of(await client.infer(request, _context())) for request in requests]
+
+    return _call(wire, target, ask)
+
+
+def message_bytes(wire: str, target: Target, request: InferRequest) -> int:
+    """Encoded bytes of the request and its reply over `wire`, without what HTTP or gRPC put around them."""
+
+    async def ask(client: Inference) -> int:
+        context = _context()
+        await client.infer(request, context)
+        return context.bytes_sent + context.bytes_received
+
+    return _call(wire, target, ask)
+
+
+def _context() -> CallContext:
+    return CallContext(deadline=after(_SECONDS))
+
+
+def _call(wire: str, target: Target, ask: Callable[[Inference], Awaitable[T]]) -> T:
+    async def run() -> T:
+        client = wires.connect(wire, target)
+        try:
+            return await ask(client)
+        finally:
+            await client.close()
+
+    try:
+        return asyncio.run(run())
+    except InferenceError as error:
+        where = target.grpc if wires.wire(wire).kind == "grpc" else target.rest
+        raise AskError(f"the service at {where} does not answer over {wire}: {error.message}") from None

@@ -1,0 +1,33 @@
+"""The positive control's wrapper: spins a known time in front of the engine when a request asks for it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from comparison.experiment.payloads import BUSY
+from protocol.inference import Wrapper
+
+if TYPE_CHECKING:
+    from protocol.inference import CallContext
+    from protocol.messages import InferRequest, InferResponse
+
+
+class BusyWait(Wrapper):
+    """Takes the request parameter `lab_busy_us` away and spins for so many µs; 0 and none cost the same look-up.
+
+    It spins on the event loop, as any work of the server would that holds the interpreter: equal for every wire.
+    """
+
+    async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        microseconds = request.parameters.pop(BUSY, 0)
+        if microseconds:
+            spin(int(microseconds) * 1000)
+        return await self.inner.infer(request, context)
+
+
+def spin(nanoseconds: int) -> None:
+    """Use the CPU until `nanoseconds` have passed."""
+    until = time.monotonic_ns() + nanoseconds
+    while time.monotonic_ns() < until:
+        pass
