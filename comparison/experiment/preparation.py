@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _PROBE_SECONDS = 0.4
 _PROBE_CALLERS = 4
 _FEWEST_PROBES, _MOST_PROBES = 4, 400
+_LONGEST_SLICE_S, _MOST_LOAD = 3.0, 0.6
+"""A slice of the fewest requests may last so long; to keep to it the load goes up to this share and no further."""
 _SLOW_NS = 1_000_000_000
 _BUSY_SHARE, _SHORTEST_BUSY_NS = 0.25, 200_000
 
@@ -96,7 +98,7 @@ def prepare(
 
 def _cells(options: Options, size: int, slowest: float, network: str) -> list[Cell]:
     """The cells of one payload over one network; `slowest` is what the slowest arm reached, requests per second."""
-    rates: list[tuple[float | None, float | None]] = [(_rounded(slowest * load), load) for load in options.loads]
+    rates: list[tuple[float | None, float | None]] = [_loaded(slowest, load) for load in options.loads]
     if options.rates:
         rates = [(rate, None) for rate in options.rates]
     if options.closed:
@@ -106,6 +108,13 @@ def _cells(options: Options, size: int, slowest: float, network: str) -> list[Ce
         for concurrency in options.concurrency
         for rate, load in rates
     ]
+
+
+def _loaded(slowest: float, load: float) -> tuple[float, float]:
+    """Rate and share of the slowest arm's capacity: more than asked for where a slice would last too long."""
+    enough = min(schedule.FEWEST / _LONGEST_SLICE_S, _MOST_LOAD * slowest)
+    rate = max(slowest * load, enough)
+    return _rounded(rate), load if rate == slowest * load else round(rate / slowest, 2)
 
 
 def _probe(view: View, generator: Generator, arm: Arm) -> tuple[float, float]:
