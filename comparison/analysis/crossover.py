@@ -1,4 +1,6 @@
-"""Where the answer flips: the payload at which ln(gRPC / REST) is zero, and the model time that hides the choice."""
+"""Where the answer flips: the payload (concurrency, rate) at which ln(gRPC / REST) is zero, and the model time that hides
+the choice.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """One change of the better side between two neighbouring payloads."""
+    """One change of the better side between two neighbouring values of what varies."""
 
     between: tuple[float, float]
-    """The measured payloads on both sides, in bytes."""
+    """The measured values on both sides: bytes, connections, or requests per second."""
     at: float
-    """Payload in bytes, by straight line between ln sizes."""
+    """By straight line between the logarithms."""
     interval: tuple[float, float] | None
     """Interval of `at` over blocks drawn again; None when fewer than nine in ten of the draws cross here."""
     support: float
-    """Share of the draws in which the answer flips between these two payloads."""
+    """Share of the draws in which the answer flips between these two."""
     below: str
     """The better side below it: `grpc` or `rest`."""
 
 
 def crossings(sizes: Sequence[float], differences: Floats, seed: int, draws: int = 4000) -> list[Crossing]:
-    """Crossings of `differences` [blocks, sizes] (ln of gRPC over REST) over ascending payload `sizes`."""
+    """Crossings of `differences` [blocks, sizes] (ln of gRPC over REST) over ascending `sizes`."""
     means = differences.mean(axis=0)
     chosen = np.random.default_rng(seed).integers(0, len(differences), (draws, len(differences)))
     drawn = differences[chosen].mean(axis=1)

@@ -186,39 +186,37 @@ class Analysis:
         return {"goal_ms": found[0]["goal_ms"], "low": low, "high": high, "blocks": len(found)}
 
     def crossovers(self) -> list[dict[str, Any]]:
-        """For each pair, metric and condition, where the ratio passes 1 over the payloads, or that it does not."""
+        """For each pair, metric and line of cells, where the ratio passes 1 over payload, concurrency or rate, or that
+        it does not.
+        """
         found = [
-            self._crossover(pair, metric, condition)
+            self._crossover(pair, metric, over, condition, cells)
             for pair in self.pairs()
             for metric in ("p50", "cpu")
-            for condition in naming.conditions_of(self.names)
+            for over in naming.OVER
+            for condition, cells in naming.lines(self.cells, over)
         ]
         return [item for item in found if item is not None]
 
-    def _crossover(self, pair: Pair, metric: str, condition: str) -> dict[str, Any] | None:
+    def _crossover(self, pair: Pair, metric: str, over: str, condition: str, cells: list[int]) -> dict[str, Any] | None:
         usable = [
-            c
-            for c in sorted(self._cells(), key=lambda c: self.cells[c].payload_bytes)
-            if self.names[c]["condition"] == condition
-            and (judged := self.judgements.get(Asked(c, pair, metric)))
-            and judged.verdict != "invalid"
+            c for c in cells if (judged := self.judgements.get(Asked(c, pair, metric))) and judged.verdict != "invalid"
         ]
         by_cell = [dict(self._log_by_block(c, pair, metric)) for c in usable]
         shared = sorted(set.intersection(*map(set, by_cell))) if by_cell else []
         if len(usable) < 2 or len(shared) < 2:
             return None
-        sizes = [float(self.cells[c].payload_bytes) for c in usable]
+        values = [naming.value_of(self.cells[c], over) for c in usable]
         rows = np.array([[logs[block] for logs in by_cell] for block in shared])
-        crossings = crossover.crossings(sizes, rows, SEED)
-        verdict_of = [self.judgements[Asked(c, pair, metric)].verdict for c in usable]
         return {
             "pair": list(pair.key),
             "metric": metric,
+            "over": over,
             "condition": condition,
-            "payloads": [int(size) for size in sizes],
-            "verdicts": verdict_of,
-            "crossings": [summary.crossing(item) for item in crossings],
-            "indifferent_model_ms": self._indifferent(usable, pair) if metric == "p50" else None,
+            "values": values,
+            "verdicts": [self.judgements[Asked(c, pair, metric)].verdict for c in usable],
+            "crossings": [summary.crossing(item) for item in crossover.crossings(values, rows, SEED)],
+            "indifferent_model_ms": self._indifferent(usable, pair) if (metric, over) == ("p50", "payload") else None,
         }
 
     def _log_by_block(self, c: int, pair: Pair, metric: str) -> list[tuple[int, float]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from comparison.experiment.design import Cell
 
@@ -46,3 +47,43 @@ def place(payload_bytes: float, condition: str) -> str:
 def conditions_of(rows: Iterable[dict[str, Any]]) -> list[str]:
     """The conditions of rows in the order in which they come."""
     return list(dict.fromkeys(row["condition"] for row in rows))
+
+
+OVER: dict[str, Callable[[float], str]] = {
+    "payload": size,
+    "concurrency": lambda value: f"{value:.0f} connection{'s' * (value > 1)}",
+    "rate": lambda value: f"{value:.3g}/s",
+}
+"""What the answer may flip over, and how its values are said."""
+
+
+def lines(cells: Sequence[Cell], over: str) -> list[tuple[str, list[int]]]:
+    """Groups of cells that differ in one thing of `OVER` alone, ascending in it, with what they have in common in words."""
+    values = [_value(cell, over) for cell in cells]
+    groups: dict[str, list[int]] = defaultdict(list)
+    for c, common in enumerate(_common(cells, over)):
+        if values[c] is not None:
+            groups[common].append(c)
+    ordered = {common: sorted(found, key=lambda c: values[c] or 0.0) for common, found in groups.items()}
+    return [(common, found) for common, found in ordered.items() if len({values[c] for c in found}) > 1]
+
+
+def value_of(cell: Cell, over: str) -> float:
+    """What the cell has of the thing; 0 for the rate of the closed loop."""
+    return _value(cell, over) or 0.0
+
+
+def _value(cell: Cell, over: str) -> float | None:
+    return {"payload": float(cell.payload_bytes), "concurrency": float(cell.concurrency), "rate": cell.rate}[over]
+
+
+def _common(cells: Sequence[Cell], over: str) -> list[str]:
+    """For each cell what it has beside `over`, as far as that varies in the run."""
+    if over == "payload":
+        return conditions(cells)
+    rows = [
+        (size(cell.payload_bytes), cell.network, *((_load(cell),) if over == "concurrency" else (factors_of(cell)[1],)))
+        for cell in cells
+    ]
+    varied = [len(set(values)) > 1 for values in zip(*rows, strict=True)]
+    return [", ".join(itertools.compress(values, varied)) for values in rows]

@@ -30,6 +30,7 @@ _VIEWS = {
     "end-to-end": "through the gateway (CPU is that of gateway and model server)",
     "hop": "from client to model server (CPU is that of client and model server)",
 }
+_SIDES = frozenset({"grpc", "rest"})
 VERDICT_WORDS = {
     "grpc": "gRPC better",
     "rest": "REST better",
@@ -124,28 +125,30 @@ def _metric_sentence(metric: str, condition: str, found: list[Cell]) -> str:
 
 def _flip(found: dict[str, Any]) -> str:
     what = METRIC_WORDS[found["metric"]] + (f" ({found['condition']})" if found["condition"] else "")
-    low, high = naming.size(found["payloads"][0]), naming.size(found["payloads"][-1])
-    decided = [(p, v) for p, v in zip(found["payloads"], found["verdicts"], strict=True) if v in {"grpc", "rest"}]
+    said = naming.OVER[found["over"]]
+    low, high = said(found["values"][0]), said(found["values"][-1])
+    decided = [(v, verdict) for v, verdict in zip(found["values"], found["verdicts"], strict=True) if verdict in _SIDES]
     flips = [(a, b) for a, b in itertools.pairwise(decided) if a[1] != b[1]]
     if flips:
         return f"By {what} the answer flips " + ", and again ".join(_one_flip(found, *pair) for pair in flips) + "."
     if not decided:
         return f"By {what} neither side is shown to be better anywhere between {low} and {high}."
     sides = {verdict for _, verdict in decided}
-    if len(decided) == len(found["payloads"]):
+    if len(decided) == len(found["values"]):
         return f"By {what} the answer does not flip between {low} and {high}: {VERDICT_WORDS[sides.pop()]} throughout."
     return (
         f"By {what} no flip is shown between {low} and {high}: {VERDICT_WORDS[sides.pop()]} at "
-        f"{', '.join(naming.size(p) for p, _ in decided)}, no better side shown at the other payloads."
+        f"{', '.join(said(v) for v, _ in decided)}, no better side shown elsewhere between them."
     )
 
 
-def _one_flip(found: dict[str, Any], a: tuple[int, str], b: tuple[int, str]) -> str:
-    text = f"between {naming.size(a[0])} ({VERDICT_WORDS[a[1]]}) and {naming.size(b[0])} ({VERDICT_WORDS[b[1]]})"
+def _one_flip(found: dict[str, Any], a: tuple[float, str], b: tuple[float, str]) -> str:
+    said = naming.OVER[found["over"]]
+    text = f"between {said(a[0])} ({VERDICT_WORDS[a[1]]}) and {said(b[0])} ({VERDICT_WORDS[b[1]]})"
     for crossing in found["crossings"]:
         if a[0] <= crossing["between"][0] and crossing["between"][1] <= b[0] and crossing["interval"]:
             low, high = crossing["interval"]
-            text += f", near {naming.size(crossing['at'])} ({naming.size(low)} to {naming.size(high)}, by straight line between the two)"
+            text += f", near {said(crossing['at'])} ({said(low)} to {said(high)}, by straight line between the two)"
     return text
 
 

@@ -11,7 +11,8 @@ import synthetic
 
 from comparison.analysis.summary import CELL_FIELDS, SCHEMA
 from comparison.analysis.whole import Analysis
-from comparison.experiment import samples
+from comparison.experiment import naming, samples
+from comparison.experiment.design import Cell
 from comparison.report import words
 
 
@@ -48,6 +49,14 @@ def test_the_drawn_ratio_is_found(summary, payload, ratio, verdict):
     found = cell(summary, ["grpc", "rest-binary"], "p50", payload)
     assert found["ci"][0] <= ratio <= found["ci"][1]
     assert found["verdict"] == verdict
+
+
+def test_lines_of_cells_differ_in_one_thing():
+    """Two payloads by two numbers of connections are two lines over each, and none over the rate."""
+    cells = [Cell(size, n, 100.0, load=0.3) for size in (256, 1024) for n in (1, 64)]
+    assert naming.lines(cells, "payload") == [("1 connection", [0, 2]), ("64 connections", [1, 3])]
+    assert naming.lines(cells, "concurrency") == [("256 B", [0, 1]), ("1 KB", [2, 3])]
+    assert naming.lines(cells, "rate") == []
 
 
 def test_the_flip_is_found_between_the_right_payloads(summary):

@@ -57,9 +57,9 @@ def by_payload(summary: dict[str, Any]) -> Picture | None:
             found = [cell for cell in words.cells_of(summary, pair, metric) if cell["ci"]]
             for style_of, condition in zip(itertools.cycle(_LINES), naming.conditions_of(found), strict=False):
                 _line(axis, [cell for cell in found if cell["condition"] == condition], pair, condition, style_of)
-        for found in summary["crossovers"]:
-            if found["metric"] == metric:
-                for crossing in _sure(found):
+        for line in _over_payload(summary):
+            if line["metric"] == metric:
+                for crossing in _sure(line):
                     axis.plot(crossing["at"], 1, marker="x", markersize=8, color=style.INK, zorder=5)
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
@@ -74,11 +74,15 @@ def by_payload(summary: dict[str, Any]) -> Picture | None:
     flips = [
         f"{found['pair'][0]}/{found['pair'][1]} by {found['metric']} passes 1 near "
         f"{naming.place(crossing['at'], found['condition'])}"
-        for found in summary["crossovers"]
+        for found in _over_payload(summary)
         for crossing in _sure(found)
     ]
     told = "; ".join(flips) if flips else "no line passes 1"
     return Picture("by-payload", "Ratio against payload, with crossovers", f"Ratio against payload: {told}.", figure)
+
+
+def _over_payload(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    return [found for found in summary["crossovers"] if found["over"] == "payload"]
 
 
 def _sure(found: dict[str, Any]) -> list[dict[str, Any]]:

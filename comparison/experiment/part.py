@@ -1,0 +1,91 @@
+"""The part of a block that goes over one network: its services, its load generator, and what is done before timing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from comparison.experiment import schedule
+from comparison.load.outcomes import DONE, SENT
+from comparison.network.profiles import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from comparison.experiment.arms import Arm
+    from comparison.experiment.design import Block, Slice
+    from comparison.experiment.preparation import Prepared
+    from comparison.load.generator import Generator
+    from comparison.load.outcomes import Record
+    from comparison.services.views import View
+
+_WARM_SECONDS, _MOST_WARM = 0.1, 60
+_WARM_CALLERS, _WARM_CALLERS_FAR = 2, 8
+"""Connections that are opened beforehand; over a network more requests are under way at once, and each start costs."""
+_STAGE_SECONDS, _MOST_STAGED = 0.25, 30
+
+
+@dataclass(slots=True)
+class Part:
+    """What a block has at hand while it goes over one network."""
+
+    block: Block
+    network: str
+    slices: list[Slice]
+    arms: dict[str, Arm]
+    prepared: Prepared
+    view: View
+    generator: Generator
+
+    @property
+    def cells(self) -> list[int]:
+        return sorted({item.cell for item in self.slices})
+
+    def drive(
+        self, c: int, arm: Arm, drawn: schedule.Schedule, callers: int | None = None, *, stages: bool = False
+    ) -> Record:
+        """Drive one schedule through one arm; `callers` is the cell's own number unless it is given."""
+        concurrency = callers or self.prepared.cells[c].concurrency
+        return self.generator.run(self.view.work(c, arm, drawn, concurrency, stages=stages))
+
+    def closed(self, c: int, arm: Arm, count: int, callers: int) -> Record:
+        """`count` requests in the closed loop."""
+        return self.drive(c, arm, schedule.closed(count, self.view.variants(c), 0), callers)
+
+    def rate(self, c: int) -> float:
+        """The cell's rate, or in the closed loop what its slowest arm reached in the probe, requests per second."""
+        return self.prepared.cells[c].rate or min(self.prepared.capacity[c].values())
+
+    def probed(self, c: int, arm: Arm) -> float:
+        """What the arm, or the one that it repeats, reached in the probe, requests per second."""
+        found = self.prepared.capacity[c]
+        return found.get(arm.name) or found.get(arm.upstream) or min(found.values())
+
+
+def first_requests(part: Part) -> dict[str, float]:
+    """Milliseconds of each arm's very first request on these services, in the block's own order of arms."""
+    found: dict[str, float] = {}
+    for name in dict.fromkeys(item.arm for item in part.slices):
+        if part.arms[name].role == "arm":
+            record = part.closed(part.cells[0], part.arms[name], 1, 1)
+            found[name] = float(record.requests[0, DONE] - record.requests[0, SENT]) / 1e6
+    return found
+
+
+def warm(part: Part) -> None:
+    """Every arm and cell is used before anything is timed: connections, lazy imports, caches, clocks."""
+    callers = _WARM_CALLERS if part.network == LOOPBACK else _WARM_CALLERS_FAR
+    for c in part.cells:
+        for arm in part.arms.values():
+            count = max(schedule.FEWEST, min(_MOST_WARM, round(_WARM_SECONDS * part.probed(c, arm))))
+            part.closed(c, arm, count, callers)
+
+
+def staged(part: Part) -> Iterator[tuple[str, int, list[dict[str, int]]]]:
+    """Arm, cell and stamps of slices of their own, in which every station stamps; none of these requests is timed."""
+    for c in part.cells:
+        for arm in part.arms.values():
+            if arm.role == "arm":
+                count = min(_MOST_STAGED, schedule.count_for(part.rate(c), _STAGE_SECONDS))
+                drawn = schedule.poisson(part.rate(c), count, part.view.variants(c), part.block.seed)
+                yield arm.name, c, part.drive(c, arm, drawn, stages=True).stages
