@@ -82,6 +82,7 @@ PAIRS = (
     Pair("grpc", "rest-protobuf", "the same bytes: one protobuf message over gRPC or as a body over HTTP/1.1"),
     Pair("grpc-typed", "rest", "plain fields over gRPC against JSON over REST, as tuned here"),
     Pair("grpc-blocking", "rest-blocking", "blocking callers, a thread a request, the bytes of grpc and rest-binary"),
+    Pair("grpc", "rest-http2", "both over HTTP/2: raw tensors over gRPC against JSON by httpx and hypercorn"),
     Pair("grpc-unix", "rest-unix", "over Unix sockets, for services on one host"),
     Pair("grpc-gzip", "rest-gzip", "compressed: raw tensors over gRPC against JSON over REST, gzip both ways"),
 )

@@ -9,7 +9,7 @@ from protocol.datatypes import DATATYPES
 from protocol.wires import WIRES, Target, Wire
 
 _PLAIN = frozenset(DATATYPES) - {"FP16", "BF16", "BYTES"}
-REST_PORT, GRPC_PORT, STOCK_PORT = "LAB_REST_PORT", "LAB_GRPC_PORT", "LAB_STOCK_PORT"
+REST_PORT, GRPC_PORT, STOCK_PORT, HTTP2_PORT = "LAB_REST_PORT", "LAB_GRPC_PORT", "LAB_STOCK_PORT", "LAB_HTTP2_PORT"
 """Environment variables with the ports of the lab's endpoints, for both sides."""
 SOCKETS = "MODEL_SERVER_UNIX_SOCKETS"
 """The folder of the model server's Unix sockets, likewise."""
@@ -33,6 +33,10 @@ LAB_WIRES: dict[str, Wire] = {
              summary="as rest, with httpx as the client's library"),
         Wire("rest-aiohttp", f"{_HERE}.libraries:connect_aiohttp", "rest", _PLAIN,
              summary="as rest, with aiohttp as the client's library"),
+        Wire("rest-hypercorn", f"{_HERE}.http2:connect_http1", "rest", _PLAIN,
+             summary="as rest-httpx, with the plain routes on hypercorn"),
+        Wire("rest-http2", f"{_HERE}.http2:connect_http2", "rest", _PLAIN,
+             summary="as rest-hypercorn, over HTTP/2"),
         Wire("rest-fastapi", f"{_HERE}.libraries:connect_fastapi", "rest", _PLAIN,
              summary="as rest, with a stock FastAPI and pydantic server"),
         Wire("rest-stock", f"{_HERE}.stock_rest:connect", "rest", _PLAIN,

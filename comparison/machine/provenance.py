@@ -12,7 +12,7 @@ from typing import Any
 
 _PACKAGES = (
     "grpcio", "protobuf", "onnxruntime", "numpy", "orjson", "fastapi", "starlette", "uvicorn", "uvloop", "httptools",
-    "aiohttp", "httpx", "pydantic", "scipy", "matplotlib",
+    "aiohttp", "httpx", "h2", "hypercorn", "pydantic", "scipy", "matplotlib",
 )  # fmt: skip
 _SYSCTLS = (
     "net/ipv4/tcp_congestion_control", "net/ipv4/tcp_slow_start_after_idle", "net/ipv4/tcp_rmem", "net/ipv4/tcp_wmem",

@@ -275,6 +275,7 @@ def not_measured(summary: Summary) -> list[str]:
         ),
         (any(c["metric"] == "capacity" for c in cells), "capacity at a latency goal: not measured here: --goal MS"),
         ("grpc-blocking" in arms, "blocking callers: not measured here: --arms rest-blocking grpc-blocking"),
+        ("rest-http2" in arms, "REST over HTTP/2: not measured here: --arms rest-httpx rest-hypercorn rest-http2 grpc"),
         ("grpc-unix" in arms, "Unix sockets: not measured here: --arms rest-unix grpc-unix"),
         ("grpc-gzip" in arms, "compression: not measured here: --arms rest-gzip grpc-gzip"),
         (any(c["tls"] for c in cells), "TLS: not measured here: --tls"),
