@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import httptools
+import numpy as np
 
 from protocol.errors import Code, InferenceError, invalid
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10.0
 _JOINED_BYTES = 64 << 10
 """Requests up to this size leave in one write; larger parts are not copied together."""
+_BUFFER_BYTES = 256 << 10
+_PASSES_FROM = 64 << 10
+"""Replies of a known length from this size on are received straight into their own memory, past the parser."""
 
 
 @dataclass(slots=True)
@@ -31,7 +35,7 @@ class HttpReply:
     status: int
     headers: dict[bytes, bytes]
     """Lower-case names; of repeated headers the last."""
-    body: bytes
+    body: Buffer
 
 
 class StaleConnectionError(Exception):
@@ -77,6 +81,7 @@ class HttpPool:
         self._limit = max_reply_bytes
         self._slots = asyncio.Semaphore(connections)
         self._idle: list[_Connection] = []
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._closed = False
         self._head = f" HTTP/1.1\r\nhost: {self.origin.authority}\r\n"
 
@@ -134,7 +139,7 @@ class HttpPool:
         loop, origin = asyncio.get_running_loop(), self.origin
 
         def make() -> _Connection:
-            return _Connection(loop, origin.url, self._limit)
+            return _Connection(loop, origin.url, self._limit, self._buffer)
 
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -162,10 +167,14 @@ def _reason(error: OSError) -> str:
     return (error.strerror or "the host cannot be reached").lower()
 
 
-class _Connection(asyncio.Protocol):
-    """One connection; the methods named on_* are called by the parser."""
+class _Connection(asyncio.BufferedProtocol):
+    """One connection; the methods named on_* are called by the parser.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, url: str, limit: int) -> None:
+    Connections share the buffer that they receive with, as nobody holds it between two reads.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, url: str, limit: int, buffer: memoryview) -> None:
+        self._buffer = buffer
         self._loop = loop
         self._url = url
         self._limit = limit
@@ -181,7 +190,8 @@ class _Connection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._chunks: list[bytes] = []
         self._size = 0
-        self._received = False
+        self._memory: memoryview | None = None
+        self._received = self._complete = False
 
     @property
     def usable(self) -> bool:
@@ -221,16 +231,44 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer if self._memory is None else self._memory[self._size :]
+
+    def buffer_updated(self, nbytes: int) -> None:
         waiter = self._waiter
         if waiter is None or waiter.done():
             self.abort()
-            return
+        elif self._memory is not None:
+            self._size += nbytes
+            if self._size == len(self._memory):
+                self._parser = httptools.HttpResponseParser(self)
+                self._finish()
+        else:
+            self._parse(self._buffer[:nbytes])
+
+    def _parse(self, data: memoryview) -> None:
         self._received = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(InferenceError(Code.UNKNOWN, f"{self._url} answered with something that is not HTTP/1.1"))
+            return
+        if not self._complete and self._status >= 200:
+            self._receive_the_rest()
+
+    def _receive_the_rest(self) -> None:
+        """Let a large body of known length pass the parser by."""
+        length = self._headers.get(b"content-length", b"0")
+        if b"transfer-encoding" in self._headers or not _PASSES_FROM <= int(length) <= self._limit:
+            return
+        memory = memoryview(np.empty(int(length), np.uint8).data)
+        self._size = 0
+        for chunk in self._chunks:
+            memory[self._size : self._size + len(chunk)] = chunk
+            self._size += len(chunk)
+        self._chunks.clear()
+        self._keep_alive = self._parser.should_keep_alive()
+        self._memory = memory
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._keep_alive = False
@@ -264,6 +302,7 @@ class _Connection(asyncio.Protocol):
             self._reset()
             return
         self._keep_alive = self._parser.should_keep_alive()
+        self._complete = True
         self._finish()
 
     def _ends_with_connection(self) -> bool:
@@ -271,7 +310,9 @@ class _Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         if self._waiter is not None and not self._waiter.done():
-            body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+            body: Buffer = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+            if self._memory is not None:
+                body = self._memory.toreadonly()
             self._waiter.set_result(HttpReply(self._status, self._headers, body))
 
     def _fail(self, error: Exception) -> None:

@@ -57,8 +57,8 @@ class BodyClient(Wrapper):
         if context.timeline is not None:
             context.timeline.adopt(reply.headers.get(_TIMELINE_HEADER, b"").decode("latin-1"))
         if reply.status != 200:
-            raise InferenceError(code_from_http(reply.status), reply.body[:200].decode("utf-8", "replace"))
-        response = self._form.decode_response(reply.body)
+            raise InferenceError(code_from_http(reply.status), bytes(reply.body[:200]).decode("utf-8", "replace"))
+        response = self._form.decode_response(bytes(reply.body))
         context.mark("read")
         return response
 

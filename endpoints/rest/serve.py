@@ -13,9 +13,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from endpoints import addresses
+from endpoints.rest.receiving import BUFFER_BYTES, Connection, LargeBody, Receiver, length_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from endpoints.rest.types import ASGIApp
     from endpoints.tls import Tls
@@ -45,7 +46,7 @@ class RestListener:
         self.port = port
         self._config = uvicorn.Config(
             app,
-            http=_Http,
+            http=cast(Any, _receiving(memoryview(bytearray(BUFFER_BYTES)))),
             ws="none",
             lifespan="on",
             log_config=None,
@@ -163,10 +164,25 @@ def _has_length(start: dict[str, Any]) -> bool:
     return any(name == b"content-length" for name, _ in start.get("headers", ()))
 
 
+class _LargeCycle(_Cycle):
+    """A cycle whose body is received as a whole, and handed over without a copy."""
+
+    whole: memoryview | None = None
+
+    async def receive(self) -> Any:
+        message = await super().receive()
+        if self.whole is not None and message["type"] == "http.request":
+            message["body"], self.whole = cast(bytes, self.whole), None
+        return message
+
+
 class _Http(HttpToolsProtocol):
     """Adds what uvicorn leaves out: TCP_NODELAY whatever socket accepted, bodies of requests that ask for an upgrade,
-    and OIP's error form for malformed HTTP.
+    OIP's error form for malformed HTTP, and large bodies without copies.
     """
+
+    body: LargeBody | None = None
+    _head_is_new = False
 
     def connection_made(self, transport: Any) -> None:
         accepted = transport.get_extra_info("socket")
@@ -178,14 +194,46 @@ class _Http(HttpToolsProtocol):
         cycle.__class__ = _Cycle
         super()._start_asgi_task(cycle, app)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: Any) -> None:
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
             self.send_400_response("")
         except httptools.HttpParserUpgrade as upgrade:
-            self._without_upgrade(data[upgrade.args[0] :])
+            self._without_upgrade(bytes(data[upgrade.args[0] :]))
+        else:
+            if self._head_is_new:
+                self._head_is_new = False
+                if self.cycle.more_body:
+                    self._begin_large_body()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._head_is_new = True
+
+    def _begin_large_body(self) -> None:
+        """Let the rest of the body pass the parser by. Nobody has read of it yet: the request's task has not run."""
+        size = length_of(self.headers)
+        cycle = self.cycle
+        if not size or self.pipeline or len(cycle.body) >= size:
+            return
+        self.body = LargeBody(size, cycle.body)
+        cycle.body = bytearray()
+        cycle.message_event.clear()
+        cycle.__class__ = _LargeCycle
+        self.flow.resume_reading()
+
+    def body_received(self) -> None:
+        """The large body is whole: the request goes on, and a fresh parser waits for the next."""
+        body, self.body = self.body, None
+        assert body is not None
+        self._unset_keepalive_if_required()
+        if isinstance(self.cycle, _LargeCycle):
+            self.cycle.whole = body.memory.toreadonly()
+        self.on_message_complete()
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def _should_upgrade(self) -> bool:
         return True
@@ -211,6 +259,15 @@ class _Http(HttpToolsProtocol):
             b"content-length: %d\r\n\r\n%b" % (len(body), body)
         )
         self.transport.close()
+
+
+def _receiving(buffer: memoryview) -> Callable[..., Connection]:
+    """What uvicorn makes its protocols with; all connections of a listener share the buffer that they receive with."""
+
+    def protocol(**given: Any) -> Connection:
+        return Connection(cast(Receiver, _Http(**given)), buffer)
+
+    return protocol
 
 
 def _bound(host: str, port: int) -> list[socket.socket]:

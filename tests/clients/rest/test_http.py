@@ -53,6 +53,29 @@ def get(pool: HttpPool):
     return asyncio.wait_for(pool.request("GET", "/path", [("a", "b")], []), 10)
 
 
+@pytest.mark.parametrize("piece", [1 << 20, 70_000, 1000])
+async def test_a_large_reply_is_whole(piece):
+    """In pieces of any size, bit for bit, and the connection serves the next call; then one that ends in the middle."""
+    body = np.random.default_rng(1).bytes(300_000)
+    whole = b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n" + body
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for sent in (whole, OK, whole, whole[:200_000]):
+            await reader.readuntil(b"\r\n\r\n")
+            for at in range(0, len(sent), piece):
+                writer.write(sent[at : at + piece])
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
+        pool = HttpPool(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
+        assert [bytes((await get(pool)).body) for _ in range(3)] == [body, b"ok", body]
+        with pytest.raises(InferenceError) as lost:
+            await get(pool)
+        assert lost.value.code is Code.UNAVAILABLE
+        await pool.close()
+
+
 async def test_a_connection_is_used_again():
     """One connection serves calls that follow each other; the prefix of the base URL goes before every path."""
     async with scripted([OK, OK, OK]) as (server, pool):
