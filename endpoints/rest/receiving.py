@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from protocol.binary_codec import LENGTH_HEADER
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_BOUNDARY = LENGTH_HEADER.encode()
 SMALLEST, LARGEST = 64 << 10, 64 << 20
 """Bytes of a body that is received like this: no memory is set aside for more because somebody said so."""
 BUFFER_BYTES = 256 << 10
+_ALIGNMENT = 64
 
 
 class Receiver(Protocol):
@@ -47,9 +51,14 @@ class LargeBody:
 
     __slots__ = ("filled", "memory")
 
-    def __init__(self, size: int, first: Any = b"") -> None:
-        """Room for `size` bytes, and the `first` ones of them."""
-        self.memory = memoryview(np.empty(size, np.uint8).data)
+    def __init__(self, size: int, first: Any = b"", boundary: int = 0) -> None:
+        """Room for `size` bytes, and the `first` ones of them.
+
+        The byte at `boundary` is where memory is well aligned: numbers that begin there are used where they are.
+        """
+        room = np.empty(size + _ALIGNMENT, np.uint8)
+        start = -(room.ctypes.data + boundary) % _ALIGNMENT
+        self.memory = memoryview(room.data)[start : start + size]
         self.filled = len(first)
         self.memory[: self.filled] = first
 
@@ -83,12 +92,17 @@ class Connection(asyncio.BufferedProtocol):
             self._receiver.body_received()
 
 
-def length_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """The length of a body that may pass the parser by; 0 when it has none that is known, is small, or is too large."""
-    size = 0
+def length_of(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, int]:
+    """The length of a body that may pass the parser by, and where its binary tensors begin.
+
+    The length is 0 when it has none that is known, or one that is too small or too large for that.
+    """
+    size = boundary = 0
     for name, value in headers:
         if name == b"transfer-encoding":
-            return 0
+            return 0, 0
         if name == b"content-length" and value.isdigit():
             size = int(value[:20])
-    return size if SMALLEST <= size <= LARGEST else 0
+        if name == _BOUNDARY and value.isdigit():
+            boundary = int(value[:20])
+    return (size, boundary) if SMALLEST <= size <= LARGEST else (0, 0)

@@ -214,11 +214,11 @@ class _Http(HttpToolsProtocol):
 
     def _begin_large_body(self) -> None:
         """Let the rest of the body pass the parser by. Nobody has read of it yet: the request's task has not run."""
-        size = length_of(self.headers)
+        size, boundary = length_of(self.headers)
         cycle = self.cycle
         if not size or self.pipeline or len(cycle.body) >= size:
             return
-        self.body = LargeBody(size, cycle.body)
+        self.body = LargeBody(size, cycle.body, boundary)
         cycle.body = bytearray()
         cycle.message_event.clear()
         cycle.__class__ = _LargeCycle

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from endpoints.rest import RestOptions
-from endpoints.rest.receiving import SMALLEST
+from endpoints.rest.receiving import SMALLEST, LargeBody
 from tests.endpoints.rest.service import served
 from tests.grpc_service import make_certificate
 
@@ -59,6 +59,14 @@ async def test_a_body_in_pieces_is_whole(rows, piece):
             assert status == 200
             assert tensor_of(found, body)
         writer.close()
+
+
+@pytest.mark.parametrize("boundary", range(0, 130, 13))
+def test_numbers_behind_the_head_are_aligned(boundary):
+    """Wherever the head ends, the first number of the tensor is where arrays of any type may begin."""
+    body = LargeBody(1000, b"first", boundary)
+    assert np.frombuffer(body.memory[boundary : boundary + 64], np.float64).flags.aligned
+    assert (len(body.memory), bytes(body.memory[:5]), body.filled) == (1000, b"first", 5)
 
 
 async def test_what_comes_behind_a_large_body_is_the_next_request():
