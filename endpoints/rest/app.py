@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from endpoints.metrics import CONTENT_TYPE, Observer
 from endpoints.rest import control, v1
-from endpoints.rest.body import ClientGoneError, read_body
+from endpoints.rest.body import ClientGoneError, read_body, with_bytes
 from endpoints.rest.errors import HttpError, Reply, as_inference_error, error_reply
 from endpoints.rest.guard import Guard
 from endpoints.rest.infer import infer
@@ -48,6 +48,9 @@ class OipRest:
     ``/v2`` and ``/metrics``, and ``/`` for browsers, go to `fallback`; without one they are NOT_FOUND.
     """
 
+    takes_buffers = True
+    """Large bodies come as memoryviews (endpoints/rest/serve.py)."""
+
     def __init__(
         self,
         choose: Choose,
@@ -70,7 +73,7 @@ class OipRest:
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         route = match(raw_path)
         if self._fallback is not None and self._is_fallbacks(route, raw_path, scope):
-            await self._fallback(scope, receive, send)
+            await self._fallback(scope, with_bytes(receive), send)
         elif route is not None and route.name == "metrics" and self._observer is not None:
             await _send(send, self._metrics(route, scope["method"]))
         else:
@@ -171,7 +174,7 @@ class OipRest:
 
     async def _beside_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._fallback is not None:
-            await self._fallback(scope, receive, send)
+            await self._fallback(scope, with_bytes(receive), send)
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send)
         else:

@@ -54,6 +54,18 @@ async def _collect(receive: Receive, limit: int) -> bytes:
     return b"".join(chunks)
 
 
+def with_bytes(receive: Receive) -> Receive:
+    """`receive` for an application that knows bodies as ASGI has them, as bytes."""
+
+    async def received() -> dict[str, Any]:
+        message = await receive()
+        if isinstance(message.get("body"), memoryview):
+            message["body"] = bytes(message["body"])
+        return message
+
+    return received
+
+
 async def _next(receive: Receive) -> dict[str, Any]:
     message = await receive()
     if message["type"] == "http.disconnect":

@@ -46,7 +46,7 @@ class RestListener:
         self.port = port
         self._config = uvicorn.Config(
             app,
-            http=cast(Any, _receiving(memoryview(bytearray(BUFFER_BYTES)))),
+            http=cast(Any, _receiving(memoryview(bytearray(BUFFER_BYTES)), getattr(app, "takes_buffers", False))),
             ws="none",
             lifespan="on",
             log_config=None,
@@ -167,7 +167,7 @@ def _has_length(start: dict[str, Any]) -> bool:
 class _LargeCycle(_Cycle):
     """A cycle whose body is received as a whole, and handed over without a copy."""
 
-    whole: memoryview | None = None
+    whole: bytes | memoryview | None = None
 
     async def receive(self) -> Any:
         message = await super().receive()
@@ -182,6 +182,8 @@ class _Http(HttpToolsProtocol):
     """
 
     body: LargeBody | None = None
+    takes_buffers = False
+    """Whether the application takes bodies as memoryviews; ASGI has bytes."""
     _head_is_new = False
 
     def connection_made(self, transport: Any) -> None:
@@ -230,7 +232,7 @@ class _Http(HttpToolsProtocol):
         assert body is not None
         self._unset_keepalive_if_required()
         if isinstance(self.cycle, _LargeCycle):
-            self.cycle.whole = body.memory.toreadonly()
+            self.cycle.whole = body.memory.toreadonly() if self.takes_buffers else bytes(body.memory)
         self.on_message_complete()
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -261,11 +263,13 @@ class _Http(HttpToolsProtocol):
         self.transport.close()
 
 
-def _receiving(buffer: memoryview) -> Callable[..., Connection]:
+def _receiving(buffer: memoryview, takes_buffers: bool) -> Callable[..., Connection]:
     """What uvicorn makes its protocols with; all connections of a listener share the buffer that they receive with."""
 
     def protocol(**given: Any) -> Connection:
-        return Connection(cast(Receiver, _Http(**given)), buffer)
+        http = _Http(**given)
+        http.takes_buffers = takes_buffers
+        return Connection(cast(Receiver, http), buffer)
 
     return protocol
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from comparison.__main__ import main
 from comparison.analysis.summary import CELL_FIELDS, SCHEMA
 
 ROOT = Path(__file__).parents[2]
@@ -152,14 +153,27 @@ def test_diff_of_a_run_with_itself_shows_no_change(small_run):
         (("--goal", "0"), "--goal takes values"),
         (("--tls", "--arms", "rest-stock", "grpc"), "which have no TLS"),
         (("--load", "7"), "--load takes values"),
+        (("--request", "/nowhere.json"), "'/nowhere.json' cannot be read"),
+        (("--network", "loopback", "--arms", "carrier-pigeon"), "'carrier-pigeon' is not an arm"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(arguments, said, tmp_path, capsys):
+    """Bad input ends with exit code 2 and one sentence that names it, before anything is started."""
+    assert main(["run", *SMALL, "--out", str(tmp_path / "run"), *arguments]) == 2
+    (sentence,) = capsys.readouterr().err.strip().splitlines()
+    assert said in sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
         (("--grpc", "127.0.0.1:9"), "does not answer over grpc"),
         (("--rest", "http://127.0.0.1:9"), "does not answer over rest"),
         (("--model", "digits", "--payload", "1"), "takes 256 bytes, not 1"),
-        (("--request", "/nowhere.json"), "'/nowhere.json' cannot be read"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(arguments, said, tmp_path):
-    """Bad input ends with exit code 2 and one sentence that names it; no traceback, no measuring."""
+def test_what_turns_out_to_be_impossible_is_one_sentence(arguments, said, tmp_path):
+    """What only the services can tell ends likewise; no traceback."""
     done = lab("run", *SMALL, "--out", tmp_path / "run", *arguments)
     assert done.returncode == 2, done.stdout
     last = done.stderr.strip().splitlines()[-1]

@@ -9,7 +9,7 @@ import socket
 import numpy as np
 import pytest
 
-from endpoints.rest import RestOptions
+from endpoints.rest import OipRest, RestListener, RestOptions
 from endpoints.rest.receiving import SMALLEST, LargeBody
 from tests.endpoints.rest.service import served
 from tests.grpc_service import make_certificate
@@ -67,6 +67,33 @@ def test_numbers_behind_the_head_are_aligned(boundary):
     body = LargeBody(1000, b"first", boundary)
     assert np.frombuffer(body.memory[boundary : boundary + 64], np.float64).flags.aligned
     assert (len(body.memory), bytes(body.memory[:5]), body.filled) == (1000, b"first", 5)
+
+
+@pytest.mark.parametrize("behind", [False, True])
+async def test_other_applications_get_bytes(behind):
+    """An application that is not ours, alone or behind our routes, gets a large body as ASGI has it."""
+    kinds = []
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            while (await receive())["type"] != "lifespan.shutdown":
+                await send({"type": "lifespan.startup.complete"})
+            return
+        message = await receive()
+        kinds.append((type(message["body"]), len(message["body"]), message["more_body"]))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    listener = RestListener(
+        OipRest(lambda _: (None, None), settings=RestOptions(), fallback=app) if behind else app, "127.0.0.1", 0
+    )
+    await listener.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(b"POST /other HTTP/1.1\r\nhost: x\r\ncontent-length: 300000\r\n\r\n" + bytes(300_000))
+    assert (await answer(reader))[0] == 200
+    writer.close()
+    await listener.stop(0.3)
+    assert kinds == [(bytes, 300_000, False)]
 
 
 async def test_what_comes_behind_a_large_body_is_the_next_request():
