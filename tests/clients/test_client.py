@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import asyncio
+import signal
 import threading
 
 import numpy as np
@@ -162,7 +162,8 @@ def test_an_unknown_wire_is_refused_when_it_is_named():
 def test_interrupting_a_waiting_script_gives_the_call_up(where):
     """An exception in the waiting thread, such as Ctrl-C, cancels the call instead of leaving it running."""
     with connect_sync("grpc", **where) as client:
-        threading.Timer(0.3, _thread.interrupt_main).start()
+        waiting = threading.get_ident()
+        threading.Timer(0.3, lambda: signal.pthread_kill(waiting, signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
             client.infer("work", SLOW)
         assert client.infer("identity", {"x": [[1.0]]}, timeout=20)["y"].item() == 1.0
