@@ -21,11 +21,17 @@ def size(count: float) -> str:
 
 
 def conditions(cells: Sequence[Cell]) -> list[str]:
-    """For each cell what tells it from others of its payload: "region, 4 connections"."""
-    factors = [factors_of(cell) for cell in cells]
-    sizes = [cell.payload_bytes for cell in cells]
-    varied = [len(set(zip(sizes, values, strict=True))) > len(set(sizes)) for values in zip(*factors, strict=True)]
-    return [", ".join(itertools.compress(values, varied)) for values in factors]
+    """For each cell what tells it from others of its payload: "region, 4 connections".
+
+    The load counts only where cells differ in nothing else: elsewhere it follows from what the arms can take.
+    """
+    alike = (
+        [((cell.payload_bytes, cell.concurrency), cell.network) for cell in cells],
+        [((cell.payload_bytes, cell.network), cell.concurrency) for cell in cells],
+        [((cell.payload_bytes, cell.network, cell.concurrency), _load(cell)) for cell in cells],
+    )
+    varied = [len(set(pairs)) > len({rest for rest, _ in pairs}) for pairs in alike]
+    return [", ".join(itertools.compress(factors_of(cell), varied)) for cell in cells]
 
 
 def factors_of(cell: Cell) -> tuple[str, ...]:

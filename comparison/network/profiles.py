@@ -28,8 +28,9 @@ class Profile:
 PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
-        Profile("same-zone", 0.25, "two hosts in one zone of a data centre"),
-        Profile("cross-zone", 1.0, "two zones of one region"),
+        Profile("same-zone", 0.25, "two hosts in one zone of a data centre, 1 Gbit/s",
+                to_model_server_mbit=1000, to_gateway_mbit=1000),
+        Profile("cross-zone", 1.0, "two zones of one region, 1 Gbit/s", to_model_server_mbit=1000, to_gateway_mbit=1000),
         Profile("region", 30.0, "two regions of one continent, 1 Gbit/s", to_model_server_mbit=1000, to_gateway_mbit=1000),
         Profile("far-region", 150.0, "two continents, 500 Mbit/s", to_model_server_mbit=500, to_gateway_mbit=500),
         Profile("mobile", 60.0, "4G: 5 Mbit/s up, 10 down, 15 ms jitter, one packet in 200 lost", jitter_ms=15.0,

@@ -59,6 +59,13 @@ def test_lines_of_cells_differ_in_one_thing():
     assert naming.lines(cells, "rate") == []
 
 
+def test_a_load_that_follows_from_the_network_is_no_condition():
+    """Where a slow network made the load another one, cells are named by the network alone."""
+    cells = [Cell(256, 64, 100.0, "loopback", load=0.3), Cell(256, 64, 2.0, "region", load=0.5)]
+    assert naming.conditions(cells) == ["loopback", "region"]
+    assert naming.conditions([*cells, Cell(256, 64, 200.0, "loopback", load=0.6)])[0] == "loopback, 30% of capacity"
+
+
 def test_the_flip_is_found_between_the_right_payloads(summary):
     """REST is better up to 16 KB and gRPC at 1 MB, so the crossing lies between, and the words say so."""
     (found,) = [c for c in summary["crossovers"] if c["pair"] == ["grpc", "rest-binary"] and c["metric"] == "p50"]

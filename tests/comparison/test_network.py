@@ -133,7 +133,7 @@ def await_no_process():
 def test_a_run_over_a_network_says_what_it_measured_and_leaves_nothing(tmp_path):
     """Cells of both networks, the calibration, bytes with headers; afterwards no process and no setting is left."""
     allowed = ALLOWED.read_text() if ALLOWED.exists() else ""
-    running = lab(*SMALL, "--network", "loopback", "same-zone", "--out", tmp_path / "run")
+    running = lab(*SMALL, "--blocks", "1", "--network", "loopback", "same-zone", "--out", tmp_path / "run")
     out, err = running.communicate(timeout=120)
     assert running.returncode == 0, out + err
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
