@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import httptools
-import numpy as np
 
 from protocol.errors import Code, InferenceError, invalid
+from protocol.large_body import SMALLEST, LargeBody
+from protocol.wires import unix_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +27,6 @@ CONNECT_SECONDS = 10.0
 _JOINED_BYTES = 64 << 10
 """Requests up to this size leave in one write; larger parts are not copied together."""
 _BUFFER_BYTES = 256 << 10
-_PASSES_FROM = 64 << 10
-"""Replies of a known length from this size on are received straight into their own memory, past the parser."""
 
 
 @dataclass(slots=True)
@@ -42,14 +41,11 @@ class StaleConnectionError(Exception):
     """The service closed a kept-alive connection before a byte of the reply came: the request may be sent again."""
 
 
-UNIX = "unix:"
-
-
 class Origin:
     """Where the requests go, from a base URL such as ``http://host:8000/prefix``, or from ``unix:PATH``."""
 
     def __init__(self, base_url: str) -> None:
-        self.unix = base_url.removeprefix(UNIX).removeprefix("//") if base_url.startswith(UNIX) else ""
+        self.unix = unix_path(base_url)
         parts = urlsplit("http://localhost" if self.unix else base_url)
         try:
             port = parts.port
@@ -190,8 +186,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._headers: dict[bytes, bytes] = {}
         self._chunks: list[bytes] = []
         self._size = 0
-        self._memory: memoryview | None = None
-        self._received = self._complete = False
+        self._large: LargeBody | None = None
+        self._received = False
 
     @property
     def usable(self) -> bool:
@@ -232,43 +228,38 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer if self._memory is None else self._memory[self._size :]
+        return self._buffer if self._large is None else self._large.rest
 
     def buffer_updated(self, nbytes: int) -> None:
         waiter = self._waiter
         if waiter is None or waiter.done():
             self.abort()
-        elif self._memory is not None:
-            self._size += nbytes
-            if self._size == len(self._memory):
+        elif self._large is not None:
+            self._large.filled += nbytes
+            if self._large.is_whole:
                 self._parser = httptools.HttpResponseParser(self)
                 self._finish()
         else:
-            self._parse(self._buffer[:nbytes])
+            self._parse(waiter, self._buffer[:nbytes])
 
-    def _parse(self, data: memoryview) -> None:
+    def _parse(self, waiter: asyncio.Future[HttpReply], data: memoryview) -> None:
         self._received = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(InferenceError(Code.UNKNOWN, f"{self._url} answered with something that is not HTTP/1.1"))
             return
-        if not self._complete and self._status >= 200:
+        if not waiter.done() and self._status >= 200:
             self._receive_the_rest()
 
     def _receive_the_rest(self) -> None:
         """Let a large body of known length pass the parser by."""
         length = self._headers.get(b"content-length", b"0")
-        if b"transfer-encoding" in self._headers or not _PASSES_FROM <= int(length) <= self._limit:
+        if b"transfer-encoding" in self._headers or not SMALLEST <= int(length) <= self._limit:
             return
-        memory = memoryview(np.empty(int(length), np.uint8).data)
-        self._size = 0
-        for chunk in self._chunks:
-            memory[self._size : self._size + len(chunk)] = chunk
-            self._size += len(chunk)
+        self._large = LargeBody(int(length), b"".join(self._chunks))
         self._chunks.clear()
         self._keep_alive = self._parser.should_keep_alive()
-        self._memory = memory
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._keep_alive = False
@@ -302,7 +293,6 @@ class _Connection(asyncio.BufferedProtocol):
             self._reset()
             return
         self._keep_alive = self._parser.should_keep_alive()
-        self._complete = True
         self._finish()
 
     def _ends_with_connection(self) -> bool:
@@ -311,8 +301,8 @@ class _Connection(asyncio.BufferedProtocol):
     def _finish(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             body: Buffer = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-            if self._memory is not None:
-                body = self._memory.toreadonly()
+            if self._large is not None:
+                body = self._large.memory.toreadonly()
             self._waiter.set_result(HttpReply(self._status, self._headers, body))
 
     def _fail(self, error: Exception) -> None:

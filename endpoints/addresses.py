@@ -7,7 +7,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-UNIX = "unix:"
+from protocol.wires import UNIX, unix_path
 
 
 def numeric(host: str) -> list[str]:
@@ -94,4 +94,4 @@ def _try_tcp(host: str, port: int) -> None:
 
 
 def _path(host: str) -> str:
-    return os.fspath(Path(host.removeprefix(UNIX).removeprefix("//")))
+    return os.fspath(Path(unix_path(host)))

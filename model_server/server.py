@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from endpoints.addresses import UNIX
 from endpoints.grpc.serve import GrpcListener
 from endpoints.grpc.servicer import GrpcOptions
 from endpoints.metrics import Observer
@@ -19,6 +18,7 @@ from model_server.engine import Engine
 from model_server.metrics import EngineMetrics
 from model_server.settings import ModelServerSettings, engine_of
 from protocol.inference import Inference
+from protocol.wires import UNIX
 
 log = logging.getLogger("crossover.model_server")
 

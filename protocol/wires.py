@@ -22,6 +22,15 @@ EVERYTHING = frozenset(DATATYPES)
 NO_HALF_FLOATS = EVERYTHING - {"FP16", "BF16"}
 
 
+UNIX = "unix:"
+"""What an address on a Unix socket begins with; its path follows."""
+
+
+def unix_path(address: str) -> str:
+    """The path in `unix:PATH` or `unix://PATH`; empty for any other address."""
+    return address.removeprefix(UNIX).removeprefix("//") if address.startswith(UNIX) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a client goes and how."""

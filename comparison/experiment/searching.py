@@ -10,6 +10,7 @@ import numpy as np
 from comparison.analysis import capacity
 from comparison.analysis.capacity import Search
 from comparison.experiment import schedule
+from comparison.experiment.slices import SETTLE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _START = 0.7
 """Where a search begins, as a share of what the arm reached in the probe."""
-_SETTLE_SECONDS = 0.02
 _Tried = tuple[float, float, float | None, float]
 """Rate, share of requests in time, their 95th percentile in ms, and how busy the generator was."""
 
@@ -61,6 +61,6 @@ def searched(part: Part, goal_ms: float, seconds: float, step: Callable[[str], N
 def _tried(part: Part, c: int, arm: Arm, rate: float, goal_ms: float, seconds: float, seed: int) -> _Tried:
     count = schedule.count_for(rate, seconds, capacity.FEWEST)
     record = part.drive(c, arm, schedule.poisson(rate, count, part.view.variants(c), seed))
-    time.sleep(_SETTLE_SECONDS)
+    time.sleep(SETTLE_SECONDS)
     found = record.requests
     return rate, capacity.share_in_time(found, goal_ms), capacity.percentile_ms(found), record.cpu_ns / record.wall_ns

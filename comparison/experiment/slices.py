@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NOISY_STEAL, NOISY_OTHERS = 0.02, 0.15
 """A slice is noisy when the hypervisor took more than 2 % of the machine, or other programs used more than 15 %."""
-_SETTLE_SECONDS = 0.02
+SETTLE_SECONDS = 0.02
 
 
 def is_noisy(line: SliceLine) -> bool:
@@ -35,10 +35,10 @@ def measured(part: Part, item: Slice, seconds: float) -> tuple[SliceLine, Table]
     """Drive the slice's schedule and give its requests, with CPU, bytes and noise over its time."""
     arm = part.arms[item.arm]
     drawn = _schedule(part, item, seconds)
-    time.sleep(_SETTLE_SECONDS)
+    time.sleep(SETTLE_SECONDS)
     before = _Reading.now(part.view)
     record = part.drive(item.cell, arm, drawn)
-    time.sleep(_SETTLE_SECONDS / 4)
+    time.sleep(SETTLE_SECONDS / 4)
     after = _Reading.now(part.view)
     return _line(part, item, arm, record, before, after), record.requests
 

@@ -21,6 +21,7 @@ from comparison.lab.stock_grpc import UNLIMITED
 from protocol import binary_codec, deadline, protobuf_codec
 from protocol.errors import Code, InferenceError, code_from_grpc, code_from_http
 from protocol.inference import CallContext, Wrapper
+from protos import inference as pb
 
 if TYPE_CHECKING:
     from protocol.inference import Inference
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from protocol.wires import Target
 
 _THREADS = 64
-_GRPC_METHOD = "/inference.GRPCInferenceService/ModelInfer"
+_GRPC_METHOD = f"/{pb.SERVICE}/ModelInfer"
 
 
 def connect_grpc(target: Target) -> Inference:

@@ -13,6 +13,7 @@ from grpc import aio
 from clients import grpc_unary
 from comparison.lab.stock_grpc import UNLIMITED
 from comparison.lab.wires import GRPC_PORT, address
+from endpoints.grpc.errors import STATUS_CODES
 from protocol import json_codec, protobuf_codec, timeline
 from protocol.deadline import timeout_of
 from protocol.errors import InferenceError, code_from_grpc
@@ -72,7 +73,7 @@ def handler(kind: Kind, inference: Inference) -> Any:
             context.mark("decoded")
             reply = kind.encode_response(await inference.infer(request, context))
         except InferenceError as error:
-            await rpc.abort(_status(error), error.message)
+            await rpc.abort(STATUS_CODES[error.code.status.grpc], error.message)
         if context.timeline is not None:
             context.timeline.mark("encoded")
             rpc.set_trailing_metadata(((timeline.HEADER, context.timeline.to_header()),))
@@ -134,7 +135,3 @@ class GrpcBytes(Wrapper):
         if self._channel is not None:
             await self._channel.close()
         await self.inner.close()
-
-
-def _status(error: InferenceError) -> Any:
-    return next(code for code in grpc.StatusCode if code.value[0] == error.code.status.grpc)

@@ -15,6 +15,7 @@ from grpc import aio
 
 from clients import grpc_unary
 from comparison.lab.wires import GRPC_PORT, address
+from endpoints.grpc.errors import STATUS_CODES
 from protocol import protobuf_codec
 from protocol.datatypes import datatype
 from protocol.deadline import timeout_of
@@ -56,7 +57,7 @@ def handler(kind: Kind, inference: Inference) -> Any:
         try:
             response = await inference.infer(call, CallContext())
         except InferenceError as error:
-            await rpc.abort(_status(error), error.message)
+            await rpc.abort(STATUS_CODES[error.code.status.grpc], error.message)
         reply = pb.ModelInferResponse(model_name=response.model_name, model_version=response.model_version)
         for tensor in response.outputs:
             kind.write(reply.outputs.add(), reply.raw_output_contents, tensor)
@@ -156,7 +157,3 @@ def _read_raw(items: Any, raws: Any) -> list[Tensor]:
 
 TYPED = Kind("/lab.Stock/ModelInfer", _write_typed, _read_typed)
 RAW = Kind("/lab.StockRaw/ModelInfer", _write_raw, _read_raw)
-
-
-def _status(error: InferenceError) -> Any:
-    return next(code for code in grpc.StatusCode if code.value[0] == error.code.status.grpc)

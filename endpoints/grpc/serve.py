@@ -13,6 +13,7 @@ from endpoints import addresses
 from endpoints.grpc import reflection
 from endpoints.grpc.health import Health
 from endpoints.grpc.servicer import GrpcOptions, Servicer
+from protocol.wires import UNIX
 
 if TYPE_CHECKING:
     from endpoints.metrics import Observer
@@ -62,7 +63,7 @@ class GrpcListener:
     def _bind(self, server: Any) -> None:
         if self._tls is not None:
             self._tls.server_context()  # says what is wrong with a file, where gRPC says nothing
-        if self.host.startswith(addresses.UNIX):
+        if self.host.startswith(UNIX):
             addresses.check_unix_free(self.host)
             self._add_port(server, self.host)
             return

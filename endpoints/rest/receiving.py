@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from protocol.binary_codec import LENGTH_HEADER
+from protocol.large_body import SMALLEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from protocol.large_body import LargeBody
+
 _BOUNDARY = LENGTH_HEADER.encode()
-SMALLEST, LARGEST = 64 << 10, 64 << 20
+LARGEST = 64 << 20
 """Bytes of a body that is received like this: no memory is set aside for more because somebody said so."""
 BUFFER_BYTES = 256 << 10
-_ALIGNMENT = 64
 
 
 class Receiver(Protocol):
@@ -46,27 +46,6 @@ class Receiver(Protocol):
         ...
 
 
-class LargeBody:
-    """A body of known length that is being received."""
-
-    __slots__ = ("filled", "memory")
-
-    def __init__(self, size: int, first: Any = b"", boundary: int = 0) -> None:
-        """Room for `size` bytes, and the `first` ones of them.
-
-        The byte at `boundary` is where memory is well aligned: numbers that begin there are used where they are.
-        """
-        room = np.empty(size + _ALIGNMENT, np.uint8)
-        start = -(room.ctypes.data + boundary) % _ALIGNMENT
-        self.memory = memoryview(room.data)[start : start + size]
-        self.filled = len(first)
-        self.memory[: self.filled] = first
-
-    @property
-    def is_whole(self) -> bool:
-        return self.filled == len(self.memory)
-
-
 class Connection(asyncio.BufferedProtocol):
     """Receives for `receiver`. Connections of one event loop may share the buffer: nobody holds it between two reads."""
 
@@ -80,7 +59,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         body = self._receiver.body
-        return self._buffer if body is None else body.memory[body.filled :]
+        return self._buffer if body is None else body.rest
 
     def buffer_updated(self, nbytes: int) -> None:
         body = self._receiver.body

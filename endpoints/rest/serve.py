@@ -13,7 +13,9 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from endpoints import addresses
-from endpoints.rest.receiving import BUFFER_BYTES, Connection, LargeBody, Receiver, length_of
+from endpoints.rest.receiving import BUFFER_BYTES, Connection, Receiver, length_of
+from protocol.large_body import LargeBody
+from protocol.wires import UNIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +64,7 @@ class RestListener:
 
     async def start(self) -> None:
         """Bind and serve; OSError when the address cannot be bound, RuntimeError when the app's start fails."""
-        if self.host.startswith(addresses.UNIX):
+        if self.host.startswith(UNIX):
             sockets = [addresses.unix_socket(self.host, _BACKLOG)]
         else:
             sockets = _bound(self.host, self.port)
@@ -158,10 +160,6 @@ class _Cycle(RequestResponseCycle):
         finally:
             self.transport = transport
             joined.flush()
-
-
-def _has_length(start: dict[str, Any]) -> bool:
-    return any(name == b"content-length" for name, _ in start.get("headers", ()))
 
 
 class _LargeCycle(_Cycle):

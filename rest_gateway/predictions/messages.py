@@ -6,8 +6,8 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError, Message
-from grpc import StatusCode
 
+from endpoints.grpc.errors import STATUS_CODES
 from protocol import binary_codec
 from protocol.proto_json import to_object
 from protos import inference as pb
@@ -24,7 +24,6 @@ FRAME_PREFIX_BYTES = 5
 _ALWAYS = [["content-type", "application/grpc"], ["te", "trailers"]]
 """What a gRPC library adds to every request (PROTOCOL-HTTP2); it does not tell, so this is not recorded."""
 _STREAMED = "a stream's metadata and trailers belong to the stream as a whole, not to one message of it"
-_STATUS_NAMES = {code.value[0]: code.name for code in StatusCode}
 
 
 def grpc(recording: Recording) -> dict[str, Any]:
@@ -46,9 +45,7 @@ def grpc(recording: Recording) -> dict[str, Any]:
             **_message(reply_type, recording.reply),
             "trailers": [] if recording.stream or recording.status is None else _trailers(recording),
             "left_out": left_out,
-            "grpc_status": None
-            if recording.status is None
-            else _STATUS_NAMES.get(recording.status, str(recording.status)),
+            "grpc_status": _status_name(recording.status),
         },
     }
 
@@ -77,6 +74,12 @@ def process(_: Recording) -> dict[str, Any]:
 
 
 SHOWN: dict[str, Callable[[Recording], dict[str, Any]]] = {"grpc": grpc, "rest": rest, "process": process}
+
+
+def _status_name(number: int | None) -> str | None:
+    if number is None:
+        return None
+    return STATUS_CODES[number].name if number in STATUS_CODES else str(number)
 
 
 def _trailers(recording: Recording) -> list[list[str]]:

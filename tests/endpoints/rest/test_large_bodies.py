@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from endpoints.rest import OipRest, RestListener, RestOptions
-from endpoints.rest.receiving import SMALLEST, LargeBody
+from protocol.large_body import SMALLEST, LargeBody
 from tests.endpoints.rest.service import served
 from tests.grpc_service import make_certificate
 
