@@ -41,7 +41,7 @@ class Plan:
 
 
 QUICK = Plan((256, 16 << 10, 1 << 20), QUICK_ARMS, blocks=6, turns=2, seconds=1.0)
-THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=12, turns=2, seconds=1.0)
+THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=10, turns=2, seconds=1.0)
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--tls", action="store_true", help="TLS between gateway and model server (or client and model server)")
     add("--arms", nargs="+", metavar="ARM", help=f"any of {', '.join(ARMS)}")
-    add("--blocks", type=int, metavar="N", help="fresh starts of all services (default: 6; --thorough 12)")
+    add("--blocks", type=int, metavar="N", help="fresh starts of all services (default: 6; --thorough 10)")
     add("--turns", type=int, metavar="N", help="slices of each arm in a block and cell (default: 2, ABBA)")
     add("--slice", type=float, dest="seconds", metavar="SECONDS", help="length of a slice (default: 1)")
     add("--seed", type=int, default=1, help="of schedules, payloads and orders (default: 1)")

@@ -59,7 +59,7 @@ def crossing(found: Crossing) -> dict[str, Any]:
 def names(cells: Sequence[Cell]) -> list[dict[str, str]]:
     """For each cell `condition`, what it has beside its payload where that varies, and `where`, both in words."""
     return [
-        {"condition": condition, "where": naming.place(cell.payload_bytes, condition)}
+        {"condition": condition, "where": naming.place(cell.payload_bytes, condition, slow=bool(cell.slow))}
         for cell, condition in zip(cells, naming.conditions(cells), strict=True)
     ]
 

@@ -103,7 +103,13 @@ class Analysis:
         return range(len(self.cells))
 
     def _judgements(self) -> dict[Asked, Judgement]:
-        asked = [Asked(c, pair, metric) for pair in self.pairs() for c in self._cells() for metric in self.metrics]
+        asked = [
+            Asked(c, pair, metric)
+            for pair in self.pairs()
+            for c in self._cells()
+            if self.cells[c].compares(pair.key)
+            for metric in self.metrics
+        ]
         answered = {question: d for question in asked if len(d := self.differences(question))}
         tested = [question for question in answered if question.metric in TESTED]
         adjusted = dict(zip(tested, st.holm([st.t_test(answered[question]) for question in tested]), strict=True))

@@ -1,8 +1,8 @@
-"""The design of the experiment: randomised complete blocks of short interleaved slices.
+"""The design of the experiment: randomised blocks of short interleaved slices.
 
-A block starts fresh processes, visits every cell in random order, and in each cell runs every arm in random order and
-then in the reverse order (ABBA: a drift that is straight over the cell falls on all arms alike). All arms of a block
-and cell share one seed, hence one schedule and the same payloads.
+A block starts fresh processes, visits its cells in random order, and in each cell runs every arm of the cell in random
+order and then in the reverse order (ABBA: a drift that is straight over the cell falls on all arms alike). All arms of a
+block and cell share one seed, hence one schedule and the same payloads. Cells of slow arms come in every second block.
 """
 
 from __future__ import annotations
@@ -28,7 +28,15 @@ class Cell:
     network: str = "loopback"
     view: str = "end-to-end"
     load: float | None = None
-    """The rate as a share of what the slowest arm reached in the probe; None: the rate was given, or closed loop."""
+    """The rate as a share of what the cell's slowest arm reached in the probe; None: the rate was given, or closed loop."""
+    arms: tuple[str, ...] = ()
+    """The arms that run in it; empty: all."""
+    slow: tuple[str, ...] = ()
+    """The arms for whose sake it has a slower rate than its sister; the others in it are what they are compared with."""
+
+    def compares(self, pair: tuple[str, str]) -> bool:
+        """Whether the cell is where this pair is judged."""
+        return not self.slow or not set(self.slow).isdisjoint(pair)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +62,22 @@ class Block:
     slices: tuple[Slice, ...]
 
 
-def plan(blocks: int, cells: int, arms: Sequence[str], turns: int, seed: int) -> list[Block]:
+SLOW_EVERY = 2
+"""Cells of slow arms are visited in one block of so many: their gaps are wide, and their requests take long."""
+
+
+def plan(blocks: int, cells: Sequence[Cell], arms: Sequence[str], turns: int, seed: int) -> list[Block]:
     """Every block's slices in the order in which they are to be run; the same for the same arguments."""
-    return [_block(index, cells, list(arms), turns, seed) for index in range(blocks)]
+    return [_block(index, cells, arms, turns, seed) for index in range(blocks)]
 
 
-def _block(index: int, cells: int, arms: list[str], turns: int, seed: int) -> Block:
+def _block(index: int, cells: Sequence[Cell], every_arm: Sequence[str], turns: int, seed: int) -> Block:
     random = np.random.default_rng([seed, index])
     slices: list[Slice] = []
-    for cell in random.permutation(cells):
+    for cell in random.permutation(len(cells)):
+        if cells[cell].slow and index % SLOW_EVERY:
+            continue
+        arms = cells[cell].arms or every_arm
         order = [arms[i] for i in random.permutation(len(arms))]
         for turn in range(turns):
             shared = int(random.integers(0, 2**31))

@@ -28,7 +28,7 @@ def conditions(cells: Sequence[Cell]) -> list[str]:
     alike = (
         [((cell.payload_bytes, cell.concurrency), cell.network) for cell in cells],
         [((cell.payload_bytes, cell.network), cell.concurrency) for cell in cells],
-        [((cell.payload_bytes, cell.network, cell.concurrency), _load(cell)) for cell in cells],
+        [((cell.payload_bytes, cell.network, cell.concurrency), _load(cell)) for cell in cells if not cell.slow],
     )
     varied = [len(set(pairs)) > len({rest for rest, _ in pairs}) for pairs in alike]
     return [", ".join(itertools.compress(factors_of(cell), varied)) for cell in cells]
@@ -45,9 +45,9 @@ def _load(cell: Cell) -> str:
     return f"{cell.rate:g}/s" if cell.load is None else f"{cell.load:.0%} of capacity"
 
 
-def place(payload_bytes: float, condition: str) -> str:
-    """A cell's name among the others: "16 KB", or "16 KB, region" where there is more than one network."""
-    return f"{size(payload_bytes)}, {condition}" if condition else size(payload_bytes)
+def place(payload_bytes: float, condition: str, *, slow: bool = False) -> str:
+    """A cell's name among the others: "16 KB", "16 KB, region" where there is more than one network, "..., slow arms"."""
+    return ", ".join(filter(None, (size(payload_bytes), condition, slow * "slow arms")))
 
 
 def conditions_of(rows: Iterable[dict[str, Any]]) -> list[str]:

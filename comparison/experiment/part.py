@@ -41,6 +41,10 @@ class Part:
     def cells(self) -> list[int]:
         return sorted({item.cell for item in self.slices})
 
+    def arms_of(self, c: int) -> list[Arm]:
+        """The arms that run in a cell."""
+        return [self.arms[name] for name in self.prepared.cells[c].arms or self.arms]
+
     def drive(
         self, c: int, arm: Arm, drawn: schedule.Schedule, callers: int | None = None, *, stages: bool = False
     ) -> Record:
@@ -76,7 +80,7 @@ def warm(part: Part) -> None:
     """Every arm and cell is used before anything is timed: connections, lazy imports, caches, clocks."""
     callers = _WARM_CALLERS if part.network == LOOPBACK else _WARM_CALLERS_FAR
     for c in part.cells:
-        for arm in part.arms.values():
+        for arm in part.arms_of(c):
             count = max(schedule.FEWEST, min(_MOST_WARM, round(_WARM_SECONDS * part.probed(c, arm))))
             part.closed(c, arm, count, callers)
 
@@ -84,8 +88,9 @@ def warm(part: Part) -> None:
 def staged(part: Part) -> Iterator[tuple[str, int, list[dict[str, int]]]]:
     """Arm, cell and stamps of slices of their own, in which every station stamps; none of these requests is timed."""
     for c in part.cells:
-        for arm in part.arms.values():
-            if arm.role == "arm":
+        slow = part.prepared.cells[c].slow
+        for arm in part.arms_of(c):
+            if arm.role == "arm" and (not slow or arm.name in slow):
                 count = min(_MOST_STAGED, schedule.count_for(part.rate(c), _STAGE_SECONDS))
                 drawn = schedule.poisson(part.rate(c), count, part.view.variants(c), part.block.seed)
                 yield arm.name, c, part.drive(c, arm, drawn, stages=True).stages

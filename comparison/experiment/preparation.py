@@ -9,6 +9,7 @@ import numpy as np
 
 from comparison.experiment import payloads, schedule
 from comparison.experiment.design import Cell
+from comparison.experiment.paces import Pace, paces
 from comparison.load import outcomes as out
 from comparison.options import UsageError
 from comparison.services import ask
@@ -86,27 +87,40 @@ def prepare(
             raise UsageError("--arms names only controls; name at least one arm to measure")
         wires = {arm.upstream for arm in options.arms if arm.kind != "process"}
         encoded = {wire: ask.message_bytes(wire, view.target, requests[0]) for wire in sorted(wires)}
-        for cell in _cells(options, size, min(rate for rate, _ in probes.values()), network):
+        for cell in _cells(options, size, {name: rate for name, (rate, _) in probes.items()}, network):
             prepared.cells.append(cell)
             prepared.message_bytes.append(
                 {arm.name: encoded[arm.upstream] for arm in options.arms if arm.upstream in encoded}
             )
             prepared.capacity.append({name: _rounded(found) for name, (found, _) in probes.items()})
-            prepared.busy_ns.append(_busy_ns(options, probes))
+            prepared.busy_ns.append(0 if cell.slow else _busy_ns(options, probes))
     return prepared
 
 
-def _cells(options: Options, size: int, slowest: float, network: str) -> list[Cell]:
-    """The cells of one payload over one network; `slowest` is what the slowest arm reached, requests per second."""
-    rates: list[tuple[float | None, float | None]] = [_loaded(slowest, load) for load in options.loads]
-    if options.rates:
-        rates = [(rate, None) for rate in options.rates]
+def _cells(options: Options, size: int, reached: dict[str, float], network: str) -> list[Cell]:
+    """The cells of one payload over one network; `reached` is what each arm reached in the probe, requests per second."""
+    arms = [arm.name for arm in options.arms]
     if options.closed:
-        rates = [(None, None)]
+        rates: list[tuple[Pace, float | None, float | None]] = [(Pace(()), None, None)]
+    elif options.rates:
+        rates = [(Pace(()), rate, None) for rate in options.rates]
+    else:
+        rates = [
+            (pace, *_loaded(pace.slowest(reached), load)) for load in options.loads for pace in paces(arms, reached)
+        ]
     return [
-        Cell(size, concurrency, rate, network, options.view, load)
+        Cell(
+            size,
+            concurrency,
+            rate,
+            network,
+            options.view,
+            load,
+            pace.arms if pace.arms != tuple(arms) else (),
+            pace.slow,
+        )
         for concurrency in options.concurrency
-        for rate, load in rates
+        for pace, rate, load in rates
     ]
 
 

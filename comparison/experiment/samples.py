@@ -142,8 +142,6 @@ class Samples:
 
 def read(folder: Path) -> Samples:
     """The samples of the run in `folder`; SamplesError says what is missing."""
-    from comparison.experiment.design import Cell
-
     inside = folder / "samples"
     try:
         document = json.loads((inside / "experiment.json").read_text())
@@ -151,7 +149,7 @@ def read(folder: Path) -> Samples:
         raise SamplesError(f"{folder} holds no run: samples/experiment.json is not there") from None
     except ValueError:
         raise SamplesError(f"{inside / 'experiment.json'} is not JSON; the run's folder is damaged") from None
-    document["cells"] = [Cell(**cell) for cell in document["cells"]]
+    document["cells"] = [_cell(cell) for cell in document["cells"]]
     lines = [SliceLine(**item) for item in _json_lines(inside / "slices.jsonl")]
     try:
         slices = [(line, np.load(inside / line.file)) for line in lines]
@@ -186,3 +184,10 @@ def _hash(inside: Path) -> str:
 
 def _write_json(path: Path, document: Any) -> None:
     path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _cell(document: dict[str, Any]) -> Cell:
+    from comparison.experiment.design import Cell
+
+    lists: dict[str, Any] = {name: tuple(document[name]) for name in ("arms", "slow") if name in document}
+    return Cell(**(document | lists))

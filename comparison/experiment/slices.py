@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from comparison.experiment import schedule
 from comparison.experiment.arms import UNCOUNTED
 from comparison.experiment.samples import SliceLine
-from comparison.machine import cpu
+from comparison.machine import cpu, sockets
 from comparison.network.profiles import LOOPBACK
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class _Reading:
     machine: Machine
     services: dict[str, int]
     own_ns: int
-    carried: int | None
+    carried: dict[bytes, int] | None
     packets: Counters | None
 
     @staticmethod
@@ -94,9 +94,9 @@ def _line(part: Part, item: Slice, arm: Arm, record: Record, before: _Reading, a
     return line
 
 
-def _carried(arm: Arm, network: str, before: int | None, after: int | None) -> int | None:
+def _carried(arm: Arm, network: str, before: dict[bytes, int] | None, after: dict[bytes, int] | None) -> int | None:
     """Bytes over the hop; None where they cannot be counted."""
     uncounted = arm.upstream in UNCOUNTED if network == LOOPBACK else arm.kind == "process"
     if before is None or after is None or uncounted:
         return None
-    return after - before
+    return sockets.since(before, after)

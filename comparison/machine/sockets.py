@@ -1,8 +1,8 @@
 """Bytes that really went over TCP connections, from the kernel's own socket statistics (sock_diag(7), TCP_INFO).
 
 Counted is what TCP carried both ways (HTTP heads, HTTP/2 frames, bodies), as the services' ports saw it; the headers of
-TCP and IP themselves are not in these counters. A connection that opens and closes between two readings is missed, so
-readings are for connections that live: keep-alive pools and channels.
+TCP and IP themselves are not in these counters. A connection is counted for as long as it lives, so readings are for
+keep-alive pools and channels: one that opens and closes between two readings is missed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -23,6 +23,7 @@ _ESTABLISHED = 1 << 1
 _MESSAGE = struct.Struct("=IHHII")
 _QUERY = struct.Struct("=BBBxI")
 _ID_BYTES = 48
+_ID_AT = 4
 _FOUND_BYTES = 72
 _BYTES_RECEIVED_AT = 128
 _BYTES_SENT_AT = 200
@@ -33,19 +34,27 @@ class NotCountedError(OSError):
     """The kernel does not tell (no sock_diag, or a tcp_info too old to count bytes sent)."""
 
 
-def traffic(ports: Iterable[int]) -> int:
-    """Bytes sent and received so far over live connections to the local `ports`, seen from the listening side."""
+def traffic(ports: Iterable[int]) -> dict[bytes, int]:
+    """Bytes sent and received so far by each live connection to the local `ports`, seen from the listening side.
+
+    The key is the kernel's identity of the connection, which no later one has.
+    """
     wanted = set(ports)
-    return sum(
-        sent + received
+    return {
+        identity: sent + received
         for family in (socket.AF_INET, socket.AF_INET6)
-        for port, sent, received in _connections(family)
+        for identity, port, sent, received in _connections(family)
         if port in wanted
-    )
+    }
 
 
-def _connections(family: int) -> list[tuple[int, int, int]]:
-    found: list[tuple[int, int, int]] = []
+def since(before: Mapping[bytes, int], after: Mapping[bytes, int]) -> int:
+    """Bytes between two readings: those of new connections, and what the others have more. Closed ones had gone idle."""
+    return sum(count - before.get(identity, 0) for identity, count in after.items())
+
+
+def _connections(family: int) -> list[tuple[bytes, int, int, int]]:
+    found: list[tuple[bytes, int, int, int]] = []
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as link:
             body = _QUERY.pack(family, socket.IPPROTO_TCP, 1 << (_INET_DIAG_INFO - 1), _ESTABLISHED) + bytes(_ID_BYTES)
@@ -57,7 +66,7 @@ def _connections(family: int) -> list[tuple[int, int, int]]:
     return found
 
 
-def _read(data: bytes, found: list[tuple[int, int, int]]) -> bool:
+def _read(data: bytes, found: list[tuple[bytes, int, int, int]]) -> bool:
     at = 0
     while at < len(data):
         length, kind, *_ = _MESSAGE.unpack_from(data, at)
@@ -70,8 +79,9 @@ def _read(data: bytes, found: list[tuple[int, int, int]]) -> bool:
     return True
 
 
-def _connection(message: bytes) -> tuple[int, int, int]:
-    port = int.from_bytes(message[4:6], "big")
+def _connection(message: bytes) -> tuple[bytes, int, int, int]:
+    identity = message[_ID_AT : _ID_AT + _ID_BYTES]
+    port = int.from_bytes(identity[:2], "big")
     at = _FOUND_BYTES
     while at + 4 <= len(message):
         length, kind = struct.unpack_from("=HH", message, at)
@@ -80,6 +90,6 @@ def _connection(message: bytes) -> tuple[int, int, int]:
             if len(info) < _BYTES_SENT_AT + 8:
                 raise NotCountedError("this kernel's tcp_info does not count bytes sent")
             received = struct.unpack_from("=Q", info, _BYTES_RECEIVED_AT)[0]
-            return port, struct.unpack_from("=Q", info, _BYTES_SENT_AT)[0], received
+            return identity, port, struct.unpack_from("=Q", info, _BYTES_SENT_AT)[0], received
         at += (length + 3) & ~3
-    return port, 0, 0
+    return identity, port, 0, 0

@@ -120,10 +120,10 @@ class Fleet:
             spent[WIRE] = cpu.process_cpu_ns(self._link.pid)
         return spent
 
-    def hop_bytes(self) -> int | None:
-        """Bytes over the hop so far: IP's over a link, else TCP's; None where the kernel does not count them."""
+    def hop_bytes(self) -> dict[bytes, int] | None:
+        """Bytes over the hop so far: IP's over a link, else each TCP connection's; None where the kernel does not count."""
         if self._link:
-            return self._link.counters().bytes
+            return {b"link": self._link.counters().bytes}
         try:
             return sockets.traffic(self._hop_ports)
         except sockets.NotCountedError:

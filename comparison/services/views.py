@@ -51,7 +51,7 @@ class View(Protocol):
         """CPU by process over a slice, from the services' difference and the generator's record."""
         ...
 
-    def hop_bytes(self) -> int | None: ...
+    def hop_bytes(self) -> dict[bytes, int] | None: ...
 
     def packets(self) -> Counters | None:
         """What the emulated network did so far; None where there is none."""
@@ -100,7 +100,7 @@ class _Ours:
     def cpu_ns(self) -> dict[str, int]:
         return self.fleet.cpu_ns()
 
-    def hop_bytes(self) -> int | None:
+    def hop_bytes(self) -> dict[bytes, int] | None:
         return self.fleet.hop_bytes()
 
     def packets(self) -> Counters | None:
@@ -203,7 +203,7 @@ class Foreign:
     def charge(self, spent: dict[str, int], record: Record) -> dict[str, int]:
         return {**spent, "client": record.cpu_ns, "generator": record.cpu_ns}
 
-    def hop_bytes(self) -> int | None:
+    def hop_bytes(self) -> dict[bytes, int] | None:
         return None
 
     def packets(self) -> Counters | None:

@@ -44,7 +44,21 @@ def test_bytes_over_a_socket_are_counted_exactly():
                 left -= len(server.recv(left))
             server.sendall(b"reply")
             assert client.recv(5) == b"reply"
-            assert sockets.traffic([port]) - before == 100_005
+            assert sockets.since(before, sockets.traffic([port])) == 100_005
+
+
+def test_a_connection_that_closes_takes_nothing_away():
+    """What a connection carried before the first reading does not count against the others when it closes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0] as server:
+            with socket.create_connection(("127.0.0.1", port)) as idle, listener.accept()[0] as its_server:
+                idle.sendall(bytes(5000))
+                assert len(its_server.recv(5000, socket.MSG_WAITALL)) == 5000
+                before = sockets.traffic([port])
+            client.sendall(b"four")
+            assert server.recv(4) == b"four"
+            assert sockets.since(before, sockets.traffic([port])) == 4
 
 
 def test_timer_wakes_at_the_set_time_and_not_before():

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy import stats
 
-from comparison.experiment import schedule
-from comparison.experiment.design import plan
+from comparison.experiment import naming, schedule
+from comparison.experiment.design import Cell, plan
+from comparison.experiment.paces import Pace, paces
 
 
 def test_poisson_gaps_are_exponential():
@@ -46,11 +47,12 @@ def test_slow_rates_still_have_requests():
 
 
 ARMS = ["a", "b", "c"]
+CELLS = [Cell(size, 64, 100.0) for size in (256, 1024, 4096)]
 
 
 def test_blocks_are_complete_and_share_seeds():
     """Each block holds every arm of every cell and turn once, with one seed for all arms of a cell and turn."""
-    for block in plan(4, 3, ARMS, 2, seed=7):
+    for block in plan(4, CELLS[:3], ARMS, 2, seed=7):
         assert Counter((s.cell, s.arm, s.turn) for s in block.slices) == Counter(
             (cell, arm, turn) for cell in range(3) for arm in ARMS for turn in range(2)
         )
@@ -60,12 +62,54 @@ def test_blocks_are_complete_and_share_seeds():
 
 def test_second_turn_reverses_the_first():
     """ABBA: within a cell the arms come back in the opposite order."""
-    first = plan(1, 1, ARMS, 2, seed=3)[0].slices
+    first = plan(1, CELLS[:1], ARMS, 2, seed=3)[0].slices
     assert [s.arm for s in first[:3]] == [s.arm for s in first[3:]][::-1]
 
 
 def test_order_is_random_over_blocks_and_repeatable():
     """Every arm comes first in about a third of many blocks; the same seed gives the same plan."""
-    firsts = Counter(block.slices[0].arm for block in plan(600, 1, ARMS, 1, seed=5))
+    firsts = Counter(block.slices[0].arm for block in plan(600, CELLS[:1], ARMS, 1, seed=5))
     assert stats.chisquare([firsts[arm] for arm in ARMS]).pvalue > 0.001
-    assert plan(3, 2, ARMS, 2, seed=9) == plan(3, 2, ARMS, 2, seed=9)
+    assert plan(3, CELLS[:2], ARMS, 2, seed=9) == plan(3, CELLS[:2], ARMS, 2, seed=9)
+
+
+REACHED = {"rest": 3900.0, "rest-binary": 3300.0, "rest-fastapi": 2400.0, "grpc-typed": 1800.0, "grpc": 2100.0}
+STOCK = {"rest-stock": 470.0, "grpc-stock": 2100.0}
+
+
+def test_arms_of_one_kind_of_speed_share_a_rate():
+    """Where no arm is four times slower than grpc there is one pace, set by the slowest."""
+    (pace,) = paces([*REACHED, "grpc-again", "control"], REACHED)
+    assert pace.slow == ()
+    assert pace.slowest(REACHED) == 1800.0
+
+
+def test_a_far_slower_arm_has_a_pace_of_its_own_with_those_it_is_compared_with():
+    """rest-stock leaves the others alone, and takes along its partner, the rungs between them, and the A/A pair."""
+    reached = REACHED | STOCK
+    fast, slow = paces([*reached, "grpc-again", "control"], reached)
+    assert "rest-stock" not in fast.arms and fast.slowest(reached) == 1800.0
+    assert slow.slow == ("rest-stock",) and slow.slowest(reached) == 470.0
+    assert set(slow.arms) == {*reached, "grpc-again"}
+
+
+def test_two_arms_of_unlike_speed_are_compared_at_one_rate():
+    """When no pair would be left among the fast arms, everything runs at the slow arm's rate."""
+    assert paces(["rest-stock", "grpc-stock", "grpc"], REACHED | STOCK) == [Pace(("rest-stock", "grpc-stock", "grpc"))]
+
+
+def test_cells_of_slow_arms_come_in_every_second_block_with_their_own_arms():
+    """The first block visits them, the second does not; elsewhere all arms run."""
+    slow = Cell(256, 64, 2.0, arms=("a", "b"), slow=("a",))
+    with_it, without = plan(2, [CELLS[0], slow], ARMS, 1, seed=1)
+    assert sorted(s.arm for s in with_it.slices if s.cell == 1) == ["a", "b"]
+    assert sorted(s.arm for s in with_it.slices if s.cell == 0) == ARMS
+    assert {s.cell for s in without.slices} == {0}
+
+
+def test_a_pair_is_judged_in_one_of_two_cells():
+    """A slow arm's cell is for its pairs alone, though the others run there too."""
+    slow = Cell(256, 64, 2.0, arms=("grpc", "rest-binary", "rest"), slow=("rest",))
+    assert slow.compares(("grpc", "rest")) and not slow.compares(("grpc", "rest-binary"))
+    assert naming.conditions([CELLS[0], slow]) == ["", ""]
+    assert naming.place(256, "", slow=True) == "256 B, slow arms"
