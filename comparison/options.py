@@ -40,8 +40,8 @@ class Plan:
     seconds: float
 
 
-QUICK = Plan((256, 16 << 10, 1 << 20), QUICK_ARMS, blocks=6, turns=2, seconds=1.0)
-THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=10, turns=2, seconds=1.0)
+QUICK = Plan((256, 16 << 10, 1 << 20), QUICK_ARMS, blocks=6, turns=6, seconds=0.25)
+THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=10, turns=8, seconds=0.25)
 
 
 @dataclass(slots=True)
@@ -128,8 +128,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tls", action="store_true", help="TLS between gateway and model server (or client and model server)")
     add("--arms", nargs="+", metavar="ARM", help=f"any of {', '.join(ARMS)}")
     add("--blocks", type=int, metavar="N", help="fresh starts of all services (default: 6; --thorough 10)")
-    add("--turns", type=int, metavar="N", help="slices of each arm in a block and cell (default: 2, ABBA)")
-    add("--slice", type=float, dest="seconds", metavar="SECONDS", help="length of a slice (default: 1)")
+    add("--turns", type=int, metavar="N", help="slices of each arm in a block and cell (default: 6; --thorough 8)")
+    add("--slice", type=float, dest="seconds", metavar="SECONDS", help="length of a slice (default: 0.25)")
     add("--seed", type=int, default=1, help="of schedules, payloads and orders (default: 1)")
     add("--thorough", action="store_true", help="more payloads, arms and blocks: about half an hour")
     add("--rest", metavar="URL", help="compare a running OIP service: its REST address")

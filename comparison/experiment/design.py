@@ -1,8 +1,10 @@
 """The design of the experiment: randomised blocks of short interleaved slices.
 
 A block starts fresh processes, visits its cells in random order, and in each cell runs every arm of the cell in random
-order and then in the reverse order (ABBA: a drift that is straight over the cell falls on all arms alike). All arms of a
-block and cell share one seed, hence one schedule and the same payloads. Cells of slow arms come in every second block.
+order, then in the reverse order, and so on (ABBA: a drift that is straight over two turns falls on all arms alike). All
+arms of a block, cell and turn share one seed, hence one schedule and the same payloads. Slices are short because a
+shared machine is faster in one second than in the next: many short turns meet the same weather, two long ones do not.
+Cells of slow arms come in every second block.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from comparison.experiment.schedule import FEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,12 +70,23 @@ SLOW_EVERY = 2
 """Cells of slow arms are visited in one block of so many: their gaps are wide, and their requests take long."""
 
 
-def plan(blocks: int, cells: Sequence[Cell], arms: Sequence[str], turns: int, seed: int) -> list[Block]:
-    """Every block's slices in the order in which they are to be run; the same for the same arguments."""
-    return [_block(index, cells, arms, turns, seed) for index in range(blocks)]
+def plan(blocks: int, cells: Sequence[Cell], arms: Sequence[str], turns: int, seconds: float, seed: int) -> list[Block]:
+    """Every block's slices, of about `seconds` each, in the order in which they are to be run; the same for the same
+    arguments.
+    """
+    turns_of = [turns_in(cell, turns, seconds) for cell in cells]
+    return [_block(index, cells, arms, turns_of, seed) for index in range(blocks)]
 
 
-def _block(index: int, cells: Sequence[Cell], every_arm: Sequence[str], turns: int, seed: int) -> Block:
+def turns_in(cell: Cell, turns: int, seconds: float) -> int:
+    """Turns in a cell: as many as asked for, or fewer, in pairs, where a slice needs longer for its fewest requests."""
+    if cell.rate is None:
+        return turns
+    pairs = round(turns * seconds / max(seconds, FEWEST / cell.rate) / 2)
+    return min(turns, 2 * max(1, pairs))
+
+
+def _block(index: int, cells: Sequence[Cell], every_arm: Sequence[str], turns_of: Sequence[int], seed: int) -> Block:
     random = np.random.default_rng([seed, index])
     slices: list[Slice] = []
     for cell in random.permutation(len(cells)):
@@ -79,7 +94,7 @@ def _block(index: int, cells: Sequence[Cell], every_arm: Sequence[str], turns: i
             continue
         arms = cells[cell].arms or every_arm
         order = [arms[i] for i in random.permutation(len(arms))]
-        for turn in range(turns):
+        for turn in range(turns_of[cell]):
             shared = int(random.integers(0, 2**31))
             slices += [Slice(index, int(cell), arm, turn, shared) for arm in (order if turn % 2 == 0 else order[::-1])]
     return Block(index, int(random.integers(0, 2**31)), tuple(slices))

@@ -14,7 +14,7 @@ from comparison.experiment.arms import AGAIN, REFERENCE, headline_pairs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FAR_SLOWER = 4.0
+FAR_SLOWER = 3.0
 """An arm is slow when the reference reaches so many times its rate."""
 
 

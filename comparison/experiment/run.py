@@ -86,7 +86,8 @@ class Run:
     def _measure_over_networks(self) -> None:
         self.progress.tell("starting the services")
         prepared, metadata = self._prepare()
-        blocks = plan(self.options.blocks, prepared.cells, list(self._arms), self.options.turns, self.options.seed)
+        options = self.options
+        blocks = plan(options.blocks, prepared.cells, list(self._arms), options.turns, options.seconds, options.seed)
         count = sum(len(block.slices) for block in blocks)
         self._reruns_left = math.ceil(_MOST_RERUNS * count)
         self.writer.experiment(self._experiment(prepared))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _START = 0.7
 """Where a search begins, as a share of what the arm reached in the probe."""
+_STEP_SLICES = 4
+"""A step of a search lasts so many slices: near saturation a queue takes its time to build up."""
 _Tried = tuple[float, float, float | None, float]
 """Rate, share of requests in time, their 95th percentile in ms, and how busy the generator was."""
 
@@ -59,7 +61,7 @@ def searched(part: Part, goal_ms: float, seconds: float, step: Callable[[str], N
 
 
 def _tried(part: Part, c: int, arm: Arm, rate: float, goal_ms: float, seconds: float, seed: int) -> _Tried:
-    count = schedule.count_for(rate, seconds, capacity.FEWEST)
+    count = schedule.count_for(rate, _STEP_SLICES * seconds, capacity.FEWEST)
     record = part.drive(c, arm, schedule.poisson(rate, count, part.view.variants(c), seed))
     time.sleep(SETTLE_SECONDS)
     found = record.requests

@@ -32,7 +32,7 @@ def write(folder, blocks=6, wrong=None, late_us=0, noise=0.02, seed=1):
         )
     )  # fmt: skip
     random = np.random.default_rng(seed)
-    for block in plan(blocks, cells, QUICK_ARMS, 2, seed):
+    for block in plan(blocks, cells, QUICK_ARMS, 2, 1.0, seed):
         drift = random.normal(0, 0.1)
         for item in block.slices:
             centre = MILLISECONDS[item.arm][item.cell] * np.exp(drift + random.normal(0, noise))

@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 from scipy import stats
 
 from comparison.experiment import naming, schedule
-from comparison.experiment.design import Cell, plan
+from comparison.experiment.design import Cell, plan, turns_in
 from comparison.experiment.paces import Pace, paces
 
 
@@ -52,7 +52,7 @@ CELLS = [Cell(size, 64, 100.0) for size in (256, 1024, 4096)]
 
 def test_blocks_are_complete_and_share_seeds():
     """Each block holds every arm of every cell and turn once, with one seed for all arms of a cell and turn."""
-    for block in plan(4, CELLS[:3], ARMS, 2, seed=7):
+    for block in plan(4, CELLS[:3], ARMS, 2, 0.25, seed=7):
         assert Counter((s.cell, s.arm, s.turn) for s in block.slices) == Counter(
             (cell, arm, turn) for cell in range(3) for arm in ARMS for turn in range(2)
         )
@@ -62,15 +62,15 @@ def test_blocks_are_complete_and_share_seeds():
 
 def test_second_turn_reverses_the_first():
     """ABBA: within a cell the arms come back in the opposite order."""
-    first = plan(1, CELLS[:1], ARMS, 2, seed=3)[0].slices
+    first = plan(1, CELLS[:1], ARMS, 2, 0.25, seed=3)[0].slices
     assert [s.arm for s in first[:3]] == [s.arm for s in first[3:]][::-1]
 
 
 def test_order_is_random_over_blocks_and_repeatable():
     """Every arm comes first in about a third of many blocks; the same seed gives the same plan."""
-    firsts = Counter(block.slices[0].arm for block in plan(600, CELLS[:1], ARMS, 1, seed=5))
+    firsts = Counter(block.slices[0].arm for block in plan(600, CELLS[:1], ARMS, 1, 0.25, seed=5))
     assert stats.chisquare([firsts[arm] for arm in ARMS]).pvalue > 0.001
-    assert plan(3, CELLS[:2], ARMS, 2, seed=9) == plan(3, CELLS[:2], ARMS, 2, seed=9)
+    assert plan(3, CELLS[:2], ARMS, 2, 0.25, seed=9) == plan(3, CELLS[:2], ARMS, 2, 0.25, seed=9)
 
 
 REACHED = {"rest": 3900.0, "rest-binary": 3300.0, "rest-fastapi": 2400.0, "grpc-typed": 1800.0, "grpc": 2100.0}
@@ -78,7 +78,7 @@ STOCK = {"rest-stock": 470.0, "grpc-stock": 2100.0}
 
 
 def test_arms_of_one_kind_of_speed_share_a_rate():
-    """Where no arm is four times slower than grpc there is one pace, set by the slowest."""
+    """Where no arm is three times slower than grpc there is one pace, set by the slowest."""
     (pace,) = paces([*REACHED, "grpc-again", "control"], REACHED)
     assert pace.slow == ()
     assert pace.slowest(REACHED) == 1800.0
@@ -101,7 +101,7 @@ def test_two_arms_of_unlike_speed_are_compared_at_one_rate():
 def test_cells_of_slow_arms_come_in_every_second_block_with_their_own_arms():
     """The first block visits them, the second does not; elsewhere all arms run."""
     slow = Cell(256, 64, 2.0, arms=("a", "b"), slow=("a",))
-    with_it, without = plan(2, [CELLS[0], slow], ARMS, 1, seed=1)
+    with_it, without = plan(2, [CELLS[0], slow], ARMS, 1, 0.25, seed=1)
     assert sorted(s.arm for s in with_it.slices if s.cell == 1) == ["a", "b"]
     assert sorted(s.arm for s in with_it.slices if s.cell == 0) == ARMS
     assert {s.cell for s in without.slices} == {0}
@@ -113,3 +113,10 @@ def test_a_pair_is_judged_in_one_of_two_cells():
     assert slow.compares(("grpc", "rest")) and not slow.compares(("grpc", "rest-binary"))
     assert naming.conditions([CELLS[0], slow]) == ["", ""]
     assert naming.place(256, "", slow=True) == "256 B, slow arms"
+
+
+def test_rare_requests_take_fewer_and_longer_turns():
+    """At 100/s a quarter of a second has requests enough; at 10/s a slice takes half a second and at 2/s there are two."""
+    assert [turns_in(Cell(256, 64, rate), 8, 0.25) for rate in (100.0, 10.0, 2.0)] == [8, 4, 2]
+    assert turns_in(Cell(256, 64, 2.0), 1, 0.25) == 1
+    assert turns_in(Cell(256, 64, None), 8, 0.25) == 8
