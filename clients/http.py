@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from protocol import deadline
 from protocol.errors import Code, InferenceError, invalid
 from protocol.large_body import SMALLEST, LargeBody
 from protocol.wires import unix_path
@@ -86,9 +87,15 @@ class HttpPool:
         return [("host", self.origin.authority), *headers, ("content-length", str(size))]
 
     async def request(
-        self, method: str, path: str, headers: Sequence[tuple[str, str]], parts: Sequence[Buffer]
+        self,
+        method: str,
+        path: str,
+        headers: Sequence[tuple[str, str]],
+        parts: Sequence[Buffer],
+        until: float = deadline.NEVER,
     ) -> HttpReply:
-        """One exchange; UNAVAILABLE when the service cannot be reached or goes away before it has answered.
+        """One exchange; UNAVAILABLE when the service cannot be reached or goes away before it has answered, and
+        DEADLINE_EXCEEDED when it has not answered at the deadline `until`.
 
         A request that met a stale connection is sent once more, on a new one.
         """
@@ -97,18 +104,32 @@ class HttpPool:
         head = f"{method} {self.origin.prefix}{path}{self._head}{lines}content-length: {size}\r\n\r\n".encode(
             "latin-1", "replace"
         )
-        async with self._slots:
+        await self._slot(until)
+        try:
             connection = self._take_idle()
             if connection is not None:
                 try:
-                    return await self._exchange(connection, head, parts, size)
+                    return await self._exchange(connection, head, parts, size, until)
                 except StaleConnectionError:
                     self._drop_idle()
-            return await self._exchange(await self._connect(), head, parts, size)
+            return await self._exchange(await self._connect(until), head, parts, size, until)
+        finally:
+            self._slots.release()
 
     async def close(self) -> None:
         self._closed = True
         self._drop_idle()
+
+    async def _slot(self, until: float) -> None:
+        """Wait until one more request may be under way."""
+        if not self._slots.locked():
+            await self._slots.acquire()
+            return
+        try:
+            async with asyncio.timeout(deadline.timeout_of(until)):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise deadline.exceeded(f"while the call waited for a connection to {self.origin.url}") from None
 
     def _take_idle(self) -> _Connection | None:
         while self._idle:
@@ -121,15 +142,17 @@ class HttpPool:
         while self._idle:
             self._idle.pop().abort()
 
-    async def _exchange(self, connection: _Connection, head: bytes, parts: Sequence[Buffer], size: int) -> HttpReply:
-        reply = await connection.exchange(head, parts, size)
+    async def _exchange(
+        self, connection: _Connection, head: bytes, parts: Sequence[Buffer], size: int, until: float
+    ) -> HttpReply:
+        reply = await connection.exchange(head, parts, size, until)
         if connection.usable and not self._closed:
             self._idle.append(connection)
         else:
             connection.abort()
         return reply
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self, until: float) -> _Connection:
         if self._closed:
             raise InferenceError(Code.UNAVAILABLE, f"the client of {self.origin.url} is closed")
         loop, origin = asyncio.get_running_loop(), self.origin
@@ -138,12 +161,13 @@ class HttpPool:
             return _Connection(loop, origin.url, self._limit, self._buffer)
 
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(max(0.0, min(CONNECT_SECONDS, deadline.remaining(until)))):
                 if origin.unix:
                     _, connection = await loop.create_unix_connection(make, origin.unix)
                 else:
                     _, connection = await loop.create_connection(make, origin.host, origin.port, ssl=self._context)
         except TimeoutError:
+            deadline.check(until, f"while {origin.url} was being connected to")
             raise InferenceError(
                 Code.UNAVAILABLE, f"{origin.url} did not accept a connection within {CONNECT_SECONDS:g} s"
             ) from None
@@ -179,6 +203,9 @@ class _Connection(asyncio.BufferedProtocol):
         self._waiter: asyncio.Future[HttpReply] | None = None
         self._exchanges = 0
         self._keep_alive = True
+        self._until = deadline.NEVER
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_until = deadline.NEVER
         self._reset()
 
     def _reset(self) -> None:
@@ -205,12 +232,13 @@ class _Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def exchange(self, head: bytes, parts: Sequence[Buffer], size: int) -> HttpReply:
+    async def exchange(self, head: bytes, parts: Sequence[Buffer], size: int, until: float) -> HttpReply:
         assert self._transport is not None
         if self._transport.is_closing():
             raise StaleConnectionError
         self._reset()
         self._exchanges += 1
+        self._end_at(until)
         self._waiter = self._loop.create_future()
         if size <= _JOINED_BYTES:
             self._transport.write(b"".join((head, *parts)))
@@ -223,6 +251,27 @@ class _Connection(asyncio.BufferedProtocol):
             raise
         finally:
             self._waiter = None
+
+    def _end_at(self, until: float) -> None:
+        """One timer serves many exchanges: it looks when it is due, and is set anew for an earlier deadline only."""
+        self._until = until
+        if until < self._timer_until or (self._timer is None and until != deadline.NEVER):
+            self._set_timer(until)
+
+    def _set_timer(self, until: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_until = until
+        self._timer = self._loop.call_later(max(0.0, deadline.remaining(until)), self._look)
+
+    def _look(self) -> None:
+        self._timer, self._timer_until = None, deadline.NEVER
+        if self._waiter is None or self._waiter.done() or self._until == deadline.NEVER:
+            return
+        if deadline.remaining(self._until) <= 0:
+            self._fail(deadline.exceeded(f"while {self._url} was working on the call"))
+        else:
+            self._set_timer(self._until)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -263,6 +312,8 @@ class _Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._keep_alive = False
+        if self._timer is not None:
+            self._timer.cancel()
         if self._waiter is None or self._waiter.done():
             return
         if self._ends_with_connection():

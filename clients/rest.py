@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import ssl
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -21,7 +21,7 @@ from protocol.wires import Target, wire
 from protos import inference as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from protocol.inference import CallContext, Inference
     from protocol.messages import InferRequest, InferResponse, ParameterValue
@@ -149,24 +149,13 @@ class RestClient:
                 raise deadline.exceeded(f"before the call to {self._url}")
             sent.append((deadline.TIMEOUT_HEADER, deadline.to_header(context.deadline) or "1"))
         if context.recording is None:
-            return await self._within(context.deadline, method, path, sent, parts or ())
+            return await self._pool.request(method, path, sent, parts or (), context.deadline)
         body = b"".join(parts or ())
         context.recording.begin(self._pool.origin.prefix + path, self._pool.framed(sent, len(body)), body)
-        reply = await self._within(context.deadline, method, path, sent, parts or ())
+        reply = await self._pool.request(method, path, sent, parts or (), context.deadline)
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in reply.headers.items()]
         context.recording.end(reply.status, [*headers], bytes(reply.body))
         return reply
-
-    async def _within(
-        self, until: float, method: str, path: str, sent: list[tuple[str, str]], parts: Sequence[Any]
-    ) -> HttpReply:
-        if until == deadline.NEVER:
-            return await self._pool.request(method, path, sent, parts)
-        try:
-            async with asyncio.timeout(deadline.remaining(until)):
-                return await self._pool.request(method, path, sent, parts)
-        except TimeoutError:
-            raise deadline.exceeded(f"while {self._url} was working on the call") from None
 
     async def _get(self, path: str, message: M, context: CallContext) -> M:
         return self._message(self._read(await self._exchange("GET", path, context)), message)
@@ -238,6 +227,7 @@ def _quoted(name: str) -> str:
     return quote(name, safe="")
 
 
+@lru_cache(maxsize=1024)
 def _model_path(name: str, version: str) -> str:
     path = f"/v2/models/{_quoted(name)}"
     if not version:

@@ -40,8 +40,8 @@ class Plan:
     seconds: float
 
 
-QUICK = Plan((256, 16 << 10, 1 << 20), QUICK_ARMS, blocks=6, turns=6, seconds=0.25)
-THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=10, turns=8, seconds=0.25)
+QUICK = Plan((256, 16 << 10, 1 << 20), QUICK_ARMS, blocks=6, turns=12, seconds=0.125)
+THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=10, turns=16, seconds=0.125)
 
 
 @dataclass(slots=True)
@@ -128,8 +128,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tls", action="store_true", help="TLS between gateway and model server (or client and model server)")
     add("--arms", nargs="+", metavar="ARM", help=f"any of {', '.join(ARMS)}")
     add("--blocks", type=int, metavar="N", help="fresh starts of all services (default: 6; --thorough 10)")
-    add("--turns", type=int, metavar="N", help="slices of each arm in a block and cell (default: 6; --thorough 8)")
-    add("--slice", type=float, dest="seconds", metavar="SECONDS", help="length of a slice (default: 0.25)")
+    add("--turns", type=int, metavar="N", help="slices of each arm in a block and cell (default: 12; --thorough 16)")
+    add("--slice", type=float, dest="seconds", metavar="SECONDS", help="length of a slice (default: 0.125)")
     add("--seed", type=int, default=1, help="of schedules, payloads and orders (default: 1)")
     add("--thorough", action="store_true", help="more payloads, arms and blocks: about half an hour")
     add("--rest", metavar="URL", help="compare a running OIP service: its REST address")
@@ -248,7 +248,7 @@ def _check_numbers(options: Options) -> None:
         ("--load", min(options.loads), 0.01, 0.95, max(options.loads)),
         ("--goal", goal, 0.01, 60_000, goal),
         ("--blocks", options.blocks, 1, 1000, options.blocks),
-        ("--turns", options.turns, 1, 20, options.turns),
+        ("--turns", options.turns, 1, 100, options.turns),
         ("--slice", options.seconds, 0.05, 600, options.seconds),
         ("--utilisation", options.prices.utilisation, 0.01, 1, options.prices.utilisation),
     )

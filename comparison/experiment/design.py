@@ -4,7 +4,7 @@ A block starts fresh processes, visits its cells in random order, and in each ce
 order, then in the reverse order, and so on (ABBA: a drift that is straight over two turns falls on all arms alike). All
 arms of a block, cell and turn share one seed, hence one schedule and the same payloads. Slices are short because a
 shared machine is faster in one second than in the next: many short turns meet the same weather, two long ones do not.
-Cells of slow arms come in every second block.
+Cells of slow arms come in every third block.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Block:
     slices: tuple[Slice, ...]
 
 
-SLOW_EVERY = 2
+SLOW_EVERY = 3
 """Cells of slow arms are visited in one block of so many: their gaps are wide, and their requests take long."""
 
 

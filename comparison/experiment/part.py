@@ -91,6 +91,7 @@ def staged(part: Part) -> Iterator[tuple[str, int, list[dict[str, int]]]]:
         slow = part.prepared.cells[c].slow
         for arm in part.arms_of(c):
             if arm.role == "arm" and (not slow or arm.name in slow):
-                count = min(_MOST_STAGED, schedule.count_for(part.rate(c), _STAGE_SECONDS))
+                fewest = 2 if slow else schedule.FEWEST
+                count = min(_MOST_STAGED, schedule.count_for(part.rate(c), _STAGE_SECONDS, fewest))
                 drawn = schedule.poisson(part.rate(c), count, part.view.variants(c), part.block.seed)
                 yield arm.name, c, part.drive(c, arm, drawn, stages=True).stages

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _START = 0.7
 """Where a search begins, as a share of what the arm reached in the probe."""
-_STEP_SLICES = 4
+_STEP_SLICES = 8
 """A step of a search lasts so many slices: near saturation a queue takes its time to build up."""
 _Tried = tuple[float, float, float | None, float]
 """Rate, share of requests in time, their 95th percentile in ms, and how busy the generator was."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from protocol import binary_codec, json_codec
+from protocol.binary_heads import Heads
 from protocol.datatypes import DATATYPES
 from protocol.errors import InferenceError
 from protocol.messages import InferRequest, InferResponse, RequestedOutput
@@ -53,6 +54,51 @@ def test_requests_come_back_bit_for_bit(inputs, request_id, given_parameters, ou
     assert [described(tensor) for tensor in decoded.inputs] == [described(tensor) for tensor in inputs]
     assert (decoded.id, decoded.outputs, decoded.parameters) == (request.id, request.outputs, request.parameters)
     assert form == ReplyForm(default=True)
+
+
+@given(st.lists(tensors(), min_size=1, max_size=3), parameters, st.data())
+def test_a_head_that_comes_again_is_the_same_head(inputs, given_parameters, data):
+    """What is known of a head changes nothing: other bytes behind it come back, and one too few or many is refused."""
+    given_parameters.pop("binary_data_output", None)
+    first = InferRequest("m", inputs, parameters=given_parameters)
+    again = InferRequest("m", [_with_other_bytes(tensor, data) for tensor in inputs], parameters=given_parameters)
+    _through(first)
+    encoded = _through(again)
+    binary_codec._MADE = Heads()
+    assert binary_codec.encode_request(again).parts == encoded.parts
+    body = b"".join(encoded.parts)
+    for broken in (body + b"x", body[:-1]):
+        if encoded.header_length is not None and len(broken) != encoded.header_length:
+            with pytest.raises(InferenceError):
+                binary_codec.decode_request(broken, encoded.header_length, "m")
+
+
+def _through(request):
+    encoded = binary_codec.encode_request(request)
+    decoded, form = binary_codec.decode_request(b"".join(encoded.parts), encoded.header_length, "m")
+    assert [described(tensor) for tensor in decoded.inputs] == [described(tensor) for tensor in request.inputs]
+    assert decoded.parameters == request.parameters
+    assert form == ReplyForm(default=True)
+    return encoded
+
+
+def _with_other_bytes(tensor, data):
+    if tensor.datatype.kind == "bytes":
+        return tensor
+    size = len(tensor.raw)
+    return Tensor.from_raw(
+        tensor.name, tensor.datatype.name, tensor.shape, data.draw(st.binary(min_size=size, max_size=size))
+    )
+
+
+def test_parameters_that_are_equal_and_not_the_same_make_two_heads():
+    """True, 1 and 1.0 are equal in Python, and so are 0.0 and -0.0; in JSON they are not."""
+    tensor = Tensor.from_array("x", np.zeros(1, np.float32))
+    heads = {
+        bytes(binary_codec.encode_request(InferRequest("m", [tensor], parameters={"p": value})).parts[0])
+        for value in (True, 1, 1.0, 0.0, -0.0)
+    }
+    assert len(heads) == 5
 
 
 @given(st.lists(tensors(), max_size=4), st.booleans(), st.data())
