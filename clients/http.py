@@ -277,7 +277,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer if self._large is None else self._large.rest
+        """Never an empty one: loops ask for room before they know whether anything else has come."""
+        return self._buffer if self._large is None or self._large.is_whole else self._large.rest
 
     def buffer_updated(self, nbytes: int) -> None:
         waiter = self._waiter

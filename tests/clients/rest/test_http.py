@@ -5,6 +5,7 @@ import contextlib
 
 import numpy as np
 import pytest
+import uvloop
 
 from clients.http import HttpPool, Origin
 from protocol import deadline
@@ -74,6 +75,22 @@ async def test_a_large_reply_is_whole(piece):
             await get(pool)
         assert lost.value.code is Code.UNAVAILABLE
         await pool.close()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_connection_is_kept_after_a_large_reply(run):
+    """On either event loop: uvloop asks for room again when a body is whole, before it knows that nothing more came."""
+    body = bytes(300_000)
+    whole = b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n" + body
+
+    async def three_times():
+        async with scripted([whole] * 3) as (server, pool):
+            for _ in range(3):
+                assert (await get(pool)).body == body
+                await asyncio.sleep(0.02)
+            assert server.connections == 1
+
+    run(three_times())
 
 
 async def test_a_connection_is_used_again():
