@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from comparison.analysis.cost import Prices
 from comparison.analysis.failif import Rule, RuleError, parse
 from comparison.experiment.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
+from comparison.experiment.payloads import Wish
 from comparison.lab.wires import LAB_WIRES, UNIX_WIRES
 from comparison.network.profiles import LOOPBACK, NETWORKS
 
@@ -56,6 +57,8 @@ class Options:
     natural_payload: bool
     """No size was asked for, and the model is not one of the lab's: its own smallest request is sent."""
     request: Path | None
+    wish: Wish
+    """What the lab's own models are asked for beside the size."""
     concurrency: list[int]
     rates: list[float]
     """Requests per second that were asked for; empty: shares of the capacity."""
@@ -100,6 +103,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repository", type=Path, default=ROOT / "models", metavar="DIR", help="model repository (default: models/)")
     add("--payload", type=int, nargs="+", metavar="BYTES", help="tensor bytes of a request; several make several cells")
     add("--request", type=Path, metavar="FILE", help="send this OIP JSON request instead of generated ones")
+    add("--reply", type=int, metavar="BYTES", help="bytes of the reply, with --model sized (default: as the request)")
+    add("--work", type=int, metavar="TURNS", help="turns of the model's own work, with --model work (default: 10)")
     add("--concurrency", type=int, nargs="+", default=[64], metavar="N", help="connections of the load (default: 64)")
     add("--rate", type=float, nargs="+", metavar="RPS", help="open-loop requests per second (default: by --load)")
     add(
@@ -165,6 +170,7 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         payloads=given.payload or list(plan.payloads),
         natural_payload=not given.payload and given.model not in {"identity", "sized", "work"},
         request=given.request,
+        wish=_wish(given),
         concurrency=given.concurrency,
         rates=given.rate or [],
         loads=given.load,
@@ -220,6 +226,22 @@ def _arms(given: argparse.Namespace, default: Sequence[str]) -> list[Arm]:
         return chosen(names)
     except UnknownArmError as error:
         raise UsageError(f"--arms: {error}") from None
+
+
+def _wish(given: argparse.Namespace) -> Wish:
+    for name, value, model, most in (
+        ("--reply", given.reply, "sized", 512 << 20),
+        ("--work", given.work, "work", 10**6),
+    ):
+        if value is None:
+            continue
+        if given.model != model:
+            raise UsageError(
+                f"{name} goes with --model {model}, whose requests say it; '{given.model}' knows nothing of it"
+            )
+        if not 1 <= value <= most:
+            raise UsageError(f"{name} takes values from 1 to {most}")
+    return Wish(given.reply, given.work or Wish().work)
 
 
 def _with_tls(given: argparse.Namespace, names: list[str]) -> list[str]:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     Table: TypeAlias = NDArray[np.int64]
 
-LATE_MEDIAN_US, LATE_MEDIAN_SHARE = 50.0, 0.05
-"""For p50: half of the requests may leave 50 µs late, or a twentieth of the median latency."""
-LATE_TAIL_US, LATE_TAIL_SHARE = 200.0, 0.10
-"""For the tail: one in a hundred may leave 200 µs late, or a tenth of the 99th percentile of latency."""
+LATE = {"p50": (0.5, 50.0, 0.05), "p90": (0.9, 200.0, 0.10), "p99": (0.99, 200.0, 0.10)}
+"""For each percentile of latency, how late the generator may have been at the same percentile: so many µs, or so large a
+share of that latency, whichever is more.
+"""
 BUSY_SHARE = 0.70
 """Share of one CPU that the generator may use."""
 MEASURED = frozenset({"p50", "p90", "p99", "cpu", "wire_bytes"})
@@ -59,7 +59,7 @@ def gates(bins: list[Bin], closed_loop: bool = False, round_trip_ms: float | Non
     found = [_wrong(table), _errors(table), _busy(bins)]
     if round_trip_ms is not None:
         found.append(_wire(bins, round_trip_ms))
-    return found if closed_loop else [*found, _late_median(table), _late_tail(table), _queued(table)]
+    return found if closed_loop else [*found, *(_late(table, metric) for metric in LATE), _queued(table)]
 
 
 def capacity_gates(searches: list[dict[str, Any]]) -> list[Gate]:
@@ -94,23 +94,13 @@ def _wire(bins: list[Bin], round_trip_ms: float) -> Gate:
     return Gate("network late (median packet)", late, limit, "µs", late <= limit, LATENCY)
 
 
-def _late_median(table: Table) -> Gate:
-    late, limit = _late(table, 0.5), max(LATE_MEDIAN_US, LATE_MEDIAN_SHARE * _latency(table, 0.5))
-    return Gate("generator late (median)", late, limit, "µs", late <= limit, frozenset({"p50"}))
-
-
-def _late_tail(table: Table) -> Gate:
-    late, limit = _late(table, 0.99), max(LATE_TAIL_US, LATE_TAIL_SHARE * _latency(table, 0.99))
-    return Gate("generator late (p99)", late, limit, "µs", late <= limit, frozenset({"p90", "p99"}))
-
-
-def _late(table: Table, p: float) -> float:
-    return float(np.quantile(table[:, out.WOKEN] - table[:, out.PLANNED], p)) / 1000
-
-
-def _latency(table: Table, p: float) -> float:
+def _late(table: Table, metric: str) -> Gate:
+    p, microseconds, share = LATE[metric]
+    late = float(np.quantile(table[:, out.WOKEN] - table[:, out.PLANNED], p)) / 1000
     good = table[table[:, out.OUTCOME] == out.OK]
-    return float(np.quantile(good[:, out.DONE] - good[:, out.PLANNED], p)) / 1000 if len(good) else 0.0
+    latency = float(np.quantile(good[:, out.DONE] - good[:, out.PLANNED], p)) / 1000 if len(good) else 0.0
+    limit = max(microseconds, share * latency)
+    return Gate(f"generator late ({metric})", late, limit, "µs", late <= limit, frozenset({metric}))
 
 
 def _queued(table: Table) -> Gate:

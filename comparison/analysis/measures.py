@@ -34,6 +34,8 @@ APPARATUS = frozenset({"generator", "wire"})
 QUIET = "p10"
 """The latency of requests that met no queue: what a delay of known length is looked for in."""
 _PERCENTILES = {QUIET: 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99}
+_LEAST_CARRIED = 0.5
+"""Bytes over the hop that are less than so large a share of the messages were not counted: connections closed with them."""
 _FEWEST_IN_BLOCK = {QUIET: 5, "p50": 5, "p90": 50, "p99": 500}
 """Fewer requests in a block say nothing about its percentile."""
 
@@ -110,7 +112,8 @@ class Measures:
         if metric == "capacity":
             return self._capacity(cell, arm)
         values = {b: f.value(metric) for (c, a, b), f in sorted(self._bins.items()) if (c, a) == (cell, arm)}
-        return {block: value for block, value in values.items() if value is not None and value > 0}
+        least = _LEAST_CARRIED * self._message_size(cell, arm) if metric == "wire_bytes" else 0.0
+        return {block: value for block, value in values.items() if value is not None and value > least}
 
     def searches(self, cell: int, arm: str) -> list[dict[str, Any]]:
         """The searches for the arm's capacity, one a block."""
@@ -121,9 +124,12 @@ class Measures:
         return {block: value for block, value in sorted(found.items()) if value is not None}
 
     def _message_bytes(self, cell: int, arm: str) -> dict[int, float]:
-        known = self.samples.experiment.message_bytes
-        size = known[cell].get(arm) if cell < len(known) else None
+        size = self._message_size(cell, arm)
         return {b: float(size) for (c, a, b) in sorted(self._bins) if (c, a) == (cell, arm)} if size else {}
+
+    def _message_size(self, cell: int, arm: str) -> int:
+        known = self.samples.experiment.message_bytes
+        return known[cell].get(arm, 0) if cell < len(known) else 0
 
     def paired(self, cell: int, one: str, other: str, metric: str) -> tuple[list[float], list[float]]:
         """Values of two arms over the blocks that both have."""

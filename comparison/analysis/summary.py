@@ -132,6 +132,8 @@ def document(
         "created": experiment.created,
         "command": experiment.command,
         "model": experiment.model,
+        "reply_bytes": experiment.options.get("reply_bytes"),
+        "work": experiment.options.get("work") if experiment.model == "work" else None,
         "services": experiment.services,
         "blocks": blocks,
         "samples_sha256": sha256,

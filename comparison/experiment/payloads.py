@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,18 +25,29 @@ if TYPE_CHECKING:
 VARIANTS = 4
 BUSY = "lab_busy_us"
 """Request parameter that our lab's model server honours: busy waiting before the engine, in µs. On every request."""
-WORK_TURNS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the lab's own models are asked for beside a request of some size."""
+
+    reply_bytes: int | None = None
+    """Bytes of the reply of `sized`; None: as many as its request brings."""
+    work: int = 10
+    """Turns of the loop of `work`, which is the model's own compute time."""
 
 
 class PayloadError(ValueError):
     """No request of that size can be made for the model, in one sentence."""
 
 
-def requests(metadata: pb.ModelMetadataResponse, size: int, seed: int, count: int = VARIANTS) -> list[InferRequest]:
-    """`count` requests whose tensors hold about `size` bytes in all; PayloadError when the model has no room for it."""
+def requests(metadata: pb.ModelMetadataResponse, size: int, seed: int, wish: Wish | None = None) -> list[InferRequest]:
+    """A few requests whose tensors hold about `size` bytes in all; PayloadError when the model has no room for it."""
     random = np.random.default_rng([seed, size])
-    make = _LAB_MODELS.get(metadata.name, _generic)
-    return [InferRequest(metadata.name, make(metadata, size, random)) for _ in range(count)]
+    make = _LAB_MODELS.get(metadata.name)
+    if make is None:
+        return [InferRequest(metadata.name, _generic(metadata, size, random)) for _ in range(VARIANTS)]
+    return [InferRequest(metadata.name, make(size, random, wish or Wish())) for _ in range(VARIANTS)]
 
 
 def from_file(path: Path, model: str) -> list[InferRequest]:
@@ -62,27 +74,27 @@ def known_answer(request: InferRequest) -> tuple[Output, ...] | None:
     return (Output("y", x.datatype.name, x.shape, bytes(x.raw)),)
 
 
-def _identity(metadata: pb.ModelMetadataResponse, size: int, random: np.random.Generator) -> list[Tensor]:  # noqa: ARG001
+def _identity(size: int, random: np.random.Generator, wish: Wish) -> list[Tensor]:  # noqa: ARG001
     return [Tensor.from_array("x", random.standard_normal((1, max(1, size // 4)), np.float32))]
 
 
-def _sized(metadata: pb.ModelMetadataResponse, size: int, random: np.random.Generator) -> list[Tensor]:  # noqa: ARG001
+def _sized(size: int, random: np.random.Generator, wish: Wish) -> list[Tensor]:
     count = max(1, size - 8)
     return [
         Tensor.from_array("x", random.integers(0, 256, count, np.uint8)),
-        Tensor.from_array("size", np.array([count], np.int64)),
+        Tensor.from_array("size", np.array([wish.reply_bytes or count], np.int64)),
     ]
 
 
-def _work(metadata: pb.ModelMetadataResponse, size: int, random: np.random.Generator) -> list[Tensor]:  # noqa: ARG001
+def _work(size: int, random: np.random.Generator, wish: Wish) -> list[Tensor]:
     rows = max(1, (size - 8) // 64)
     return [
         Tensor.from_array("x", random.standard_normal((rows, 16), np.float32)),
-        Tensor.from_array("turns", np.array([WORK_TURNS], np.int64)),
+        Tensor.from_array("turns", np.array([wish.work], np.int64)),
     ]
 
 
-_LAB_MODELS: dict[str, Callable[[Any, int, np.random.Generator], list[Tensor]]] = {
+_LAB_MODELS: dict[str, Callable[[int, np.random.Generator, Wish], list[Tensor]]] = {
     "identity": _identity,
     "sized": _sized,
     "work": _work,

@@ -54,7 +54,7 @@ def requests_of(options: Options, metadata: pb.ModelMetadataResponse, size: int,
     try:
         if options.request is not None:
             return payloads.from_file(options.request, options.model)
-        return payloads.requests(metadata, size, seed)
+        return payloads.requests(metadata, size, seed, options.wish)
     except payloads.PayloadError as error:
         raise UsageError(str(error)) from None
 

@@ -141,6 +141,7 @@ class Run:
                 "goal_ms": options.goal_ms,
                 "thorough": options.thorough,
                 "public_encoding": "binary tensors",
+                **asdict(options.wish),
             },
             message_bytes=prepared.message_bytes,
             busy_ns=prepared.busy_ns,

@@ -114,7 +114,15 @@ def _about(summary: Summary, pair: list[str]) -> str:
     how = _VIEWS[cell["view"]]
     networks = list(dict.fromkeys(cell["network"] for cell in summary["cells"]))
     over = f"network{'s' * (len(networks) > 1)}: {', '.join(networks)}" + (", TLS" if cell["tls"] else "")
-    return f"{sentence(cell['question'])} ({pair[0]} against {pair[1]}), {how}, {over}."
+    return f"{sentence(cell['question'])} ({pair[0]} against {pair[1]}), {how}, {over}{_asked(summary)}."
+
+
+def _asked(summary: Summary) -> str:
+    """What the lab's own models were asked for beside the size of the request."""
+    reply, work = summary.get("reply_bytes"), summary.get("work")
+    return (f", replies of {naming.size(reply)}" if reply else "") + (
+        f", {work} turns of work in the model" if work else ""
+    )
 
 
 def _metric_sentence(metric: str, condition: str, found: list[Cell]) -> str:

@@ -203,6 +203,44 @@ def test_a_rule_that_holds_gives_exit_code_three(small_run, tmp_path):
     assert "--fail-if holds" in done.stderr
 
 
+def test_a_reply_of_another_size_than_its_request(tmp_path):
+    """--reply with the model that gives as many bytes as it is asked for; the report says so."""
+    out = tmp_path / "run"
+    asked = (
+        "--model",
+        "sized",
+        "--payload",
+        "1024",
+        "--reply",
+        "50000",
+        "--view",
+        "hop",
+        "--arms",
+        "rest-binary",
+        "grpc",
+    )
+    done = lab("run", "--blocks", "1", "--turns", "1", "--slice", "0.1", "--rate", "100", *asked, "--out", out)
+    assert done.returncode == 0, done.stderr + done.stdout
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["reply_bytes"] == 50000
+    assert all(51_000 < row["message_bytes"] < 52_000 for row in summary["arms"])
+    assert "replies of 48.8 KB" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--reply", "10"), "--reply goes with --model sized"),
+        (("--work", "10", "--model", "sized"), "--work goes with --model work"),
+        (("--work", "0", "--model", "work"), "--work takes values from 1 to 1000000"),
+    ],
+)
+def test_a_wish_that_the_model_knows_nothing_of_is_refused(given, said, tmp_path, capsys):
+    """One sentence and exit code 2, before anything is started."""
+    assert main(["run", *given, "--out", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_ctrl_c_keeps_what_was_measured_and_stops_everything(tmp_path):
