@@ -41,8 +41,8 @@ class Plan:
     seconds: float
 
 
-QUICK = Plan((256, 16 << 10, 1 << 20), QUICK_ARMS, blocks=6, turns=12, seconds=0.125)
-THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=10, turns=16, seconds=0.125)
+QUICK = Plan((256, 16 << 10, 1 << 20), QUICK_ARMS, blocks=6, turns=10, seconds=0.125)
+THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=10, turns=14, seconds=0.125)
 
 
 @dataclass(slots=True)
@@ -133,7 +133,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tls", action="store_true", help="TLS between gateway and model server (or client and model server)")
     add("--arms", nargs="+", metavar="ARM", help=f"any of {', '.join(ARMS)}")
     add("--blocks", type=int, metavar="N", help="fresh starts of all services (default: 6; --thorough 10)")
-    add("--turns", type=int, metavar="N", help="slices of each arm in a block and cell (default: 12; --thorough 16)")
+    add("--turns", type=int, metavar="N", help="slices of each arm in a block and cell (default: 10; --thorough 14)")
     add("--slice", type=float, dest="seconds", metavar="SECONDS", help="length of a slice (default: 0.125)")
     add("--seed", type=int, default=1, help="of schedules, payloads and orders (default: 1)")
     add("--thorough", action="store_true", help="more payloads, arms and blocks: about half an hour")

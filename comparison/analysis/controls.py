@@ -53,10 +53,10 @@ def equals(measures: Measures, cell: int, metric: str) -> Equals | None:
 
 
 def recovery(measures: Measures, cell: int, metric: str) -> Recovery | None:
-    """What the control took beyond the reference (by `QUIET` latency or `cpu`), against the known length.
+    """What the control took beyond the reference (by the latency of calls `ALONE`, or by `cpu` under load), against the known length.
 
-    Not by the median: in the open loop a delay also lengthens the queue for whoever comes next, and the median of a
-    busy service shows both.
+    Not by latency under load: there a delay also lengthens the queue for whoever comes next, and every percentile
+    shows both.
     """
     busy = measures.samples.experiment.busy_ns
     if cell >= len(busy) or not busy[cell]:

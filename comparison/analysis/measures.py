@@ -31,12 +31,12 @@ QUICK_METRICS = ("p50", "cpu", "wire_bytes", "message_bytes")
 """What a quick run is judged by; its slices are too short for the tail."""
 APPARATUS = frozenset({"generator", "wire"})
 """Processes of the lab itself: their CPU is recorded and is no service's."""
-QUIET = "p10"
-"""The latency of requests that met no queue: what a delay of known length is looked for in."""
-_PERCENTILES = {QUIET: 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99}
+ALONE = "alone"
+"""The median latency of calls one at a time, which met no queue: what a delay of known length is looked for in."""
+_PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 _LEAST_CARRIED = 0.5
 """Bytes over the hop that are less than so large a share of the messages were not counted: connections closed with them."""
-_FEWEST_IN_BLOCK = {QUIET: 5, "p50": 5, "p90": 50, "p99": 500}
+_FEWEST_IN_BLOCK = {"p50": 5, "p90": 50, "p99": 500}
 """Fewer requests in a block say nothing about its percentile."""
 
 
@@ -95,9 +95,11 @@ class Measures:
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
         self._bins: dict[tuple[int, str, int], Bin] = defaultdict(Bin)
+        self._alone: dict[tuple[int, str, int], Bin] = defaultdict(Bin)
         for line, table in samples.slices:
-            if line.kept and line.kind == "load":
-                found = self._bins[line.cell, line.arm, line.block]
+            if line.kept:
+                bins = self._alone if line.kind == ALONE else self._bins
+                found = bins[line.cell, line.arm, line.block]
                 found.lines.append(line)
                 found.tables.append(table)
 
@@ -111,7 +113,8 @@ class Measures:
             return self._message_bytes(cell, arm)
         if metric == "capacity":
             return self._capacity(cell, arm)
-        values = {b: f.value(metric) for (c, a, b), f in sorted(self._bins.items()) if (c, a) == (cell, arm)}
+        bins, name = (self._alone, "p50") if metric == ALONE else (self._bins, metric)
+        values = {b: f.value(name) for (c, a, b), f in sorted(bins.items()) if (c, a) == (cell, arm)}
         least = _LEAST_CARRIED * self._message_size(cell, arm) if metric == "wire_bytes" else 0.0
         return {block: value for block, value in values.items() if value is not None and value > least}
 

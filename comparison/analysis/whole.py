@@ -11,7 +11,7 @@ import numpy as np
 from comparison.analysis import controls, crossover, explain, gates, quantiles, summary, verdicts
 from comparison.analysis import statistics as st
 from comparison.analysis.cost import Prices, per_million
-from comparison.analysis.measures import LARGER_IS_BETTER, METRICS, QUICK_METRICS, QUIET, Measures
+from comparison.analysis.measures import ALONE, LARGER_IS_BETTER, METRICS, QUICK_METRICS, Measures
 from comparison.experiment import naming
 from comparison.experiment.arms import ARMS, headline_pairs
 
@@ -96,7 +96,7 @@ class Analysis:
         return {key: found for key, found in tested.items() if found is not None}
 
     def _recoveries(self) -> list[Recovery]:
-        tested = [controls.recovery(self.measures, c, metric) for c in self._cells() for metric in (QUIET, "cpu")]
+        tested = [controls.recovery(self.measures, c, metric) for c in self._cells() for metric in (ALONE, "cpu")]
         return [found for found in tested if found is not None]
 
     def _cells(self) -> range:
@@ -280,7 +280,7 @@ class Analysis:
 
     def noise(self) -> dict[str, Any]:
         """What else the machine did, and how many slices were run again because of it."""
-        lines = [line for line, _ in self.samples.slices]
+        lines = [line for line, _ in self.samples.slices if line.kind == "load"]
         kept = [line for line in lines if line.kept]
         return {
             "slices": len(lines),

@@ -4,7 +4,7 @@ A block starts fresh processes, visits its cells in random order, and in each ce
 order, then in the reverse order, and so on (ABBA: a drift that is straight over two turns falls on all arms alike). All
 arms of a block, cell and turn share one seed, hence one schedule and the same payloads. Slices are short because a
 shared machine is faster in one second than in the next: many short turns meet the same weather, two long ones do not.
-Cells of slow arms come in every third block.
+Cells of slow arms come in some blocks only.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Block:
     slices: tuple[Slice, ...]
 
 
-SLOW_EVERY = 3
-"""Cells of slow arms are visited in one block of so many: their gaps are wide, and their requests take long."""
+SLOW_BLOCKS = 4
+"""Cells of slow arms are visited in about so many blocks of a run: their gaps are wide, and their requests take long."""
 
 
 def plan(blocks: int, cells: Sequence[Cell], arms: Sequence[str], turns: int, seconds: float, seed: int) -> list[Block]:
@@ -75,7 +75,18 @@ def plan(blocks: int, cells: Sequence[Cell], arms: Sequence[str], turns: int, se
     arguments.
     """
     turns_of = [turns_in(cell, turns, seconds) for cell in cells]
-    return [_block(index, cells, arms, turns_of, seed) for index in range(blocks)]
+    every = max(1, blocks // SLOW_BLOCKS)
+    return [
+        _block(
+            index,
+            [c for c, cell in enumerate(cells) if not cell.slow or index % every == 0],
+            cells,
+            arms,
+            turns_of,
+            seed,
+        )
+        for index in range(blocks)
+    ]
 
 
 def turns_in(cell: Cell, turns: int, seconds: float) -> int:
@@ -86,12 +97,12 @@ def turns_in(cell: Cell, turns: int, seconds: float) -> int:
     return min(turns, 2 * max(1, pairs))
 
 
-def _block(index: int, cells: Sequence[Cell], every_arm: Sequence[str], turns_of: Sequence[int], seed: int) -> Block:
+def _block(
+    index: int, visited: list[int], cells: Sequence[Cell], every_arm: Sequence[str], turns_of: Sequence[int], seed: int
+) -> Block:
     random = np.random.default_rng([seed, index])
     slices: list[Slice] = []
-    for cell in random.permutation(len(cells)):
-        if cells[cell].slow and index % SLOW_EVERY:
-            continue
+    for cell in random.permutation(visited):
         arms = cells[cell].arms or every_arm
         order = [arms[i] for i in random.permutation(len(arms))]
         for turn in range(turns_of[cell]):

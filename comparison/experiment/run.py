@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from comparison.analysis import capacity
-from comparison.experiment import preparation, searching, slices
+from comparison.experiment import alone, preparation, searching, slices
 from comparison.experiment.design import plan
 from comparison.experiment.part import Part, first_requests, staged, warm
 from comparison.experiment.preparation import Prepared
@@ -177,6 +177,8 @@ class Run:
         warm(part)
         for item in part.slices:
             self._slice(part, item)
+        for line, table in alone.measured(part):
+            self.writer.add(line, table)
         for arm, c, stamps in staged(part):
             self.writer.add_stages(arm, c, part.block.index, stamps)
         if self.options.goal_ms is not None:

@@ -55,7 +55,7 @@ class SliceLine:
     """False for a noisy slice that was run again."""
     complaint: str = ""
     kind: str = "load"
-    """`load`, or `stages` for slices that ask every station for its stamps and are not timed."""
+    """`load`, or `alone` for calls one at a time (see `alone`)."""
     file: str = ""
     wire_late_us: list[float] | None = None
     """On an emulated network: how late packets left, median and 99th percentile, µs."""

@@ -17,7 +17,7 @@ Summary = dict[str, Any]
 Cell = dict[str, Any]
 
 METRIC_WORDS = {
-    "p10": "the latency of requests that met no queue (p10)",
+    "alone": "the median latency of calls one at a time",
     "p50": "median latency",
     "p90": "90th percentile of latency",
     "p99": "99th percentile of latency",

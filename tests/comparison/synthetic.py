@@ -42,7 +42,18 @@ def write(folder, blocks=6, wrong=None, late_us=0, noise=0.02, seed=1):
             if item.arm == wrong:
                 table[0, out.OUTCOME] = out.WRONG
             writer.add(_line(item, table, centre + busy_us / 1000, message), table)
+        for line, table in _alone(random, block, drift):
+            writer.add(line, table)
     return folder
+
+
+def _alone(random, block, drift):
+    """Calls one at a time through the reference and the control."""
+    for cell, busy_us in enumerate(BUSY_US):
+        for arm, delay_us in (("grpc", 0), ("control", busy_us)):
+            table = requests(random, 40, MILLISECONDS[arm][cell] * np.exp(drift), 0)
+            table[:, out.DONE] += delay_us * 1000
+            yield SliceLine(block.index, cell, arm, 0, 0, {}, 10**9, None, 0.0, 0.0, 0.0, kind="alone"), table
 
 
 def requests(random, rate, milliseconds, late_us):

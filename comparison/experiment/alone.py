@@ -1,0 +1,42 @@
+"""Calls one at a time, through the reference and through the control: where a known delay is all that latency shows.
+
+Under load a delay also makes others wait, so that every percentile of latency shows more than its length. A call that is
+alone meets no queue.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comparison.experiment.arms import CONTROL, REFERENCE
+from comparison.experiment.samples import SliceLine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from comparison.experiment.part import Part
+    from comparison.load.outcomes import Table
+
+KIND = "alone"
+_TURNS, _SECONDS = 6, 0.1
+_FEWEST, _MOST = 5, 40
+
+
+def measured(part: Part) -> Iterator[tuple[SliceLine, Table]]:
+    """A few short slices of each arm in every cell that has a known delay, in turn (ABBA)."""
+    arms = [part.arms[name] for name in (REFERENCE, CONTROL) if name in part.arms]
+    for c in part.cells:
+        if len(arms) < 2 or not part.prepared.busy_ns[c]:
+            continue
+        count = max(_FEWEST, min(_MOST, round(_SECONDS * part.probed(c, arms[0]) / 2)))
+        for turn in range(_TURNS):
+            for arm in arms if turn % 2 == 0 else arms[::-1]:
+                record = part.closed(c, arm, count, 1)
+                yield _line(part, c, arm.name, turn, record.wall_ns), record.requests
+
+
+def _line(part: Part, c: int, arm: str, turn: int, wall_ns: int) -> SliceLine:
+    return SliceLine(
+        block=part.block.index, cell=c, arm=arm, turn=turn, seed=0, cpu_ns={}, wall_ns=wall_ns, wire_bytes=None,
+        steal=0.0, others=0.0, pressure=0.0, kind=KIND,
+    )  # fmt: skip
