@@ -136,7 +136,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--turns", type=int, metavar="N", help="slices of each arm in a block and cell (default: 10; --thorough 14)")
     add("--slice", type=float, dest="seconds", metavar="SECONDS", help="length of a slice (default: 0.125)")
     add("--seed", type=int, default=1, help="of schedules, payloads and orders (default: 1)")
-    add("--thorough", action="store_true", help="more payloads, arms and blocks: about half an hour")
+    add("--thorough", action="store_true", help="more payloads, arms and blocks: some 35 minutes")
     add("--rest", metavar="URL", help="compare a running OIP service: its REST address")
     add("--grpc", metavar="TARGET", help="compare a running OIP service: its gRPC host:port")
     add("--out", type=Path, metavar="DIR", help="folder of the result (default: runs/<UTC time>)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -73,6 +74,8 @@ def _serve(pipe: Pipe, driver: str) -> None:
         os.nice(_PRIORITY)
     module, _, name = driver.partition(":")
     worker = getattr(importlib.import_module(module), name)()
+    gc.collect()
+    gc.freeze()  # what was imported is not walked through again before every slice
     try:
         while True:
             work = pipe.recv()

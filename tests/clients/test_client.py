@@ -159,6 +159,15 @@ def test_an_unknown_wire_is_refused_when_it_is_named():
             make("soap")
 
 
+@pytest.fixture
+def hears_ctrl_c():
+    """Python's own handler, also where the tests were started in the background, which ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_interrupting_a_waiting_script_gives_the_call_up(where):
     """An exception in the waiting thread, such as Ctrl-C, cancels the call instead of leaving it running."""
     with connect_sync("grpc", **where) as client:
