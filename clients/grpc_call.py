@@ -9,25 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from grpc import aio
 
+from clients.grpc_status import CallFailedError, ClientClosedError, Ended, Metadata
+from protocol import deadline
+
 TESTED = grpc.__version__.startswith("1.85.")
 _CLOSED = "the client was closed"
 _GIVEN_UP = "the caller gave the call up"
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a call ended."""
-
-    code: int
-    """gRPC's status number."""
-    details: str
-    trailing: tuple[tuple[str, str | bytes], ...]
 
 
 def ended_of(error: aio.AioRpcError) -> Ended:
@@ -35,16 +27,8 @@ def ended_of(error: aio.AioRpcError) -> Ended:
     return Ended(error.code().value[0], error.details() or "", tuple(error.trailing_metadata() or ()))
 
 
-class CallFailedError(Exception):
-    """The call ended with another status than OK."""
-
-    def __init__(self, ended: Ended) -> None:
-        super().__init__(ended.details)
-        self.ended = ended
-
-
 class UnaryMethod:
-    """One method of a channel. `call` gives the reply; `close` ends the calls under way."""
+    """One method of a channel. `close` ends the calls under way."""
 
     def __init__(self, channel: aio.Channel, path: str) -> None:
         self._public = channel.unary_unary(path)
@@ -53,16 +37,21 @@ class UnaryMethod:
         self._under_way: set[Any] = set()
 
     async def call(
-        self, data: bytes, timeout: float | None, metadata: tuple[tuple[str, str], ...], *, trailing: bool = False
-    ) -> tuple[bytes, tuple[Any, ...]]:
-        """The reply, and its trailing metadata where they are wanted.
+        self, data: bytes, until: float, metadata: tuple[tuple[str, str], ...], *, trailing: bool = False
+    ) -> tuple[bytes, Metadata]:
+        """See `clients.grpc_status.Method`."""
+        try:
+            if self._core is None:
+                return await self._publicly(data, until, metadata)
+            return await self._directly(data, until, metadata, trailing)
+        except aio.UsageError:
+            raise ClientClosedError from None
 
-        CallFailedError for every other status than OK; `grpc.aio.UsageError` when the channel is closed.
-        """
-        if self._core is None:
-            return await self._publicly(data, timeout, metadata)
-        until = None if timeout is None else time.time() + timeout
-        call = self._core.call(self._path, until, None, None, 0)
+    async def _directly(
+        self, data: bytes, until: float, metadata: tuple[tuple[str, str], ...], trailing: bool
+    ) -> tuple[bytes, Metadata]:
+        ends = None if until == deadline.NEVER else time.time() + max(0.0, deadline.remaining(until))
+        call = self._core.call(self._path, ends, None, None, 0)
         self._under_way.add(call)
         try:
             reply = await call.unary_unary(data, metadata, None)
@@ -78,9 +67,9 @@ class UnaryMethod:
         raise CallFailedError(Ended(status.code(), status.details() or "", status.trailing_metadata() or ()))
 
     async def _publicly(
-        self, data: bytes, timeout: float | None, metadata: tuple[tuple[str, str], ...]
-    ) -> tuple[bytes, tuple[Any, ...]]:
-        call = self._public(data, timeout=timeout, metadata=metadata or None)
+        self, data: bytes, until: float, metadata: tuple[tuple[str, str], ...]
+    ) -> tuple[bytes, Metadata]:
+        call = self._public(data, timeout=deadline.timeout_of(until), metadata=metadata or None)
         try:
             return await call, tuple(await call.trailing_metadata() or ())
         except aio.AioRpcError as error:

@@ -14,7 +14,9 @@ from typing import Any
 from grpc import aio
 
 from clients.grpc_call import ended_of
-from clients.grpc_channel import GrpcControl, error_of, unreadable
+from clients.grpc_channel import GrpcChannel
+from clients.grpc_control import GrpcControl
+from clients.grpc_status import ClientClosedError, error_of, unreadable
 from protocol import deadline, protobuf_codec, streaming
 from protocol.errors import Code, InferenceError
 from protocol.inference import CallContext
@@ -104,7 +106,8 @@ class GrpcStream(GrpcControl):
     """`Inference` over one stream; the control plane uses unary calls beside it."""
 
     def __init__(self, target: Target) -> None:
-        super().__init__(target)
+        self._channel = GrpcChannel(target)
+        super().__init__(target, self._channel)
         self._stream: _Stream | None = None
         self._numbers = itertools.count(1)
 
@@ -144,8 +147,8 @@ class GrpcStream(GrpcControl):
     def _opened(self) -> _Stream:
         if self._stream is None or self._stream.broken:
             try:
-                call = self.channel().stream_stream(_PATH)()
-            except aio.UsageError:
+                call = self._channel.stream(_PATH)
+            except ClientClosedError:
                 raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
             self._stream = _Stream(call, self.target.grpc)
         return self._stream

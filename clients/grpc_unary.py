@@ -1,10 +1,13 @@
-"""`grpc` and `grpc-typed`: one unary ModelInfer for each request, with raw or typed contents."""
+"""`grpc`, `grpc-typed` and `grpc-lean`: one unary ModelInfer for each request.
+
+The first two go through grpcio, with raw and with typed contents; `grpc-lean` sends what `grpc` sends through the
+HTTP/2 client of clients/http2.py.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-from clients.grpc_channel import GrpcControl, unreadable
+from clients.grpc_control import GrpcControl
+from clients.grpc_status import Metadata, Transport, unreadable
 from protocol import deadline, protobuf_codec, timeline
 from protocol.carrying import check_request, check_response
 from protocol.errors import InferenceError
@@ -14,20 +17,31 @@ from protocol.wires import WIRES, Target
 
 
 def connect(target: Target) -> GrpcUnary:
-    """A client that sends raw contents."""
-    return GrpcUnary(target)
+    """A client that sends raw contents through grpcio."""
+    from clients.grpc_channel import GrpcChannel
+
+    return GrpcUnary(target, GrpcChannel(target))
 
 
 def connect_typed(target: Target) -> GrpcUnary:
     """A client that sends typed contents and asks for typed ones; FP16 and BF16 have none (NOT_CARRIED)."""
-    return GrpcUnary(target, typed=True)
+    from clients.grpc_channel import GrpcChannel
+
+    return GrpcUnary(target, GrpcChannel(target), typed=True)
+
+
+def connect_lean(target: Target) -> GrpcUnary:
+    """A client that sends raw contents through our own HTTP/2."""
+    from clients.http2 import Http2Channel
+
+    return GrpcUnary(target, Http2Channel(target))
 
 
 class GrpcUnary(GrpcControl):
     """`Inference` over unary calls."""
 
-    def __init__(self, target: Target, *, typed: bool = False) -> None:
-        super().__init__(target)
+    def __init__(self, target: Target, transport: Transport, *, typed: bool = False) -> None:
+        super().__init__(target, transport)
         self._typed = typed
         self._wire = WIRES["grpc-typed" if typed else "grpc"]
 
@@ -54,7 +68,7 @@ class GrpcUnary(GrpcControl):
         return response
 
 
-def _adopt(stations: timeline.Timeline, trailing: tuple[Any, ...]) -> None:
+def _adopt(stations: timeline.Timeline, trailing: Metadata) -> None:
     for key, value in trailing:
-        if key == timeline.HEADER:
+        if key == timeline.HEADER and isinstance(value, str):
             stations.adopt(value)

@@ -74,6 +74,8 @@ WIRES: dict[str, Wire] = {
         Wire("grpc", "clients.grpc_unary:connect", "grpc", EVERYTHING, summary="one unary ModelInfer, raw contents"),
         Wire("grpc-typed", "clients.grpc_unary:connect_typed", "grpc", NO_HALF_FLOATS, instead="grpc",
              summary="one unary ModelInfer, typed contents both ways"),
+        Wire("grpc-lean", "clients.grpc_unary:connect_lean", "grpc", EVERYTHING,
+             summary="as grpc, by a lean HTTP/2 client of our own instead of grpcio"),
         Wire("grpc-stream", "clients.grpc_stream:connect", "grpc", EVERYTHING,
              summary="one long-lived bidirectional stream, answers matched by id"),
         Wire("rest", "clients.rest:connect", "rest", NO_HALF_FLOATS, bytes_as_text=True, instead="rest-binary",

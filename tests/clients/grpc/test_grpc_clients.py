@@ -26,7 +26,8 @@ from tests.fakes import FailingInference, RecordingInference, SlowInference
 from tests.grpc_service import LIMIT, listening, make_certificate, request
 
 CONNECTS = {
-    "grpc": grpc_unary.connect, "grpc-typed": grpc_unary.connect_typed, "grpc-stream": grpc_stream.connect,
+    "grpc": grpc_unary.connect, "grpc-typed": grpc_unary.connect_typed,
+    "grpc-lean": grpc_unary.connect_lean, "grpc-stream": grpc_stream.connect,
 }  # fmt: skip
 
 

@@ -1,0 +1,170 @@
+"""A lean gRPC client: unary calls over one HTTP/2 connection of our own, opened at the first call and again after a loss.
+
+It carries what `clients/grpc_channel.py` carries by grpcio, for a third of the CPU or less, because it does less: one
+address, one connection, one event loop, no retries but of requests that the service has not looked at, no proxies, no
+load balancing, no compression.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from clients import http2_reply as grpc
+from clients.grpc_status import CallFailedError, Ended, Metadata
+from clients.grpc_tls import tls_of
+from clients.http2_connection import Connection, RefusedError
+from protocol import deadline
+from protocol.errors import invalid
+from protocol.wires import unix_path
+
+if TYPE_CHECKING:
+    from clients.http2_connection import Result
+    from protocol.tensors import Buffer
+    from protocol.wires import Target
+
+CONNECT_SECONDS = 5.0
+_SCHEMES = ("dns:///", "dns:", "ipv4:", "ipv6:", "passthrough:///")
+_DEFAULT_PORT = 443
+_CLOSED = Ended(grpc.CANCELLED, "the client was closed")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a gRPC target is."""
+
+    host: str
+    port: int
+    unix: str = ""
+    authority: str = "localhost"
+
+    @staticmethod
+    def of(target: str) -> Address:
+        """host:port, [IPv6]:port, unix:PATH, with gRPC's own schemes too; INVALID_ARGUMENT for anything else."""
+        if path := unix_path(target):
+            return Address("", 0, path)
+        text = target
+        for scheme in _SCHEMES:
+            text = text.removeprefix(scheme)
+        try:
+            parts = urlsplit(f"//{text}")
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = None
+        if not host or parts.path:
+            raise invalid(f"'{target[:200]}' is not a gRPC address such as 127.0.0.1:8001")
+        return Address(host, port or _DEFAULT_PORT, authority=parts.netloc)
+
+
+class Http2Channel:
+    """A `Transport` of unary calls to one address."""
+
+    def __init__(self, target: Target) -> None:
+        self._address = Address.of(target.grpc)
+        self._target = target
+        self._limit = target.max_message_bytes
+        self._connection: Connection | None = None
+        self._attempt: asyncio.Task[Connection | Ended] | None = None
+
+    def method(self, path: str) -> Http2Method:
+        return Http2Method(self, path, self._address.authority, "https" if self._target.tls_ca else "http")
+
+    async def connection(self, until: float) -> Connection:
+        """A connection on which a call may begin; all who wait share one attempt to open it."""
+        if self._connection is not None and self._connection.usable:
+            return self._connection
+        attempt = self._attempt
+        if attempt is None or attempt.done():
+            attempt = self._attempt = asyncio.create_task(self._connect(tls_of(self._target)))
+        try:
+            async with asyncio.timeout(deadline.timeout_of(until)):
+                found = await asyncio.shield(attempt)
+        except TimeoutError:
+            raise CallFailedError(Ended(grpc.DEADLINE_EXCEEDED, "Deadline Exceeded")) from None
+        except asyncio.CancelledError:
+            if attempt.cancelled():
+                raise CallFailedError(_CLOSED) from None
+            raise
+        if isinstance(found, Ended):
+            raise CallFailedError(found)
+        return found
+
+    async def _connect(self, tls: ssl.SSLContext | None) -> Connection | Ended:
+        loop, address = asyncio.get_running_loop(), self._address
+
+        def make() -> Connection:
+            return Connection(loop, self._limit, self._forget)
+
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                if address.unix:
+                    _, connection = await loop.create_unix_connection(
+                        make, address.unix, ssl=tls, server_hostname=address.authority if tls else None
+                    )
+                else:
+                    _, connection = await loop.create_connection(make, address.host, address.port, ssl=tls)
+        except TimeoutError:
+            return Ended(grpc.UNAVAILABLE, f"no connection within {CONNECT_SECONDS:g} s")
+        except ssl.SSLError:
+            return Ended(grpc.UNAVAILABLE, "the TLS handshake failed")
+        except OSError as error:
+            return Ended(grpc.UNAVAILABLE, _reason(error))
+        self._connection = connection
+        return connection
+
+    def _forget(self, connection: Connection) -> None:
+        if self._connection is connection:
+            self._connection = None
+
+    async def close(self) -> None:
+        """End the calls under way; a call after this opens another connection."""
+        if self._attempt is not None and not self._attempt.done():
+            self._attempt.cancel()
+            await asyncio.wait([self._attempt])
+        if self._connection is not None:
+            self._connection.close(_CLOSED)
+
+
+class Http2Method:
+    """One unary method, see `clients.grpc_status.Method`."""
+
+    def __init__(self, channel: Http2Channel, path: str, authority: str, scheme: str) -> None:
+        self._channel = channel
+        self._fixed = (
+            (":method", "POST"),
+            (":scheme", scheme),
+            (":path", path),
+            (":authority", authority),
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+            ("user-agent", "grpc-python-crossover"),
+            ("grpc-accept-encoding", "identity"),
+        )
+
+    async def call(
+        self, data: Buffer, until: float, metadata: tuple[tuple[str, str], ...], *, trailing: bool = False
+    ) -> tuple[Buffer, Metadata]:
+        try:
+            message, fields = await self._called(data, until, metadata)
+        except RefusedError:
+            try:
+                message, fields = await self._called(data, until, metadata)
+            except RefusedError:
+                raise CallFailedError(Ended(grpc.UNAVAILABLE, "the request was refused")) from None
+        return message, grpc.metadata_in(fields) if trailing else ()
+
+    async def _called(self, data: Buffer, until: float, metadata: tuple[tuple[str, str], ...]) -> Result:
+        connection = await self._channel.connection(until)
+        return await connection.call(self._fixed, data, until, metadata)
+
+
+def _reason(error: OSError) -> str:
+    """In words that `protocol.grpc_errors` knows."""
+    if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
+        return "Connection refused"
+    if error.errno is not None and error.errno < 0:  # getaddrinfo's own numbers
+        return "hostname lookup error"
+    return error.strerror or "the host cannot be reached"
