@@ -19,14 +19,16 @@ from clients.grpc_tls import tls_of
 from clients.http2_connection import Connection, RefusedError
 from protocol import deadline
 from protocol.errors import invalid
+from protocol.version import VERSION
 from protocol.wires import unix_path
 
 if TYPE_CHECKING:
-    from clients.http2_connection import Result
     from protocol.tensors import Buffer
     from protocol.wires import Target
 
 CONNECT_SECONDS = 5.0
+_ATTEMPTS = 2
+"""A request that was not looked at is sent once more."""
 _SCHEMES = ("dns:///", "dns:", "ipv4:", "ipv6:", "passthrough:///")
 _DEFAULT_PORT = 443
 _CLOSED = Ended(grpc.CANCELLED, "the client was closed")
@@ -72,10 +74,14 @@ class Http2Channel:
     def method(self, path: str) -> Http2Method:
         return Http2Method(self, path, self._address.authority, "https" if self._target.tls_ca else "http")
 
-    async def connection(self, until: float) -> Connection:
+    @property
+    def current(self) -> Connection | None:
+        """The connection on which a call may begin at once."""
+        connection = self._connection
+        return connection if connection is not None and connection.usable else None
+
+    async def connected(self, until: float) -> Connection:
         """A connection on which a call may begin; all who wait share one attempt to open it."""
-        if self._connection is not None and self._connection.usable:
-            return self._connection
         attempt = self._attempt
         if attempt is None or attempt.done():
             attempt = self._attempt = asyncio.create_task(self._connect(tls_of(self._target)))
@@ -140,25 +146,21 @@ class Http2Method:
             (":authority", authority),
             ("te", "trailers"),
             ("content-type", "application/grpc"),
-            ("user-agent", "grpc-python-crossover"),
+            ("user-agent", f"grpc-python-crossover/{VERSION}"),
             ("grpc-accept-encoding", "identity"),
         )
 
     async def call(
         self, data: Buffer, until: float, metadata: tuple[tuple[str, str], ...], *, trailing: bool = False
     ) -> tuple[Buffer, Metadata]:
-        try:
-            message, fields = await self._called(data, until, metadata)
-        except RefusedError:
+        for _ in range(_ATTEMPTS):
+            connection = self._channel.current or await self._channel.connected(until)
             try:
-                message, fields = await self._called(data, until, metadata)
+                message, fields = await connection.call(self._fixed, data, until, metadata)
             except RefusedError:
-                raise CallFailedError(Ended(grpc.UNAVAILABLE, "the request was refused")) from None
-        return message, grpc.metadata_in(fields) if trailing else ()
-
-    async def _called(self, data: Buffer, until: float, metadata: tuple[tuple[str, str], ...]) -> Result:
-        connection = await self._channel.connection(until)
-        return await connection.call(self._fixed, data, until, metadata)
+                continue
+            return message, grpc.metadata_in(fields) if trailing else ()
+        raise CallFailedError(Ended(grpc.UNAVAILABLE, "the request was refused"))
 
 
 def _reason(error: OSError) -> str:

@@ -79,10 +79,8 @@ class Message:
 
 def check_begins(fields: Fields) -> None:
     """The first header fields of a reply; CallFailedError unless gRPC speaks."""
-    status = fields.get(b":status", b"")
-    if status != b"200":
-        code = _OF_HTTP.get(int(status), UNKNOWN) if status.isdigit() else UNKNOWN
-        raise _failed(code, f"the reply has HTTP status {status.decode('latin-1')}")
+    if fields.get(b":status") != b"200":
+        raise CallFailedError(_ended_by_http(fields))
     if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
         raise _failed(UNKNOWN, "what answers there does not speak gRPC")
 
@@ -91,8 +89,18 @@ def ended_by(fields: Fields) -> Ended:
     """What the last header fields of a reply say."""
     status = fields.get(b"grpc-status", b"")
     if not status.isdigit():
+        if fields.get(b":status", b"200") != b"200":
+            return _ended_by_http(fields)
         return Ended(UNKNOWN, "the reply ended without a gRPC status", metadata_in(fields))
     return Ended(int(status), unquote(fields.get(b"grpc-message", b"").decode("latin-1")), metadata_in(fields))
+
+
+def _ended_by_http(fields: Fields) -> Ended:
+    """A reply that gRPC did not make, by its HTTP status."""
+    status = fields.get(b":status", b"").decode("latin-1")
+    return Ended(
+        _OF_HTTP.get(int(status), UNKNOWN) if status.isdigit() else UNKNOWN, f"the reply has HTTP status {status}"
+    )
 
 
 def reset_by(code: int) -> Ended:

@@ -1,7 +1,7 @@
 """HTTP/2 as unary gRPC calls need it: frames and header blocks, without I/O (RFC 9113, RFC 7541).
 
-Header blocks go through `hpack`. Both sides of a connection repeat themselves, and a block that only points into the
-table (RFC 7541, 6.1) means the same until an entry is added: such blocks are made and read once.
+Header blocks go through `hpack`. Both sides of a connection repeat themselves, and a block that adds nothing to the
+table means the same until another one does: such blocks are made and read once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from hpack import Decoder, Encoder, HPACKError
-from hpack.hpack import encode_integer
+from hpack.hpack import decode_integer, encode_integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -165,9 +165,24 @@ def unpadded(kind: int, flags: int, payload: bytes) -> bytes:
     return payload[start : len(payload) - stop]
 
 
-def _only_points(block: bytes) -> bool:
-    """Whether every byte is a whole index into the table (RFC 7541, 6.1): reading the block changes nothing."""
-    return bool(block) and min(block) > 0x80 and max(block) < 0xFF
+def _leaves_table(block: bytes) -> bool:
+    """Whether reading the block leaves the table as it is: it has indexed fields (RFC 7541, 6.1) and literals that do
+    not enter the table (6.2.2, 6.2.3) alone.
+    """
+    at = 0
+    while at < len(block):
+        first = block[at]
+        if first & 0x80:
+            at += decode_integer(block[at:], 7)[1]
+        elif first & 0x60:
+            return False
+        else:
+            named, used = decode_integer(block[at:], 4)
+            at += used
+            for _ in range(1 if named else 2):
+                size, used = decode_integer(block[at:], 7)
+                at += used + size
+    return True
 
 
 class HeaderWriter:
@@ -187,7 +202,7 @@ class HeaderWriter:
         kept = self._kept.get(repeated)
         if kept is None:
             kept = self._encoder.encode(repeated, huffman=False)
-            if _only_points(kept):
+            if _leaves_table(kept):
                 self._kept[repeated] = kept
             else:
                 self._kept.clear()
@@ -220,7 +235,7 @@ class HeaderReader:
             found: Fields = {bytes(name): bytes(value) for name, value in self._decoder.decode(block, raw=True)}
         except HPACKError:
             raise Http2Error(COMPRESSION_ERROR, "a header block cannot be read") from None
-        if not _only_points(block) or len(self._kept) == _MOST_KEPT:
+        if not _leaves_table(block) or len(self._kept) == _MOST_KEPT:
             self._kept.clear()
         else:
             self._kept[block] = found

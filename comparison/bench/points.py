@@ -87,6 +87,8 @@ def _gateway() -> list[Point]:
     return [
         point("grpc", "rest", "digits", 32, many),
         point("grpc", "rest", "digits", 1, one),
+        point("grpc-lean", "rest", "digits", 32, many),
+        point("grpc-lean", "rest", "digits", 1, one),
         point("grpc-stream", "rest", "digits", 32, many),
         point("grpc-stream", "rest", "digits", 1, one),
         point("grpc-coalesced", "rest", "digits", 32, many),
@@ -96,6 +98,7 @@ def _gateway() -> list[Point]:
         point("inprocess", "rest", "digits", 32, rest_many[:1]),
         point("grpc", "rest", "image", 4, ("uvicorn, 1.6 MB in, x4", *image[1:])),
         point("grpc", "rest-binary", "image", 4, image),
+        point("grpc-lean", "rest-binary", "image", 4, image),
         point("rest-binary", "rest-binary", "image", 4, image[:1] * 2),
     ]
 
@@ -107,10 +110,12 @@ def _callers() -> list[Point]:
 
     return [
         point("grpc", "digits", 32, "bare stub, x32"),
+        point("grpc-lean", "digits", 32, "bare stub, x32"),
         point("grpc-stream", "digits", 32, "bare stub, x32"),
         point("rest", "digits", 32, "aiohttp by hand, x32"),
         point("rest-binary", "digits", 32, "aiohttp by hand, x32"),
         point("grpc", "image", 4, "bare stub, 602 KB, x4"),
+        point("grpc-lean", "image", 4, "bare stub, 602 KB, x4"),
     ]
 
 
