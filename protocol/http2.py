@@ -231,6 +231,9 @@ class HeaderReader:
         kept = self._kept.get(block)
         if kept is not None:
             return kept
+        split = _indexed(block)
+        if 0 < split < len(block) and (own := _literals(block, split)) is not None:
+            return {**self.fields(block[:split]), **own}
         try:
             found: Fields = {bytes(name): bytes(value) for name, value in self._decoder.decode(block, raw=True)}
         except HPACKError:
@@ -240,3 +243,28 @@ class HeaderReader:
         else:
             self._kept[block] = found
         return found
+
+
+def _indexed(block: bytes) -> int:
+    """Where the fields end that are one byte each: an index below 127 (RFC 7541, 6.1)."""
+    for at, byte in enumerate(block):
+        if not 0x80 < byte < 0xFF:
+            return at
+    return len(block)
+
+
+def _literals(block: bytes, at: int) -> Fields | None:
+    """The fields from `at` on where all are literals with a name and as plain as `literal` writes them; else None."""
+    found: Fields = {}
+    while at < len(block):
+        if block[at]:
+            return None
+        texts = []
+        at += 1
+        for _ in range(2):
+            if at >= len(block) or block[at] >= 127:
+                return None
+            texts.append(block[at + 1 : at + 1 + block[at]])
+            at += 1 + block[at]
+        found[texts[0]] = texts[1]
+    return found if at == len(block) else None

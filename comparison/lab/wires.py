@@ -9,7 +9,9 @@ from protocol.datatypes import DATATYPES
 from protocol.wires import WIRES, Target, Wire
 
 _PLAIN = frozenset(DATATYPES) - {"FP16", "BF16", "BYTES"}
-REST_PORT, GRPC_PORT, STOCK_PORT, HTTP2_PORT = "LAB_REST_PORT", "LAB_GRPC_PORT", "LAB_STOCK_PORT", "LAB_HTTP2_PORT"
+REST_PORT, GRPC_PORT, STOCK_PORT, HTTP2_PORT, LEAN_PORT = PORTS = (
+    "LAB_REST_PORT", "LAB_GRPC_PORT", "LAB_STOCK_PORT", "LAB_HTTP2_PORT", "LAB_LEAN_PORT",
+)  # fmt: skip
 """Environment variables with the ports of the lab's endpoints, for both sides."""
 SOCKETS = "MODEL_SERVER_UNIX_SOCKETS"
 """The folder of the model server's Unix sockets, likewise."""
@@ -57,6 +59,8 @@ LAB_WIRES: dict[str, Wire] = {
              summary="as usually written: grpc.aio stub and servicer, typed contents from lists"),
         Wire("grpc-stock-raw", f"{_HERE}.stock_grpc:connect_raw", "grpc", _PLAIN,
              summary="best with stock libraries: grpc.aio stub and servicer, raw contents from arrays"),
+        Wire("grpc-lean-both", f"{_HERE}.lean_grpc:connect", "grpc", _PLAIN,
+             summary="as grpc-lean, with the call answered by a lean server too: gRPC without its library"),
         Wire("grpc-gzip", f"{_HERE}.grpc_bytes:connect_gzip", "grpc", _PLAIN,
              summary="as grpc, with gRPC's gzip both ways"),
         Wire("grpc-blocking", f"{_HERE}.blocking:connect_grpc", "grpc", _PLAIN,

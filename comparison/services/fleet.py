@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from comparison.lab.wires import GRPC_PORT, HTTP2_PORT, REST_PORT, SOCKETS, STOCK_PORT
+from comparison.lab.wires import PORTS, SOCKETS
 from comparison.machine import cpu, sockets
 from comparison.network.link import THERE_ADDRESS
 from comparison.services import certificates
@@ -50,9 +50,9 @@ class Fleet:
         self._link = link
         host = THERE_ADDRESS if link else "127.0.0.1"
         random = np.random.default_rng(seed)
-        rest, grpc, public, *lab = free_ports(7)
+        rest, grpc, public, *lab = free_ports(3 + len(PORTS))
         self._with_gateway = gateway
-        self.lab_ports = dict(zip((REST_PORT, GRPC_PORT, STOCK_PORT, HTTP2_PORT), map(str, lab), strict=True))
+        self.lab_ports = dict(zip(PORTS, map(str, lab), strict=True))
         self._scratch = tempfile.TemporaryDirectory(prefix="crossover-lab-")
         self._log = log.open("ab")
         self.environment = {

@@ -52,7 +52,7 @@ class Servicer:
     def handlers(self) -> grpc.GenericRpcHandler:
         calls = Control(self._inference, self.options.repository_control).calls()
         table = {name: grpc.unary_unary_rpc_method_handler(self._control(name, call)) for name, call in calls.items()}
-        table["ModelInfer"] = grpc.unary_unary_rpc_method_handler(self._model_infer)
+        table["ModelInfer"] = grpc.unary_unary_rpc_method_handler(self.model_infer)
         table["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._model_stream_infer)
         return grpc.method_handlers_generic_handler(pb.SERVICE, table)
 
@@ -91,7 +91,8 @@ class Servicer:
                 "(MAX_MESSAGE_BYTES)",
             )
 
-    async def _model_infer(self, data: bytes, rpc: Any) -> bytes:
+    async def model_infer(self, data: bytes, rpc: Any) -> bytes:
+        """One ModelInfer; `rpc` needs of grpc.aio's ServicerContext the four methods that are called here."""
         span = Span(self.observer, "ModelInfer")
         try:
             context = self.context_of(rpc)
