@@ -42,7 +42,7 @@ class Plan:
 
 
 QUICK = Plan((256, 16 << 10, 1 << 20), QUICK_ARMS, blocks=6, turns=10, seconds=0.125)
-THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=10, turns=14, seconds=0.125)
+THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=10, turns=12, seconds=0.125)
 
 
 @dataclass(slots=True)

@@ -47,6 +47,11 @@ class Ladder:
 
 
 BETWEEN = "protocol, library and framework together"
+_GRPCIO = Rung("grpc", "grpc-lean-both", "library: grpcio against a lean HTTP/2 client and server, with the same bytes")
+_LEAN_CLIENT = Rung("grpc-lean", "grpc-lean-both", "library: grpcio's server against a lean one, with the same bytes")
+_LEAN = Rung(
+    "grpc-lean-both", "rest-protobuf", "protocol: gRPC over HTTP/2 against HTTP/1.1, lean parts and the same bytes"
+)
 _PROTOCOL = Rung("grpc", "rest-protobuf", "protocol and its library, with the same bytes")
 _PROTOBUF = Rung("rest-protobuf", "rest-binary", "encoding: protobuf against binary tensors, over REST")
 _ALL_BETWEEN = Rung("grpc", "rest-binary", BETWEEN)
@@ -57,11 +62,17 @@ _FASTAPI = Rung("rest", "rest-fastapi", "framework: plain routes against FastAPI
 _HTTPX = Rung("rest-fastapi", "rest-stock", "library: the lean client and codec against httpx and json")
 
 LADDERS = (
+    Ladder(("grpc-stock", "rest-stock"), (_STOCK_GRPC, _TYPED, _GRPCIO, _LEAN, _PROTOBUF, _JSON, _FASTAPI, _HTTPX)),
     Ladder(("grpc-stock", "rest-stock"), (_STOCK_GRPC, _TYPED, _PROTOCOL, _PROTOBUF, _JSON, _FASTAPI, _HTTPX)),
     Ladder(("grpc-stock", "rest-stock"), (_STOCK_GRPC, _TYPED, _ALL_BETWEEN, _JSON, _FASTAPI, _HTTPX)),
+    Ladder(("grpc", "rest"), (_GRPCIO, _LEAN, _PROTOBUF, _JSON)),
     Ladder(("grpc", "rest"), (_PROTOCOL, _PROTOBUF, _JSON)),
     Ladder(("grpc", "rest"), (_ALL_BETWEEN, _JSON)),
+    Ladder(("grpc", "rest-binary"), (_GRPCIO, _LEAN, _PROTOBUF)),
     Ladder(("grpc", "rest-binary"), (_PROTOCOL, _PROTOBUF)),
+    Ladder(("grpc-lean", "rest-binary"), (_LEAN_CLIENT, _LEAN, _PROTOBUF)),
+    Ladder(("grpc", "rest-protobuf"), (_GRPCIO, _LEAN)),
+    Ladder(("grpc-typed", "rest"), (_TYPED, _GRPCIO, _LEAN, _PROTOBUF, _JSON)),
     Ladder(("grpc-typed", "rest"), (_TYPED, _PROTOCOL, _PROTOBUF, _JSON)),
     Ladder(("grpc-typed", "rest"), (_TYPED, _ALL_BETWEEN, _JSON)),
 )

@@ -48,7 +48,7 @@ UNCOUNTED = frozenset({"rest-no-keepalive", "inprocess", *UNIX_WIRES})
 QUICK_ARMS = ("rest", "rest-binary", "grpc-typed", "grpc", AGAIN, CONTROL)
 THOROUGH_ARMS = (
     "inprocess", "rest", "rest-binary", "rest-protobuf", "rest-fastapi", "rest-stock", "rest-stock-binary", "grpc-typed",
-    "grpc", "grpc-stream", "grpc-json", "grpc-stock", "grpc-stock-raw", AGAIN, CONTROL,
+    "grpc", "grpc-lean", "grpc-lean-both", "grpc-stream", "grpc-json", "grpc-stock", "grpc-stock-raw", AGAIN, CONTROL,
 )  # fmt: skip
 
 
@@ -80,6 +80,12 @@ PAIRS = (
         "tensors",
     ),
     Pair("grpc", "rest-protobuf", "the same bytes: one protobuf message over gRPC or as a body over HTTP/1.1"),
+    Pair(
+        "grpc-lean-both",
+        "rest-protobuf",
+        "the protocols alone: the same bytes, without grpcio, lean parts on all sides",
+    ),
+    Pair("grpc-lean", "rest-binary", "lean clients on both sides, before the model server as it is"),
     Pair("grpc-typed", "rest", "plain fields over gRPC against JSON over REST, as tuned here"),
     Pair("grpc-blocking", "rest-blocking", "blocking callers, a thread a request, the bytes of grpc and rest-binary"),
     Pair("grpc", "rest-http2", "both over HTTP/2: raw tensors over gRPC against JSON by httpx and hypercorn"),

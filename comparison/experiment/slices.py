@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NOISY_STEAL, NOISY_OTHERS = 0.02, 0.15
 """A slice is noisy when the hypervisor took more than 2 % of the machine, or other programs used more than 15 %."""
-SETTLE_SECONDS = 0.02
+SETTLE_SECONDS = 0.01
 
 
 def is_noisy(line: SliceLine) -> bool:
@@ -38,7 +38,7 @@ def measured(part: Part, item: Slice, seconds: float) -> tuple[SliceLine, Table]
     time.sleep(SETTLE_SECONDS)
     before = _Reading.now(part.view)
     record = part.drive(item.cell, arm, drawn)
-    time.sleep(SETTLE_SECONDS / 4)
+    time.sleep(SETTLE_SECONDS / 2)
     after = _Reading.now(part.view)
     return _line(part, item, arm, record, before, after), record.requests
 

@@ -266,6 +266,10 @@ def not_measured(summary: Summary) -> list[str]:
             "protocol and encoding as separate causes between gRPC and binary REST: not measured here: --thorough",
         ),
         (
+            "grpc-lean-both" in arms,
+            "gRPC's protocol and its library as separate causes: not measured here: --thorough",
+        ),
+        (
             "rest-stock" in arms and "grpc-stock" in arms,
             "libraries and frameworks as causes, and the pair as usually written: not measured here: --thorough",
         ),

@@ -27,6 +27,8 @@ ARM_COLOURS = {
     "grpc": "#1f83c4",
     "grpc-typed": "#56b4e9",
     "grpc-stream": "#009e73",
+    "grpc-lean": "#0b4f7d",
+    "grpc-lean-both": "#7a6fd0",
     "grpc-again": "#8c8c8c",
     "control": "#cc79a7",
     "inprocess": "#9a7b4f",
