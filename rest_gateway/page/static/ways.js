@@ -4,7 +4,7 @@ import { el, styled } from "./dom.js";
 import { t, whenLanguageChanges } from "./language.js";
 
 const AT_FIRST = ["inprocess", "grpc", "rest", "rest-binary"];
-const ORDER = [...AT_FIRST, "grpc-typed", "grpc-stream"];
+const ORDER = [...AT_FIRST, "grpc-typed", "grpc-lean", "grpc-stream"];
 
 const summaries = {}; // the gateway's own words, for a way that the tables do not know
 

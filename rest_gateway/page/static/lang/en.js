@@ -30,6 +30,7 @@ export default {
   about_inprocess: "no second service: the model in the gateway’s own process",
   about_grpc: "gRPC, tensors as raw bytes",
   "about_grpc-typed": "gRPC, tensors as typed numbers",
+  "about_grpc-lean": "gRPC, by a lean client instead of its library",
   "about_grpc-stream": "gRPC, one stream for all requests",
   about_rest: "REST, tensors as JSON",
   "about_rest-binary": "REST, JSON with binary tensors",

@@ -30,6 +30,7 @@ export default {
   about_inprocess: "두 번째 서비스 없음: 게이트웨이 프로세스 안의 모델",
   about_grpc: "gRPC, 텐서는 원시 바이트",
   "about_grpc-typed": "gRPC, 텐서는 형식 있는 수",
+  "about_grpc-lean": "gRPC, 라이브러리 대신 가벼운 클라이언트로",
   "about_grpc-stream": "gRPC, 모든 요청에 스트림 하나",
   about_rest: "REST, 텐서는 JSON",
   "about_rest-binary": "REST, JSON과 이진 텐서",
