@@ -14,8 +14,9 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from clients.grpc_status import CallFailedError, ClientClosedError, Ended, Metadata
+from clients.grpc_status import CallFailedError, ClientClosedError, Ended
 from protocol import deadline
+from protocol.grpc_messages import Metadata
 
 TESTED = grpc.__version__.startswith("1.85.")
 _CLOSED = "the client was closed"

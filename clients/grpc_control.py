@@ -7,9 +7,10 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from clients.grpc_status import CallFailedError, ClientClosedError, Metadata, Method, Transport, error_of, unreadable
+from clients.grpc_status import CallFailedError, ClientClosedError, Method, Transport, error_of, unreadable
 from protocol import protobuf_codec, timeline
 from protocol.errors import Code, InferenceError, invalid
+from protocol.grpc_messages import Metadata
 from protocol.inference import CallContext
 from protocol.messages import ParameterValue
 from protocol.tensors import Buffer

@@ -9,9 +9,8 @@ from protocol.errors import Code, InferenceError
 from protocol.grpc_errors import DETAILS_KEY, error_from_status
 
 if TYPE_CHECKING:
+    from protocol.grpc_messages import Metadata
     from protocol.tensors import Buffer
-
-Metadata = tuple[tuple[str, "str | bytes"], ...]
 
 
 @dataclass(frozen=True, slots=True)

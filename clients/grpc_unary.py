@@ -7,10 +7,11 @@ HTTP/2 client of clients/http2.py.
 from __future__ import annotations
 
 from clients.grpc_control import GrpcControl
-from clients.grpc_status import Metadata, Transport, unreadable
+from clients.grpc_status import Transport, unreadable
 from protocol import deadline, protobuf_codec, timeline
 from protocol.carrying import check_request, check_response
 from protocol.errors import InferenceError
+from protocol.grpc_messages import Metadata
 from protocol.inference import CallContext
 from protocol.messages import InferRequest, InferResponse
 from protocol.wires import WIRES, Target

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from clients import http2_reply as grpc
-from clients.grpc_status import CallFailedError, Ended, Metadata
+from clients.grpc_status import CallFailedError, Ended
 from clients.grpc_tls import tls_of
 from clients.http2_connection import Connection, RefusedError
 from protocol import deadline
+from protocol import grpc_messages as grpc
 from protocol.errors import invalid
 from protocol.version import VERSION
 from protocol.wires import unix_path
 
 if TYPE_CHECKING:
+    from protocol.grpc_messages import Metadata
     from protocol.tensors import Buffer
     from protocol.wires import Target
 

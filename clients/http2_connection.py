@@ -10,11 +10,13 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from clients import http2_reply as grpc
+from clients import http2_reply as reply
 from clients.grpc_status import CallFailedError, Ended
-from clients.http2_end import End, Stream
 from protocol import deadline, http2
+from protocol import grpc_messages as grpc
 from protocol.http2 import Http2Error
+from protocol.http2_end import End, Stream
+from protocol.shared_timer import SharedTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 Fixed = tuple[tuple[str, str], ...]
 Result = tuple["Buffer", "Fields"]
 
-KEEPALIVE_SECONDS, KEEPALIVE_TIMEOUT_SECONDS = 60.0, 20.0
-"""With calls under way and nothing heard for so long a PING is sent; without an answer the connection is given up."""
 _TOO_LATE = Ended(grpc.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
 
@@ -37,13 +37,14 @@ class RefusedError(Exception):
 class _Call(Stream):
     """One call under way."""
 
-    __slots__ = ("begun", "future", "message", "until")
+    __slots__ = ("begun", "future", "message", "reader", "until")
 
     def __init__(self, number: int, future: asyncio.Future[Result], until: float, window: int, limit: int) -> None:
         super().__init__(number, window)
         self.future = future
         self.until = until
-        self.message = grpc.Message(limit)
+        self.reader = grpc.MessageReader(limit)
+        self.message: Buffer | None = None
         self.begun = False
         """The reply's first header fields have come."""
 
@@ -54,16 +55,12 @@ class Connection(End[_Call]):
     begin = http2.PREFACE + End.begin
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, gone: Callable[[Connection], None]) -> None:
-        super().__init__()
-        self._loop = loop
+        super().__init__(loop)
         self._limit = limit
         self._gone: Callable[[Connection], None] | None = gone
         self._next = 1
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_until = deadline.NEVER
-        self._keeper: asyncio.TimerHandle | None = None
-        self._pinged = False
+        self._timer = SharedTimer(loop, self._look)
 
     @property
     def usable(self) -> bool:
@@ -76,12 +73,12 @@ class Connection(End[_Call]):
             await self._wait_for_slot(until)
         if not self.usable:
             raise RefusedError
-        call = _Call(self._next, self._loop.create_future(), until, self.initial_window, self._limit)
+        call = _Call(self._next, self.loop.create_future(), until, self.initial_window, self._limit)
         self._next += 2
         self.streams[call.number] = call
         if until != deadline.NEVER:
-            metadata = (("grpc-timeout", _timeout(until)), *metadata)
-            self._end_at(until)
+            metadata = (("grpc-timeout", grpc.timeout_text(until)), *metadata)
+            self._timer.at_latest(until)
         headers = self.header_frames(call.number, self.writer.block(fixed, metadata))
         self.send(call, headers, (grpc.prefixed(len(data)), data))
         try:
@@ -97,7 +94,7 @@ class Connection(End[_Call]):
 
     async def _wait_for_slot(self, until: float) -> None:
         """The peer takes no more calls at once than it says."""
-        waiter = self._loop.create_future()
+        waiter = self.loop.create_future()
         self._waiters.append(waiter)
         try:
             async with asyncio.timeout(deadline.timeout_of(until)):
@@ -114,10 +111,12 @@ class Connection(End[_Call]):
         if not stream.begun:
             raise Http2Error(http2.PROTOCOL_ERROR, "DATA came before HEADERS")
         try:
-            if piece:
-                stream.message.add(piece)
-        except CallFailedError as failed:
-            self._fail(stream, failed)
+            for message in stream.reader.feed(piece):
+                if stream.message is not None:
+                    raise grpc.BadMessageError(grpc.INTERNAL, "the reply has more than one message")
+                stream.message = message
+        except grpc.BadMessageError as bad:
+            self._fail(stream, CallFailedError(Ended(bad.code, bad.text)))
             return
         if ends:
             self._finish(stream, {})
@@ -131,14 +130,14 @@ class Connection(End[_Call]):
         elif not call.begun and not fields.get(b":status", b"").startswith(b"1"):
             call.begun = True
             try:
-                grpc.check_begins(fields)
+                reply.check_begins(fields)
             except CallFailedError as failed:
                 self._fail(call, failed)
 
     def take_reset(self, stream: _Call, code: int) -> None:
         self._forget(stream)
         refused = code == http2.REFUSED_STREAM
-        _reject(stream, RefusedError() if refused else CallFailedError(grpc.reset_by(code)))
+        _reject(stream, RefusedError() if refused else CallFailedError(reply.reset_by(code)))
 
     def take_goaway(self, last: int) -> None:
         """What the peer has not looked at goes elsewhere, the rest comes to its end."""
@@ -160,11 +159,11 @@ class Connection(End[_Call]):
         if call.future.done():
             return
         if fields.get(b"grpc-status") != b"0":
-            _reject(call, CallFailedError(grpc.ended_by(fields)))
-        elif not call.message.is_whole:
+            _reject(call, CallFailedError(reply.ended_by(fields)))
+        elif call.message is None or call.reader.held:
             _reject(call, CallFailedError(Ended(grpc.INTERNAL, "the reply has no whole message")))
         else:
-            call.future.set_result((call.message.content(), fields))
+            call.future.set_result((call.message, fields))
 
     def _fail(self, call: _Call, error: CallFailedError) -> None:
         self._reset(call)
@@ -188,42 +187,16 @@ class Connection(End[_Call]):
         for waiter in [waiter for waiter in self._waiters if not waiter.done()][:count]:
             waiter.set_result(None)
 
-    def _end_at(self, until: float) -> None:
-        """One timer serves all calls: it looks when it is due, and is set anew for an earlier deadline only."""
-        if until < self._timer_until:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_until = until
-            self._timer = self._loop.call_later(max(0.0, deadline.remaining(until)), self._look)
-
-    def _look(self) -> None:
-        self._timer, self._timer_until = None, deadline.NEVER
+    def _look(self) -> float:
+        """End the calls whose time is over; the earliest deadline of the others."""
         for call in [call for call in self.streams.values() if deadline.remaining(call.until) <= 0]:
             self._fail(call, CallFailedError(_TOO_LATE))
-        self._end_at(min((call.until for call in self.streams.values()), default=deadline.NEVER))
+        return min((call.until for call in self.streams.values()), default=deadline.NEVER)
 
     # the connection
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._keeper = self._loop.call_later(KEEPALIVE_SECONDS, self._keep_alive)
-
     def lose(self, text: str) -> None:
         self._end_all(Ended(grpc.UNAVAILABLE, text))
-
-    def _keep_alive(self) -> None:
-        if self.heard or not self.streams:
-            self.heard = self._pinged = False
-        elif self._pinged:
-            self.lose("the connection is silent")
-            self.drop()
-            return
-        else:
-            self._pinged = True
-            self.write(http2.PING, 0, 0, bytes(8))
-        self._keeper = self._loop.call_later(
-            KEEPALIVE_TIMEOUT_SECONDS if self._pinged else KEEPALIVE_SECONDS, self._keep_alive
-        )
 
     def _retire(self) -> None:
         """No new call begins here."""
@@ -238,9 +211,7 @@ class Connection(End[_Call]):
 
     def _end_all(self, ended: Ended) -> None:
         self._retire()
-        for timer in (self._timer, self._keeper):
-            if timer is not None:
-                timer.cancel()
+        self._timer.cancel()
         calls = list(self.streams.values())
         self.streams.clear()
         for call in calls:
@@ -252,12 +223,3 @@ class Connection(End[_Call]):
 def _reject(call: _Call, error: Exception) -> None:
     if not call.future.done():
         call.future.set_exception(error)
-
-
-def _timeout(until: float) -> str:
-    """The remaining time as `grpc-timeout`: at most eight digits and a unit."""
-    left = max(0.0, deadline.remaining(until))
-    for unit, scale in (("u", 1e6), ("m", 1e3), ("S", 1.0)):
-        if left * scale < 1e8:
-            return f"{int(left * scale) or 1}{unit}"
-    return "99999999S"

@@ -1,13 +1,34 @@
-"""Where a server can listen, and why not: gRPC itself binds what it is given and tells no reason when it can't."""
+"""Where a server can listen, and why not. grpcio binds what it is given and tells no reason when it can't; for the ports
+that are ours the sockets are made here.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from protocol.wires import UNIX, unix_path
+
+BACKLOG = 2048
+_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""A name such as localhost may mean ::1 where IPv6 is switched off; one address that works is enough."""
+
+
+def listening(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets on every address that `host` means, all with the same port, or on `unix:PATH`.
+
+    OSError, one sentence, where that is not possible.
+    """
+    return [_unix_socket(host)] if host.startswith(UNIX) else _bound(host, port)
+
+
+def port_of(bound: socket.socket) -> int:
+    """0 for a Unix socket."""
+    return 0 if bound.family == socket.AF_UNIX else int(bound.getsockname()[1])
 
 
 def numeric(host: str) -> list[str]:
@@ -15,10 +36,14 @@ def numeric(host: str) -> list[str]:
     try:
         found = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not a host name"
-        raise OSError(f"cannot listen on '{host}': {why}") from None
+        raise _no_host(host, error) from None
     usable = [address for family, _, _, _, (address, *_) in found if _can_bind(family, str(address))]
     return [str(address) for address in dict.fromkeys(usable)] or [host]
+
+
+def _no_host(host: str, error: Exception) -> OSError:
+    why = error.strerror if isinstance(error, OSError) else "it is not a host name"
+    return OSError(f"cannot listen on '{host}': {why}")
 
 
 def bracketed(address: str) -> str:
@@ -35,8 +60,8 @@ def check_unix_free(host: str) -> None:
     raise OSError(f"cannot listen on {host}: the address is already in use")
 
 
-def unix_socket(host: str, backlog: int) -> socket.socket:
-    """A listening socket at `unix:PATH`; OSError, one sentence, when there can be none. What nobody answers on is replaced."""
+def _unix_socket(host: str) -> socket.socket:
+    """What nobody answers on is replaced."""
     check_unix_free(host)
     path = Path(_path(host))
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -44,7 +69,7 @@ def unix_socket(host: str, backlog: int) -> socket.socket:
         if path.is_socket():
             path.unlink()
         bound.bind(os.fspath(path))
-        bound.listen(backlog)
+        bound.listen(BACKLOG)
         bound.setblocking(False)
     except OSError as error:
         bound.close()
@@ -95,3 +120,45 @@ def _try_tcp(host: str, port: int) -> None:
 
 def _path(host: str) -> str:
     return os.fspath(Path(unix_path(host)))
+
+
+def _bound(host: str, port: int) -> list[socket.socket]:
+    """Sockets on every address that `host` means, all with the same port."""
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise _no_host(host, error) from None
+    sockets: list[socket.socket] = []
+    refused: OSError | None = None
+    for family, kind, _, _, address in dict.fromkeys(found):
+        try:
+            sockets.append(_listening(family, kind, (address[0], port, *address[2:])))
+            port = sockets[0].getsockname()[1]
+        except OSError as error:
+            refused = error
+            if error.errno not in _NO_SUCH_ADDRESS:
+                break
+    if refused is not None and (not sockets or refused.errno not in _NO_SUCH_ADDRESS):
+        close(sockets)
+        raise OSError(f"cannot listen on {host} port {port}: {refused.strerror}")
+    return sockets
+
+
+def _listening(family: int, kind: int, address: tuple[Any, ...]) -> socket.socket:
+    bound = socket.socket(family, kind, socket.IPPROTO_TCP)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+        bound.listen(BACKLOG)
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def close(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        each.close()

@@ -21,11 +21,14 @@ class Tls:
     ca: Path | None = None
     """Authorities of client certificates; when given, a client must show one (mutual TLS)."""
 
-    def server_context(self) -> ssl.SSLContext:
-        """The context for HTTPS; ValueError, one sentence, when a file cannot be read or does not fit."""
+    def server_context(self, protocol: str = "http/1.1") -> ssl.SSLContext:
+        """The context of a port that speaks `protocol`, as ALPN calls it.
+
+        ValueError, one sentence, when a file cannot be read or does not fit.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols([protocol])
         _load(f"certificate {self.cert} with key {self.key}", lambda: context.load_cert_chain(self.cert, self.key))
         if self.ca is not None:
             ca = self.ca

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from endpoints.grpc.lean.serve import LeanListener
+from endpoints.grpc.listener import Listener
 from endpoints.grpc.serve import GrpcListener
 from endpoints.grpc.servicer import GrpcOptions
 from endpoints.metrics import Observer
@@ -21,6 +23,8 @@ from protocol.inference import Inference
 from protocol.wires import UNIX
 
 log = logging.getLogger("crossover.model_server")
+
+GRPC_LIBRARIES: dict[str, type[Listener]] = {"grpcio": GrpcListener, "lean": LeanListener}
 
 
 async def serve(settings: ModelServerSettings, stop: asyncio.Event) -> None:
@@ -79,7 +83,7 @@ async def _started(engine: Engine, stop: asyncio.Event) -> bool:
 
 def _listeners(
     inference: Inference, settings: ModelServerSettings, observer: Observer
-) -> tuple[GrpcListener, RestListener]:
+) -> tuple[Listener, RestListener]:
     host, tls = settings.model_server_host, settings.tls()
     return (
         _grpc(inference, settings, observer, host, settings.model_server_grpc_port, tls),
@@ -89,7 +93,7 @@ def _listeners(
 
 def _local_listeners(
     inference: Inference, settings: ModelServerSettings, observer: Observer
-) -> list[GrpcListener | RestListener]:
+) -> list[Listener | RestListener]:
     """The same on Unix sockets, where a folder for them is given."""
     folder = settings.model_server_unix_sockets
     if folder is None:
@@ -103,9 +107,9 @@ def _local_listeners(
 def _grpc(
     inference: Inference, settings: ModelServerSettings, observer: Observer, host: str, port: int = 0,
     tls: Tls | None = None,
-) -> GrpcListener:  # fmt: skip
+) -> Listener:  # fmt: skip
     options = GrpcOptions(settings.max_message_bytes, settings.default_timeout_ms)
-    return GrpcListener(inference, host, port, tls, options, observer)
+    return GRPC_LIBRARIES[settings.model_server_grpc_library](inference, host, port, tls, options, observer)
 
 
 def _rest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,10 @@ class ModelServerSettings(ServiceSettings):
 
     model_batching: bool = Field(
         True, description="run requests together that arrive during a run, where config.pbtxt has dynamic_batching"
+    )
+    model_server_grpc_library: Literal["grpcio", "lean"] = Field(
+        "grpcio",
+        description="what answers gRPC: grpcio, or HTTP/2 of our own at a quarter of its CPU (docs/performance.md)",
     )
     model_server_unix_sockets: Path | None = Field(
         None, description="folder for grpc.sock and rest.sock, plain, for callers on the same host who may write there"

@@ -105,6 +105,8 @@ class FrameReader:
     def __init__(self) -> None:
         self.data_bytes = 0
         """Bytes of DATA frames so far, padding included: what flow control counts."""
+        self.padding = 0
+        """Bytes of the last padded DATA frame that were padding, its length included."""
         self._rest = b""
         self._left = 0
         """Bytes of the DATA frame under way that are still to come, ..."""
@@ -141,9 +143,12 @@ class FrameReader:
                 break
             payload = data[at + 9 : at + 9 + size]
             at += 9 + size
+            if kind <= HEADERS:
+                payload = unpadded(kind, flags, payload)
             if kind == DATA:
                 self.data_bytes += size
-            yield kind, flags, stream, unpadded(kind, flags, payload) if kind <= HEADERS else payload
+                self.padding = size - len(payload)
+            yield kind, flags, stream, payload
         self._rest = data[at:]
 
 

@@ -10,16 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from endpoints.grpc.serve import GrpcListener
+from endpoints.grpc.listener import Listener
 from endpoints.grpc.servicer import GrpcOptions
 from endpoints.metrics import Observer
 from endpoints.tls import Tls
+from model_server.server import GRPC_LIBRARIES
 from protocol.messages import InferRequest
 from protocol.tensors import Tensor
 from protocol.wires import Target
 
 LIMIT = 1 << 20
+LIBRARY = "grpcio"
+"""Which library listens; tests/endpoints/grpc runs with each."""
 X = np.arange(3, dtype=np.float32)
+
+
+def listener_of(*given: Any, **more: Any) -> Listener:
+    """A listener by the library that is under test."""
+    return GRPC_LIBRARIES[LIBRARY](*given, **more)
 
 
 @asynccontextmanager
@@ -28,7 +36,7 @@ async def listening(
 ) -> AsyncIterator[Target]:
     """Serve `inference`; the target to reach it."""
     options.setdefault("max_message_bytes", LIMIT)
-    listener = GrpcListener(inference, "127.0.0.1", 0, tls, GrpcOptions(**options), observer or Observer())
+    listener = listener_of(inference, "127.0.0.1", 0, tls, GrpcOptions(**options), observer or Observer())
     await listener.start()
     try:
         yield Target(grpc=f"127.0.0.1:{listener.port}", max_message_bytes=options["max_message_bytes"])

@@ -13,7 +13,7 @@ import httpx
 from clients import grpc_unary, rest
 from clients.http import HttpPool
 from clients.rest import RestClient
-from comparison.lab.wires import STOCK_PORT, address, socket
+from comparison.lab.wires import LEAN_PORT, STOCK_PORT, address, socket
 from protocol import deadline, json_codec
 from protocol.errors import Code, InferenceError, code_from_http
 from protocol.inference import Wrapper
@@ -44,6 +44,11 @@ def connect_rest_unix(target: Target) -> Inference:
 
 def connect_grpc_unix(target: Target) -> Inference:
     return grpc_unary.connect(Target(grpc=socket(target, "grpc")))
+
+
+def connect_grpc_lean_both(target: Target) -> Inference:
+    """The lean client, before the lean server that the lab opens beside the model server's own port."""
+    return grpc_unary.connect_lean(Target(grpc=address(target, LEAN_PORT)))
 
 
 def connect_gzip(target: Target) -> Inference:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import grpc
 from grpc import aio
 
-from comparison.lab import grpc_bytes, http2, lean_grpc, stock_grpc, stock_rest
+from comparison.lab import grpc_bytes, http2, stock_grpc, stock_rest
 from comparison.lab.endpoint import LabRest
 from comparison.lab.wires import GRPC_PORT, HTTP2_PORT, LEAN_PORT, REST_PORT, STOCK_PORT
+from endpoints.grpc.lean.serve import LeanListener
+from endpoints.grpc.listener import Listener
 from endpoints.metrics import Observer
 from endpoints.rest.app import OipRest
 from endpoints.rest.serve import RestListener
@@ -33,9 +35,10 @@ async def endpoints(inference: Inference, host: str) -> AsyncIterator[None]:
         yield
         return
     ports = [int(os.environ[name]) for name in (REST_PORT, STOCK_PORT, GRPC_PORT, HTTP2_PORT, LEAN_PORT)]
-    listeners = [
+    listeners: list[RestListener | Listener] = [
         RestListener(LabRest(inference, Observer()), host, ports[0]),
         RestListener(stock_rest.app(inference), host, ports[1]),
+        LeanListener(inference, host, ports[4]),
     ]
     for listener in listeners:
         await listener.start()
@@ -43,7 +46,7 @@ async def endpoints(inference: Inference, host: str) -> AsyncIterator[None]:
     await server.start()
     plain = OipRest(lambda _: (None, inference), settings=RestOptions(), observer=Observer())
     try:
-        async with http2.served(plain, host, ports[3]), lean_grpc.served(inference, host, ports[4]):
+        async with http2.served(plain, host, ports[3]):
             yield
     finally:
         await asyncio.gather(server.stop(_GRACE_SECONDS), *(listener.stop(_GRACE_SECONDS) for listener in listeners))

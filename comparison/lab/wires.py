@@ -59,7 +59,7 @@ LAB_WIRES: dict[str, Wire] = {
              summary="as usually written: grpc.aio stub and servicer, typed contents from lists"),
         Wire("grpc-stock-raw", f"{_HERE}.stock_grpc:connect_raw", "grpc", _PLAIN,
              summary="best with stock libraries: grpc.aio stub and servicer, raw contents from arrays"),
-        Wire("grpc-lean-both", f"{_HERE}.lean_grpc:connect", "grpc", _PLAIN,
+        Wire("grpc-lean-both", f"{_HERE}.libraries:connect_grpc_lean_both", "grpc", _PLAIN,
              summary="as grpc-lean, with the call answered by a lean server too: gRPC without its library"),
         Wire("grpc-gzip", f"{_HERE}.grpc_bytes:connect_gzip", "grpc", _PLAIN,
              summary="as grpc, with gRPC's gzip both ways"),

@@ -34,4 +34,16 @@ def parsed(message: Any, data: bytes) -> Any:
 
 async def abort(rpc: Any, error: InferenceError) -> None:
     """End the call with the error's status, its text and its details; never returns."""
-    await rpc.abort(STATUS_CODES[error.code.status.grpc], error.message, ((DETAILS_KEY, details_of(error)),))
+    await rpc.abort(STATUS_CODES[error.code.status.grpc], error.message, trailing_of(error))
+
+
+def trailing_of(error: InferenceError) -> tuple[tuple[str, bytes], ...]:
+    """The trailing metadata that tells our code."""
+    return ((DETAILS_KEY, details_of(error)),)
+
+
+def too_large(size: int, limit: int, what: str) -> InferenceError:
+    """The refusal of a message; `what` is request or reply."""
+    return InferenceError(
+        Code.TOO_LARGE, f"the {what} message has {size} bytes; the limit is {limit} (MAX_MESSAGE_BYTES)"
+    )

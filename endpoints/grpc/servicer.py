@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from endpoints.grpc.control import Call, Control
-from endpoints.grpc.errors import abort, as_inference_error, parsed
+from endpoints.grpc.errors import abort, as_inference_error, parsed, too_large
 from endpoints.grpc.span import Span
 from endpoints.grpc.stream import StreamOfCalls
 from protocol import deadline, protobuf_codec, timeline
-from protocol.errors import Code, InferenceError
+from protocol.errors import Code
 from protocol.inference import CallContext, Inference
 from protocol.messages import InferRequest, InferResponse
 from protocol.streaming import TRAVELLING
@@ -85,11 +85,7 @@ class Servicer:
 
     def check_size(self, data: bytes, what: str = "request") -> None:
         if len(data) > self.options.max_message_bytes:
-            raise InferenceError(
-                Code.TOO_LARGE,
-                f"the {what} message has {len(data)} bytes; the limit is {self.options.max_message_bytes} "
-                "(MAX_MESSAGE_BYTES)",
-            )
+            raise too_large(len(data), self.options.max_message_bytes, what)
 
     async def model_infer(self, data: bytes, rpc: Any) -> bytes:
         """One ModelInfer; `rpc` needs of grpc.aio's ServicerContext the four methods that are called here."""

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
-from endpoints.grpc.serve import GrpcListener
 from endpoints.grpc.servicer import GrpcOptions
 from endpoints.rest.app import OipRest
 from endpoints.rest.serve import RestListener
@@ -16,6 +16,7 @@ from endpoints.rest.types import RestOptions
 from model_server.engine import Engine
 from model_server.execution import Executor
 from model_server.repository import Repository
+from model_server.server import GRPC_LIBRARIES
 from protocol.datatypes import DATATYPES
 from protocol.wires import WIRES, Target, connect
 from tests.graphs import adding_graph, echo_graph, save
@@ -37,13 +38,13 @@ def repository(tmp_path_factory, root) -> Path:
 
 
 @asynccontextmanager
-async def serving(repository: Path) -> AsyncIterator[tuple[Engine, Target]]:
+async def serving(repository: Path, library: str = "grpcio") -> AsyncIterator[tuple[Engine, Target]]:
     """A model server on free ports."""
     engine = Engine(Repository(repository, "none"), Executor())
     await engine.repository.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.close)
-        grpc = GrpcListener(engine, "127.0.0.1", 0, options=GrpcOptions(max_message_bytes=LIMIT))
+        grpc = GRPC_LIBRARIES[library](engine, "127.0.0.1", 0, options=GrpcOptions(max_message_bytes=LIMIT))
         rest = RestListener(
             OipRest(lambda _: (None, engine), settings=RestOptions(max_message_bytes=LIMIT)), "127.0.0.1", 0
         )
@@ -57,12 +58,20 @@ async def serving(repository: Path) -> AsyncIterator[tuple[Engine, Target]]:
         )
 
 
-@pytest.fixture(params=list(WIRES))
+WAYS = {
+    **{name: (name, "grpcio") for name in WIRES},
+    **{f"{name} to lean": (name, "lean") for name, wire in WIRES.items() if wire.kind == "grpc"},
+}
+"""Each wire of the registry, and those over gRPC once more in front of the other library."""
+
+
+@pytest_asyncio.fixture(params=list(WAYS), scope="module", loop_scope="module")
 async def wired(request, repository):
-    """(registry line, client, engine behind it) for each wire of the registry."""
-    async with serving(repository) as (engine, target):
-        client = connect(request.param, target)
+    """(registry line, client, engine behind it) for each of these ways; all tests of a way share one service."""
+    name, library = WAYS[request.param]
+    async with serving(repository, library) as (engine, target):
+        client = connect(name, target)
         try:
-            yield WIRES[request.param], client, engine
+            yield WIRES[name], client, engine
         finally:
             await client.close()

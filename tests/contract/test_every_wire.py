@@ -16,6 +16,8 @@ from protocol.messages import InferRequest, RequestedOutput
 from protocol.tensors import Tensor
 from protocol.timeline import Timeline
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 VALUES = {
     "BOOL": [[True, False]],
     "FP16": [[1.5, np.nan, np.inf, -0.0]],

@@ -61,7 +61,11 @@ def test_switches(monkeypatch, given, means):
         ("GATEWAY_GRPC_TARGET", "::::", "GATEWAY_GRPC_TARGET is '::::'; it takes host:port"),
         ("GATEWAY_REST_TARGET", "foo", "GATEWAY_REST_TARGET is 'foo'; it takes a URL such as http://10.0.0.7:8000"),
         ("UPSTREAM_TLS_CA", "/nowhere", "UPSTREAM_TLS_CA is '/nowhere'; there is no such file"),
-        ("GATEWAY_UPSTREAM", "soap", "GATEWAY_UPSTREAM is 'soap'; it takes one of grpc, grpc-typed, grpc-lean, grpc-stream, rest"),
+        (
+            "GATEWAY_UPSTREAM",
+            "soap",
+            "GATEWAY_UPSTREAM is 'soap'; it takes one of grpc, grpc-typed, grpc-lean, grpc-stream, rest",
+        ),
     ],
 )
 def test_a_wrong_value_is_one_sentence(capsys, monkeypatch, name, value, sentence):

@@ -9,8 +9,8 @@ from stack.services import running
 from tests.graphs import echo_graph, save
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory, root):
+@pytest.fixture(scope="session", params=["grpcio", "lean"])
+def stack(request, tmp_path_factory, root):
     folder = tmp_path_factory.mktemp("repository")
     for name in DATATYPES:
         save(folder, f"echo-{name}", echo_graph(name))
@@ -22,6 +22,7 @@ def stack(tmp_path_factory, root):
         "GATEWAY_UPSTREAM_HEADER": "1",
         "GATEWAY_REPOSITORY_CONTROL": "1",
         "GATEWAY_TIMING": "1",
+        "MODEL_SERVER_GRPC_LIBRARY": request.param,
     }
     log = (folder / "stack.log").open("wb")
     with running(settings, log) as stack:

@@ -11,10 +11,9 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from hpack import Encoder
 
-from clients import http2_connection
 from clients.grpc_status import CallFailedError
 from clients.http2 import Address, Http2Channel
-from protocol import http2
+from protocol import http2, http2_end
 from protocol.deadline import NEVER
 from protocol.errors import InferenceError
 from protocol.wires import Target
@@ -247,8 +246,8 @@ async def test_what_does_not_speak_http2_is_named_so():
 
 async def test_a_silent_connection_is_given_up(monkeypatch):
     """With a call under way and nothing heard, a PING without an answer ends the connection."""
-    monkeypatch.setattr(http2_connection, "KEEPALIVE_SECONDS", 0.05)
-    monkeypatch.setattr(http2_connection, "KEEPALIVE_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(http2_end, "KEEPALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(http2_end, "KEEPALIVE_TIMEOUT_SECONDS", 0.05)
     async with serving(lambda *_: None) as (method, peers):
         call = asyncio.create_task(method.call(b"", NEVER, ()))
         while not peers or not peers[0].headers:

@@ -7,12 +7,11 @@ import socket
 import pytest
 
 from clients import grpc_unary
-from endpoints.grpc.serve import GrpcListener
 from endpoints.tls import Tls
 from protocol.inference import CallContext
 from protocol.wires import Target
 from tests.fakes import RecordingInference
-from tests.grpc_service import listening, make_certificate
+from tests.grpc_service import listener_of, listening, make_certificate
 
 
 async def answers(address: str, **more) -> bool:
@@ -30,7 +29,7 @@ async def test_addresses(host, reach):
     """IPv4, IPv6, wildcards and names can be bound and reached."""
     if ":" in host and not _has_ipv6():
         return
-    listener = GrpcListener(RecordingInference(), host, 0)
+    listener = listener_of(RecordingInference(), host, 0)
     await listener.start()
     assert await answers(f"{reach}:{listener.port}")
     await listener.stop(0)
@@ -48,7 +47,7 @@ def _has_ipv6() -> bool:
 async def test_unix_sockets(tmp_path):
     """`unix:PATH` is bound and reached; while somebody answers on it nobody takes its place, later somebody may."""
     host = f"unix:{tmp_path / 'socket'}"
-    first, second = (GrpcListener(RecordingInference(), host, 0) for _ in range(2))
+    first, second = (listener_of(RecordingInference(), host, 0) for _ in range(2))
     await first.start()
     assert await answers(host)
     with pytest.raises(OSError, match=r"cannot listen on unix:.*in use"):
@@ -63,7 +62,7 @@ async def test_unix_sockets(tmp_path):
 async def test_two_servers_never_share_a_port():
     """A port in use is refused, where the system's SO_REUSEPORT would split the traffic silently."""
     async with listening(RecordingInference()) as target:
-        second = GrpcListener(RecordingInference(), "127.0.0.1", int(target.grpc.rpartition(":")[2]))
+        second = listener_of(RecordingInference(), "127.0.0.1", int(target.grpc.rpartition(":")[2]))
         with pytest.raises(OSError, match=r"cannot listen on 127.0.0.1 port \d+: Address already in use"):
             await second.start()
         await second.stop(0)
@@ -81,7 +80,7 @@ async def test_two_servers_never_share_a_port():
 async def test_hosts_that_are_not_here(host, says):
     """A host that can't be bound is one sentence with its reason."""
     with pytest.raises(OSError, match=says) as caught:
-        await GrpcListener(RecordingInference(), host, 0).start()
+        await listener_of(RecordingInference(), host, 0).start()
     assert "\n" not in str(caught.value)
 
 
@@ -102,4 +101,4 @@ async def test_certificates_that_cannot_be_used(tmp_path, swapped):
     tls = make_certificate(tmp_path)
     wrong = Tls(tls.key, tls.cert) if swapped else Tls(tmp_path / "none.pem", tls.key)
     with pytest.raises((OSError, ValueError), match=str(wrong.cert)):
-        await GrpcListener(RecordingInference(), "127.0.0.1", 0, wrong).start()
+        await listener_of(RecordingInference(), "127.0.0.1", 0, wrong).start()

@@ -1,6 +1,7 @@
 """One end of an HTTP/2 connection: settings, windows, header blocks, and frames to and from streams (RFC 9113).
 
-What a stream means is for the subclass: a call that was made (clients/http2_connection.py), or one to be answered.
+What a stream means is for the subclass: a call that was made (clients/http2_connection.py), or one to be answered
+(endpoints/grpc/lean/connection.py). It writes to the transport that it is given and opens none.
 """
 
 from __future__ import annotations
@@ -20,26 +21,30 @@ if TYPE_CHECKING:
 _JOINED_BYTES = 64 << 10
 """Messages up to this size leave in one write; larger ones are not copied."""
 _REPLENISH_BYTES = 1 << 30
-_BEGIN = http2.frame(
-    http2.SETTINGS,
-    0,
-    0,
-    http2.settings(
-        {
-            http2.ENABLE_PUSH: 0,
-            http2.INITIAL_WINDOW_SIZE: http2.LARGEST_WINDOW,
-            http2.MAX_FRAME_SIZE: http2.LARGEST_FRAME,
-            http2.MAX_HEADER_LIST_SIZE: http2.LARGEST_FIELDS,
-        }
-    ),
-) + http2.frame(http2.WINDOW_UPDATE, 0, 0, http2.number(http2.LARGEST_WINDOW - http2.DEFAULT_WINDOW))
-"""A message is limited by its length, which comes first, and not by the windows."""
+KEEPALIVE_SECONDS, KEEPALIVE_TIMEOUT_SECONDS = 60.0, 20.0
+"""With streams under way and nothing heard for so long a PING is sent; without an answer the connection is given up."""
+
+
+def beginning(window: int, **more: int) -> bytes:
+    """SETTINGS with the window of each stream, and a connection's window that never stands in the way.
+
+    `more` are further settings by their names in `protocol.http2`.
+    """
+    settings = {
+        http2.ENABLE_PUSH: 0,
+        http2.INITIAL_WINDOW_SIZE: window,
+        http2.MAX_FRAME_SIZE: http2.LARGEST_FRAME,
+        http2.MAX_HEADER_LIST_SIZE: http2.LARGEST_FIELDS,
+        **{getattr(http2, name.upper()): value for name, value in more.items()},
+    }
+    grown = http2.number(http2.LARGEST_WINDOW - http2.DEFAULT_WINDOW)
+    return http2.frame(http2.SETTINGS, 0, 0, http2.settings(settings)) + http2.frame(http2.WINDOW_UPDATE, 0, 0, grown)
 
 
 class Stream:
     """One stream's way out."""
 
-    __slots__ = ("after", "number", "unsent", "window")
+    __slots__ = ("after", "ends", "number", "unsent", "window")
 
     def __init__(self, number: int, window: int) -> None:
         self.number = number
@@ -47,7 +52,9 @@ class Stream:
         """Bytes of DATA that the peer accepts on this stream."""
         self.unsent: list[memoryview] = []
         self.after = b""
-        """Frames that follow the data and end the stream; without any the last DATA frame does."""
+        """Frames that follow the data."""
+        self.ends = True
+        """Whether the last DATA frame ends the stream."""
 
 
 S = TypeVar("S", bound=Stream)
@@ -56,15 +63,14 @@ S = TypeVar("S", bound=Stream)
 class End(asyncio.Protocol, Generic[S]):
     """One end; `begin` is what it sends first."""
 
-    begin = _BEGIN
+    begin = beginning(http2.LARGEST_WINDOW)
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.streams: dict[int, S] = {}
         self.writer = http2.HeaderWriter()
         self.settled = False
         """The peer's first SETTINGS have come."""
-        self.heard = False
-        """Something has come since this was last set to False."""
         self.initial_window = http2.DEFAULT_WINDOW
         self.most_streams = http2.LAST_STREAM
         """How many streams the peer takes at once."""
@@ -76,6 +82,9 @@ class End(asyncio.Protocol, Generic[S]):
         self._block: tuple[int, int, bytearray] | None = None
         """Stream, flags and beginning of a header block that CONTINUATION frames complete."""
         self._replenished = 0
+        self._heard = self._pinged = False
+        """Whether something has come since the keeper last looked, and whether it has asked since."""
+        self._keeper: asyncio.TimerHandle | None = None
 
     # what a subclass does with what comes
 
@@ -108,21 +117,26 @@ class End(asyncio.Protocol, Generic[S]):
 
     # out
 
-    def send(self, stream: S, before: bytes, message: tuple[bytes, Buffer], after: bytes = b"") -> None:
-        """`before`, a message of two parts as DATA, and `after`; without `after` the data ends the stream."""
+    def send(
+        self, stream: S, before: bytes, message: tuple[bytes, Buffer], after: bytes = b"", *, ends: bool = True
+    ) -> None:
+        """`before`, a message of two parts as DATA, and `after`; without `after` the data ends the stream if `ends`.
+
+        Nothing of the stream may be unsent; `sent` is called when all of it has gone.
+        """
         assert self._transport is not None
         prefix, data = message
         size = len(prefix) + len(data)
         if size <= _JOINED_BYTES and size <= min(self._window, stream.window, self._frame):
             self._window -= size
             stream.window -= size
-            head = http2.head(http2.DATA, 0 if after else http2.END_STREAM, stream.number, size)
+            head = http2.head(http2.DATA, http2.END_STREAM if ends and not after else 0, stream.number, size)
             self._transport.write(b"".join((before, head, prefix, data, after)))
             self.sent(stream)
             return
         self._transport.write(before)
         stream.unsent = [memoryview(part) for part in message if len(part)]
-        stream.after = after
+        stream.after, stream.ends = after, ends and not after
         if not self._pump(stream):
             self._blocked.append(stream)
 
@@ -150,6 +164,11 @@ class End(asyncio.Protocol, Generic[S]):
     def say_goodbye(self, last: int, code: int) -> None:
         self.write(http2.GOAWAY, 0, 0, http2.number(last) + http2.number(code))
 
+    def read(self, *, on: bool) -> None:
+        """Go on reading, or stop."""
+        if self._transport is not None and not self._transport.is_closing():
+            (self._transport.resume_reading if on else self._transport.pause_reading)()
+
     def hang_up(self) -> None:
         """Close the connection when all that was written has gone."""
         if self._transport is not None:
@@ -168,7 +187,7 @@ class End(asyncio.Protocol, Generic[S]):
             stream.unsent[:1] = [rest] if rest else []
             self._window -= room
             stream.window -= room
-            ends = not stream.unsent and not stream.after
+            ends = stream.ends and not stream.unsent
             parts += (http2.head(http2.DATA, http2.END_STREAM if ends else 0, stream.number, room), piece)
         whole = not stream.unsent
         if whole:
@@ -186,7 +205,7 @@ class End(asyncio.Protocol, Generic[S]):
     # in
 
     def data_received(self, data: bytes) -> None:
-        self.heard = True
+        self._heard = True
         try:
             for kind, flags, number, payload in self._frames.feed(data):
                 if not self.settled and kind != http2.SETTINGS:
@@ -194,6 +213,8 @@ class End(asyncio.Protocol, Generic[S]):
                 if self._block is not None:
                     self._continue(kind, flags, number, payload)
                 elif kind == http2.DATA:
+                    if flags & http2.PADDED:
+                        self._give_back(number, self._frames.padding)
                     if (stream := self.streams.get(number)) is not None:
                         self.take_data(stream, payload, ends=bool(flags & http2.END_STREAM))
                 elif kind == http2.HEADERS:
@@ -260,6 +281,11 @@ class End(asyncio.Protocol, Generic[S]):
         self._resume()
         self.take_settings()
 
+    def _give_back(self, number: int, padding: int) -> None:
+        """Padding takes of a stream's window what nobody consumes."""
+        if padding and number in self.streams:
+            self.write(http2.WINDOW_UPDATE, 0, number, http2.number(padding))
+
     def _replenish(self) -> None:
         received = self._frames.data_bytes - self._replenished
         if received >= _REPLENISH_BYTES:
@@ -271,9 +297,26 @@ class End(asyncio.Protocol, Generic[S]):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.write(self.begin)
+        self._keeper = self.loop.call_later(KEEPALIVE_SECONDS, self._keep_alive)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        if self._keeper is not None:
+            self._keeper.cancel()
         self.lose("Socket closed")
+
+    def _keep_alive(self) -> None:
+        if self._heard or not self.streams:
+            self._heard = self._pinged = False
+        elif self._pinged:
+            self.lose("the connection is silent")
+            self.drop()
+            return
+        else:
+            self._pinged = True
+            self.write(http2.PING, 0, 0, bytes(8))
+        self._keeper = self.loop.call_later(
+            KEEPALIVE_TIMEOUT_SECONDS if self._pinged else KEEPALIVE_SECONDS, self._keep_alive
+        )
 
     def _break(self, error: Http2Error) -> None:
         """The peer does not keep to the protocol; before its first SETTINGS it may not speak it at all."""

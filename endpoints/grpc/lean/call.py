@@ -1,0 +1,151 @@
+"""One call as it comes, and what its handler sees of it: the part of grpc.aio's ServicerContext that handlers here use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from protocol import deadline
+from protocol import grpc_messages as messages
+from protocol.http2_end import Stream
+
+if TYPE_CHECKING:
+    import grpc
+
+    from endpoints.grpc.lean.connection import ServerConnection
+    from protocol.grpc_messages import Metadata
+    from protocol.http2 import Fields
+    from protocol.tensors import Buffer
+
+WINDOW = 1 << 20
+"""Bytes of a stream that may be under way to a handler which does not take them."""
+
+
+class AbortedError(Exception):
+    """The handler has ended its call with a status of its own."""
+
+    def __init__(self, code: int, details: str, trailing: Metadata = ()) -> None:
+        super().__init__(details)
+        self.code = code
+        self.details = details
+        self.trailing = trailing
+
+
+class Call(Stream):
+    """One call; `handler` is what gRPC's registry gave for its method."""
+
+    __slots__ = (
+        "_connection", "begun", "closed", "fields", "flushed", "handler", "queue", "queued", "reader", "room", "task",
+        "trailing", "until", "waiter",
+    )  # fmt: skip
+
+    def __init__(self, number: int, fields: Fields, handler: Any, connection: ServerConnection, limit: int) -> None:
+        super().__init__(number, connection.initial_window)
+        self._connection = connection
+        self.fields = fields
+        self.handler = handler
+        self.until = messages.deadline_of(fields.get(b"grpc-timeout"))
+        self.reader = messages.MessageReader(limit, fields.get(b"grpc-encoding", b"identity").decode("latin-1"))
+        self.task: asyncio.Task[None] | None = None
+        self.trailing: Metadata = ()
+        self.begun = False
+        """The reply's first header fields have gone."""
+        self.closed = False
+        """The client has ended its side."""
+        self.queue: deque[Buffer] = deque()
+        self.queued = 0
+        """Bytes in the queue."""
+        self.room = WINDOW
+        """Bytes that the client may still send on this stream."""
+        self.waiter: asyncio.Future[None] | None = None
+        """Whoever waits for the next message, ..."""
+        self.flushed: asyncio.Future[None] | None = None
+        """... and whoever waits until what was written has gone."""
+
+    # what comes
+
+    def add(self, piece: Buffer) -> None:
+        """A piece of data; BadMessageError as the reader says."""
+        self.room -= len(piece)
+        for message in self.reader.feed(piece):
+            self.queue.append(message)
+            self.queued += len(message)
+        if self.waiter is not None and self.queue:
+            _wake(self.waiter)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self.closed = True
+        if self.waiter is not None:
+            _wake(self.waiter)
+
+    @property
+    def wanted(self) -> int:
+        """Bytes by which the client's window should grow now; small amounts are left until they are worth a frame."""
+        missing = self.reader.missing
+        if self.handler.request_streaming:
+            lacking = max(WINDOW - self.queued, missing) - self.room
+            return lacking if lacking >= WINDOW // 2 or missing > self.room else 0
+        return max(0, missing - self.room)
+
+    def taken(self) -> Buffer:
+        """The next message of the queue."""
+        message = self.queue.popleft()
+        self.queued -= len(message)
+        return message
+
+    def __aiter__(self) -> Call:
+        return self
+
+    async def __anext__(self) -> Any:
+        """The requests of a stream, in order."""
+        while not self.queue:
+            if self.closed:
+                raise StopAsyncIteration
+            self.waiter = asyncio.get_running_loop().create_future()
+            await self.waiter
+            self.waiter = None
+        message = self.taken()
+        self._connection.grant(self)
+        return self.request(message)
+
+    def request(self, message: Buffer) -> Any:
+        """What the handler takes for a message."""
+        parse = self.handler.request_deserializer
+        if parse is None:
+            return message
+        try:
+            return parse(bytes(message))
+        except Exception:  # noqa: BLE001 - protobuf raises several kinds for one cause
+            raise AbortedError(messages.INTERNAL, "the message can't be decoded") from None
+
+    def reply(self, answer: Any) -> bytes:
+        """The message that stands for a handler's answer."""
+        serialize = self.handler.response_serializer
+        data: bytes = answer if serialize is None else serialize(answer)
+        return data
+
+    # what a handler asks and says
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the client's deadline; None without one."""
+        return deadline.timeout_of(self.until)
+
+    def invocation_metadata(self) -> Metadata:
+        return messages.metadata_in(self.fields)
+
+    def set_trailing_metadata(self, metadata: Metadata) -> None:
+        self.trailing = metadata
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> None:
+        raise AbortedError(code.value[0], details, trailing_metadata)
+
+    async def write(self, answer: Any) -> None:
+        """Send one message of a stream, and wait while the client takes no more."""
+        await self._connection.write_message(self, self.reply(answer))
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,80 @@
+"""What gRPC ports have in common, whichever library listens on them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from grpc_health.v1 import health_pb2_grpc
+
+from endpoints.grpc import reflection
+from endpoints.grpc.health import Health
+from endpoints.grpc.servicer import GrpcOptions, Servicer
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
+
+    import grpc
+
+    from endpoints.metrics import Observer
+    from endpoints.tls import Tls
+    from protocol.inference import Inference
+
+
+class Handlers(list["grpc.GenericRpcHandler"]):
+    """The handlers of a port. Generated code adds to it as to a server."""
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        self.extend(handlers)
+
+    def add_registered_method_handlers(self, service: str, methods: Any) -> None:
+        """The same handlers a second time, for a shorter way through grpcio's core that makes no difference here."""
+
+
+class Listener(ABC):
+    """Serves an `Inference` on one host and port (or `unix:PATH` as the host); `port` is the real one after `start`."""
+
+    def __init__(
+        self,
+        inference: Inference,
+        host: str,
+        port: int,
+        tls: Tls | None = None,
+        options: GrpcOptions | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.tls = tls
+        self.options = options or GrpcOptions()
+        self._inference = inference
+        self._observer = observer
+        self._draining: asyncio.Event | None = None
+
+    async def start(self) -> None:
+        """Bind and serve; OSError or ValueError, one sentence, when the address or a certificate cannot be used."""
+        servicer = Servicer(self._inference, self.options, self._observer)
+        handlers = Handlers([servicer.handlers()])
+        health_pb2_grpc.add_HealthServicer_to_server(Health(self._inference, servicer.draining), handlers)
+        reflection.add_to(handlers)
+        await self._open(handlers)
+        self._draining = servicer.draining
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Accept nothing more, let calls in flight finish for at most `grace_seconds`, then end them.
+
+        Streams that would go on for ever (ModelStreamInfer, Watch) end as soon as what is under way on them is answered.
+        """
+        draining, self._draining = self._draining, None
+        if draining is not None:
+            draining.set()
+            await self._close(grace_seconds)
+
+    @abstractmethod
+    async def _open(self, handlers: Handlers) -> None:
+        """Listen; what was opened is closed again when that fails."""
+
+    @abstractmethod
+    async def _close(self, grace_seconds: float) -> None:
+        """The other half of `stop`."""
