@@ -21,6 +21,7 @@ from protocol import deadline, protobuf_codec, streaming
 from protocol.errors import Code, InferenceError
 from protocol.inference import CallContext
 from protocol.messages import InferRequest, InferResponse
+from protocol.time_limit import TimeLimit
 from protocol.wires import Target
 from protos import inference as pb
 
@@ -136,7 +137,7 @@ class GrpcStream(GrpcControl):
     async def _answer(self, stream: _Stream, identity: str, found: _Waiting) -> InferResponse:
         until = found.context.deadline
         try:
-            async with asyncio.timeout_at(None if until == deadline.NEVER else until):
+            with TimeLimit(until):
                 return await found.future
         except TimeoutError:
             raise deadline.exceeded("while waiting for the model server") from None

@@ -26,6 +26,7 @@ from protocol.errors import Code, InferenceError
 from protocol.inference import CallContext, Inference, Wrapper
 from protocol.messages import InferRequest, InferResponse
 from protocol.tensors import Tensor
+from protocol.time_limit import TimeLimit
 from protocol.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Coalescing(Wrapper):
         waiting = _Waiting(request, context, rows, asyncio.get_running_loop().create_future())
         lane.waiting.append(waiting)
         try:
-            async with asyncio.timeout_at(None if context.deadline == deadline.NEVER else context.deadline):
+            with TimeLimit(context.deadline):
                 return await waiting.future
         except TimeoutError:
             raise deadline.exceeded("while the request waited or the model ran") from None

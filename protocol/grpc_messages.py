@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from protocol import deadline
@@ -23,7 +24,15 @@ ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """Message encodings beside identity, and how zlib calls their formats."""
 
 Metadata = tuple[tuple[str, "str | bytes"], ...]
-_NOT_METADATA = {"grpc-status", "grpc-message", "content-type"}
+_NOT_METADATA = {
+    "grpc-status",
+    "grpc-message",
+    "grpc-timeout",
+    "grpc-encoding",
+    "grpc-accept-encoding",
+    "te",
+    "content-type",
+}
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
@@ -133,12 +142,17 @@ def metadata_in(fields: Fields) -> Metadata:
     """The metadata among the fields; keys that end in -bin have bytes."""
     found: list[tuple[str, str | bytes]] = []
     for name, value in fields.items():
-        key = name.decode("latin-1")
-        if key.endswith("-bin"):
-            found.append((key, _binary(value)))
-        elif key not in _NOT_METADATA and not key.startswith(":"):
-            found.append((key, value.decode("latin-1")))
+        key = _key_of(name)
+        if key is not None:
+            found.append((key, _binary(value) if key.endswith("-bin") else value.decode("latin-1")))
     return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _key_of(name: bytes) -> str | None:
+    """The key that a field's name is; None for what is gRPC's or HTTP's own."""
+    key = name.decode("latin-1")
+    return None if key in _NOT_METADATA or key.startswith(":") else key
 
 
 def metadata_out(metadata: Metadata) -> tuple[tuple[str, str], ...]:

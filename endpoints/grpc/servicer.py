@@ -21,6 +21,7 @@ from protocol.errors import Code
 from protocol.inference import CallContext, Inference
 from protocol.messages import InferRequest, InferResponse
 from protocol.streaming import TRAVELLING
+from protocol.time_limit import TimeLimit
 from protos import inference as pb
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Servicer:
             return await self._inference.infer(request, context)
         deadline.check(context.deadline, "before the work was begun")
         try:
-            async with asyncio.timeout_at(context.deadline):
+            with TimeLimit(context.deadline):
                 return await self._inference.infer(request, context)
         except TimeoutError:
             raise deadline.exceeded("before the answer was ready") from None

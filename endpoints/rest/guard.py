@@ -1,64 +1,24 @@
 """Ends a request when its deadline passes or its client goes away, without a task or a timer for every request.
 
-Guards stand in line, and one timer of the event loop looks at those who have waited for a while. A request that is
-answered within a few milliseconds, nearly all of them, pays for standing in line alone; only for a slower one is the
-connection watched. One with a deadline nearer than that has a timer of its own.
+Guards stand in the line of protocol/time_limit.py. A request that is answered within a few milliseconds, nearly all of
+them, pays for standing in line alone; only for a slower one is the connection watched. One with a deadline nearer than
+that has a timer of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from endpoints.rest.body import ClientGoneError
 from protocol.deadline import NEVER, exceeded, remaining
+from protocol.time_limit import WATCH_AFTER, line_of
 
 if TYPE_CHECKING:
     from endpoints.rest.types import Receive
     from protocol.errors import InferenceError
 
-_WATCH_AFTER = 0.02
 _LONGEST_TIMER = 3600.0
-
-
-class _Line:
-    """The guards of one event loop that nobody has looked at yet, oldest first."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiting: dict[Guard, float] = {}
-        self._ticking = False
-
-    def join(self, guard: Guard) -> None:
-        self._waiting[guard] = self._loop.time()
-        if not self._ticking:
-            self._ticking = True
-            self._loop.call_later(_WATCH_AFTER, self._tick)
-
-    def leave(self, guard: Guard) -> None:
-        self._waiting.pop(guard, None)
-
-    def _tick(self) -> None:
-        """Look at those who have waited long enough, and come back when the next one has."""
-        now = self._loop.time()
-        for guard, since in list(self._waiting.items()):
-            if now - since < _WATCH_AFTER:
-                self._loop.call_later(since + _WATCH_AFTER - now, self._tick)
-                return
-            del self._waiting[guard]
-            guard.look()
-        self._ticking = False
-
-
-_LINES: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
-
-
-def _line_of(loop: asyncio.AbstractEventLoop) -> _Line:
-    line = _LINES.get(loop)
-    if line is None:
-        line = _LINES[loop] = _Line(loop)
-    return line
 
 
 class Guard:
@@ -77,8 +37,8 @@ class Guard:
         self._watcher: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._line = _line_of(self._loop)
-        if deadline != NEVER and remaining(deadline) < _WATCH_AFTER:
+        self._line = line_of(self._loop)
+        if deadline != NEVER and remaining(deadline) < WATCH_AFTER:
             self._look_after(max(0.0, remaining(deadline)))
         else:
             self._line.join(self)
@@ -91,7 +51,7 @@ class Guard:
         """Bring the deadline nearer."""
         if deadline < self._deadline:
             self._deadline = deadline
-            if remaining(deadline) < _WATCH_AFTER:
+            if remaining(deadline) < WATCH_AFTER:
                 self._line.leave(self)
                 self.look()
 
@@ -117,7 +77,7 @@ class Guard:
             return
         if self._body_read and self._watcher is None:
             self._watcher = self._loop.create_task(self._watch())
-        longest = _LONGEST_TIMER if self._body_read else _WATCH_AFTER * 5
+        longest = _LONGEST_TIMER if self._body_read else WATCH_AFTER * 5
         self._look_after(self._until(longest))
 
     async def _watch(self) -> None:

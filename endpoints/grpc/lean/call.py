@@ -133,7 +133,7 @@ class Call(Stream):
         return deadline.timeout_of(self.until)
 
     def invocation_metadata(self) -> Metadata:
-        return messages.metadata_in(self.fields)
+        return self._connection.metadata_of(self.fields)
 
     def set_trailing_metadata(self, metadata: Metadata) -> None:
         self.trailing = metadata

@@ -92,6 +92,8 @@ class ServerConnection(End[Call]):
         self._retired = False
         self._cancels, self._cancels_since = 0.0, loop.time()
         self._timer = SharedTimer(loop, self._look)
+        self._metadata: tuple[Fields, Metadata] = ({}, ())
+        """What was read last: fields that repeat themselves are the same object."""
         self._writable: asyncio.Future[None] | None = None
         """Done when the client reads again; None while it does."""
 
@@ -217,6 +219,12 @@ class ServerConnection(End[Call]):
             self._client_ended(stream)
         else:
             self.grant(stream)
+
+    def metadata_of(self, fields: Fields) -> Metadata:
+        """The metadata among a call's fields."""
+        if self._metadata[0] is not fields:
+            self._metadata = fields, messages.metadata_in(fields)
+        return self._metadata[1]
 
     def grant(self, call: Call) -> None:
         """Let the client send as much as there is room for."""
