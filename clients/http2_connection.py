@@ -80,7 +80,7 @@ class Connection(End[_Call]):
             metadata = (("grpc-timeout", grpc.timeout_text(until)), *metadata)
             self._timer.at_latest(until)
         headers = self.header_frames(call.number, self.writer.block(fixed, metadata))
-        self.send(call, headers, (grpc.prefixed(len(data)), data))
+        self.send(call, headers, (grpc.prefixed(len(data)), data), ends=True)
         try:
             return await call.future
         except asyncio.CancelledError:
@@ -194,6 +194,10 @@ class Connection(End[_Call]):
         return min((call.until for call in self.streams.values()), default=deadline.NEVER)
 
     # the connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.speak()
 
     def lose(self, text: str) -> None:
         self._end_all(Ended(grpc.UNAVAILABLE, text))

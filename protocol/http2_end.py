@@ -44,15 +44,13 @@ def beginning(window: int, **more: int) -> bytes:
 class Stream:
     """One stream's way out."""
 
-    __slots__ = ("after", "ends", "number", "unsent", "window")
+    __slots__ = ("ends", "number", "unsent", "window")
 
     def __init__(self, number: int, window: int) -> None:
         self.number = number
         self.window = window
         """Bytes of DATA that the peer accepts on this stream."""
         self.unsent: list[memoryview] = []
-        self.after = b""
-        """Frames that follow the data."""
         self.ends = True
         """Whether the last DATA frame ends the stream."""
 
@@ -61,7 +59,7 @@ S = TypeVar("S", bound=Stream)
 
 
 class End(asyncio.Protocol, Generic[S]):
-    """One end; `begin` is what it sends first."""
+    """One end; `begin` is what it sends first, when a subclass calls `speak`."""
 
     begin = beginning(http2.LARGEST_WINDOW)
 
@@ -108,6 +106,10 @@ class End(asyncio.Protocol, Generic[S]):
     def take_settings(self) -> None:
         """The peer's settings have changed."""
 
+    def ending(self, stream: S) -> bytes:  # noqa: ARG002 - for subclasses
+        """Frames that follow a message's data, made when it has gone: header blocks must leave in the order of their making."""
+        return b""
+
     def sent(self, stream: S) -> None:
         """All that was to be sent on the stream has been."""
 
@@ -117,10 +119,8 @@ class End(asyncio.Protocol, Generic[S]):
 
     # out
 
-    def send(
-        self, stream: S, before: bytes, message: tuple[bytes, Buffer], after: bytes = b"", *, ends: bool = True
-    ) -> None:
-        """`before`, a message of two parts as DATA, and `after`; without `after` the data ends the stream if `ends`.
+    def send(self, stream: S, before: bytes, message: tuple[bytes, Buffer], *, ends: bool) -> None:
+        """`before`, a message of two parts as DATA, whose last frame ends the stream if it `ends`, and the `ending`.
 
         Nothing of the stream may be unsent; `sent` is called when all of it has gone.
         """
@@ -130,13 +130,13 @@ class End(asyncio.Protocol, Generic[S]):
         if size <= _JOINED_BYTES and size <= min(self._window, stream.window, self._frame):
             self._window -= size
             stream.window -= size
-            head = http2.head(http2.DATA, http2.END_STREAM if ends and not after else 0, stream.number, size)
-            self._transport.write(b"".join((before, head, prefix, data, after)))
+            head = http2.head(http2.DATA, http2.END_STREAM if ends else 0, stream.number, size)
+            self._transport.write(b"".join((before, head, prefix, data, self.ending(stream))))
             self.sent(stream)
             return
         self._transport.write(before)
         stream.unsent = [memoryview(part) for part in message if len(part)]
-        stream.after, stream.ends = after, ends and not after
+        stream.ends = ends
         if not self._pump(stream):
             self._blocked.append(stream)
 
@@ -160,6 +160,9 @@ class End(asyncio.Protocol, Generic[S]):
         """Whole frames, unless the connection is closing."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frames)
+
+    def speak(self) -> None:
+        self.put(self.begin)
 
     def say_goodbye(self, last: int, code: int) -> None:
         self.write(http2.GOAWAY, 0, 0, http2.number(last) + http2.number(code))
@@ -191,7 +194,7 @@ class End(asyncio.Protocol, Generic[S]):
             parts += (http2.head(http2.DATA, http2.END_STREAM if ends else 0, stream.number, room), piece)
         whole = not stream.unsent
         if whole:
-            parts.append(stream.after)
+            parts.append(self.ending(stream))
         if parts and self._transport is not None:
             self._transport.writelines(parts)
         if whole:
@@ -296,7 +299,6 @@ class End(asyncio.Protocol, Generic[S]):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.write(self.begin)
         self._keeper = self.loop.call_later(KEEPALIVE_SECONDS, self._keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature

@@ -119,6 +119,7 @@ class ServerConnection(End[Call]):
             if len(self._preface) < len(http2.PREFACE):
                 return
             data, self._preface = self._preface[len(http2.PREFACE) :], None
+            self.speak()
         super().data_received(data)
 
     def pause_writing(self) -> None:
@@ -290,11 +291,15 @@ class ServerConnection(End[Call]):
         if call.number not in self.streams:
             return
         start = self.header_frames(call.number, self.writer.block(_START))
-        own = messages.metadata_out(call.trailing) if call.trailing else ()
-        end = self.header_frames(call.number, self.writer.block(_OK, own), http2.END_STREAM)
         call.task = None  # it is done; nobody may cancel what is only left to be sent
         call.closed = call.begun = True
-        self.send(call, start, (messages.prefixed(len(data)), data), end)
+        self.send(call, start, (messages.prefixed(len(data)), data), ends=False)
+
+    def ending(self, stream: Call) -> bytes:
+        if stream.task is not None:
+            return b""  # the handler goes on
+        own = messages.metadata_out(stream.trailing) if stream.trailing else ()
+        return self.header_frames(stream.number, self.writer.block(_OK, own), http2.END_STREAM)
 
     async def write_message(self, call: Call, data: bytes) -> None:
         """One message of a stream; ConnectionError when nobody is there to read it."""

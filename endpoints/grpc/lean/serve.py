@@ -20,7 +20,7 @@ _LAST_WORDS_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """What a registry of handlers wants to know (grpc.HandlerCallDetails)."""
 
     method: str
@@ -39,7 +39,7 @@ class LeanListener(Listener):
         limit = self.options.max_message_bytes
 
         def handler_of(path: str) -> Any:
-            found = (each.service(_Asked(path)) for each in handlers)
+            found = (each.service(Asked(path)) for each in handlers)
             return next((handler for handler in found if handler is not None), None)
 
         service = self._service = Service(handler_of, limit, lambda size: too_large(size, limit, "request"))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import pytest
 
 from clients import grpc_unary
 from endpoints.tls import Tls
+from protocol.errors import Code, InferenceError
 from protocol.inference import CallContext
 from protocol.wires import Target
-from tests.fakes import RecordingInference
-from tests.grpc_service import listener_of, listening, make_certificate
+from tests.fakes import RecordingInference, SlowInference
+from tests.grpc_service import listener_of, listening, make_certificate, request
 
 
 async def answers(address: str, **more) -> bool:
@@ -93,6 +95,40 @@ async def test_tls(tmp_path):
         assert await answers(target.grpc, **shown)
     async with listening(RecordingInference(), tls=Tls(tls.cert, tls.key, tls.cert)) as target:
         assert await answers(target.grpc, **shown)
+
+
+async def test_a_stop_lets_calls_finish():
+    """What is under way at a stop is answered within the grace, and nobody new is let in."""
+    slow = SlowInference()
+    listener = listener_of(slow, "127.0.0.1", 0)
+    await listener.start()
+    client = grpc_unary.connect(Target(grpc=f"127.0.0.1:{listener.port}"))
+    call = asyncio.create_task(client.infer(request(), CallContext()))
+    await slow.started.acquire()
+    stopping = asyncio.create_task(listener.stop(30))
+    await asyncio.sleep(0.05)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", listener.port)
+    slow.release.set()
+    assert (await call).model_name == "echo"
+    await stopping
+    await client.close()
+
+
+async def test_a_stop_waits_no_longer_than_the_grace():
+    """What is not done by then is UNAVAILABLE, and its work is cancelled."""
+    slow = SlowInference()
+    listener = listener_of(slow, "127.0.0.1", 0)
+    await listener.start()
+    client = grpc_unary.connect(Target(grpc=f"127.0.0.1:{listener.port}"))
+    call = asyncio.create_task(client.infer(request(), CallContext()))
+    await slow.started.acquire()
+    await listener.stop(0.05)
+    with pytest.raises(InferenceError) as caught:
+        await call
+    assert caught.value.code is Code.UNAVAILABLE
+    await slow.cancelled.acquire()
+    await client.close()
 
 
 @pytest.mark.parametrize("swapped", [True, False])
