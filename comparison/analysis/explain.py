@@ -71,6 +71,7 @@ LADDERS = (
     Ladder(("grpc", "rest-binary"), (_GRPCIO, _LEAN, _PROTOBUF)),
     Ladder(("grpc", "rest-binary"), (_PROTOCOL, _PROTOBUF)),
     Ladder(("grpc-lean", "rest-binary"), (_LEAN_CLIENT, _LEAN, _PROTOBUF)),
+    Ladder(("grpc-lean-both", "rest-binary"), (_LEAN, _PROTOBUF)),
     Ladder(("grpc", "rest-protobuf"), (_GRPCIO, _LEAN)),
     Ladder(("grpc-typed", "rest"), (_TYPED, _GRPCIO, _LEAN, _PROTOBUF, _JSON)),
     Ladder(("grpc-typed", "rest"), (_TYPED, _PROTOCOL, _PROTOBUF, _JSON)),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Payload = Literal["digits", "image"]
-Service = Literal["floor", "model server", "batching model server", "gateway"]
+Service = Literal["floor", "model server", "batching model server", "lean model server", "gateway", "lean gateway"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,10 @@ class Point:
 
     name: str
     service: Service
-    """Who answers the load. The gateway is charged together with the model server behind it."""
+    """Who answers the load; "lean" ones have or ask a gRPC port without grpcio.
+
+    A gateway is charged together with the model server behind it.
+    """
     wire: str
     """How the load comes in: `rest`, `rest-binary`, `grpc`, or a caller's wire."""
     payload: str
@@ -54,17 +57,22 @@ def _floors() -> list[Point]:
 
 
 def _model_server() -> list[Point]:
-    def point(how: str, wire: str, payload: Payload, callers: int, floor: str) -> Point:
-        return Point(f"{how}, x{callers}", "model server", wire, payload, callers, (floor, ENGINE[payload]))
+    def point(
+        how: str, wire: str, payload: Payload, callers: int, floor: str, service: Service = "model server"
+    ) -> Point:
+        return Point(f"{how}, x{callers}", service, wire, payload, callers, (floor, ENGINE[payload]))
 
     return [
         point("REST JSON", "rest", "digits", 32, "uvicorn, JSON in, x32"),
         point("REST JSON", "rest", "digits", 1, "uvicorn, JSON in, x1"),
         point("gRPC", "grpc", "digits", 32, "grpc.aio, x32"),
         point("gRPC", "grpc", "digits", 1, "grpc.aio, x1"),
+        point("gRPC, lean port", "grpc", "digits", 32, "grpc.aio, x32", "lean model server"),
+        point("gRPC, lean port", "grpc", "digits", 1, "grpc.aio, x1", "lean model server"),
         point("image, REST JSON", "rest", "image", 4, "uvicorn, 1.6 MB in, x4"),
         point("image, REST binary", "rest-binary", "image", 4, "uvicorn, 602 KB in, x4"),
         point("image, gRPC", "grpc", "image", 4, "grpc.aio, 602 KB in, x4"),
+        point("image, gRPC, lean port", "grpc", "image", 4, "grpc.aio, 602 KB in, x4", "lean model server"),
         Point("REST JSON, batching, x32", "batching model server", "rest", "digits", 32,
               ("uvicorn, JSON in, x32", ENGINE["digits"])),
         Point("gRPC, batching, x32", "batching model server", "grpc", "digits", 32,
@@ -79,16 +87,26 @@ def _gateway() -> list[Point]:
     image = ("uvicorn, 602 KB in, x4", "bare stub, 602 KB, x4", "grpc.aio, 602 KB in, x4")
     rest_many = ("uvicorn, JSON in, x32",) * 2
 
-    def point(upstream: str, wire: str, payload: Payload, callers: int, floors: tuple[str, ...]) -> Point:
+    def point(
+        upstream: str,
+        wire: str,
+        payload: Payload,
+        callers: int,
+        floors: tuple[str, ...],
+        service: Service = "gateway",
+    ) -> Point:
         how = "" if payload == "digits" else f"image, {'JSON' if wire == 'rest' else 'binary'}, "
-        name = f"{how}to {upstream}, x{callers}"
-        return Point(name, "gateway", wire, payload, callers, (*floors, ENGINE[payload]), upstream)
+        name = f"{how}to {upstream}{' and a lean port' if service == 'lean gateway' else ''}, x{callers}"
+        return Point(name, service, wire, payload, callers, (*floors, ENGINE[payload]), upstream)
 
     return [
         point("grpc", "rest", "digits", 32, many),
         point("grpc", "rest", "digits", 1, one),
         point("grpc-lean", "rest", "digits", 32, many),
         point("grpc-lean", "rest", "digits", 1, one),
+        point("grpc", "rest", "digits", 32, many, "lean gateway"),
+        point("grpc-lean", "rest", "digits", 32, many, "lean gateway"),
+        point("grpc-lean", "rest", "digits", 1, one, "lean gateway"),
         point("grpc-stream", "rest", "digits", 32, many),
         point("grpc-stream", "rest", "digits", 1, one),
         point("grpc-coalesced", "rest", "digits", 32, many),
@@ -99,6 +117,7 @@ def _gateway() -> list[Point]:
         point("grpc", "rest", "image", 4, ("uvicorn, 1.6 MB in, x4", *image[1:])),
         point("grpc", "rest-binary", "image", 4, image),
         point("grpc-lean", "rest-binary", "image", 4, image),
+        point("grpc-lean", "rest-binary", "image", 4, image, "lean gateway"),
         point("rest-binary", "rest-binary", "image", 4, image[:1] * 2),
     ]
 

@@ -30,6 +30,14 @@ MODELS = {
     "identity": ROOT / "models" / "identity",
     "image": Path(__file__).parent / "repository" / "image",
 }
+BEHIND = {"gateway": "model server", "lean gateway": "lean model server"}
+"""The model server that each gateway asks."""
+_MODEL_SERVERS = {
+    "model server": {"MODEL_BATCHING": "0"},
+    "batching model server": {"MODEL_BATCHING": "1"},
+    "lean model server": {"MODEL_BATCHING": "0", "MODEL_SERVER_GRPC_LIBRARY": "lean"},
+}
+"""What each is told beside its ports."""
 COPY = "digits-copy-{}"
 """Names under which the digits are served again, so that cost can be seen to grow with the number of models."""
 SHAPES: dict[Payload, tuple[int, ...]] = {"digits": (1, 64), "image": (1, 3, 224, 224)}
@@ -52,10 +60,8 @@ class Services:
         self._folder = Path(self._scratch.enter_context(tempfile.TemporaryDirectory(prefix="crossover-bench-")))
         self._log = self._scratch.enter_context(log.open("ab"))
         self._services: dict[str, Service] = {}
-        self._ports = dict(zip(
-            ("model server", "model server grpc", "batching model server", "batching model server grpc", "gateway",
-             "floor", "floor grpc"), free_ports(7), strict=True,
-        ))  # fmt: skip
+        listening = [*BEHIND, *(name + which for name in (*_MODEL_SERVERS, "floor") for which in ("", " grpc"))]
+        self._ports = dict(zip(listening, free_ports(len(listening)), strict=True))
         self.questions: dict[str, Question] = {}
 
     def target(self, service: str) -> Target:
@@ -68,9 +74,9 @@ class Services:
 
     def charged(self, point: Point) -> list[str]:
         """The services whose CPU the point costs."""
-        if point.service != "gateway":
+        if point.service not in BEHIND or point.upstream == "inprocess":
             return [point.service]
-        return ["gateway"] if point.upstream == "inprocess" else ["gateway", "model server"]
+        return [point.service, BEHIND[point.service]]
 
     def cpu_ns(self, names: list[str]) -> int:
         return sum(cpu.family_cpu_ns(self._services[name].pid) for name in names)
@@ -106,25 +112,27 @@ class Services:
             copy = repository / COPY.format(number)
             copy.mkdir()
             (copy / "1").symlink_to(MODELS["digits"] / "1")
-        for name, batching in (("model server", "0"), ("batching model server", "1")):
-            self._run(name, "model_server", repository, {
-                "MODEL_SERVER_HTTP_PORT": str(self._ports[name]),
-                "MODEL_SERVER_GRPC_PORT": str(self._ports[f"{name} grpc"]),
-                "MODEL_BATCHING": batching,
+        for name, told in _MODEL_SERVERS.items():
+            self._run(name, "model_server", repository, {**self._model_server_ports(name), **told})
+        for name, behind in BEHIND.items():
+            self._run(name, "rest_gateway", repository, {
+                **self._model_server_ports(behind),
+                "GATEWAY_PORT": str(self._ports[name]),
+                "GATEWAY_UPSTREAM_HEADER": "1",
+                "DATA_DIR": str(self._folder / name),
             })  # fmt: skip
-        self._run("gateway", "rest_gateway", repository, {
-            "GATEWAY_PORT": str(self._ports["gateway"]),
-            "MODEL_SERVER_HTTP_PORT": str(self._ports["model server"]),
-            "MODEL_SERVER_GRPC_PORT": str(self._ports["model server grpc"]),
-            "GATEWAY_UPSTREAM_HEADER": "1",
-            "DATA_DIR": str(self._folder / "data"),
-        })  # fmt: skip
         for service in self._services.values():
             service.await_ready()
         for payload, shape in SHAPES.items():
             x = np.random.default_rng(1).random(shape, np.float32)
             self.add(payload, [InferRequest(payload, [Tensor.from_array("x", x)])])
         self._start_floors()
+
+    def _model_server_ports(self, name: str) -> dict[str, str]:
+        return {
+            "MODEL_SERVER_HTTP_PORT": str(self._ports[name]),
+            "MODEL_SERVER_GRPC_PORT": str(self._ports[f"{name} grpc"]),
+        }
 
     def _run(self, name: str, module: str, repository: Path, environment: dict[str, str]) -> None:
         common = {"MODEL_REPOSITORY": str(repository), "MODEL_CONTROL": "none", "LOG_LEVEL": "warning"}

@@ -66,7 +66,8 @@ class Pair:
 
 
 PAIRS = (
-    Pair("grpc", "rest-binary", "best against best, as tuned here"),
+    Pair("grpc", "rest-binary", "raw tensors both ways, as these services run: gRPC by grpcio, REST by lean parts"),
+    Pair("grpc-lean-both", "rest-binary", "best against best, as tuned here: raw tensors, lean parts on all sides"),
     Pair("grpc", "rest", "raw tensors over gRPC against JSON over REST, as tuned here"),
     Pair(
         "grpc-stock",

@@ -93,6 +93,8 @@ class Checker:
 class Driver:
     """Connections that live across slices of one service, and the loop that drives them."""
 
+    apart = True
+
     def __init__(self) -> None:
         self._poll = select.epoll()
         self._timer = Timer()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from comparison.load.outcomes import Record
 
 
-_PRIORITY = -10
+_NICE, _REALTIME = -10, 1
 """The load comes from elsewhere in real life: where it is allowed, the services do not make it wait for a CPU."""
 
 
@@ -26,7 +26,8 @@ class GeneratorError(RuntimeError):
 class Generator:
     """A fresh process that drives the slices it is given, one after the other.
 
-    `driver` is the text `module:Class` of what drives them: an object with `run(work) -> Record` and `close()`.
+    `driver` is the text `module:Class` of what drives them: an object with `run(work) -> Record`, `close()`, and `apart`,
+    which says whether it is no part of what is measured.
     """
 
     def __init__(self, driver: str = "comparison.load.drive:Driver") -> None:
@@ -70,10 +71,9 @@ def _serve(pipe: Pipe, driver: str) -> None:
     import importlib
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(PermissionError):
-        os.nice(_PRIORITY)
     module, _, name = driver.partition(":")
     worker = getattr(importlib.import_module(module), name)()
+    _go_before_services(worker.apart)
     gc.collect()
     gc.freeze()  # what was imported is not walked through again before every slice
     try:
@@ -88,3 +88,13 @@ def _serve(pipe: Pipe, driver: str) -> None:
         pass
     finally:
         worker.close()
+
+
+def _go_before_services(apart: bool) -> None:
+    """A load that is no part of what is measured is sent on time whoever runs (SCHED_FIFO); a client is only preferred."""
+    if apart:
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_REALTIME))
+            return
+    with contextlib.suppress(PermissionError):
+        os.nice(_NICE)

@@ -55,6 +55,8 @@ class Work:
 class Driver:
     """Clients that live across slices, one for each wire and service."""
 
+    apart = False
+
     def __init__(self) -> None:
         lab_wires.register()
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)

@@ -267,7 +267,7 @@ def not_measured(summary: Summary) -> list[str]:
         ),
         (
             "grpc-lean-both" in arms,
-            "gRPC's protocol and its library as separate causes: not measured here: --thorough",
+            "gRPC without grpcio's cost, and its protocol and library as separate causes: not measured here: --thorough",
         ),
         (
             "rest-stock" in arms and "grpc-stock" in arms,

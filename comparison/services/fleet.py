@@ -60,6 +60,7 @@ class Fleet:
             "MODEL_SERVER_HOST": host,
             "MODEL_SERVER_HTTP_PORT": str(rest),
             "MODEL_SERVER_GRPC_PORT": str(grpc),
+            "MODEL_SERVER_GRPC_LIBRARY": "grpcio",  # the lean port is an arm of its own
             "GATEWAY_PORT": str(public),
             "GATEWAY_UPSTREAM_HEADER": "1",
             "DATA_DIR": self._scratch.name,
