@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from model_server.engine import Engine
 from protocol.coalescing import Coalescing, rows_allowed
-from protocol.errors import InferenceError
 
 if TYPE_CHECKING:
     from protocol.inference import CallContext
-    from protocol.messages import InferRequest
+    from protocol.messages import InferRequest, InferResponse
 
 
 class Batching(Coalescing):
@@ -25,12 +24,12 @@ class Batching(Coalescing):
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
 
+    async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        version = self.inner.repository.resolve(request.model_name, request.model_version)
+        if version.runs_inline(request.inputs):
+            return await self.inner.infer(request, context)
+        return await super().infer(request, context)
+
     async def limit(self, request: InferRequest, context: CallContext) -> int:
         """Rows that may run together; the configuration is at hand, so it is never asked for twice."""
-        try:
-            version = self.inner.repository.resolve(request.model_name, request.model_version)
-        except InferenceError:
-            return 0
-        if version.runs_inline(request.inputs):
-            return 0
-        return rows_allowed(version.config)
+        return rows_allowed(self.inner.repository.resolve(request.model_name, request.model_version).config)

@@ -60,6 +60,7 @@ _LINES: WeakKeyDictionary[asyncio.AbstractEventLoop, Line] = WeakKeyDictionary()
 
 
 def line_of(loop: asyncio.AbstractEventLoop) -> Line:
+    """The line of an event loop."""
     line = _LINES.get(loop)
     if line is None:
         line = _LINES[loop] = Line(loop)
@@ -77,17 +78,26 @@ class TimeLimit:
         self.passed = False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
+        loop = self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None
         self._task, self._cancels = task, task.cancelling()
-        self._loop = asyncio.get_running_loop()
-        self._line = line_of(self._loop)
+        self._line = line_of(loop)
         if self._until == deadline.NEVER:
             return
         if deadline.remaining(self._until) < WATCH_AFTER:
             self._set_timer()
         else:
             self._line.join(self)
+
+    def limit(self, until: float) -> None:
+        """Bring the deadline nearer."""
+        if until < self._until:
+            self._line.leave(self)
+            if self._timer is not None:
+                self._timer.cancel()
+            self._until = until
+            self._set_timer()
 
     def look(self) -> None:
         if deadline.remaining(self._until) > 0:

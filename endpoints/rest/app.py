@@ -13,7 +13,8 @@ from typing import TypeAlias
 
 from endpoints.metrics import CONTENT_TYPE, Observer
 from endpoints.rest import control, v1
-from endpoints.rest.body import ClientGoneError, read_body, with_bytes
+from endpoints.rest.body import ClientGoneError, read_body, too_large, with_bytes
+from endpoints.rest.direct import Direct
 from endpoints.rest.errors import HttpError, Reply, as_inference_error, error_reply
 from endpoints.rest.guard import Guard
 from endpoints.rest.infer import infer
@@ -22,6 +23,7 @@ from endpoints.rest.types import ASGIApp, Receive, Request, RestOptions, Scope, 
 from protocol import deadline, timeline
 from protocol.errors import Code, InferenceError
 from protocol.inference import CallContext, Inference
+from protocol.time_limit import TimeLimit
 
 Choose: TypeAlias = Callable[[Mapping[str, str]], tuple[str | None, Inference]]
 
@@ -129,28 +131,75 @@ class OipRest:
             body = await read_body(receive, headers, self._options.max_message_bytes)
             guard.body_read()
             context.mark("received")
-            request = Request(route, headers, body, context, inference, self._options, guard)
-            reply = await _HANDLERS[route.name](request)
-            if context.timeline is not None and "decoded" in context.timeline.stamps:
-                self._add_timing(reply, context.timeline, headers)
-            code = None if reply.status < 400 else Code.UNAVAILABLE
+            reply, code = await self._handled(Request(route, headers, body, context, inference, self._options, guard))
         except ClientGoneError:
             return None, Code.CANCELLED
         except asyncio.CancelledError:
             reason = guard.reason if guard is not None else None
             if isinstance(reason, ClientGoneError):
                 return None, Code.CANCELLED
-            error = reason or InferenceError(Code.UNAVAILABLE, "the service is stopping")
-            reply, code = error_reply(error), error.code
+            reply, code = _failed(reason or _stopping())
         except Exception as caught:  # noqa: BLE001 - the last handler: no exception may leave as a traceback
-            error = as_inference_error(caught)
-            reply, code = error_reply(error), error.code
+            reply, code = _failed(caught)
         finally:
             if guard is not None:
                 guard.close()
         reply.headers.extend(sent_back)
         if code is not None and "expect" in headers:
             reply.headers.append((b"connection", b"close"))
+        return reply, code
+
+    async def _handled(self, request: Request) -> tuple[Reply, Code | None]:
+        reply = await _HANDLERS[request.route.name](request)
+        stations = request.context.timeline
+        if stations is not None and "decoded" in stations.stamps:
+            self._add_timing(reply, stations, request.headers)
+        return reply, None if reply.status < 400 else Code.UNAVAILABLE
+
+    def short_way(self, url: bytes) -> Route | None:
+        """The route of an infer request, which may come to `answer` instead of through ASGI."""
+        route = match(url)
+        return route if route is not None and route.name == "infer" else None
+
+    async def answer(self, asked: Direct) -> Reply | None:
+        """The reply to a whole infer request; None when its client has gone."""
+        began = time.perf_counter()
+        observer = self._observer
+        if observer is not None:
+            observer.started("rest")
+        code: Code | None = Code.CANCELLED
+        try:
+            reply, code = await self._answered(asked)
+        finally:
+            if observer is not None:
+                observer.finished("rest", "infer", asked.route.model, code, time.perf_counter() - began)
+        return reply
+
+    async def _answered(self, asked: Direct) -> tuple[Reply | None, Code | None]:
+        upstream: str | None = None
+        limit: TimeLimit | None = None
+        try:
+            upstream, inference = self._choose(asked.fields)
+            context = self._context(asked.fields)
+            if len(asked.body) > self._options.max_message_bytes:
+                raise too_large(self._options.max_message_bytes)
+            context.mark("received")
+            limit = TimeLimit(context.deadline)
+            with limit:
+                reply, code = await self._handled(
+                    Request(asked.route, asked.fields, bytes(asked.body), context, inference, self._options, limit)
+                )
+        except TimeoutError as caught:
+            passed = limit is not None and limit.passed
+            reply, code = _failed(deadline.exceeded("before the answer was ready") if passed else caught)
+        except asyncio.CancelledError:
+            if asked.disconnected:
+                return None, Code.CANCELLED
+            reply, code = _failed(_stopping())
+        except Exception as caught:  # noqa: BLE001 - as above
+            reply, code = _failed(caught)
+        if upstream is not None:
+            reply.headers.append((b"inference-upstream", upstream.encode()))
         return reply, code
 
     def _context(self, headers: dict[str, str]) -> CallContext:
@@ -179,6 +228,15 @@ class OipRest:
             await _lifespan(receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
+
+
+def _stopping() -> InferenceError:
+    return InferenceError(Code.UNAVAILABLE, "the service is stopping")
+
+
+def _failed(caught: Exception) -> tuple[Reply, Code]:
+    error = as_inference_error(caught)
+    return error_reply(error), error.code
 
 
 def _not_allowed(route: Route) -> HttpError:

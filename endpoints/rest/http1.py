@@ -8,13 +8,17 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from endpoints.rest.direct import LARGEST_BODY, Direct, Heads, fields_of
 from endpoints.rest.receiving import length_of
 from protocol.large_body import LargeBody
+
+if TYPE_CHECKING:
+    from endpoints.rest.errors import Reply
 
 _JOINED_BYTES = 64 << 10
 """Head and body up to this size leave in one piece; larger ones are not copied together."""
@@ -108,6 +112,8 @@ class Http(HttpToolsProtocol):
     body: LargeBody | None = None
     takes_buffers = False
     """Whether the application takes bodies as memoryviews; ASGI has bytes."""
+    heads: Heads | None = None
+    """The listener's heads of replies, where its application knows the short way."""
     _head_is_new = False
     _idle_since: float | None = None
     _idle_timer: asyncio.TimerHandle | None = None
@@ -122,6 +128,8 @@ class Http(HttpToolsProtocol):
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         super().connection_lost(exc)
+        if isinstance(self.cycle, Direct):
+            self.cycle.lose()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.__class__ = Cycle
@@ -139,11 +147,68 @@ class Http(HttpToolsProtocol):
             if self._head_is_new:
                 self._head_is_new = False
                 if self.cycle.more_body:
+                    self._go_the_long_way()
                     self._begin_large_body()
 
     def on_headers_complete(self) -> None:
-        super().on_headers_complete()
         self._head_is_new = True
+        direct = self._direct() if self.heads is not None and not self.access_log else None
+        if direct is None:
+            super().on_headers_complete()
+        else:
+            self.cycle = cast(Any, direct)
+
+    def _direct(self) -> Direct | None:
+        """The request whose head has come, if it can go the short way."""
+        if (self.cycle is not None and not self.cycle.response_complete) or self.parser.get_method() != b"POST":
+            return None
+        fields = fields_of(self.headers)
+        if not 0 <= fields.length < LARGEST_BODY or self.parser.get_http_version() != "1.1":
+            return None
+        route = self.app.short_way(self.url)
+        return None if route is None else Direct(route, fields.by_name)
+
+    def _go_the_long_way(self) -> None:
+        """The body is not here yet: whoever waits for it keeps time, and that is a task's work."""
+        direct = self.cycle
+        if isinstance(direct, Direct):
+            self.cycle = cast(Any, None)
+            super().on_headers_complete()
+            self.cycle.body += direct.body
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        direct = self.cycle
+        if isinstance(direct, Direct) and direct.task is None:
+            direct.task = self.loop.create_task(self._answer(direct))
+            self.tasks.add(direct.task)
+
+    async def _answer(self, direct: Direct) -> None:
+        try:
+            reply = await self.app.answer(direct)
+            if reply is not None and not direct.disconnected:
+                await self._reply(direct, reply)
+        finally:
+            self.tasks.discard(cast(Any, direct.task))
+
+    async def _reply(self, direct: Direct, reply: Reply) -> None:
+        size = sum(map(len, reply.parts))
+        assert self.heads is not None
+        head = self.heads.head(
+            STATUS_LINE[reply.status], self.server_state.default_headers, reply.headers, size, direct.keep_alive
+        )
+        if self.flow.write_paused:
+            await self.flow.drain()
+            if direct.disconnected:
+                return
+        if size <= _JOINED_BYTES:
+            self.transport.write(b"".join([head, *reply.parts]))
+        else:
+            self.transport.writelines([head, *reply.parts])
+        direct.response_complete = True
+        if not direct.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def _begin_large_body(self) -> None:
         """Let the rest of the body pass the parser by. Nobody has read of it yet: the request's task has not run."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import uvicorn
 
 from endpoints import addresses
+from endpoints.rest.direct import Heads
 from endpoints.rest.http1 import Http
 from endpoints.rest.receiving import BUFFER_BYTES, Connection, Receiver
 
@@ -39,7 +40,7 @@ class RestListener:
         self.port = port
         self._config = uvicorn.Config(
             app,
-            http=cast(Any, _receiving(memoryview(bytearray(BUFFER_BYTES)), getattr(app, "takes_buffers", False))),
+            http=cast(Any, _receiving(app)),
             ws="none",
             lifespan="on",
             log_config=None,
@@ -108,12 +109,17 @@ class _Server(uvicorn.Server):
             raise RuntimeError("the application's start-up failed") from None
 
 
-def _receiving(buffer: memoryview, takes_buffers: bool) -> Callable[..., Connection]:
+def _receiving(app: ASGIApp) -> Callable[..., Connection]:
     """What uvicorn makes its protocols with; all connections of a listener share the buffer that they receive with."""
+    buffer = memoryview(bytearray(BUFFER_BYTES))
+    takes_buffers = getattr(app, "takes_buffers", False)
+    heads = Heads() if hasattr(app, "short_way") else None
 
     def protocol(**given: Any) -> Connection:
         http = Http(**given)
-        http.takes_buffers = takes_buffers
+        http.takes_buffers, http.heads = takes_buffers, heads
+        if heads is not None:
+            http.app = app  # past what uvicorn puts around an application
         return Connection(cast(Receiver, http), buffer)
 
     return protocol

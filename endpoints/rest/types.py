@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from endpoints.rest.guard import Guard
     from endpoints.rest.routes import Route
     from protocol.inference import CallContext, Inference
+    from protocol.time_limit import TimeLimit
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -43,4 +44,5 @@ class Request:
     context: CallContext
     inference: Inference
     options: RestOptions
-    guard: Guard
+    guard: Guard | TimeLimit
+    """What keeps the deadline."""
