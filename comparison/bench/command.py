@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comparison import progress
-from comparison.bench import growth, measure, table
+from comparison.bench import growth, measure, soak, table
 from comparison.bench.points import POINTS
 from comparison.bench.services import Services
 from comparison.load.generator import GeneratorError
@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--growth", action="store_true",
         help="instead: how cost grows with payload, batch, callers and models (some eight minutes)",
     )  # fmt: skip
+    parser.add_argument(
+        "--soak", type=float, metavar="MINUTES", help="instead: memory under load for so long, and how it grows"
+    )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="with --growth: draw it as SVG")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write every figure as JSON")
     parser.add_argument("--log", type=Path, default=Path("/dev/null"), metavar="FILE", help="what the services write")
@@ -56,7 +59,9 @@ def run(given: argparse.Namespace) -> int:
     try:
         if given.rounds < 1 or given.slice <= 0:
             raise ValueError("--rounds and --slice must be above 0")
-        (_grow if given.growth else _compare)(given)
+        if given.soak is not None and given.soak <= 0:
+            raise ValueError("--soak takes minutes, above 0")
+        (_grow if given.growth else _soak if given.soak else _compare)(given)
     except (ValueError, AskError, StartError, GeneratorError, measure.BenchError) as error:
         print(str(error), file=sys.stderr)
         return _REFUSED
@@ -91,6 +96,14 @@ def _grow(given: argparse.Namespace) -> None:
         from comparison.bench import picture
 
         picture.draw(found, given.figure)
+
+
+def _soak(given: argparse.Namespace) -> None:
+    """Whether memory stays flat."""
+    with progress.shown() as told, Services(given.log) as services:
+        samples = soak.measured(services, given.soak, given.slice, told.step)
+    terminal.console().print(soak.table(samples))
+    _keep(given.out, {"pss_bytes": samples})
 
 
 def _keep(out: Path | None, found: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from comparison.bench import command, table
+from comparison.bench import command, soak, table
 from comparison.bench.measure import Figure
 from comparison.bench.points import ENGINE, POINTS
 
@@ -60,3 +60,27 @@ def test_a_short_run(root, tmp_path):
     assert set(command.chosen(points)) | set(ENGINE.values()) == set(found)
     assert all(figure["cpu_us"] > 0 for figure in found.values())
     assert "of its floor" in ran.stdout
+
+
+def test_memory_that_grows_is_told_per_minute():
+    """The slope leaves out what comes before memory has settled."""
+    at = [
+        (60.0 * minute, {"leaks": 10 + 3 * minute, "grows at first": 50 if minute >= 2 else 5}) for minute in range(11)
+    ]
+    assert soak.slope(at, "leaks") == pytest.approx(3)
+    assert soak.slope(at, "grows at first") == pytest.approx(0)
+
+
+def test_a_short_soak(root, tmp_path):
+    """Every path that is named is driven, and memory is told for each service."""
+    out = tmp_path / "soak.json"
+    ran = subprocess.run(
+        [sys.executable, "-m", "comparison", "bench", "--soak", "0.01", "--slice", "0.02", "--out", out],
+        cwd=root, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert set(soak.PATHS) <= set(POINTS)
+    samples = json.loads(out.read_text())["pss_bytes"]
+    assert len(samples) >= 3
+    assert all(size > 1e6 for _, memory in samples for size in memory.values())
+    assert "MB a minute" in ran.stdout
