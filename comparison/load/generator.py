@@ -9,6 +9,8 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any, Self
 
+from comparison.load.shared import Receiver, Sender
+
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
 
@@ -33,6 +35,7 @@ class Generator:
     def __init__(self, driver: str = "comparison.load.drive:Driver") -> None:
         spawning = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawning.Pipe()
+        self._sender = Sender()
         self._process = spawning.Process(target=_serve, args=(theirs, driver), daemon=True, name="load generator")
         self._process.start()
         theirs.close()
@@ -44,7 +47,8 @@ class Generator:
     def run(self, work: Any) -> Record:
         """Drive `work` and give its record; GeneratorError when the process is gone or failed."""
         try:
-            self._pipe.send(work)
+            for message in self._sender.messages(work):
+                self._pipe.send_bytes(message)
             answer = self._pipe.recv()
         except (EOFError, OSError):
             raise GeneratorError("the load generator's process ended") from None
@@ -76,9 +80,12 @@ def _serve(pipe: Pipe, driver: str) -> None:
     _go_before_services(worker.apart)
     gc.collect()
     gc.freeze()  # what was imported is not walked through again before every slice
+    receiver = Receiver()
     try:
         while True:
-            work = pipe.recv()
+            work = receiver.read(pipe.recv_bytes())
+            if work is None:
+                continue
             try:
                 answer: Any = worker.run(work)
             except Exception as error:  # noqa: BLE001 - whatever it is, the parent is told

@@ -10,6 +10,7 @@ from comparison.experiment.arms import CONTROL
 from comparison.load import hop
 from comparison.load.drive import Work
 from comparison.load.http1 import request_bytes
+from comparison.load.shared import Shared
 from comparison.services import ask
 from comparison.services.fleet import Fleet
 from protocol import binary_codec, protobuf_codec, timeline
@@ -75,6 +76,8 @@ class _Ours:
         self.fleet = fleet
         self.target = fleet.target
         self._prepared: dict[int, _Prepared] = {}
+        self._encoded: dict[tuple[int, str, bool], Shared[bytes]] = {}
+        """Requests by cell, arm, and whether they ask for stages."""
         try:
             self.fleet.start()
         except BaseException:
@@ -87,6 +90,20 @@ class _Ours:
 
     def variants(self, cell: int) -> int:
         return len(self._prepared[cell].requests)
+
+    def encoded(self, cell: int, arm: Arm, stages: bool) -> Shared[bytes]:
+        """The cell's requests as the load generator sends them."""
+        key = cell, arm.name, stages
+        found = self._encoded.get(key)
+        if found is None:
+            found = self._encoded[key] = Shared(
+                self.encode(request, arm, stages) for request in self.requests(cell, arm)
+            )
+        return found
+
+    def encode(self, request: InferRequest, arm: Arm, stages: bool) -> bytes:
+        """One request likewise."""
+        raise NotImplementedError
 
     def requests(self, cell: int, arm: Arm) -> list[InferRequest]:
         """The cell's requests; all arms' say how long to wait, so that they are equally long."""
@@ -125,11 +142,10 @@ class EndToEnd(_Ours):
     driver = "comparison.load.drive:Driver"
 
     def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> Work:
-        whole = [self._whole(request, arm, stages=stages) for request in self.requests(cell, arm)]
-        expected = self._prepared[cell].expected
+        whole, expected = self.encoded(cell, arm, stages), self._prepared[cell].expected
         return Work(self.fleet.gateway_address, whole, expected, schedule, concurrency, arm.upstream, stages=stages)
 
-    def _whole(self, request: InferRequest, arm: Arm, *, stages: bool) -> bytes:
+    def encode(self, request: InferRequest, arm: Arm, stages: bool) -> bytes:
         encoded = binary_codec.encode_request(request)
         headers = {"inference-upstream": arm.upstream, "content-type": "application/octet-stream"}
         if encoded.header_length is not None:
@@ -150,9 +166,11 @@ class Hop(_Ours):
     driver = "comparison.load.hop:Driver"
 
     def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> hop.Work:
-        messages = [protobuf_codec.encode_request(request) for request in self.requests(cell, arm)]
-        expected = self._prepared[cell].expected
+        messages, expected = self.encoded(cell, arm, stages=False), self._prepared[cell].expected
         return hop.Work(arm.upstream, self.target, messages, expected, schedule, concurrency, stages=stages)
+
+    def encode(self, request: InferRequest, arm: Arm, stages: bool) -> bytes:  # noqa: ARG002 - all arms' are alike
+        return protobuf_codec.encode_request(request)
 
     def charge(self, spent: dict[str, int], record: Record) -> dict[str, int]:
         return {"client": record.cpu_ns, **spent, "generator": record.cpu_ns}
@@ -171,7 +189,8 @@ class _Prepared:
     __slots__ = ("busy_ns", "expected", "requests")
 
     def __init__(self, requests: list[InferRequest], expected: list[tuple[Output, ...]], busy_ns: int) -> None:
-        self.requests, self.expected, self.busy_ns = requests, expected, busy_ns
+        self.requests, self.busy_ns = requests, busy_ns
+        self.expected = Shared(expected)
 
 
 class Foreign:
