@@ -87,6 +87,7 @@ class _Ours:
     def load(self, cell: int, requests: list[InferRequest], busy_ns: int) -> None:
         expected = ask.answers(ORACLE, self.target, requests)
         self._prepared[cell] = _Prepared(requests, expected, busy_ns)
+        self._encoded = {key: found for key, found in self._encoded.items() if key[0] != cell}
 
     def variants(self, cell: int) -> int:
         return len(self._prepared[cell].requests)

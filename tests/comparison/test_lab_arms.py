@@ -75,3 +75,12 @@ def test_a_busy_wait_is_taken_off_the_request(view, generator):
     assert (record.requests[:, out.OUTCOME] == out.OK).all(), record.complaint
     assert (record.requests[:, out.DONE] - record.requests[:, out.SENT] >= 20_000_000).all()
     assert payloads.BUSY == "lab_busy_us"
+
+
+def test_a_cell_that_is_loaded_again_sends_its_new_requests(view, generator):
+    """What was encoded for a cell's earlier requests is forgotten with them."""
+    for size in (10, 20):
+        x = np.random.default_rng(size).standard_normal((1, size)).astype(np.float32)
+        view.load(1, [InferRequest("identity", [Tensor.from_array("x", x)])], 0)
+        record = generator.run(view.work(1, arms.ARMS["rest-binary"], schedule.closed(5, 1, 0), 1))
+        assert (record.requests[:, out.OUTCOME] == out.OK).all(), record.complaint
