@@ -45,7 +45,7 @@ run: .venv/.serve native  ## start the model server and the gateway; Ctrl-C stop
 compare: .venv/.lab native  ## measure gRPC against REST (about five minutes); ARGS=... are passed on
 	@exec $(BIN)/python -m comparison run $(ARGS)
 
-bench: .venv/.lab native  ## what each of our paths costs beside its floor (about three minutes); ARGS=... are passed on
+bench: .venv/.lab native  ## what each of our paths costs beside its floor (about four minutes); ARGS=... are passed on
 	@exec $(BIN)/python -m comparison bench $(ARGS)
 
 check: .venv/.dev native  ## lint, types, layers, generated code

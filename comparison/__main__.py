@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     diff.add_argument("before", type=Path, metavar="RUN")
     diff.add_argument("after", type=Path, metavar="RUN")
     diff.set_defaults(command=commands.diff)
-    bench = commands_of.add_parser("bench", help="what our own paths cost beside their floors (about three minutes)")
+    bench = commands_of.add_parser("bench", help="what our own paths cost beside their floors (about four minutes)")
     bench_command.add_arguments(bench)
     bench.set_defaults(command=bench_command.run)
     given = parser.parse_args(arguments)

@@ -129,9 +129,9 @@ class ServerConnection(End[Call]):
 
     def resume_writing(self) -> None:
         waiting, self._writable = self._writable, None
-        if waiting is not None and not waiting.done():
+        if waiting is not None:
             waiting.set_result(None)
-        self.read(on=True)
+            self.read(on=True)
 
     def retire(self) -> None:
         """Take no new calls; close when those under way are answered (GOAWAY, RFC 9113 6.8)."""
