@@ -12,9 +12,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.util.exc import CommandError
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -22,11 +19,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from rest_gateway.api.routing import StoreAwayError
+from rest_gateway.predictions import revisions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-MIGRATIONS = Path(__file__).with_name("migrations")
 _BUSY_SECONDS = 10
 _MIGRATION_LOCK = 0x63726F73
 """PostgreSQL's advisory lock: of several gateways that start at once, one migrates."""
@@ -96,13 +93,12 @@ class Database:
             async with self.writing() as connection:
                 if not self.is_sqlite:
                     await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-                await connection.run_sync(_upgrade)
+                if await connection.run_sync(revisions.are_due):
+                    await _upgrade(connection, self._shown)
         except StoreAwayError as error:
             raise DatabaseError(f"cannot open the database {self._shown}: {error}") from None
         except DBAPIError as error:
             raise DatabaseError(f"cannot use the database {self._shown}: {_first_line(error.orig)}") from None
-        except CommandError as error:
-            raise DatabaseError(f"the database {self._shown} does not fit this version: {error}") from None
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -142,11 +138,13 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
-def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+async def _upgrade(connection: AsyncConnection, shown: str) -> None:
+    from rest_gateway.predictions import migrating
+
+    try:
+        await connection.run_sync(migrating.upgrade)
+    except migrating.MigrationError as error:
+        raise DatabaseError(f"the database {shown} does not fit this version: {error}") from None
 
 
 @asynccontextmanager

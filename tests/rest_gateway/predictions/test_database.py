@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -102,3 +104,25 @@ async def test_store_away(tmp_path):
     assert (problem.status, problem.code.name, "Retry-After" in problem.headers) == (503, "UNAVAILABLE", True)
     assert str(tmp_path) not in problem.detail
     await asyncio.sleep(0.1)  # the driver's thread reports its end to this loop
+
+
+def test_a_database_that_is_up_to_date_needs_no_migrations(tmp_path):
+    """The library that migrates is loaded for the first start on a database, and not for later ones."""
+    script = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from rest_gateway.predictions.database import Database, database_url\n"
+        "async def start():\n"
+        "    database = Database(database_url(None, Path(sys.argv[1]), 1))\n"
+        "    await database.migrate()\n"
+        "    await database.close()\n"
+        "asyncio.run(start())\n"
+        "print('alembic' in sys.modules)\n"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    assert told == ["True", "False"]
