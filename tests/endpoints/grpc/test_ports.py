@@ -97,14 +97,22 @@ async def test_tls(tmp_path):
         assert await answers(target.grpc, **shown)
 
 
-async def test_a_stop_lets_calls_finish():
-    """What is under way at a stop is answered within the grace, and nobody new is let in."""
+@pytest.fixture
+async def under_way():
+    """A listener, its slow inference, and a call that it has begun."""
     slow = SlowInference()
     listener = listener_of(slow, "127.0.0.1", 0)
     await listener.start()
     client = grpc_unary.connect(Target(grpc=f"127.0.0.1:{listener.port}"))
     call = asyncio.create_task(client.infer(request(), CallContext()))
     await slow.started.acquire()
+    yield listener, slow, call
+    await client.close()
+
+
+async def test_a_stop_lets_calls_finish(under_way):
+    """What is under way at a stop is answered within the grace, and nobody new is let in."""
+    listener, slow, call = under_way
     stopping = asyncio.create_task(listener.stop(30))
     await asyncio.sleep(0.05)
     with pytest.raises(ConnectionRefusedError):
@@ -112,23 +120,16 @@ async def test_a_stop_lets_calls_finish():
     slow.release.set()
     assert (await call).model_name == "echo"
     await stopping
-    await client.close()
 
 
-async def test_a_stop_waits_no_longer_than_the_grace():
+async def test_a_stop_waits_no_longer_than_the_grace(under_way):
     """What is not done by then is UNAVAILABLE, and its work is cancelled."""
-    slow = SlowInference()
-    listener = listener_of(slow, "127.0.0.1", 0)
-    await listener.start()
-    client = grpc_unary.connect(Target(grpc=f"127.0.0.1:{listener.port}"))
-    call = asyncio.create_task(client.infer(request(), CallContext()))
-    await slow.started.acquire()
+    listener, slow, call = under_way
     await listener.stop(0.05)
     with pytest.raises(InferenceError) as caught:
         await call
     assert caught.value.code is Code.UNAVAILABLE
     await slow.cancelled.acquire()
-    await client.close()
 
 
 @pytest.mark.parametrize("swapped", [True, False])
