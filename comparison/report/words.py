@@ -161,13 +161,18 @@ def _one_flip(found: dict[str, Any], a: tuple[float, str], b: tuple[float, str])
 
 
 def _causes(summary: Summary) -> list[str]:
-    """For each pair, the largest payload's gap in p50 and the parts of it."""
-    said: list[str] = []
-    for pair in pairs(summary):
-        found = [c for c in summary["causes"] if c["pair"] == pair and c["metric"] == "p50"]
-        if found:
-            said.append(_cause(max(found, key=lambda cause: cause["payload_bytes"])))
-    return said
+    """The largest payload's gap in p50 and its parts: of the headline pair, and of those whose parts no other pair has all."""
+    found = [
+        max(of_pair, key=lambda cause: cause["payload_bytes"])
+        for pair in pairs(summary)
+        if (of_pair := [c for c in summary["causes"] if c["pair"] == pair and c["metric"] == "p50"])
+    ]
+    parts = [frozenset(part["cause"] for part in cause["parts"]) for cause in found]
+    return [
+        _cause(cause)
+        for cause, own in zip(found, parts, strict=True)
+        if cause["pair"] == headline_pair(summary) or not any(own < other for other in parts)
+    ]
 
 
 def _cause(found: dict[str, Any]) -> str:
@@ -222,12 +227,7 @@ def warnings(summary: Summary) -> list[str]:
     if not summary.get("complete", True):
         said.append(f"The run was stopped early ({summary['stopped']}); what is here was measured before that.")
     said += [f"{sentence(note)}." for note in summary["notes"]]
-    failed = [gate for gate in summary["gates"] if not gate["passed"]]
-    said += [
-        f"{gate['arm']} at {gate['where']}: {gate['gate']} {gate['value']:.3g} {gate['unit']}, "
-        f"limit {gate['limit']:.3g}: not used."
-        for gate in failed
-    ]
+    said += _failed_gates(summary)
     missed = [found for found in summary["controls"]["known_delay"] if found["status"] == "missed"]
     said += [f"The known delay was missed at {f['where']} by {METRIC_WORDS[f['metric']]}." for f in missed]
     noise = summary["noise"]
@@ -237,6 +237,32 @@ def warnings(summary: Summary) -> list[str]:
             "a quiet machine gives narrower intervals."
         )
     return said
+
+
+def _failed_gates(summary: Summary) -> list[str]:
+    """A sentence for each gate and place, with the arms that did not pass it."""
+    failed: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for gate in summary["gates"]:
+        if not gate["passed"]:
+            failed.setdefault((gate["where"], gate["gate"]), []).append(gate)
+    return [
+        f"{_and([gate['arm'] for gate in gates])} at {where}: {name} {_span([gate['value'] for gate in gates])} "
+        f"{gates[0]['unit']}, limit {_span([gate['limit'] for gate in gates])}: not used."
+        for (where, name), gates in failed.items()
+    ]
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _span(values: list[float]) -> str:
+    low, high = _rounded(min(values)), _rounded(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def limits(summary: Summary) -> list[str]:

@@ -93,3 +93,44 @@ def test_the_same_samples_give_the_same_page(tmp_path):
 def test_a_run_with_one_block_still_gives_a_page(tmp_path):
     """With too little to say, the page says so instead of failing."""
     assert "undecided" in _page(synthetic.write(tmp_path, blocks=1))
+
+
+def _gate(arm: str, value: float, where: str = "1 MB") -> dict:
+    return {"arm": arm, "where": where, "gate": "generator late (p99)", "value": value, "unit": "µs", "limit": 500.0,
+            "passed": value <= 500}  # fmt: skip
+
+
+def test_arms_that_fail_the_same_gate_are_one_sentence():
+    """A reader sees what was not used, not the same line for every arm."""
+    gates = [_gate("rest", 2000), _gate("grpc", 3000), _gate("inprocess", 20), _gate("grpc", 501, "4 KB")]
+    assert words._failed_gates({"gates": gates}) == [
+        "rest and grpc at 1 MB: generator late (p99) 2,000 to 3,000 µs, limit 500: not used.",
+        "grpc at 4 KB: generator late (p99) 501 µs, limit 500: not used.",
+    ]
+
+
+def test_the_verdict_gives_the_causes_of_the_headline_and_of_pairs_that_add_some():
+    """A pair whose parts all stand in another pair's sentence is left to the table."""
+
+    def cause(pair: list[str], size: int, *causes: str) -> dict:
+        parts = [{"cause": name, "amount": [1, 2, 3]} for name in causes]
+        return {
+            "pair": pair,
+            "metric": "p50",
+            "payload_bytes": size,
+            "where": f"{size}",
+            "gap": 2.0,
+            "unit": "ms",
+            "parts": parts,
+        }
+
+    head, part, whole = ["grpc", "rest-binary"], ["grpc", "rest"], ["grpc-stock", "rest-stock"]
+    summary = {
+        "cells": [{"pair": pair} for pair in (head, part, whole)],
+        "causes": [cause(head, 1, "a"), cause(head, 9, "a"), cause(part, 9, "a", "b"), cause(whole, 9, "a", "b", "c")],
+    }
+    told = words._causes(summary)
+    assert [text.split(" is ")[0] for text in told] == [
+        "Why, at 9: grpc less rest-binary",
+        "Why, at 9: grpc-stock less rest-stock",
+    ]

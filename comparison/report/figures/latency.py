@@ -39,7 +39,7 @@ def spectrum(measures: Measures, arms: list[str]) -> Picture | None:
                 told.append(f"{arm} at {where[c]}: median {np.median(values):.3g} ms")
         _axes(axis, where[c])
     axes[0].set_ylabel("latency from planned time, ms")
-    axes[0].legend(fontsize=8, loc="upper left")
+    style.legend(figure, axes)
     return Picture("spectrum", "Percentile spectrum", "Percentile spectrum. " + "; ".join(told) + ".", figure)
 
 

@@ -50,13 +50,14 @@ def by_payload(summary: dict[str, Any]) -> Picture | None:
     """The ratio against the payload for each pair; where a line passes 1 the answer flips."""
     if len(_payloads(summary)) < 2:
         return None
-    figure, axes = style.panels(len(_METRICS), height=3.4, share_y=True)
+    figure, axes = style.panels(len(_METRICS), height=4.2, share_y=True)
     for axis, metric in zip(axes, _METRICS, strict=True):
         _band(axis, vertical=False)
         for pair in words.pairs(summary):
             found = [cell for cell in words.cells_of(summary, pair, metric) if cell["ci"]]
+            colour = style.of_many(words.pairs(summary).index(pair))
             for style_of, condition in zip(itertools.cycle(_LINES), naming.conditions_of(found), strict=False):
-                _line(axis, [cell for cell in found if cell["condition"] == condition], pair, condition, style_of)
+                _line(axis, [cell for cell in found if cell["condition"] == condition], condition, style_of, colour)
         for line in _over_payload(summary):
             if line["metric"] == metric:
                 for crossing in _sure(line):
@@ -69,8 +70,7 @@ def by_payload(summary: dict[str, Any]) -> Picture | None:
         axis.set_title(words.METRIC_WORDS[metric])
         axis.set_xlabel("tensor bytes each way")
     axes[0].set_ylabel("ratio gRPC / REST")
-    if axes[-1].get_legend_handles_labels()[0]:
-        axes[-1].legend(loc="best", fontsize=8.5)
+    style.legend(figure, axes, columns=3)
     flips = [
         f"{found['pair'][0]}/{found['pair'][1]} by {found['metric']} passes 1 near "
         f"{naming.place(crossing['at'], found['condition'])}"
@@ -129,13 +129,12 @@ def _interval(axis: Axes, cell: dict[str, Any] | None, y: int) -> None:
     )  # fmt: skip
 
 
-def _line(axis: Axes, cells: list[dict[str, Any]], pair: list[str], condition: str, line: str) -> None:
+def _line(axis: Axes, cells: list[dict[str, Any]], condition: str, line: str, colour: str) -> None:
     x = [cell["payload_bytes"] for cell in cells]
     y = [cell["ratio"] for cell in cells]
     low = [cell["ratio"] - cell["ci"][0] for cell in cells]
     high = [cell["ci"][1] - cell["ratio"] for cell in cells]
-    colour = style.colour(pair[1] if pair[0] == "grpc" else pair[0])
-    name = f"{pair[0]} / {pair[1]}" + (f" ({condition})" if condition else "")
+    name = " / ".join(cells[0]["pair"]) + (f" ({condition})" if condition else "")
     axis.errorbar(x, y, [low, high], marker="o", capsize=3, label=name, color=colour, linestyle=line)
 
 

@@ -45,17 +45,16 @@ def waterfall(samples: Samples) -> Picture | None:
     shown = sorted({c for c, _ in found})
     if not found:
         return None
-    most = max(sum(c == cell for c, _ in found) for cell in shown)
-    figure, axes = style.panels(len(shown), height=2.4 + 0.32 * most, share_y=True)
+    every = [arm for arm in samples.experiment.arms if any(arm == name for _, name in found)]
+    figure, axes = style.panels(len(shown), height=1.1 + 0.26 * len(every), share_y=True)
     told: list[str] = []
     for axis, c in zip(axes, shown, strict=True):
-        arms = [arm for cell, arm in found if cell == c]
-        _bars(axis, {arm: found[c, arm] for arm in arms})
+        arms = [arm for arm in every if (c, arm) in found]
+        _bars(axis, {arm: found.get((c, arm), {}) for arm in every})
         axis.set_title(where[c])
         axis.set_xlabel("ms")
         told += [f"{arm} at {where[c]}: {sum(found[c, arm].values()):.3g} ms" for arm in arms]
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
+    style.legend(figure, axes)
     return Picture("stages", "Stages of a request", "Stages of a request. " + "; ".join(told) + ".", figure)
 
 
@@ -70,8 +69,6 @@ def _bars(axis: Axes, arms: dict[str, dict[str, float]]) -> None:
     names = list(arms)
     left = [0.0] * len(names)
     for stage, colour in _COLOURS.items():
-        if not any(stage in found for found in arms.values()):
-            continue
         values = [arms[name].get(stage, 0.0) for name in names]
         axis.barh(names, values, left=left, label=stage, color=colour, height=0.62)
         left = [a + b for a, b in zip(left, values, strict=True)]

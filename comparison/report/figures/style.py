@@ -32,6 +32,13 @@ ARM_COLOURS = {
     "grpc-again": "#8c8c8c",
     "control": "#cc79a7",
     "inprocess": "#9a7b4f",
+    "rest-protobuf": "#b8325e",
+    "rest-fastapi": "#8c4a1b",
+    "rest-stock": "#f28e6b",
+    "rest-stock-binary": "#c9b53a",
+    "grpc-json": "#5f9ea0",
+    "grpc-stock": "#59a14f",
+    "grpc-stock-raw": "#2f6b2a",
 }
 VERDICT_COLOURS = {
     "grpc": "#1f83c4",
@@ -99,6 +106,19 @@ class Picture:
 def colour(arm: str) -> str:
     """An arm's colour, the same in every figure."""
     return ARM_COLOURS.get(arm) or _MORE[sum(arm.encode()) % len(_MORE)]
+
+
+def of_many(index: int) -> str:
+    """A colour for the line with this number, for lines that are no arms."""
+    colours = list(ARM_COLOURS.values())
+    return colours[index % len(colours)]
+
+
+def legend(figure: Figure, axes: list[Axes], columns: int = 4) -> None:
+    """One legend for all panels, below them, where it hides nothing."""
+    found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    if found:
+        figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns, fontsize=8)
 
 
 def panels(count: int, height: float = 3.0, width: float = 9.4, *, share_y: bool = False) -> tuple[Figure, list[Axes]]:
