@@ -25,10 +25,12 @@ class Batching(Coalescing):
         super().__init__(engine)
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
-        version = self.inner.repository.resolve(request.model_name, request.model_version)
-        if version.runs_inline(request.inputs):
-            return await self.inner.infer(request, context)
-        return await super().infer(request, context)
+        response = self.inner.infer_now(request, context)
+        return await super().infer(request, context) if response is None else response
+
+    def infer_now(self, request: InferRequest, context: CallContext) -> InferResponse | None:
+        """See `protocol.inference.Immediate`."""
+        return self.inner.infer_now(request, context)
 
     async def limit(self, request: InferRequest, context: CallContext) -> int:
         """Rows that may run together; the configuration is at hand, so it is never asked for twice."""

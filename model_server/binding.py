@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from model_server.onnx_session import Port
 from protocol.errors import InferenceError, invalid
 from protocol.messages import InferRequest, ParameterValue
-from protocol.tensors import Tensor
+from protocol.tensors import Shape, Tensor
 
 UNSUPPORTED = ("classification", "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
+MOST_FORMS = 256
+"""Forms that one version remembers; when there are more, all are forgotten."""
+Form: TypeAlias = tuple[tuple[str, str, Shape], ...]
+"""Name, datatype and shape of each input."""
 ALLOWED_TRITON = "triton_enable_empty_final_response"
 
 
@@ -23,6 +28,8 @@ class Signature:
     outputs: list[str]
     max_batch_size: int = 0
     required: frozenset[str] = field(default=frozenset())
+    fitting: set[Form] = field(default_factory=set, compare=False)
+    """Forms of requests that fit, as far as they are remembered: callers repeat theirs."""
 
     @classmethod
     def of(cls, model: str, inputs: Sequence[Port], outputs: Sequence[Port], max_batch_size: int) -> Signature:
@@ -36,7 +43,17 @@ class Signature:
 
     def bind(self, request: InferRequest) -> list[str]:
         """Check the request; the names of the outputs to give, in order."""
-        refuse_parameters(request.parameters)
+        form = tuple([(tensor.name, tensor.datatype.name, tensor.shape) for tensor in request.inputs])
+        if form not in self.fitting:
+            self._check_inputs(request)
+            if len(self.fitting) >= MOST_FORMS:
+                self.fitting.clear()
+            self.fitting.add(form)
+        if request.parameters:
+            refuse_parameters(request.parameters)
+        return self._outputs(request) if request.outputs else self.outputs
+
+    def _check_inputs(self, request: InferRequest) -> None:
         given: set[str] = set()
         for tensor in request.inputs:
             if tensor.name in given:
@@ -47,7 +64,6 @@ class Signature:
             raise self._missing(given)
         if self.max_batch_size:
             self._check_batch(request.inputs)
-        return self._outputs(request) if request.outputs else self.outputs
 
     def _missing(self, given: set[str]) -> InferenceError:
         missing = [name for name in self.inputs if name in self.required - given]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from model_server.execution import Execution, Executor
 from model_server.model import LoadedVersion
 from model_server.repository import Repository
-from protocol import deadline
 from protocol.errors import Code, InferenceError
 from protocol.inference import CallContext
 from protocol.messages import InferRequest, InferResponse, ParameterValue
@@ -32,13 +31,30 @@ class Engine:
         self.draining = False
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        response = self.infer_now(request, context)
+        return await self._infer_on_thread(request, context) if response is None else response
+
+    def infer_now(self, request: InferRequest, context: CallContext) -> InferResponse | None:
+        """See `protocol.inference.Immediate`: the answer of a model that is known to be quick."""
+        version = self.repository.resolve(request.model_name, request.model_version)
+        if not version.runs_inline(request.inputs):
+            return None
+        arrived = time.monotonic_ns()
+        try:
+            execution = Execution(version, request.inputs, version.signature.bind(request), context.deadline)
+            made = self._executor.execute_now(execution)
+        except BaseException as error:
+            self._failed(version, arrived, error)
+            raise
+        self._succeeded(version, arrived, execution, context)
+        return InferResponse(version.name, version.version, made, request.id)
+
+    async def _infer_on_thread(self, request: InferRequest, context: CallContext) -> InferResponse:
         version = self.repository.resolve(request.model_name, request.model_version)
         arrived = time.monotonic_ns()
         version.pending += context.requests
         try:
-            outputs = version.signature.bind(request)
-            deadline.check(context.deadline, "before the model ran")
-            execution = Execution(version, request.inputs, outputs, context.deadline)
+            execution = Execution(version, request.inputs, version.signature.bind(request), context.deadline)
             made = await self._executor.execute(execution)
         except BaseException as error:
             self._failed(version, arrived, error)
@@ -52,13 +68,13 @@ class Engine:
         if context.timeline is not None:
             context.timeline.stamps["started"] = execution.started
             context.timeline.stamps["finished"] = execution.finished
-        statistics, control, requests = version.statistics, execution.control, context.requests
-        kind = statistics.kind(_rows(version, execution.inputs), requests)
+        statistics = version.statistics
+        kind = statistics.kind(_rows(version, execution.inputs), context.requests)
         kind.runs += 1
         kind.queue += execution.started - arrived
-        kind.compute_input += control.fed - execution.started
-        kind.compute_infer += control.ran - control.fed
-        kind.compute_output += execution.finished - control.ran
+        kind.compute_input += execution.fed - execution.started
+        kind.compute_infer += execution.ran - execution.fed
+        kind.compute_output += execution.finished - execution.ran
         kind.success += execution.finished - arrived
         statistics.last_inference_ms = time.time_ns() // 1_000_000
 

@@ -27,17 +27,17 @@ SLOW_NS = 1_000_000
 T = TypeVar("T")
 
 
-class Execution:
+class Execution(RunControl):
     """One run: its inputs, and the stamps of its stations in monotonic nanoseconds."""
 
-    __slots__ = ("control", "deadline", "finished", "inputs", "outputs", "spent", "started", "version")
+    __slots__ = ("deadline", "finished", "inputs", "outputs", "spent", "started", "version")
 
     def __init__(self, version: LoadedVersion, inputs: list[Tensor], outputs: list[str], until: float) -> None:
+        super().__init__()
         self.version = version
         self.inputs = inputs
         self.outputs = outputs
         self.deadline = until
-        self.control = RunControl()
         self.started = 0
         self.finished = 0
         self.spent = 0
@@ -47,7 +47,7 @@ class Execution:
         clock = self.version.clock
         self.started, began = time.monotonic_ns(), clock()
         deadline.check(self.deadline, "before the model ran")
-        made = self.version.run(self.inputs, self.outputs, self.control)
+        made = self.version.run(self.inputs, self.outputs, self)
         self.finished, self.spent = time.monotonic_ns(), clock() - began
         return made
 
@@ -67,13 +67,16 @@ class Executor:
         self._pending = 0
         self._awaited: set[Execution] = set()
 
+    def execute_now(self, execution: Execution) -> list[Tensor]:
+        """The outputs of a run that is known to be quick: it happens here."""
+        made = execution.run()
+        if execution.spent > SLOW_NS:
+            execution.version.quickness.disappoint(_bytes(execution))
+        return made
+
     async def execute(self, execution: Execution) -> list[Tensor]:
+        """The outputs of a run on a worker thread."""
         version = execution.version
-        if version.runs_inline(execution.inputs):
-            made = execution.run()
-            if execution.spent > SLOW_NS:
-                version.quickness.disappoint(_bytes(execution))
-            return made
         made = await self._on_thread(execution)
         if version.quickness.possible and execution.spent <= QUICK_NS:
             version.quickness.learn(_bytes(execution))
@@ -85,7 +88,7 @@ class Executor:
                 Code.OVERLOADED, f"the queue is full, MODEL_MAX_QUEUE is {self._max_queue}; try again later"
             )
         self._pending += 1
-        execution.control.arm()
+        execution.arm()
         self._awaited.add(execution)
         future = self._pool.submit(execution.run)
         future.add_done_callback(self._leave(asyncio.get_running_loop()))
@@ -96,7 +99,7 @@ class Executor:
             raise deadline.exceeded("while the model ran") from None
         finally:
             self._awaited.discard(execution)
-            execution.control.stop()
+            execution.stop()
 
     def _leave(self, loop: asyncio.AbstractEventLoop) -> Callable[[object], None]:
         def done() -> None:
@@ -111,5 +114,5 @@ class Executor:
     def close(self) -> None:
         """Stop what runs at its next operator and drop what waits, so that the process can end."""
         for execution in self._awaited:
-            execution.control.stop()
+            execution.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)

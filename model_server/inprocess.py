@@ -59,6 +59,14 @@ class InProcess(Wrapper):
         check_request(self._wire, request)
         return await self.inner.infer(request, context)
 
+    def infer_now(self, request: InferRequest, context: CallContext) -> InferResponse | None:
+        """See `protocol.inference.Immediate`."""
+        if not self.inner.repository.started:
+            return None
+        context.deadline = min(context.deadline, deadline.from_parameter(request.parameters.get("timeout")))
+        check_request(self._wire, request)
+        return self.inner.infer_now(request, context)
+
 
 def _after_start(name: str) -> Callable[..., Awaitable[Any]]:
     """The engine's method of that name, once its repository is loaded."""

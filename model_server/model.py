@@ -36,16 +36,14 @@ class LoadedVersion:
     quickness: Quickness
     statistics: Statistics = field(default_factory=Statistics)
     pending: int = 0
-    """Requests that wait or run."""
+    """Requests that wait for a thread or run on one."""
+    clock: Callable[[], int] = field(init=False)
+    """What tells how long a run took, in ns."""
+    version: str = field(init=False)
 
-    @property
-    def clock(self) -> Callable[[], int]:
-        """What tells how long a run took, in ns."""
-        return time.thread_time_ns if self.session.runs_alone else time.monotonic_ns
-
-    @property
-    def version(self) -> str:
-        return str(self.number)
+    def __post_init__(self) -> None:
+        self.clock = time.thread_time_ns if self.session.runs_alone else time.monotonic_ns
+        self.version = str(self.number)
 
     def runs_inline(self, inputs: list[Tensor]) -> bool:
         """Whether a run with these inputs is known to be so quick that it may stay on the event loop."""

@@ -85,6 +85,17 @@ class Inference(Protocol):
     async def close(self) -> None: ...
 
 
+class Immediate(Protocol):
+    """An `Inference` that can answer without being awaited where there is nothing to wait for.
+
+    A wrapper that changes `infer` has no such method unless it changes that too.
+    """
+
+    def infer_now(self, request: InferRequest, context: CallContext) -> InferResponse | None:
+        """What `infer` answers or raises; None, and nothing done, where that has to be waited for."""
+        ...
+
+
 class Wrapper:
     """An `Inference` around another one that changes nothing; wrappers override what they change."""
 

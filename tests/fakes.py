@@ -26,6 +26,9 @@ class RecordingInference:
             raise InferenceError(Code.NOT_FOUND, f"Request for unknown model: '{name}' is not found")
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        return self._answer(request, context)
+
+    def _answer(self, request: InferRequest, context: CallContext) -> InferResponse:
         self.requests.append(request)
         self.contexts.append(context)
         self._known(request.model_name, request.model_version)
@@ -75,6 +78,18 @@ class RecordingInference:
 
     async def close(self) -> None:
         self.closed = True
+
+
+class ImmediateInference(RecordingInference):
+    """The same, answering without being awaited; `tasks` are those in which it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks: list[asyncio.Task | None] = []
+
+    def infer_now(self, request: InferRequest, context: CallContext) -> InferResponse:
+        self.tasks.append(asyncio.current_task())
+        return self._answer(request, context)
 
 
 class FailingInference(Wrapper):

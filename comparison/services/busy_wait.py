@@ -9,6 +9,7 @@ from comparison.experiment.payloads import BUSY
 from protocol.inference import Wrapper
 
 if TYPE_CHECKING:
+    from model_server.engine import Engine
     from protocol.inference import CallContext
     from protocol.messages import InferRequest, InferResponse
 
@@ -19,11 +20,25 @@ class BusyWait(Wrapper):
     It spins on the event loop, as any work of the server would that holds the interpreter: equal for every wire.
     """
 
+    inner: Engine
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
-        microseconds = request.parameters.pop(BUSY, 0)
-        if microseconds:
-            spin(int(microseconds) * 1000)
+        _wait_as_asked(request)
         return await self.inner.infer(request, context)
+
+    def infer_now(self, request: InferRequest, context: CallContext) -> InferResponse | None:
+        """See `protocol.inference.Immediate`. Whoever has to wait after that finds the parameter gone."""
+        _wait_as_asked(request)
+        return self.inner.infer_now(request, context)
+
+
+def _wait_as_asked(request: InferRequest) -> None:
+    microseconds = request.parameters.pop(BUSY, 0)
+    if microseconds:
+        spin(int(microseconds) * 1000)
 
 
 def spin(nanoseconds: int) -> None:

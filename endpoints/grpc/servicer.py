@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from endpoints import first_step
+from endpoints.first_step import waiting
 from endpoints.grpc.control import Call, Control
 from endpoints.grpc.errors import abort, as_inference_error, parsed, too_large
 from endpoints.grpc.span import Span
@@ -48,6 +50,7 @@ class Servicer:
         self.observer = observer
         self.draining = asyncio.Event()
         self._inference = inference
+        self._infer_now = getattr(inference, "infer_now", None)
         self._default_timeout = options.default_timeout_ms / 1000 if options.default_timeout_ms else None
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -72,12 +75,14 @@ class Servicer:
         return context
 
     async def inferred(self, request: InferRequest, context: CallContext) -> InferResponse:
-        """The answer within the deadline, whoever keeps time behind this."""
+        """The answer within the deadline, whoever keeps time behind this. It needs no task before it waits."""
         if "timeout" in request.parameters:
             context.deadline = min(context.deadline, deadline.from_parameter(request.parameters["timeout"]))
-        if context.deadline == deadline.NEVER:
-            return await self._inference.infer(request, context)
         deadline.check(context.deadline, "before the work was begun")
+        response = self._infer_now(request, context) if self._infer_now is not None else None
+        if response is not None:
+            return response
+        await waiting()
         try:
             with TimeLimit(context.deadline):
                 return await self._inference.infer(request, context)
@@ -88,6 +93,7 @@ class Servicer:
         if len(data) > self.options.max_message_bytes:
             raise too_large(len(data), self.options.max_message_bytes, what)
 
+    @first_step.allowed
     async def model_infer(self, data: bytes, rpc: Any) -> bytes:
         """One ModelInfer; `rpc` needs of grpc.aio's ServicerContext the four methods that are called here."""
         span = Span(self.observer, "ModelInfer")

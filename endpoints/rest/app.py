@@ -11,13 +11,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
+from endpoints.first_step import waiting
 from endpoints.metrics import CONTENT_TYPE, Observer
 from endpoints.rest import control, v1
 from endpoints.rest.body import ClientGoneError, read_body, too_large, with_bytes
 from endpoints.rest.direct import Direct
 from endpoints.rest.errors import HttpError, Reply, as_inference_error, error_reply
 from endpoints.rest.guard import Guard
-from endpoints.rest.infer import infer
+from endpoints.rest.infer import infer, infer_now
 from endpoints.rest.routes import Route, match, not_found
 from endpoints.rest.types import ASGIApp, Receive, Request, RestOptions, Scope, Send
 from protocol import deadline, timeline
@@ -151,9 +152,7 @@ class OipRest:
 
     async def _handled(self, request: Request) -> tuple[Reply, Code | None]:
         reply = await _HANDLERS[request.route.name](request)
-        stations = request.context.timeline
-        if stations is not None and "decoded" in stations.stamps:
-            self._add_timing(reply, stations, request.headers)
+        self._add_timing(reply, request)
         return reply, None if reply.status < 400 else Code.UNAVAILABLE
 
     def short_way(self, url: bytes) -> Route | None:
@@ -162,7 +161,7 @@ class OipRest:
         return route if route is not None and route.name == "infer" else None
 
     async def answer(self, asked: Direct) -> Reply | None:
-        """The reply to a whole infer request; None when its client has gone."""
+        """The reply to a whole infer request; None when its client has gone. It needs no task before it waits."""
         began = time.perf_counter()
         observer = self._observer
         if observer is not None:
@@ -177,6 +176,7 @@ class OipRest:
 
     async def _answered(self, asked: Direct) -> tuple[Reply | None, Code | None]:
         upstream: str | None = None
+        code: Code | None
         limit: TimeLimit | None = None
         try:
             upstream, inference = self._choose(asked.fields)
@@ -184,11 +184,15 @@ class OipRest:
             if len(asked.body) > self._options.max_message_bytes:
                 raise too_large(self._options.max_message_bytes)
             context.mark("received")
-            limit = TimeLimit(context.deadline)
-            with limit:
-                reply, code = await self._handled(
-                    Request(asked.route, asked.fields, bytes(asked.body), context, inference, self._options, limit)
-                )
+            request = Request(asked.route, asked.fields, bytes(asked.body), context, inference, self._options)
+            reply = infer_now(request)
+            if reply is None:
+                await waiting()
+                limit = request.guard = TimeLimit(context.deadline)
+                with limit:
+                    reply = await infer(request)
+            self._add_timing(reply, request)
+            code = None
         except TimeoutError as caught:
             passed = limit is not None and limit.passed
             reply, code = _failed(deadline.exceeded("before the answer was ready") if passed else caught)
@@ -214,7 +218,11 @@ class OipRest:
                 context.headers[name] = headers[name]
         return context
 
-    def _add_timing(self, reply: Reply, stations: timeline.Timeline, headers: dict[str, str]) -> None:
+    def _add_timing(self, reply: Reply, request: Request) -> None:
+        """The stations of an infer request, for those who want them."""
+        stations, headers = request.context.timeline, request.headers
+        if stations is None or "decoded" not in stations.stamps:
+            return
         stations.mark("encoded")
         if self._options.timing:
             reply.headers.append((b"server-timing", timeline.server_timing(stations).encode()))

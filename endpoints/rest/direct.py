@@ -51,7 +51,9 @@ class _Nothing:
 class Direct:
     """One request; it stands where uvicorn's protocol has a RequestResponseCycle."""
 
-    __slots__ = ("body", "disconnected", "fields", "keep_alive", "more_body", "response_complete", "route", "task")
+    __slots__ = (
+        "begun", "body", "disconnected", "fields", "keep_alive", "more_body", "response_complete", "route", "task",
+    )  # fmt: skip
     message_event = _Nothing()
 
     def __init__(self, route: Route, fields: dict[str, str]) -> None:
@@ -60,7 +62,7 @@ class Direct:
         self.body = bytearray()
         self.more_body = self.keep_alive = True
         self.response_complete = False
-        self.disconnected = False
+        self.begun = self.disconnected = False
         """The client has gone."""
         self.task: asyncio.Task[None] | None = None
 

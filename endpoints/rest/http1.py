@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from endpoints.first_step import begin, waiting
 from endpoints.rest.direct import LARGEST_BODY, Direct, Heads, fields_of
 from endpoints.rest.receiving import length_of
 from protocol.large_body import LargeBody
@@ -179,28 +180,29 @@ class Http(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         direct = self.cycle
-        if isinstance(direct, Direct) and direct.task is None:
-            direct.task = self.loop.create_task(self._answer(direct))
-            self.tasks.add(direct.task)
+        if isinstance(direct, Direct) and not direct.begun:
+            direct.begun = True
+            direct.task = begin(self.loop, self._answer(direct))
+            if direct.task is not None:
+                self.tasks.add(direct.task)
+                direct.task.add_done_callback(self.tasks.discard)
 
     async def _answer(self, direct: Direct) -> None:
-        try:
-            reply = await self.app.answer(direct)
-            if reply is not None and not direct.disconnected:
-                await self._reply(direct, reply)
-        finally:
-            self.tasks.discard(cast(Any, direct.task))
+        if self.flow.write_paused:
+            await waiting()
+            await self.flow.drain()
+        reply = await self.app.answer(direct)
+        if self.flow.write_paused:
+            await self.flow.drain()
+        if reply is not None and not direct.disconnected:
+            self._reply(direct, reply)
 
-    async def _reply(self, direct: Direct, reply: Reply) -> None:
+    def _reply(self, direct: Direct, reply: Reply) -> None:
         size = sum(map(len, reply.parts))
         assert self.heads is not None
         head = self.heads.head(
             STATUS_LINE[reply.status], self.server_state.default_headers, reply.headers, size, direct.keep_alive
         )
-        if self.flow.write_paused:
-            await self.flow.drain()
-            if direct.disconnected:
-                return
         if size <= _JOINED_BYTES:
             self.transport.write(b"".join([head, *reply.parts]))
         else:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from endpoints.rest.guard import Guard
     from endpoints.rest.routes import Route
     from protocol.inference import CallContext, Inference
+    from protocol.messages import InferRequest
+    from protocol.reply_form import ReplyForm
     from protocol.time_limit import TimeLimit
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -44,5 +46,7 @@ class Request:
     context: CallContext
     inference: Inference
     options: RestOptions
-    guard: Guard | TimeLimit
-    """What keeps the deadline."""
+    guard: Guard | TimeLimit | None = None
+    """What keeps the deadline; None while nothing is waited for."""
+    decoded: tuple[InferRequest, ReplyForm] | None = None
+    """The infer call in it, once that was read."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from endpoints import first_step
 from endpoints.grpc.errors import trailing_of
 from endpoints.grpc.lean.call import WINDOW, AbortedError, Call
 from protocol import deadline, http2
@@ -261,7 +262,9 @@ class ServerConnection(End[Call]):
     # the answer
 
     def _begin(self, call: Call) -> None:
-        call.task = self.loop.create_task(self._answer(call))
+        answer = self._answer(call)
+        at_once = first_step.is_allowed(call.handler.unary_unary)
+        call.task = first_step.begin(self.loop, answer) if at_once else self.loop.create_task(answer)
 
     async def _answer(self, call: Call) -> None:
         handler = call.handler

@@ -25,10 +25,10 @@ from protocol.tensors import Tensor
 from protos import inference as pb
 from tests import grpc_service
 from tests.endpoints.grpc.http2_client import connected, framed
-from tests.fakes import RecordingInference, SlowInference
+from tests.fakes import ImmediateInference, RecordingInference, SlowInference
 from tests.grpc_service import LIMIT, listening, request
 
-OK, DEADLINE, EXHAUSTED, UNIMPLEMENTED, INTERNAL = 0, 4, 8, 12, 13
+OK, DEADLINE, NOT_FOUND, EXHAUSTED, UNIMPLEMENTED, INTERNAL = 0, 4, 5, 8, 12, 13
 INFER = protobuf_codec.encode_request(request())
 
 
@@ -49,6 +49,15 @@ async def test_calls_work():
         assert {answer.status for answer in answers} == {OK}
         assert {pb.ModelInferResponse.FromString(answer.message).model_name for answer in answers} == {"echo"}
         assert answers[0].headers[0]["grpc-accept-encoding"] == "identity,deflate,gzip"
+
+
+async def test_what_is_there_at_once_needs_no_task():
+    """An answer, or an error, that nobody waits for is given where the request came."""
+    inference = ImmediateInference()
+    async with listening(inference) as target, connected(target) as client:
+        right = await client.call("ModelInfer", INFER)
+        wrong = await client.call("ModelInfer", protobuf_codec.encode_request(request(model="nope")))
+        assert (right.status, wrong.status, inference.tasks) == (OK, NOT_FOUND, [None, None])
 
 
 async def test_http1_is_told_where_it_is():

@@ -34,6 +34,14 @@ class FakeInference:
         self.outputs = None
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        if request.model_name == "hang":
+            self.requests.append(request)
+            self.contexts.append(context)
+            context.mark("started")
+            await self._hang()
+        return self._answer(request, context)
+
+    def _answer(self, request: InferRequest, context: CallContext) -> InferResponse:
         self.requests.append(request)
         self.contexts.append(context)
         context.mark("started")
@@ -44,8 +52,6 @@ class FakeInference:
             )
         if name == "bug":
             raise ValueError("secret of the insides")
-        if name == "hang":
-            await self._hang()
         self._known(name)
         context.mark("finished")
         outputs = self.outputs if self.outputs is not None else request.inputs
@@ -114,6 +120,20 @@ class FakeInference:
         pass
 
 
+class ImmediateInference(FakeInference):
+    """The same, answering without being awaited; the model `hang` has to be waited for."""
+
+    def reset(self) -> None:
+        super().reset()
+        self.tasks: list[asyncio.Task | None] = []
+
+    def infer_now(self, request: InferRequest, context: CallContext) -> InferResponse | None:
+        if request.model_name == "hang":
+            return None
+        self.tasks.append(asyncio.current_task())
+        return self._answer(request, context)
+
+
 class Service:
     """A running port; `url` is its base URL."""
 
@@ -128,8 +148,9 @@ class Service:
 async def served(
     options: RestOptions | None = None, *, upstream: str | None = None, fallback=None, tls: Tls | None = None,
     host: str = "127.0.0.1", port: int = 0, keep_alive_seconds: int = 75,
+    kind: type[FakeInference] = FakeInference,
 ) -> AsyncIterator[Service]:  # fmt: skip
-    inference, observer = FakeInference(), Observer()
+    inference, observer = kind(), Observer()
     app = OipRest(
         lambda headers: (upstream, inference), settings=options or RestOptions(), observer=observer, fallback=fallback
     )

@@ -10,7 +10,7 @@ import pytest
 
 from endpoints.rest import app, direct
 from endpoints.rest.types import RestOptions
-from tests.endpoints.rest.service import served
+from tests.endpoints.rest.service import FakeInference, ImmediateInference, served
 
 
 def body_of(**more) -> bytes:
@@ -60,12 +60,13 @@ REQUESTS = {
 }
 
 
+@pytest.mark.parametrize("kind", [FakeInference, ImmediateInference])
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_both_ways_give_the_same(name, ways):
+async def test_both_ways_give_the_same(name, kind, ways):
     """The same request, whole and in two pieces, is answered with the same bytes, on a connection that stays."""
     request = REQUESTS[name]
     cut = request.index(b"\r\n\r\n") + 4
-    async with served(RestOptions(max_message_bytes=200), upstream="grpc") as service, asyncio.timeout(20):
+    async with served(RestOptions(max_message_bytes=200), upstream="grpc", kind=kind) as service, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
         ways.clear()
         writer.write(request)
@@ -81,9 +82,10 @@ async def test_both_ways_give_the_same(name, ways):
         writer.close()
 
 
-async def test_pipelined_requests_keep_their_order(ways):
+@pytest.mark.parametrize("kind", [FakeInference, ImmediateInference])
+async def test_pipelined_requests_keep_their_order(kind, ways):
     """What comes behind a request on the short way waits for it, whatever its own way."""
-    async with served() as service, asyncio.timeout(20):
+    async with served(kind=kind) as service, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
         ways.clear()
         writer.write(
@@ -92,7 +94,7 @@ async def test_pipelined_requests_keep_their_order(ways):
         first, second, third = [await reply(reader) for _ in range(3)]
         assert (b'"1"' in first, b'"2"' in second) == (True, True)
         assert third.startswith(b"HTTP/1.1 200")
-        assert ways == ["short", "long", "long"]
+        assert ways == ["short", "short" if kind is ImmediateInference else "long", "long"]
         writer.close()
 
 
@@ -108,9 +110,38 @@ async def test_who_asks_for_more_goes_the_long_way(field, ways):
         writer.close()
 
 
-async def test_a_client_that_goes_cancels_its_work():
+async def test_what_is_there_at_once_needs_no_task():
+    """An answer, or an error, that nobody waits for is given where the request came."""
+    async with served(kind=ImmediateInference) as service, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(post(body_of()) + post(body_of(), "bug") + post(body_of(), "fail-OVERLOADED"))
+        statuses = [(await reply(reader)).split()[1] for _ in range(3)]
+        assert (statuses, service.inference.tasks) == ([b"200", b"500", b"429"], [None] * 3)
+        rendered = service.observer.render().decode()
+        assert 'crossover_requests_total{model="echo",route="infer",wire="rest"} 1.0' in rendered
+        assert 'crossover_requests_in_flight{wire="rest"} 0.0' in rendered
+        writer.close()
+
+
+async def test_a_client_that_does_not_read_is_waited_for():
+    """With replies that are not read the connection's requests wait, and all are answered in order when it reads."""
+    many, big = 300, body_of(id="x" * 20_000)
+    async with served(kind=ImmediateInference) as service, asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1 << 16)
+        for _ in range(many):
+            writer.write(post(big))
+        await asyncio.sleep(0.3)
+        waited = len(service.inference.requests)
+        replies = [await reply(reader) for _ in range(many)]
+        assert waited < many
+        assert len(set(replies)) == 1
+        writer.close()
+
+
+@pytest.mark.parametrize("kind", [FakeInference, ImmediateInference])
+async def test_a_client_that_goes_cancels_its_work(kind):
     """Nobody works for a client that has gone."""
-    async with served() as service, asyncio.timeout(20):
+    async with served(kind=kind) as service, asyncio.timeout(20):
         _, writer = await asyncio.open_connection("127.0.0.1", service.port)
         writer.write(post(body_of(), "hang"))
         await service.inference.started.wait()
