@@ -1,4 +1,4 @@
-"""`grpc-stream`: one long-lived bidirectional stream, many requests on it at once, answers matched by id.
+"""`grpc-stream`: long-lived bidirectional streams, requests and answers on them matched by id.
 
 A stream has one deadline and one cancel for all that is on it, so each request carries its own in its message (see
 protocol/streaming.py). When the stream breaks, what was under way is UNAVAILABLE and the next request opens another.
@@ -17,6 +17,7 @@ from clients.grpc_call import ended_of
 from clients.grpc_channel import GrpcChannel
 from clients.grpc_control import GrpcControl
 from clients.grpc_status import ClientClosedError, error_of, unreadable
+from clients.stream_pool import StreamPool
 from protocol import deadline, protobuf_codec, streaming
 from protocol.errors import Code, InferenceError
 from protocol.inference import CallContext
@@ -29,7 +30,7 @@ _PATH = f"/{pb.SERVICE}/ModelStreamInfer"
 
 
 def connect(target: Target) -> GrpcStream:
-    """A client that keeps one stream open."""
+    """A client that keeps its streams open."""
     return GrpcStream(target)
 
 
@@ -104,12 +105,12 @@ class _Stream:
 
 
 class GrpcStream(GrpcControl):
-    """`Inference` over one stream; the control plane uses unary calls beside it."""
+    """`Inference` over streams; the control plane uses unary calls beside them."""
 
     def __init__(self, target: Target) -> None:
         self._channel = GrpcChannel(target)
         super().__init__(target, self._channel)
-        self._stream: _Stream | None = None
+        self._streams = StreamPool(self._opened)
         self._numbers = itertools.count(1)
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
@@ -121,7 +122,7 @@ class GrpcStream(GrpcControl):
         if context.recording is not None:
             context.recording.begin(_PATH, [], data)
             context.recording.stream = True
-        stream = self._opened()
+        stream = self._streams.take()
         found = _Waiting(asyncio.get_running_loop().create_future(), context)
         stream.waiting[identity] = found
         stream.outgoing.put_nowait(data)
@@ -144,18 +145,15 @@ class GrpcStream(GrpcControl):
         finally:
             if stream.waiting.pop(identity, None) is not None and not stream.broken:
                 stream.outgoing.put_nowait(streaming.cancel_message(identity))
+            self._streams.give_back(stream)
 
     def _opened(self) -> _Stream:
-        if self._stream is None or self._stream.broken:
-            try:
-                call = self._channel.stream(_PATH)
-            except ClientClosedError:
-                raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
-            self._stream = _Stream(call, self.target.grpc)
-        return self._stream
+        try:
+            call = self._channel.stream(_PATH)
+        except ClientClosedError:
+            raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
+        return _Stream(call, self.target.grpc)
 
     async def close(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.close()
+        await asyncio.gather(*(stream.close() for stream in self._streams.emptied()))
         await super().close()

@@ -77,7 +77,7 @@ WIRES: dict[str, Wire] = {
         Wire("grpc-lean", "clients.grpc_unary:connect_lean", "grpc", EVERYTHING,
              summary="as grpc, by a lean HTTP/2 client of our own instead of grpcio"),
         Wire("grpc-stream", "clients.grpc_stream:connect", "grpc", EVERYTHING,
-             summary="one long-lived bidirectional stream, answers matched by id"),
+             summary="long-lived bidirectional streams, answers matched by id"),
         Wire("rest", "clients.rest:connect", "rest", NO_HALF_FLOATS, bytes_as_text=True, instead="rest-binary",
              summary="HTTP/1.1, JSON both ways"),
         Wire("rest-binary", "clients.rest:connect_binary", "rest", EVERYTHING,

@@ -299,7 +299,7 @@ def not_measured(summary: Summary) -> list[str]:
             "rest-stock" in arms and "grpc-stock" in arms,
             "libraries and frameworks as causes, and the pair as usually written: not measured here: --thorough",
         ),
-        ("grpc-stream" in arms, "one long-lived gRPC stream: not measured here: --thorough"),
+        ("grpc-stream" in arms, "long-lived gRPC streams: not measured here: --thorough"),
         ("inprocess" in arms, "no hop at all (the engine in the gateway): not measured here: --thorough"),
         (any(c["metric"] == "p99" for c in cells), "ratios of the tail (p90, p99): not measured here: --thorough"),
         (

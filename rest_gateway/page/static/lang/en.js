@@ -31,7 +31,7 @@ export default {
   about_grpc: "gRPC, tensors as raw bytes",
   "about_grpc-typed": "gRPC, tensors as typed numbers",
   "about_grpc-lean": "gRPC, by a lean client instead of its library",
-  "about_grpc-stream": "gRPC, one stream for all requests",
+  "about_grpc-stream": "gRPC, on streams that stay open",
   about_rest: "REST, tensors as JSON",
   "about_rest-binary": "REST, JSON with binary tensors",
   "about_grpc-coalesced": "gRPC, calls that arrive together joined",

@@ -31,7 +31,7 @@ export default {
   about_grpc: "gRPC, 텐서는 원시 바이트",
   "about_grpc-typed": "gRPC, 텐서는 형식 있는 수",
   "about_grpc-lean": "gRPC, 라이브러리 대신 가벼운 클라이언트로",
-  "about_grpc-stream": "gRPC, 모든 요청에 스트림 하나",
+  "about_grpc-stream": "gRPC, 열려 있는 스트림 사용",
   about_rest: "REST, 텐서는 JSON",
   "about_rest-binary": "REST, JSON과 이진 텐서",
   "about_grpc-coalesced": "gRPC, 함께 도착한 호출을 묶음",
