@@ -11,6 +11,7 @@ from grpc import aio
 from clients.grpc_call import UnaryMethod
 from clients.grpc_status import ClientClosedError
 from clients.grpc_tls import tls_of
+from protocol.grpc_poller import patient_threads
 from protocol.wires import Target
 
 LONGEST_CONNECT_MS = 5000
@@ -43,7 +44,8 @@ class GrpcChannel:
     def _opened(self) -> Any:
         """The channel, made at the first call, since it belongs to the event loop that runs then."""
         if self._channel is None:
-            self._channel = _channel_to(self._target)
+            with patient_threads():
+                self._channel = _channel_to(self._target)
         return self._channel
 
     async def close(self) -> None:

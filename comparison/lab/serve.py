@@ -19,6 +19,7 @@ from endpoints.metrics import Observer
 from endpoints.rest.app import OipRest
 from endpoints.rest.serve import RestListener
 from endpoints.rest.types import RestOptions
+from protocol.grpc_poller import patient_threads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +54,8 @@ async def endpoints(inference: Inference, host: str) -> AsyncIterator[None]:
 
 
 def _grpc_server(inference: Inference, address: str) -> aio.Server:
-    server = aio.server(options=stock_grpc.UNLIMITED)
+    with patient_threads():
+        server = aio.server(options=stock_grpc.UNLIMITED)
     for method, handler in (
         *((kind.method, stock_grpc.handler(kind, inference)) for kind in (stock_grpc.TYPED, stock_grpc.RAW)),
         *((kind.method, grpc_bytes.handler(kind, inference)) for kind in (grpc_bytes.JSON, grpc_bytes.GZIP)),

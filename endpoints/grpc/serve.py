@@ -9,6 +9,7 @@ from grpc import aio
 
 from endpoints import addresses
 from endpoints.grpc.listener import Listener
+from protocol.grpc_poller import patient_threads
 from protocol.wires import UNIX
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class GrpcListener(Listener):
     _server: Any
 
     async def _open(self, handlers: Handlers) -> None:
-        server = aio.server(options=self._channel_options())
+        with patient_threads():
+            server = aio.server(options=self._channel_options())
         server.add_generic_rpc_handlers(tuple(handlers))
         try:
             self._bind(server)
