@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from comparison.analysis import statistics as st
+from comparison.analysis.measures import ALONE
 from comparison.experiment.arms import AGAIN, CONTROL, REFERENCE
 
 if TYPE_CHECKING:
@@ -53,16 +54,16 @@ def equals(measures: Measures, cell: int, metric: str) -> Equals | None:
 
 
 def recovery(measures: Measures, cell: int, metric: str) -> Recovery | None:
-    """What the control took beyond the reference (by the latency of calls `ALONE`, or by `cpu` under load), against the known length.
+    """What the control took beyond the reference by a metric of `measures.ALONE`, against the known length.
 
-    Not by latency under load: there a delay also lengthens the queue for whoever comes next, and every percentile
-    shows both.
+    Not under load: there a delay also lengthens the queue for whoever comes next, which every percentile shows too, and
+    requests that gather in it cost less CPU together.
     """
     busy = measures.samples.experiment.busy_ns
     if cell >= len(busy) or not busy[cell]:
         return None
     control, reference = measures.paired(cell, CONTROL, REFERENCE, metric)
-    scale = 1.0 if metric == "cpu" else 1000.0
+    scale = 1.0 if ALONE[metric] == "cpu" else 1000.0
     interval = st.mean_interval(scale * (np.asarray(control, float) - np.asarray(reference, float)))
     known = busy[cell] / 1000
     return Recovery(cell, metric, known, interval, _status(interval, known)) if interval else None

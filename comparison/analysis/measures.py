@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from comparison.analysis import capacity
+from comparison.experiment import samples
 from comparison.load import outcomes as out
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ QUICK_METRICS = ("p50", "cpu", "wire_bytes", "message_bytes")
 """What a quick run is judged by; its slices are too short for the tail."""
 APPARATUS = frozenset({"generator", "wire"})
 """Processes of the lab itself: their CPU is recorded and is no service's."""
-ALONE = "alone"
-"""The median latency of calls one at a time, which met no queue: what a delay of known length is looked for in."""
+ALONE = {"alone": "p50", "alone_cpu": "cpu"}
+"""The same of calls one at a time, which met no queue: what a delay of known length is looked for in."""
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 _LEAST_CARRIED = 0.5
 """Bytes over the hop that are less than so large a share of the messages were not counted: connections closed with them."""
@@ -92,13 +93,13 @@ def latencies_ms(requests: NDArray[np.int64]) -> NDArray[np.float64]:
 class Measures:
     """Numbers by cell, arm and block."""
 
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
+    def __init__(self, run: Samples) -> None:
+        self.samples = run
         self._bins: dict[tuple[int, str, int], Bin] = defaultdict(Bin)
         self._alone: dict[tuple[int, str, int], Bin] = defaultdict(Bin)
-        for line, table in samples.slices:
+        for line, table in run.slices:
             if line.kept:
-                bins = self._alone if line.kind == ALONE else self._bins
+                bins = self._alone if line.kind == samples.ALONE else self._bins
                 found = bins[line.cell, line.arm, line.block]
                 found.lines.append(line)
                 found.tables.append(table)
@@ -113,7 +114,7 @@ class Measures:
             return self._message_bytes(cell, arm)
         if metric == "capacity":
             return self._capacity(cell, arm)
-        bins, name = (self._alone, "p50") if metric == ALONE else (self._bins, metric)
+        bins, name = (self._alone, ALONE[metric]) if metric in ALONE else (self._bins, metric)
         values = {b: f.value(name) for (c, a, b), f in sorted(bins.items()) if (c, a) == (cell, arm)}
         least = _LEAST_CARRIED * self._message_size(cell, arm) if metric == "wire_bytes" else 0.0
         return {block: value for block, value in values.items() if value is not None and value > least}

@@ -14,6 +14,7 @@ from comparison.analysis.cost import Prices, per_million
 from comparison.analysis.measures import ALONE, LARGER_IS_BETTER, METRICS, QUICK_METRICS, Measures
 from comparison.experiment import naming
 from comparison.experiment.arms import ARMS, headline_pairs
+from comparison.experiment.samples import LOAD
 
 if TYPE_CHECKING:
     from comparison.analysis.controls import Equals, Recovery
@@ -96,7 +97,7 @@ class Analysis:
         return {key: found for key, found in tested.items() if found is not None}
 
     def _recoveries(self) -> list[Recovery]:
-        tested = [controls.recovery(self.measures, c, metric) for c in self._cells() for metric in (ALONE, "cpu")]
+        tested = [controls.recovery(self.measures, c, metric) for c in self._cells() for metric in ALONE]
         return [found for found in tested if found is not None]
 
     def _cells(self) -> range:
@@ -280,7 +281,7 @@ class Analysis:
 
     def noise(self) -> dict[str, Any]:
         """What else the machine did, and how many slices were run again because of it."""
-        lines = [line for line, _ in self.samples.slices if line.kind == "load"]
+        lines = [line for line, _ in self.samples.slices if line.kind == LOAD]
         kept = [line for line in lines if line.kept]
         return {
             "slices": len(lines),

@@ -1,15 +1,18 @@
-"""Calls one at a time, through the reference and through the control: where a known delay is all that latency shows.
+"""Calls one at a time, through the reference and through the control: where a known delay is all that shows.
 
-Under load a delay also makes others wait, so that every percentile of latency shows more than its length. A call that is
-alone meets no queue.
+Under load a delay also makes others wait, so that every percentile of latency shows more than its length; and while they
+wait they gather, so that the services are woken less often and CPU per request shows less. A call that is alone meets no
+queue.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from comparison.experiment import slices
 from comparison.experiment.arms import CONTROL, REFERENCE
-from comparison.experiment.samples import SliceLine
+from comparison.experiment.samples import ALONE, SliceLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
     from comparison.experiment.part import Part
     from comparison.load.outcomes import Table
 
-KIND = "alone"
 _TURNS, _SECONDS = 6, 0.1
 _FEWEST, _MOST = 5, 40
 
@@ -31,12 +33,16 @@ def measured(part: Part) -> Iterator[tuple[SliceLine, Table]]:
         count = max(_FEWEST, min(_MOST, round(_SECONDS * part.probed(c, arms[0]) / 2)))
         for turn in range(_TURNS):
             for arm in arms if turn % 2 == 0 else arms[::-1]:
+                time.sleep(slices.SETTLE_SECONDS / 2)
+                before = part.view.cpu_ns()
                 record = part.closed(c, arm, count, 1)
-                yield _line(part, c, arm.name, turn, record.wall_ns), record.requests
+                time.sleep(slices.SETTLE_SECONDS / 2)
+                spent = slices.spent(before, part.view.cpu_ns())
+                yield _line(part, c, arm.name, turn, part.view.charge(spent, record), record.wall_ns), record.requests
 
 
-def _line(part: Part, c: int, arm: str, turn: int, wall_ns: int) -> SliceLine:
+def _line(part: Part, c: int, arm: str, turn: int, cpu_ns: dict[str, int], wall_ns: int) -> SliceLine:
     return SliceLine(
-        block=part.block.index, cell=c, arm=arm, turn=turn, seed=0, cpu_ns={}, wall_ns=wall_ns, wire_bytes=None,
-        steal=0.0, others=0.0, pressure=0.0, kind=KIND,
+        block=part.block.index, cell=c, arm=arm, turn=turn, seed=0, cpu_ns=cpu_ns, wall_ns=wall_ns, wire_bytes=None,
+        steal=0.0, others=0.0, pressure=0.0, kind=ALONE,
     )  # fmt: skip

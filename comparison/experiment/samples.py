@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from comparison.experiment.design import Cell
 
 
+LOAD, ALONE = "load", "alone"
+"""What a slice is for."""
+
+
 class SamplesError(ValueError):
     """A run's folder that cannot be read, in one sentence."""
 
@@ -54,8 +58,8 @@ class SliceLine:
     kept: bool = True
     """False for a noisy slice that was run again."""
     complaint: str = ""
-    kind: str = "load"
-    """`load`, or `alone` for calls one at a time (see `alone`)."""
+    kind: str = LOAD
+    """`LOAD`, or `ALONE` for calls one at a time (see alone.py)."""
     file: str = ""
     wire_late_us: list[float] | None = None
     """On an emulated network: how late packets left, median and 99th percentile, µs."""

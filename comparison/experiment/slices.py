@@ -31,6 +31,11 @@ def is_noisy(line: SliceLine) -> bool:
     return line.steal > NOISY_STEAL or line.others > NOISY_OTHERS
 
 
+def spent(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    """CPU time between two readings, for the processes that are in both."""
+    return {name: ns - before[name] for name, ns in after.items() if name in before}
+
+
 def measured(part: Part, item: Slice, seconds: float) -> tuple[SliceLine, Table]:
     """Drive the slice's schedule and give its requests, with CPU, bytes and noise over its time."""
     arm = part.arms[item.arm]
@@ -70,16 +75,16 @@ class _Reading:
 
 
 def _line(part: Part, item: Slice, arm: Arm, record: Record, before: _Reading, after: _Reading) -> SliceLine:
-    spent = {name: ns - before.services[name] for name, ns in after.services.items() if name in before.services}
+    services = spent(before.services, after.services)
     seen = after.machine.since(before.machine)
-    ours = sum(spent.values()) + record.cpu_ns + after.own_ns - before.own_ns
+    ours = sum(services.values()) + record.cpu_ns + after.own_ns - before.own_ns
     line = SliceLine(
         block=item.block,
         cell=item.cell,
         arm=item.arm,
         turn=item.turn,
         seed=item.seed,
-        cpu_ns=part.view.charge(spent, record),
+        cpu_ns=part.view.charge(services, record),
         wall_ns=record.wall_ns,
         wire_bytes=_carried(arm, part.network, before.carried, after.carried),
         steal=seen.steal_ns / max(1, seen.total_ns),

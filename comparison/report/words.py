@@ -18,6 +18,7 @@ Cell = dict[str, Any]
 
 METRIC_WORDS = {
     "alone": "the median latency of calls one at a time",
+    "alone_cpu": "CPU per request of calls one at a time",
     "p50": "median latency",
     "p90": "90th percentile of latency",
     "p99": "99th percentile of latency",

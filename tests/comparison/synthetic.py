@@ -53,7 +53,8 @@ def _alone(random, block, drift):
         for arm, delay_us in (("grpc", 0), ("control", busy_us)):
             table = requests(random, 40, MILLISECONDS[arm][cell] * np.exp(drift), 0)
             table[:, out.DONE] += delay_us * 1000
-            yield SliceLine(block.index, cell, arm, 0, 0, {}, 10**9, None, 0.0, 0.0, 0.0, kind="alone"), table
+            cpu = {"model server": int((MILLISECONDS["grpc"][cell] * 0.4e6 + delay_us * 1000) * len(table))}
+            yield SliceLine(block.index, cell, arm, 0, 0, cpu, 10**9, None, 0.0, 0.0, 0.0, kind="alone"), table
 
 
 def requests(random, rate, milliseconds, late_us):

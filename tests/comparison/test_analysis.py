@@ -91,8 +91,9 @@ def test_controls_are_reported_and_hold(summary):
     """The A/A pair and the known delay are in the summary for every payload, and the drawn delay is recovered."""
     again = [c for c in summary["controls"]["again"] if c["metric"] == "p50"]
     assert [c["payload_bytes"] for c in again] == list(synthetic.PAYLOADS)
-    delays = [c for c in summary["controls"]["known_delay"] if c["metric"] == "alone"]
-    assert {c["status"] for c in delays} == {"recovered"}
+    delays = summary["controls"]["known_delay"]
+    assert {(c["metric"], c["status"]) for c in delays} == {("alone", "recovered"), ("alone_cpu", "recovered")}
+    assert len(delays) == 2 * len(synthetic.PAYLOADS)
 
 
 def test_percentiles_without_interval_are_not_given(summary):
