@@ -8,6 +8,8 @@ transactions begin as BEGIN IMMEDIATE, because a transaction that first reads an
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,13 +126,24 @@ def _engine(url: URL, is_sqlite: bool) -> AsyncEngine:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin by the listener below, not by the driver's guess
     try:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.close()
+        connection.run_async(_set_journal)
     except Exception:
         connection.close()  # the pool never learns of it, and its thread would live on
         raise
+
+
+async def _set_journal(driver: Any) -> None:
+    """WAL; who finds another connection at the same change is told "locked" at once, whatever its timeout, and asks again."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            await driver.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.01)
+    await driver.execute("PRAGMA synchronous=NORMAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -44,6 +44,15 @@ async def test_migrating_again_and_together(options, database):
         await other.close()
 
 
+async def test_a_new_file_is_prepared_by_many_at_once(tmp_path):
+    """Gateways that open a new SQLite file at the same moment wait for each other, each time anew."""
+    for number in range(30):
+        together = [Database(url_of(None, tmp_path / str(number), 8080)) for _ in range(6)]
+        await asyncio.gather(*(one.migrate() for one in together))
+        for one in together:
+            await one.close()
+
+
 async def test_bounded_rows(start):
     """The oldest finished predictions beyond the bound go; what still waits stays."""
     async with start(workers=0) as gateway:
