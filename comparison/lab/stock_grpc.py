@@ -91,7 +91,7 @@ class StockGrpc(Wrapper):
 
     def _stub(self) -> Any:
         if self._call is None:
-            with patient_threads():  # as all arms have it
+            with patient_threads():  # as all arms have it, where it is asked for
                 self._channel = aio.insecure_channel(address(self._target, GRPC_PORT), UNLIMITED)
             self._call = self._channel.unary_unary(
                 self._kind.method,

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from protocol import grpc_poller
+
 _PACKAGES = (
     "grpcio", "protobuf", "onnxruntime", "numpy", "orjson", "fastapi", "starlette", "uvicorn", "uvloop", "httptools",
     "aiohttp", "httpx", "h2", "hypercorn", "pydantic", "scipy", "matplotlib",
@@ -37,7 +39,7 @@ def provenance(command: str, seed: int) -> dict[str, Any]:
         "protobuf_runtime": _protobuf_runtime(),
         "event_loop": "uvloop in the services",
         "grpc_experiments": os.environ.get("GRPC_EXPERIMENTS", ""),
-        "grpc_poller": "SCHED_BATCH" if hasattr(os, "SCHED_BATCH") else "as the system has it",
+        "grpc_poller": os.environ.get(grpc_poller.VARIABLE, ""),
         "socket_options": "TCP_NODELAY on every connection",
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "sysctls": {name: value for name in _SYSCTLS if (value := _text(f"/proc/sys/{name}"))},

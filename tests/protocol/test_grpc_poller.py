@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from protocol.grpc_poller import patient_threads
+from protocol.grpc_poller import PATIENT, VARIABLE, patient_threads
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="scheduling policies are Linux's")
 
@@ -34,6 +34,12 @@ asyncio.run(main())
 """
 
 
+@pytest.fixture(autouse=True)
+def asked_for(monkeypatch):
+    """The environment asks for it."""
+    monkeypatch.setenv(VARIABLE, PATIENT)
+
+
 def policy_of_new_thread() -> int:
     found = []
     thread = threading.Thread(target=lambda: found.append(os.sched_getscheduler(0)))
@@ -48,6 +54,14 @@ def test_threads_inherit_it_inside_only():
     with patient_threads():
         inside = policy_of_new_thread()
     assert (inside, policy_of_new_thread(), os.sched_getscheduler(0)) == (os.SCHED_BATCH, before, before)
+
+
+def test_nothing_changes_unasked(monkeypatch):
+    """Without the variable every thread is scheduled as the system has it."""
+    monkeypatch.delenv(VARIABLE)
+    before = os.sched_getscheduler(0)
+    with patient_threads():
+        assert (policy_of_new_thread(), os.sched_getscheduler(0)) == (before, before)
 
 
 def test_another_policy_is_left_alone(monkeypatch):
