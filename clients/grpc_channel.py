@@ -11,7 +11,7 @@ from grpc import aio
 from clients.grpc_call import UnaryMethod
 from clients.grpc_status import ClientClosedError
 from clients.grpc_tls import tls_of
-from protocol.grpc_poller import patient_threads
+from protocol.grpc_poller import patient_poller
 from protocol.wires import Target
 
 LONGEST_CONNECT_MS = 5000
@@ -44,7 +44,7 @@ class GrpcChannel:
     def _opened(self) -> Any:
         """The channel, made at the first call, since it belongs to the event loop that runs then."""
         if self._channel is None:
-            with patient_threads():
+            with patient_poller():
                 self._channel = _channel_to(self._target)
         return self._channel
 

@@ -13,7 +13,7 @@ from grpc import aio
 
 from comparison.load import hop
 from protocol import json_codec, protobuf_codec
-from protocol.grpc_poller import patient_threads
+from protocol.grpc_poller import patient_poller
 from protocol.wires import WIRES, Target, Wire
 from protos import inference as pb
 
@@ -64,7 +64,7 @@ class StubFloor(_Floor):
 
     def __init__(self, target: Target) -> None:
         super().__init__()
-        with patient_threads():
+        with patient_poller():
             self._channel = aio.insecure_channel(target.grpc, options=[("grpc.max_receive_message_length", -1)])
         self._call = self._channel.unary_unary(f"/{pb.SERVICE}/ModelInfer")
 

@@ -18,7 +18,7 @@ import uvicorn
 from grpc import aio
 
 from endpoints import process
-from protocol.grpc_poller import patient_threads
+from protocol.grpc_poller import patient_poller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ class _Quiet(uvicorn.Server):
 
 async def serve(stop: asyncio.Event) -> None:
     replies = Replies(Path(os.environ["FLOOR_REPLIES"]))
-    with patient_threads():
+    with patient_poller():
         server = aio.server(options=[("grpc.max_receive_message_length", -1)])
     server.add_generic_rpc_handlers((GrpcFloor(replies),))
     server.add_insecure_port(f"127.0.0.1:{os.environ['FLOOR_GRPC_PORT']}")

@@ -17,7 +17,7 @@ from endpoints.grpc.errors import STATUS_CODES
 from protocol import json_codec, protobuf_codec, timeline
 from protocol.deadline import timeout_of
 from protocol.errors import InferenceError, code_from_grpc
-from protocol.grpc_poller import patient_threads
+from protocol.grpc_poller import patient_poller
 from protocol.inference import CallContext, Wrapper
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class GrpcBytes(Wrapper):
     def _stub(self) -> Any:
         if self._call is None:
             where = address(self._target, GRPC_PORT)
-            with patient_threads():
+            with patient_poller():
                 self._channel = aio.insecure_channel(where, UNLIMITED, compression=self._kind.compression)
             self._call = self._channel.unary_unary(self._kind.method)
         return self._call

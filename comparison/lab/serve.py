@@ -19,7 +19,7 @@ from endpoints.metrics import Observer
 from endpoints.rest.app import OipRest
 from endpoints.rest.serve import RestListener
 from endpoints.rest.types import RestOptions
-from protocol.grpc_poller import patient_threads
+from protocol.grpc_poller import patient_poller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,7 +54,7 @@ async def endpoints(inference: Inference, host: str) -> AsyncIterator[None]:
 
 
 def _grpc_server(inference: Inference, address: str) -> aio.Server:
-    with patient_threads():
+    with patient_poller():
         server = aio.server(options=stock_grpc.UNLIMITED)
     for method, handler in (
         *((kind.method, stock_grpc.handler(kind, inference)) for kind in (stock_grpc.TYPED, stock_grpc.RAW)),

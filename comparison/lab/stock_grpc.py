@@ -20,7 +20,7 @@ from protocol import protobuf_codec
 from protocol.datatypes import datatype
 from protocol.deadline import timeout_of
 from protocol.errors import InferenceError, code_from_grpc
-from protocol.grpc_poller import patient_threads
+from protocol.grpc_poller import patient_poller
 from protocol.inference import CallContext, Wrapper
 from protocol.messages import InferRequest, InferResponse
 from protocol.tensors import Tensor
@@ -91,7 +91,7 @@ class StockGrpc(Wrapper):
 
     def _stub(self) -> Any:
         if self._call is None:
-            with patient_threads():  # as all arms have it, where it is asked for
+            with patient_poller():  # as all arms have it
                 self._channel = aio.insecure_channel(address(self._target, GRPC_PORT), UNLIMITED)
             self._call = self._channel.unary_unary(
                 self._kind.method,

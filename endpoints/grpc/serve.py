@@ -9,7 +9,7 @@ from grpc import aio
 
 from endpoints import addresses
 from endpoints.grpc.listener import Listener
-from protocol.grpc_poller import patient_threads
+from protocol.grpc_poller import patient_poller
 from protocol.wires import UNIX
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class GrpcListener(Listener):
     _server: Any
 
     async def _open(self, handlers: Handlers) -> None:
-        with patient_threads():
+        with patient_poller():
             server = aio.server(options=self._channel_options())
         server.add_generic_rpc_handlers(tuple(handlers))
         try:

