@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grpc_health.v1 import health_pb2_grpc
@@ -22,8 +23,21 @@ if TYPE_CHECKING:
     from protocol.inference import Inference
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a registry of handlers wants to know (grpc.HandlerCallDetails)."""
+
+    method: str
+    invocation_metadata: tuple[()] = ()
+
+
 class Handlers(list["grpc.GenericRpcHandler"]):
     """The handlers of a port. Generated code adds to it as to a server."""
+
+    def of(self, path: str) -> Any:
+        """The handler of a method; None when there is no such method."""
+        found = (each.service(Asked(path)) for each in self)
+        return next((handler for handler in found if handler is not None), None)
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         self.extend(handlers)

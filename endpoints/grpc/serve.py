@@ -8,9 +8,12 @@ import grpc
 from grpc import aio
 
 from endpoints import addresses
+from endpoints.grpc.acceptors import Acceptors
 from endpoints.grpc.listener import Listener
 from protocol.grpc_poller import patient_poller
+from protocol.grpcio_release import TESTED
 from protocol.wires import UNIX
+from protos import inference as pb
 
 if TYPE_CHECKING:
     from endpoints.grpc.listener import Handlers
@@ -23,21 +26,29 @@ class GrpcListener(Listener):
     """By grpcio."""
 
     _server: Any
+    _acceptors: Acceptors | None
 
     async def _open(self, handlers: Handlers) -> None:
         with patient_poller():
             server = aio.server(options=self._channel_options())
         server.add_generic_rpc_handlers(tuple(handlers))
+        acceptors = None
+        if TESTED:
+            acceptors = Acceptors(server, pb.SERVICE, "ModelInfer", handlers.of(f"/{pb.SERVICE}/ModelInfer"))
         try:
             self._bind(server)
             await server.start()
         except BaseException:
             await server.stop(None)
             raise
-        self._server = server
+        self._server, self._acceptors = server, acceptors
+        if acceptors is not None:
+            acceptors.start()
 
     async def _close(self, grace_seconds: float) -> None:
         await self._server.stop(grace_seconds)
+        if self._acceptors is not None:
+            await self._acceptors.ended()
 
     def _bind(self, server: Any) -> None:
         if self.tls is not None:

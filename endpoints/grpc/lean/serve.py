@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from endpoints import addresses
 from endpoints.grpc.errors import too_large
@@ -19,14 +18,6 @@ _LAST_WORDS_SECONDS = 0.5
 """How long what was written at the end may take to leave."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a registry of handlers wants to know (grpc.HandlerCallDetails)."""
-
-    method: str
-    invocation_metadata: tuple[()] = ()
-
-
 class LeanListener(Listener):
     """By `endpoints.grpc.lean.connection`."""
 
@@ -37,12 +28,7 @@ class LeanListener(Listener):
         loop = asyncio.get_running_loop()
         tls = self.tls.server_context("h2") if self.tls is not None else None
         limit = self.options.max_message_bytes
-
-        def handler_of(path: str) -> Any:
-            found = (each.service(Asked(path)) for each in handlers)
-            return next((handler for handler in found if handler is not None), None)
-
-        service = self._service = Service(handler_of, limit, lambda size: too_large(size, limit, "request"))
+        service = self._service = Service(handlers.of, limit, lambda size: too_large(size, limit, "request"))
         sockets = addresses.listening(self.host, self.port)
         self.port = addresses.port_of(sockets[0]) or self.port
         self._servers = [

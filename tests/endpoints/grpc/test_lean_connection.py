@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from endpoints.grpc.errors import too_large
 from endpoints.grpc.lean import call
 from endpoints.grpc.lean import connection as lean
-from endpoints.grpc.lean.serve import Asked
+from endpoints.grpc.listener import Asked
 from endpoints.grpc.servicer import GrpcOptions, Servicer
 from protocol import http2, protobuf_codec
 from protocol.messages import InferRequest
