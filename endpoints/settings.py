@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from endpoints.tls import Tls
+from protocol import grpc_poller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -113,6 +114,16 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+_GRPCIO = (
+    "\n## grpcio's own\n",
+    "Variables alone, read when grpcio starts; the second is for our clients too ([performance](performance.md)).\n",
+    "| variable | default | what |",
+    "| --- | --- | --- |",
+    "| `GRPC_EXPERIMENTS` | `-event_engine_client,-event_engine_listener` | gRPC's switches; ours turn its event engine off |",
+    f"| `{grpc_poller.VARIABLE}` | none | `{grpc_poller.SYSTEM}`: the polling thread is scheduled as the system has it |",
+)
+
+
 def markdown(kind: type[ServiceSettings]) -> str:
     """The settings as Markdown tables, one for each class that declares some: docs/settings.md."""
     parts = [
@@ -127,7 +138,7 @@ def markdown(kind: type[ServiceSettings]) -> str:
             f"| `{name.upper()}` | `{flag(name)}` | {_shown(field.default)} | {_cell(field)} |"
             for name, field in fields.items()
         ]
-    return "\n".join(parts) + "\n"
+    return "\n".join([*parts, *_GRPCIO]) + "\n"
 
 
 class _Parser(argparse.ArgumentParser):
