@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import orjson
 from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from rest_gateway.predictions import sql_clock
 from rest_gateway.predictions.record import now_micros
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from rest_gateway.predictions.store import KeyHold
 
 _TABLE = idempotency_keys.c
-_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 async def reserve(connection: AsyncConnection, key: str, fingerprint: str, owner: str, lease_seconds: float) -> KeyUse:
     """Reserve a key that is new or whose first request died; otherwise what is known of it."""
     lease = sql_clock.later(connection, lease_seconds)
     fresh = {"key": key, "fingerprint": fingerprint, "owner": owner, "lease_until": lease, "created_at": now_micros()}
-    insert = _INSERT[connection.dialect.name](idempotency_keys).values(fresh).on_conflict_do_nothing()
-    if (await connection.execute(insert)).rowcount:
+    # the engine has loaded its dialect; the other one's is 2 MB of memory
+    insert = import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert
+    if (await connection.execute(insert(idempotency_keys).values(fresh).on_conflict_do_nothing())).rowcount:
         return KeyUse()
     takeover = (
         update(idempotency_keys)
