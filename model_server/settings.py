@@ -24,7 +24,7 @@ class ModelServerSettings(ServiceSettings):
     )
     model_server_grpc_library: Literal["grpcio", "lean"] = Field(
         "grpcio",
-        description="what answers gRPC: grpcio, or HTTP/2 of our own at a quarter of its CPU (docs/performance.md)",
+        description="what answers gRPC: grpcio, or HTTP/2 of our own at half its CPU or less (docs/performance.md)",
     )
     model_server_unix_sockets: Path | None = Field(
         None, description="folder for grpc.sock and rest.sock, plain, for callers on the same host who may write there"
