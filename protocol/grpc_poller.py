@@ -47,7 +47,7 @@ class Patience:
     def look(self, turns: int, waited: float) -> float:
         """Judges the `turns` since the last look, which waited `waited` seconds in all; seconds until the next look."""
         if not self.patient:
-            self.patient, self._turns, self._waited = True, 0, 0.0
+            self.patient = True
             return TRIAL_SECONDS
         self._turns += turns
         self._waited += waited
@@ -79,17 +79,15 @@ def _can_be_watched(thread: threading.Thread) -> bool:
 
 
 def _watch(thread: threading.Thread) -> None:
-    patience = Patience()
+    patience, pause = Patience(), TRIAL_SECONDS
     with suppress(OSError):  # the thread has ended
-        _schedule(thread, patience.patient)
         turns, waited = _waits(thread)
-        time.sleep(TRIAL_SECONDS)
         while thread.is_alive():
+            _schedule(thread, patience.patient)
+            time.sleep(pause)
             turns_now, waited_now = _waits(thread)
             pause = patience.look(turns_now - turns, waited_now - waited)
-            _schedule(thread, patience.patient)
             turns, waited = turns_now, waited_now
-            time.sleep(pause)
 
 
 def _schedule(thread: threading.Thread, patient: bool) -> None:

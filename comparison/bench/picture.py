@@ -34,7 +34,7 @@ def draw(found: Found, path: Path) -> None:
         axis.set_xscale("log", base=2)
         axis.set_xticks(xs, [growth.short(x) for x in xs])
         axis.set_yscale("log")
-        axis.set_ylim(20, None if "payload" in title else 2000)
+        axis.set_ylim(10, None if "payload" in title else 2000)
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set_title(title)

@@ -1,7 +1,7 @@
 """Calls of one unary method taken from grpcio's core many at a time.
 
 grpc.aio's server asks the core for one call, and for the next once its loop has seen that one. Of requests that come
-together each waits for a turn of its own: from the core to the polling thread, to the event loop and back, through a
+together each waits for a turn of its own: from the core to the polling thread, to the event loop and back, through an
 `asyncio.wait` and a task beside the two that answer. With as many places open as requests come, one turn tells of all.
 What answers a call, and what notices that its client has gone, is grpc.aio's own; it is not public, so it is used with
 the releases it was tested with.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from grpc._cython import cygrpc
 
 if TYPE_CHECKING:
-    from grpc import aio
+    from endpoints.grpc.listener import Handlers
 
 PLACES = 32
 """More calls at once wait in the core, as all but one do without this."""
@@ -25,12 +25,12 @@ _LAST_TURN_SECONDS = 1.0
 class Acceptors:
     """Beside the one place that the server keeps open itself. `start` it when the server has been started."""
 
-    def __init__(self, server: aio.Server, service: str, name: str, handler: Any) -> None:
-        """Before the server is started: a method is registered with the core so that calls of it can be asked for."""
-        server.add_registered_method_handlers(service, {name: handler})
-        self._core: Any = getattr(server, "_server")  # noqa: B009 - what is private by its name
+    def __init__(self, server: Any, handlers: Handlers, service: str, name: str) -> None:
+        """Before the `grpc.aio.Server` is started: calls of a method can be asked for when the core knows it by then."""
         self._path = f"/{service}/{name}"
-        self._handler = handler
+        self._handler = handlers.of(self._path)
+        self._core = server._server
+        server.add_registered_method_handlers(service, {name: self._handler})
         self._accepting: list[asyncio.Task[None]] = []
         self._calls: set[asyncio.Task[None]] = set()
         """The loop itself holds tasks weakly."""
@@ -54,5 +54,4 @@ class Acceptors:
         """After the server was stopped: the core gives its places back. It still writes to them before, so they are not
         cancelled.
         """
-        if self._accepting:
-            await asyncio.wait(self._accepting, timeout=_LAST_TURN_SECONDS)
+        await asyncio.wait(self._accepting, timeout=_LAST_TURN_SECONDS)

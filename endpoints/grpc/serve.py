@@ -32,9 +32,7 @@ class GrpcListener(Listener):
         with patient_poller():
             server = aio.server(options=self._channel_options())
         server.add_generic_rpc_handlers(tuple(handlers))
-        acceptors = None
-        if TESTED:
-            acceptors = Acceptors(server, pb.SERVICE, "ModelInfer", handlers.of(f"/{pb.SERVICE}/ModelInfer"))
+        acceptors = Acceptors(server, handlers, pb.SERVICE, "ModelInfer") if TESTED else None
         try:
             self._bind(server)
             await server.start()

@@ -26,7 +26,7 @@ def test_the_pinned_release_of_grpcio_is_one_that_was_tested():
 
 @pytest.mark.parametrize("tested", [True, False])
 async def test_more_calls_than_places_are_all_begun_and_answered(monkeypatch, tested):
-    """A place is open again once its call has begun, not when it is answered; without places the same is true."""
+    """However many come, all begin while none is answered, with the places and with grpc.aio's own one alone."""
     monkeypatch.setattr(serve, "TESTED", tested)
     slow, number = SlowInference(), 3 * acceptors.PLACES
     async with listening(slow) as target:
@@ -41,7 +41,7 @@ async def test_more_calls_than_places_are_all_begun_and_answered(monkeypatch, te
 
 
 async def test_places_are_open_at_once(monkeypatch):
-    """As many calls as there are places begin without another being asked for."""
+    """As soon as the server listens, all places wait for a call."""
     asked = 0
     accept = acceptors.Acceptors._accept
 
