@@ -3,7 +3,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PIP_FLAGS := --disable-pip-version-check --quiet --quiet --require-hashes
-ROOMS := protos protocol clients endpoints model_server rest_gateway stack comparison
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all check fmt proto proto-check models compare bench native lock clean
@@ -51,7 +50,7 @@ bench: .venv/.lab native  ## what each of our paths costs beside its floor (abou
 check: .venv/.dev native  ## lint, types, layers, generated code
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy $(wildcard $(ROOMS))
+	@$(BIN)/mypy -p crossover
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python protos/generate.py --check
 

@@ -5,8 +5,8 @@ import os
 # gRPC's core writes lines of its own for what we answer in one sentence; it reads this when it is imported
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from clients.client import Answer, Client, ModelInfo, ModelStatus, TensorInfo, connect
-from clients.sync import SyncClient, connect_sync
+from crossover.clients.client import Answer, Client, ModelInfo, ModelStatus, TensorInfo, connect
+from crossover.clients.sync import SyncClient, connect_sync
 
 __all__ = [
     "Answer", "Client", "ModelInfo", "ModelStatus", "SyncClient", "TensorInfo", "connect", "connect_sync",

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from clients.cli_commands import COMMANDS
-from protocol.errors import InferenceError
-from protocol.wires import WIRES, Target
+from crossover.clients.cli_commands import COMMANDS
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.wires import WIRES, Target
 
 DESCRIPTION = "Call a model server, or with --rest the gateway, from the shell."
 

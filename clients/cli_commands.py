@@ -9,15 +9,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from clients.cli_inputs import inputs_of
-from clients.client import Answer, Client, ModelInfo
-from protocol.errors import InferenceError
-from protocol.wires import WIRES, Target
+from crossover.clients.cli_inputs import inputs_of
+from crossover.clients.client import Answer, Client, ModelInfo
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.wires import WIRES, Target
 
 if TYPE_CHECKING:
     import argparse
 
-    from protocol.tensors import Tensor
+    from crossover.protocol.tensors import Tensor
 
 _PLAIN = Console(highlight=False, soft_wrap=True)
 """For lines that are read by programs too: never wrapped."""

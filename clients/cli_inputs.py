@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clients.client import ModelInfo, TensorInfo, tensor_as_declared
-from protocol.errors import invalid
-from protocol.json_codec import decode_request
+from crossover.clients.client import ModelInfo, TensorInfo, tensor_as_declared
+from crossover.protocol.codecs.json.codec import decode_request
+from crossover.protocol.errors import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protocol.tensors import Tensor
+    from crossover.protocol.tensors import Tensor
 
 Inputs = dict[str, "Tensor"]
 

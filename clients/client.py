@@ -23,18 +23,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
-from protocol import deadline, wires
-from protocol.datatypes import datatype
-from protocol.errors import InferenceError, invalid
-from protocol.inference import CallContext, Inference
-from protocol.messages import InferRequest, InferResponse, Parameters, RequestedOutput
-from protocol.tensors import Tensor
+from crossover.protocol import deadline, wires
+from crossover.protocol.datatypes import datatype
+from crossover.protocol.errors import InferenceError, invalid
+from crossover.protocol.inference import CallContext, Inference
+from crossover.protocol.messages import InferRequest, InferResponse, Parameters, RequestedOutput
+from crossover.protocol.tensors import Tensor
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self, Unpack
 
-    from protos import inference as pb
+    from crossover.protos import inference as pb
 
 Value: TypeAlias = Any
 """An input's value: a numpy array (its dtype decides the datatype), a `Tensor`, or numbers and text in lists (the

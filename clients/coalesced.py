@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from clients import grpc_unary, rest
-from protocol.coalescing import Coalescing
-from protocol.wires import Target
+from crossover.clients import grpc_unary, rest
+from crossover.clients.coalescing import Coalescing
+from crossover.protocol.wires import Target
 
 
 def connect_grpc(target: Target) -> Coalescing:

@@ -13,10 +13,10 @@ from typing import Any
 
 from grpc import aio
 
-from clients.grpc_status import CallFailedError, ClientClosedError, Ended
-from protocol import deadline
-from protocol.grpc_messages import Metadata
-from protocol.grpcio_release import TESTED
+from crossover.clients.grpc_status import CallFailedError, ClientClosedError, Ended
+from crossover.protocol import deadline
+from crossover.transport.grpc.messages import Metadata
+from crossover.transport.grpcio.release import TESTED
 
 _CLOSED = "the client was closed"
 _GIVEN_UP = "the caller gave the call up"

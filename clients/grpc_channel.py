@@ -8,11 +8,11 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from clients.grpc_call import UnaryMethod
-from clients.grpc_status import ClientClosedError
-from clients.grpc_tls import tls_of
-from protocol.grpc_poller import patient_poller
-from protocol.wires import Target
+from crossover.clients.grpc_call import UnaryMethod
+from crossover.clients.grpc_status import ClientClosedError
+from crossover.clients.grpc_tls import tls_of
+from crossover.protocol.wires import Target
+from crossover.transport.grpcio.poller import patient_poller
 
 LONGEST_CONNECT_MS = 5000
 """How long one attempt to connect may take before callers are told; gRPC calls it the shortest backoff."""

@@ -7,15 +7,16 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from clients.grpc_status import CallFailedError, ClientClosedError, Method, Transport, error_of, unreadable
-from protocol import protobuf_codec, timeline
-from protocol.errors import Code, InferenceError, invalid
-from protocol.grpc_messages import Metadata
-from protocol.inference import CallContext
-from protocol.messages import ParameterValue
-from protocol.tensors import Buffer
-from protocol.wires import Target
-from protos import inference as pb
+from crossover.clients.grpc_status import CallFailedError, ClientClosedError, Method, Transport, error_of, unreadable
+from crossover.protocol import timeline
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import ParameterValue
+from crossover.protocol.tensors import Buffer
+from crossover.protocol.wires import Target
+from crossover.protos import inference as pb
+from crossover.transport.grpc.messages import Metadata
 
 
 class GrpcControl:

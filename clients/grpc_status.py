@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from protocol.errors import Code, InferenceError
-from protocol.grpc_errors import DETAILS_KEY, error_from_status
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.grpc_errors import DETAILS_KEY, error_from_status
 
 if TYPE_CHECKING:
-    from protocol.grpc_messages import Metadata
-    from protocol.tensors import Buffer
+    from crossover.protocol.tensors import Buffer
+    from crossover.transport.grpc.messages import Metadata
 
 
 @dataclass(frozen=True, slots=True)

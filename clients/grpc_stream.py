@@ -13,18 +13,19 @@ from typing import Any
 
 from grpc import aio
 
-from clients.grpc_call import ended_of
-from clients.grpc_channel import GrpcChannel
-from clients.grpc_control import GrpcControl
-from clients.grpc_status import ClientClosedError, error_of, unreadable
-from clients.stream_pool import StreamPool
-from protocol import deadline, protobuf_codec, streaming
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from protocol.messages import InferRequest, InferResponse
-from protocol.time_limit import TimeLimit
-from protocol.wires import Target
-from protos import inference as pb
+from crossover.clients.grpc_call import ended_of
+from crossover.clients.grpc_channel import GrpcChannel
+from crossover.clients.grpc_control import GrpcControl
+from crossover.clients.grpc_status import ClientClosedError, error_of, unreadable
+from crossover.clients.stream_pool import StreamPool
+from crossover.protocol import deadline, streaming
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.wires import Target
+from crossover.protos import inference as pb
+from crossover.transport.time_limit import TimeLimit
 
 _PATH = f"/{pb.SERVICE}/ModelStreamInfer"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
-from protocol.errors import invalid
+from crossover.protocol.errors import invalid
 
 if TYPE_CHECKING:
-    from protocol.wires import Target
+    from crossover.protocol.wires import Target
 
 
 def tls_of(target: Target) -> ssl.SSLContext | None:

@@ -6,34 +6,35 @@ HTTP/2 client of clients/http2.py.
 
 from __future__ import annotations
 
-from clients.grpc_control import GrpcControl
-from clients.grpc_status import Transport, unreadable
-from protocol import deadline, protobuf_codec, timeline
-from protocol.carrying import check_request, check_response
-from protocol.errors import InferenceError
-from protocol.grpc_messages import Metadata
-from protocol.inference import CallContext
-from protocol.messages import InferRequest, InferResponse
-from protocol.wires import WIRES, Target
+from crossover.clients.grpc_control import GrpcControl
+from crossover.clients.grpc_status import Transport, unreadable
+from crossover.protocol import deadline, timeline
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.wire_capabilities import check_request, check_response
+from crossover.protocol.wires import WIRES, Target
+from crossover.transport.grpc.messages import Metadata
 
 
 def connect(target: Target) -> GrpcUnary:
     """A client that sends raw contents through grpcio."""
-    from clients.grpc_channel import GrpcChannel
+    from crossover.clients.grpc_channel import GrpcChannel
 
     return GrpcUnary(target, GrpcChannel(target))
 
 
 def connect_typed(target: Target) -> GrpcUnary:
     """A client that sends typed contents and asks for typed ones; FP16 and BF16 have none (NOT_CARRIED)."""
-    from clients.grpc_channel import GrpcChannel
+    from crossover.clients.grpc_channel import GrpcChannel
 
     return GrpcUnary(target, GrpcChannel(target), typed=True)
 
 
 def connect_lean(target: Target) -> GrpcUnary:
     """A client that sends raw contents through our own HTTP/2."""
-    from clients.http2 import Http2Channel
+    from crossover.clients.http2 import Http2Channel
 
     return GrpcUnary(target, Http2Channel(target))
 

@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from clients.grpc_status import CallFailedError, Ended
-from clients.grpc_tls import tls_of
-from clients.http2_connection import Connection, RefusedError
-from protocol import deadline
-from protocol import grpc_messages as grpc
-from protocol.errors import invalid
-from protocol.version import VERSION
-from protocol.wires import unix_path
+from crossover.clients.grpc_status import CallFailedError, Ended
+from crossover.clients.grpc_tls import tls_of
+from crossover.clients.http2_connection import Connection, RefusedError
+from crossover.protocol import deadline
+from crossover.protocol.errors import invalid
+from crossover.protocol.version import VERSION
+from crossover.protocol.wires import unix_path
+from crossover.transport.grpc import messages as grpc
 
 if TYPE_CHECKING:
-    from protocol.grpc_messages import Metadata
-    from protocol.tensors import Buffer
-    from protocol.wires import Target
+    from crossover.protocol.tensors import Buffer
+    from crossover.protocol.wires import Target
+    from crossover.transport.grpc.messages import Metadata
 
 CONNECT_SECONDS = 5.0
 _ATTEMPTS = 2

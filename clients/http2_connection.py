@@ -10,19 +10,20 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from clients import http2_reply as reply
-from clients.grpc_status import CallFailedError, Ended
-from protocol import deadline, http2
-from protocol import grpc_messages as grpc
-from protocol.http2 import Http2Error
-from protocol.http2_end import End, Stream
-from protocol.shared_timer import SharedTimer
+from crossover.clients import http2_reply as reply
+from crossover.clients.grpc_status import CallFailedError, Ended
+from crossover.protocol import deadline
+from crossover.transport.grpc import messages as grpc
+from crossover.transport.http2 import frames as http2
+from crossover.transport.http2.connection import End, Stream
+from crossover.transport.http2.frames import Http2Error
+from crossover.transport.shared_timer import SharedTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from protocol.http2 import Fields
-    from protocol.tensors import Buffer
+    from crossover.protocol.tensors import Buffer
+    from crossover.transport.http2.frames import Fields
 
 Fixed = tuple[tuple[str, str], ...]
 Result = tuple["Buffer", "Fields"]

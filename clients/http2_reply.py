@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from clients.grpc_status import CallFailedError, Ended
-from protocol import http2
-from protocol.grpc_messages import (
+from crossover.clients.grpc_status import CallFailedError, Ended
+from crossover.transport.grpc.messages import (
     CANCELLED,
     INTERNAL,
     PERMISSION_DENIED,
@@ -20,9 +19,10 @@ from protocol.grpc_messages import (
     UNKNOWN,
     metadata_in,
 )  # fmt: skip
+from crossover.transport.http2 import frames as http2
 
 if TYPE_CHECKING:
-    from protocol.http2 import Fields
+    from crossover.transport.http2.frames import Fields
 
 _OF_HTTP = {400: INTERNAL, 401: 16, 403: PERMISSION_DENIED, 404: UNIMPLEMENTED, 429: 14, 502: 14, 503: 14, 504: 14}
 _OF_RESET = {

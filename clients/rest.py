@@ -10,21 +10,22 @@ from urllib.parse import quote
 
 from google.protobuf.message import Message
 
-from clients.http import HttpPool, HttpReply
-from protocol import binary_codec, deadline, timeline
-from protocol.binary_codec import LENGTH_HEADER, Encoded
-from protocol.errors import Code, InferenceError, code_from_http, invalid
-from protocol.json_codec import encode_request
-from protocol.json_text import dumps, loads
-from protocol.proto_json import from_object
-from protocol.wires import Target, wire
-from protos import inference as pb
+from crossover.protocol import deadline, timeline
+from crossover.protocol.codecs.binary import codec as binary_codec
+from crossover.protocol.codecs.binary.codec import LENGTH_HEADER, Encoded
+from crossover.protocol.codecs.json.codec import encode_request
+from crossover.protocol.codecs.json.text import dumps, loads
+from crossover.protocol.codecs.proto_json import from_object
+from crossover.protocol.errors import Code, InferenceError, code_from_http, invalid
+from crossover.protocol.wires import Target, wire
+from crossover.protos import inference as pb
+from crossover.transport.http1.client import HttpPool, HttpReply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from protocol.inference import CallContext, Inference
-    from protocol.messages import InferRequest, InferResponse, ParameterValue
+    from crossover.protocol.inference import CallContext, Inference
+    from crossover.protocol.messages import InferRequest, InferResponse, ParameterValue
 
 M = TypeVar("M", bound=Message)
 _LENGTH_HEADER = LENGTH_HEADER.encode()

@@ -16,7 +16,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from clients.client import Answer, Client, ModelInfo, ModelStatus, Value, Where, connect
+from crossover.clients.client import Answer, Client, ModelInfo, ModelStatus, Value, Where, connect
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping

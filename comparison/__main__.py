@@ -8,8 +8,8 @@ from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
-    from comparison import commands, options
-    from comparison.bench import command as bench_command
+    from crossover.comparison import commands, options
+    from crossover.comparison.bench import command as bench_command
 
     parser = argparse.ArgumentParser(prog="python -m comparison", description="gRPC or REST between two services?")
     parser.set_defaults(command=None)

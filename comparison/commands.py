@@ -9,27 +9,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comparison import progress
-from comparison.analysis.failif import RuleError
-from comparison.analysis.whole import Analysis
-from comparison.experiment import samples
-from comparison.experiment.run import Run
-from comparison.load.generator import GeneratorError
-from comparison.machine import provenance
-from comparison.network import hosts
-from comparison.network.profiles import LOOPBACK
-from comparison.options import UsageError, checked
-from comparison.report import terminal
-from comparison.report.page import html
-from comparison.report.words import not_measured
-from comparison.services.ask import AskError
-from comparison.services.fleet import FleetError
+from crossover.comparison import progress
+from crossover.comparison.analysis.failif import RuleError
+from crossover.comparison.analysis.whole import Analysis
+from crossover.comparison.experiment import samples
+from crossover.comparison.experiment.run import Run
+from crossover.comparison.load.generator import GeneratorError
+from crossover.comparison.machine import provenance
+from crossover.comparison.network import hosts
+from crossover.comparison.network.profiles import LOOPBACK
+from crossover.comparison.options import UsageError, checked
+from crossover.comparison.report import terminal
+from crossover.comparison.report.page import html
+from crossover.comparison.report.words import not_measured
+from crossover.comparison.services.ask import AskError
+from crossover.comparison.services.fleet import FleetError
 
 if TYPE_CHECKING:
     import argparse
 
-    from comparison.analysis.failif import Rule
-    from comparison.options import Options
+    from crossover.comparison.analysis.failif import Rule
+    from crossover.comparison.options import Options
 
 OK, FAILED, USAGE, RULE = 0, 1, 2, 3
 """Ended as planned; ended early; cannot be done; a --fail-if rule holds."""
@@ -89,7 +89,7 @@ def _state(folder: Path, stopped: str, options: Options | None) -> dict[str, Any
     """What the samples do not hold: whether the run was complete, and the prices; kept beside them for `report`."""
     from dataclasses import asdict
 
-    from comparison.analysis.cost import Prices
+    from crossover.comparison.analysis.cost import Prices
 
     path = folder / "state.json"
     if options is not None:
@@ -104,7 +104,7 @@ def report(given: argparse.Namespace) -> int:
     try:
         summary = finish(given.folder, "")
         if given.csv:
-            from comparison.report import export
+            from crossover.comparison.report import export
 
             export.csv_files(summary, given.folder)
     except samples.SamplesError as error:
@@ -116,7 +116,7 @@ def report(given: argparse.Namespace) -> int:
 
 def diff(given: argparse.Namespace) -> int:
     """Show what changed between two runs."""
-    from comparison.report import difference
+    from crossover.comparison.report import difference
 
     try:
         difference.show(given.before, given.after)

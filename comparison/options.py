@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comparison.analysis.cost import Prices
-from comparison.analysis.failif import Rule, RuleError, parse
-from comparison.experiment.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
-from comparison.experiment.payloads import Wish
-from comparison.lab.wires import LAB_WIRES, UNIX_WIRES
-from comparison.network.profiles import LOOPBACK, NETWORKS
+from crossover.comparison.analysis.cost import Prices
+from crossover.comparison.analysis.failif import Rule, RuleError, parse
+from crossover.comparison.experiment.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
+from crossover.comparison.experiment.payloads import Wish
+from crossover.comparison.lab.wires import LAB_WIRES, UNIX_WIRES
+from crossover.comparison.network.profiles import LOOPBACK, NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from comparison.experiment.arms import Arm
+    from crossover.comparison.experiment.arms import Arm
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 FOREIGN_REST_ARMS, FOREIGN_GRPC_ARMS = ("rest", "rest-binary"), ("grpc", "grpc-again")
 VIEWS = ("end-to-end", "hop")
 _ROOM_BYTES = 200 << 20

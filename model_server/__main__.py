@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from endpoints import process, settings
-from model_server import server
-from model_server.settings import ModelServerSettings
+from crossover.model_server import server
+from crossover.model_server.settings import ModelServerSettings
+from crossover.service import process, settings
 
 
 def main() -> int:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model_server.engine import Engine
-from protocol.coalescing import Coalescing, rows_allowed
+from crossover.clients.coalescing import Coalescing, rows_allowed
+from crossover.model_server.engine import Engine
 
 if TYPE_CHECKING:
-    from protocol.inference import CallContext
-    from protocol.messages import InferRequest, InferResponse
+    from crossover.protocol.inference import CallContext
+    from crossover.protocol.messages import InferRequest, InferResponse
 
 
 class Batching(Coalescing):

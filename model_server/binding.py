@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from model_server.onnx_session import Port
-from protocol.errors import InferenceError, invalid
-from protocol.messages import InferRequest, ParameterValue
-from protocol.tensors import Shape, Tensor
+from crossover.model_server.onnx_session import Port
+from crossover.protocol.errors import InferenceError, invalid
+from crossover.protocol.messages import InferRequest, ParameterValue
+from crossover.protocol.tensors import Shape, Tensor
 
 UNSUPPORTED = ("classification", "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
 MOST_FORMS = 256

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from google.protobuf import json_format, text_format
 
-from model_server.onnx_session import ModelError
-from protos import inference as pb
+from crossover.model_server.onnx_session import ModelError
+from crossover.protos import inference as pb
 
 CONFIG_FILE = "config.pbtxt"
 PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"

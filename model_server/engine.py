@@ -6,17 +6,17 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from model_server.execution import Execution, Executor
-from model_server.model import LoadedVersion
-from model_server.repository import Repository
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from protocol.messages import InferRequest, InferResponse, ParameterValue
-from protocol.version import VERSION
-from protos import inference as pb
+from crossover.model_server.execution import Execution, Executor
+from crossover.model_server.model import LoadedVersion
+from crossover.model_server.repository import Repository
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest, InferResponse, ParameterValue
+from crossover.protocol.version import VERSION
+from crossover.protos import inference as pb
 
 if TYPE_CHECKING:
-    from protocol.tensors import Tensor
+    from crossover.protocol.tensors import Tensor
 
 SERVER_NAME = "crossover"
 EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "statistics", "parameters")

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model_server import layout
-from model_server.model import LoadedVersion
-from protocol.errors import Code, InferenceError, invalid
-from protos import inference as pb
+from crossover.model_server import layout
+from crossover.model_server.model import LoadedVersion
+from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protos import inference as pb
 
 WHOLE = 0
 """Among the reasons: the model as a whole, not one of its versions."""

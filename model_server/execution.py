@@ -16,11 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from model_server.model import LoadedVersion
-from model_server.onnx_session import RunControl
-from protocol import deadline
-from protocol.errors import Code, InferenceError
-from protocol.tensors import Tensor
+from crossover.model_server.model import LoadedVersion
+from crossover.model_server.onnx_session import RunControl
+from crossover.protocol import deadline
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.tensors import Tensor
 
 QUICK_NS = 200_000
 SLOW_NS = 1_000_000

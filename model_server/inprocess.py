@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from model_server.engine import Engine
-from model_server.settings import ModelServerSettings, engine_of
-from protocol import deadline
-from protocol.carrying import check_request
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext, Wrapper
-from protocol.messages import InferRequest, InferResponse
-from protocol.wires import WIRES, Target
+from crossover.model_server.engine import Engine
+from crossover.model_server.settings import ModelServerSettings, engine_of
+from crossover.protocol import deadline
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext, Wrapper
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.wire_capabilities import check_request
+from crossover.protocol.wires import WIRES, Target
 
 
 def connect(target: Target) -> InProcess:

@@ -14,8 +14,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_server.config import CONFIG_FILE, DEFAULT_FILE
-from model_server.onnx_session import ModelError
+from crossover.model_server.config import CONFIG_FILE, DEFAULT_FILE
+from crossover.model_server.onnx_session import ModelError
 
 log = logging.getLogger("crossover.repository")
 

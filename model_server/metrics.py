@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from model_server.model import LoadedVersion
-from model_server.repository import Repository
+from crossover.model_server.model import LoadedVersion
+from crossover.model_server.repository import Repository
 
 _COUNTERS: tuple[tuple[str, str, Callable[[LoadedVersion], float]], ...] = (
     ("nv_inference_request_success", "Requests that succeeded", lambda one: one.statistics.total("success").count),

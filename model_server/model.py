@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from model_server import config as configuration
-from model_server import layout, onnx_file, ports, reshape
-from model_server.binding import Signature
-from model_server.onnx_session import ModelError, OnnxSession, Port, RunControl, RuntimeOptions
-from model_server.ports import Agreed
-from model_server.quickness import Quickness
-from model_server.statistics import Statistics
-from protocol.tensors import Tensor
-from protos import inference as pb
+from crossover.model_server import config as configuration
+from crossover.model_server import layout, onnx_file, ports, reshape
+from crossover.model_server.binding import Signature
+from crossover.model_server.onnx_session import ModelError, OnnxSession, Port, RunControl, RuntimeOptions
+from crossover.model_server.ports import Agreed
+from crossover.model_server.quickness import Quickness
+from crossover.model_server.statistics import Statistics
+from crossover.protocol.tensors import Tensor
+from crossover.protos import inference as pb
 
 log = logging.getLogger("crossover.repository")
 

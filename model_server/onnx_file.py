@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from model_server.onnx_session import ModelError
+from crossover.model_server.onnx_session import ModelError
 
 _CHILDREN = {
     "model": {7: "main", 25: "function"},

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from protocol.datatypes import BY_ONNX, Datatype
-from protocol.errors import Code, InferenceError, invalid
-from protocol.tensors import Tensor
+from crossover.protocol.datatypes import BY_ONNX, Datatype
+from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.tensors import Tensor
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 

@@ -6,12 +6,12 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
-from model_server import config as configuration
-from model_server import layout, model
-from model_server.entry import WHOLE
-from model_server.model import LoadedVersion
-from model_server.onnx_session import ModelError, RuntimeOptions
-from protos import inference as pb
+from crossover.model_server import config as configuration
+from crossover.model_server import layout, model
+from crossover.model_server.entry import WHOLE
+from crossover.model_server.model import LoadedVersion
+from crossover.model_server.onnx_session import ModelError, RuntimeOptions
+from crossover.protos import inference as pb
 
 log = logging.getLogger("crossover.repository")
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from model_server import reshape
-from model_server.onnx_session import ModelError, Port
-from model_server.reshape import Reshape
-from protocol.tensors import Shape
-from protos import inference as pb
+from crossover.model_server import reshape
+from crossover.model_server.onnx_session import ModelError, Port
+from crossover.model_server.reshape import Reshape
+from crossover.protocol.tensors import Shape
+from crossover.protos import inference as pb
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from model_server import config as configuration
-from model_server import layout, upload
-from model_server.entry import WHOLE, Entry
-from model_server.model import LoadedVersion
-from model_server.onnx_session import ModelError, RuntimeOptions
-from model_server.opening import Opening
-from protocol.errors import Code, InferenceError, invalid
-from protocol.messages import ParameterValue
-from protos import inference as pb
+from crossover.model_server import config as configuration
+from crossover.model_server import layout, upload
+from crossover.model_server.entry import WHOLE, Entry
+from crossover.model_server.model import LoadedVersion
+from crossover.model_server.onnx_session import ModelError, RuntimeOptions
+from crossover.model_server.opening import Opening
+from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.messages import ParameterValue
+from crossover.protos import inference as pb
 
 log = logging.getLogger("crossover.repository")
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from protocol.errors import InferenceError, invalid
-from protocol.tensors import Shape, Tensor
+from crossover.protocol.errors import InferenceError, invalid
+from crossover.protocol.tensors import Shape, Tensor
 
 
 @dataclass(frozen=True, slots=True)

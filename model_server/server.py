@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from endpoints.grpc.lean.serve import LeanListener
-from endpoints.grpc.listener import Listener
-from endpoints.grpc.serve import GrpcListener
-from endpoints.grpc.servicer import GrpcOptions
-from endpoints.metrics import Observer
-from endpoints.process import naming, url_host
-from endpoints.rest.app import OipRest
-from endpoints.rest.serve import RestListener
-from endpoints.rest.types import RestOptions
-from endpoints.tls import Tls
-from model_server.batching import Batching
-from model_server.engine import Engine
-from model_server.metrics import EngineMetrics
-from model_server.settings import ModelServerSettings, engine_of
-from protocol.inference import Inference
-from protocol.wires import UNIX
+from crossover.endpoints.grpc.lean.serve import LeanListener
+from crossover.endpoints.grpc.listener import Listener
+from crossover.endpoints.grpc.serve import GrpcListener
+from crossover.endpoints.grpc.servicer import GrpcOptions
+from crossover.endpoints.rest.app import OipRest
+from crossover.endpoints.rest.serve import RestListener
+from crossover.endpoints.rest.types import RestOptions
+from crossover.model_server.batching import Batching
+from crossover.model_server.engine import Engine
+from crossover.model_server.metrics import EngineMetrics
+from crossover.model_server.settings import ModelServerSettings, engine_of
+from crossover.protocol.inference import Inference
+from crossover.protocol.wires import UNIX
+from crossover.service.metrics import Observer
+from crossover.service.process import naming, url_host
+from crossover.transport.tls import Tls
 
 log = logging.getLogger("crossover.model_server")
 

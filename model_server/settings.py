@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from endpoints.settings import ServiceSettings, tls_of
+from crossover.service.settings import ServiceSettings, tls_of
 
 if TYPE_CHECKING:
-    from endpoints.tls import Tls
-    from model_server.engine import Engine
+    from crossover.model_server.engine import Engine
+    from crossover.transport.tls import Tls
 
 
 class ModelServerSettings(ServiceSettings):
@@ -49,10 +49,10 @@ def engine_of(settings: ServiceSettings) -> Engine:
 
     ONNX Runtime is imported here and not above, so that whoever only reads settings does without it.
     """
-    from model_server.engine import Engine
-    from model_server.execution import Executor
-    from model_server.onnx_session import RuntimeOptions, check_providers
-    from model_server.repository import Repository
+    from crossover.model_server.engine import Engine
+    from crossover.model_server.execution import Executor
+    from crossover.model_server.onnx_session import RuntimeOptions, check_providers
+    from crossover.model_server.repository import Repository
 
     path = settings.model_repository
     if not path.is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from protos import inference as pb
+from crossover.protos import inference as pb
 
 
 @dataclass(slots=True)

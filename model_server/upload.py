@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_server import config as configuration
-from model_server.onnx_session import ModelError
-from protocol.messages import ParameterValue
-from protos import inference as pb
+from crossover.model_server import config as configuration
+from crossover.model_server.onnx_session import ModelError
+from crossover.protocol.messages import ParameterValue
+from crossover.protos import inference as pb
 
 _FILE = re.compile(r"file:([1-9][0-9]{0,17})/([A-Za-z0-9_][A-Za-z0-9._-]{0,127})")
 _MODEL_NAME = re.compile(r"[^./\\\0][^/\\\0]{0,254}")

@@ -12,7 +12,7 @@ from typing import Literal
 import ml_dtypes
 import numpy as np
 
-from protocol.errors import invalid
+from crossover.protocol.errors import invalid
 
 Kind = Literal["bool", "int", "float", "bytes"]
 

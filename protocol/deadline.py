@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 
-from protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.errors import Code, InferenceError, invalid
 
 NEVER = math.inf
 TIMEOUT_HEADER = "inference-timeout-ms"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from google.rpc import error_details_pb2, status_pb2
 
-from protocol import deadline
-from protocol.errors import Code, InferenceError, code_from_grpc
+from crossover.protocol import deadline
+from crossover.protocol.errors import Code, InferenceError, code_from_grpc
 
 DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "crossover"

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from protocol.deadline import NEVER
-from protocol.messages import InferRequest, InferResponse, ParameterValue
-from protocol.recording import Recording
-from protocol.timeline import Timeline
+from crossover.protocol.deadline import NEVER
+from crossover.protocol.messages import InferRequest, InferResponse, ParameterValue
+from crossover.protocol.recording import Recording
+from crossover.protocol.timeline import Timeline
 
 if TYPE_CHECKING:
-    from protos import inference as pb
+    from crossover.protos import inference as pb
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from protocol.tensors import Tensor
+from crossover.protocol.tensors import Tensor
 
 ParameterValue: TypeAlias = bool | int | float | str
 Parameters: TypeAlias = dict[str, ParameterValue]

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from protocol import deadline
-from protocol.errors import Code, InferenceError, invalid
-from protocol.inference import CallContext
-from protocol.messages import InferRequest, InferResponse
-from protocol.timeline import Timeline
-from protos import inference as pb
+from crossover.protocol import deadline
+from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.timeline import Timeline
+from crossover.protos import inference as pb
 
 TIMEOUT, HEADER, TIMELINE = "crossover_timeout_ms", "crossover_header_", "crossover_timeline"
 CANCEL, CODE = "crossover_cancel", "crossover_code"

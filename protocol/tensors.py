@@ -13,8 +13,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from protocol.datatypes import Datatype, datatype, of_array
-from protocol.errors import invalid
+from crossover.protocol.datatypes import Datatype, datatype, of_array
+from crossover.protocol.errors import invalid
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Shape: TypeAlias = tuple[int, ...]

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from protocol.datatypes import DATATYPES
-from protocol.errors import invalid
+from crossover.protocol.datatypes import DATATYPES
+from crossover.protocol.errors import invalid
 
 if TYPE_CHECKING:
-    from protocol.inference import Inference
+    from crossover.protocol.inference import Inference
 
 EVERYTHING = frozenset(DATATYPES)
 NO_HALF_FLOATS = EVERYTHING - {"FP16", "BF16"}
@@ -71,22 +71,22 @@ class Wire:
 WIRES: dict[str, Wire] = {
     wire.name: wire
     for wire in (
-        Wire("grpc", "clients.grpc_unary:connect", "grpc", EVERYTHING, summary="one unary ModelInfer, raw contents"),
-        Wire("grpc-typed", "clients.grpc_unary:connect_typed", "grpc", NO_HALF_FLOATS, instead="grpc",
+        Wire("grpc", "crossover.clients.grpc_unary:connect", "grpc", EVERYTHING, summary="one unary ModelInfer, raw contents"),
+        Wire("grpc-typed", "crossover.clients.grpc_unary:connect_typed", "grpc", NO_HALF_FLOATS, instead="grpc",
              summary="one unary ModelInfer, typed contents both ways"),
-        Wire("grpc-lean", "clients.grpc_unary:connect_lean", "grpc", EVERYTHING,
+        Wire("grpc-lean", "crossover.clients.grpc_unary:connect_lean", "grpc", EVERYTHING,
              summary="as grpc, by a lean HTTP/2 client of our own instead of grpcio"),
-        Wire("grpc-stream", "clients.grpc_stream:connect", "grpc", EVERYTHING,
+        Wire("grpc-stream", "crossover.clients.grpc_stream:connect", "grpc", EVERYTHING,
              summary="long-lived bidirectional streams, answers matched by id"),
-        Wire("rest", "clients.rest:connect", "rest", NO_HALF_FLOATS, bytes_as_text=True, instead="rest-binary",
+        Wire("rest", "crossover.clients.rest:connect", "rest", NO_HALF_FLOATS, bytes_as_text=True, instead="rest-binary",
              summary="HTTP/1.1, JSON both ways"),
-        Wire("rest-binary", "clients.rest:connect_binary", "rest", EVERYTHING,
+        Wire("rest-binary", "crossover.clients.rest:connect_binary", "rest", EVERYTHING,
              summary="HTTP/1.1, binary tensor extension both ways"),
-        Wire("grpc-coalesced", "clients.coalesced:connect_grpc", "grpc", EVERYTHING,
+        Wire("grpc-coalesced", "crossover.clients.coalesced:connect_grpc", "grpc", EVERYTHING,
              summary="as grpc, with the calls that arrive meanwhile joined where the model allows it"),
-        Wire("rest-coalesced", "clients.coalesced:connect_rest", "rest", EVERYTHING,
+        Wire("rest-coalesced", "crossover.clients.coalesced:connect_rest", "rest", EVERYTHING,
              summary="as rest-binary, with calls joined in the same way"),
-        Wire("inprocess", "model_server.inprocess:connect", "process", EVERYTHING, summary="the engine in this process"),
+        Wire("inprocess", "crossover.model_server.inprocess:connect", "process", EVERYTHING, summary="the engine in this process"),
     )
 }  # fmt: skip
 

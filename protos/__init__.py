@@ -1,1 +1,1 @@
-"""The contract: the Open Inference Protocol. `from protos import inference as pb` gives its message classes."""
+"""The contract: the Open Inference Protocol. `from crossover.protos import inference as pb` gives its message classes."""

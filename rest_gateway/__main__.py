@@ -6,11 +6,11 @@ import asyncio
 import logging
 import sys
 
-from endpoints import process, settings
-from endpoints.rest.serve import RestListener
-from rest_gateway import predictions
-from rest_gateway.app import create_app
-from rest_gateway.settings import GatewaySettings
+from crossover.endpoints.rest.serve import RestListener
+from crossover.rest_gateway import predictions
+from crossover.rest_gateway.app import create_app
+from crossover.rest_gateway.settings import GatewaySettings
+from crossover.service import process, settings
 
 log = logging.getLogger("crossover.gateway")
 

@@ -14,25 +14,25 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from endpoints.metrics import Observer
-from endpoints.rest.app import OipRest
-from endpoints.rest.types import RestOptions
-from protocol.errors import Code, code_from_http
-from protocol.json_text import dumps
-from protocol.version import VERSION
-from rest_gateway import docs_page, page, predictions
-from rest_gateway.observed import Observed
-from rest_gateway.openapi import add_oip
-from rest_gateway.upstreams import HEADER, Upstreams
+from crossover.endpoints.rest.app import OipRest
+from crossover.endpoints.rest.types import RestOptions
+from crossover.protocol.codecs.json.text import dumps
+from crossover.protocol.errors import Code, code_from_http
+from crossover.protocol.version import VERSION
+from crossover.rest_gateway import docs_page, page, predictions
+from crossover.rest_gateway.observed import Observed
+from crossover.rest_gateway.openapi import add_oip
+from crossover.rest_gateway.upstreams import HEADER, Upstreams
+from crossover.service.metrics import Observer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from starlette.requests import Request
 
-    from endpoints.rest.app import Choose
-    from protocol.inference import Inference
-    from rest_gateway.settings import GatewaySettings
+    from crossover.endpoints.rest.app import Choose
+    from crossover.protocol.inference import Inference
+    from crossover.rest_gateway.settings import GatewaySettings
 
 log = logging.getLogger("crossover.gateway")
 SUMMARY = "One model server behind gRPC, REST or nothing: the Open Inference Protocol, and predictions as resources."

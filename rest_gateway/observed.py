@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from protocol.errors import Code, code_from_http
+from crossover.protocol.errors import Code, code_from_http
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from endpoints.metrics import Observer
-    from endpoints.rest.types import ASGIApp, Receive, Scope, Send
+    from crossover.endpoints.rest.types import ASGIApp, Receive, Scope, Send
+    from crossover.service.metrics import Observer
 
 
 class Observed:

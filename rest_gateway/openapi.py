@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from protocol.datatypes import DATATYPES
-from protocol.errors import Code
-from protocol.wires import WIRES
-from protos import inference as pb
+from crossover.protocol.datatypes import DATATYPES
+from crossover.protocol.errors import Code
+from crossover.protocol.wires import WIRES
+from crossover.protos import inference as pb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from google.protobuf.descriptor import Descriptor
 
-    from rest_gateway.settings import GatewaySettings
+    from crossover.rest_gateway.settings import GatewaySettings
 
 Json = dict[str, Any]
 

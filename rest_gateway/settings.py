@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from endpoints.process import url_host
-from endpoints.settings import ROOT, ServiceSettings, tls_of
-from endpoints.tls import Tls
-from protocol.wires import WIRES, Target
+from crossover.protocol.wires import WIRES, Target
+from crossover.service.process import url_host
+from crossover.service.settings import ROOT, ServiceSettings, tls_of
+from crossover.transport.tls import Tls
 
 _GRPC_TARGET = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):\d{1,5}|(unix|dns|ipv4|ipv6):\S+")
 

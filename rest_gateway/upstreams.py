@@ -6,10 +6,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from protocol.wires import Target, connect, wire
+from crossover.protocol.wires import Target, connect, wire
 
 if TYPE_CHECKING:
-    from protocol.inference import Inference
+    from crossover.protocol.inference import Inference
 
 log = logging.getLogger("crossover.gateway")
 HEADER = "inference-upstream"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from endpoints import settings
-from stack.settings import StackSettings
-from stack.supervisor import Supervisor
+from crossover.service import settings
+from crossover.stack.settings import StackSettings
+from crossover.stack.supervisor import Supervisor
 
 
 def main() -> int:

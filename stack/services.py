@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from endpoints.process import PARENT
+from crossover.service.process import PARENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from model_server.settings import ModelServerSettings
-from rest_gateway.settings import GatewaySettings
-from stack.services import free_ports
+from crossover.model_server.settings import ModelServerSettings
+from crossover.rest_gateway.settings import GatewaySettings
+from crossover.stack.services import free_ports
 
 PORTS = ("model_server_http_port", "model_server_grpc_port", "gateway_port")
 

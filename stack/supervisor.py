@@ -10,13 +10,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from endpoints.process import SAME_SIGNAL_SECONDS, url_host
-from endpoints.settings import environment
-from stack.services import START_SECONDS, Service
-from stack.welcome import welcome
+from crossover.service.process import SAME_SIGNAL_SECONDS, url_host
+from crossover.service.settings import environment
+from crossover.stack.services import START_SECONDS, Service
+from crossover.stack.welcome import welcome
 
 if TYPE_CHECKING:
-    from stack.settings import StackSettings
+    from crossover.stack.settings import StackSettings
 
 CANNOT_START = 2
 """Exit code of a service whose settings or ports do not do; to start it again would not help."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from endpoints.process import url_host
+from crossover.service.process import url_host
 
 if TYPE_CHECKING:
-    from stack.settings import StackSettings
+    from crossover.stack.settings import StackSettings
 
 _TEXT = """
   gateway       {gateway:<28} REST for everybody; its API is at {gateway}/docs

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext, Wrapper
-from protocol.messages import InferRequest, InferResponse
-from protos import inference as pb
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext, Wrapper
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protos import inference as pb
 
 
 class RecordingInference:

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from endpoints.grpc.listener import Listener
-from endpoints.grpc.servicer import GrpcOptions
-from endpoints.metrics import Observer
-from endpoints.tls import Tls
-from model_server.server import GRPC_LIBRARIES
-from protocol.messages import InferRequest
-from protocol.tensors import Tensor
-from protocol.wires import Target
+from crossover.endpoints.grpc.listener import Listener
+from crossover.endpoints.grpc.servicer import GrpcOptions
+from crossover.model_server.server import GRPC_LIBRARIES
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
+from crossover.protocol.wires import Target
+from crossover.service.metrics import Observer
+from crossover.transport.tls import Tls
 
 LIMIT = 1 << 20
 LIBRARY = "grpcio"

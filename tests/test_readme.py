@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from protocol.wires import WIRES
-from stack.services import ROOT
+from crossover.protocol.wires import WIRES
+from crossover.stack.services import ROOT
 from tests import documents
 
 PORTS = (8080, 8000, 8001)

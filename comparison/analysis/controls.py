@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from comparison.analysis import statistics as st
-from comparison.analysis.measures import ALONE
-from comparison.experiment.arms import AGAIN, CONTROL, REFERENCE
+from crossover.comparison.analysis import statistics as st
+from crossover.comparison.analysis.measures import ALONE
+from crossover.comparison.experiment.arms import AGAIN, CONTROL, REFERENCE
 
 if TYPE_CHECKING:
-    from comparison.analysis.measures import Measures
+    from crossover.comparison.analysis.measures import Measures
 
 TOLERANCE = 0.10
 """The control is recovered when the known length lies in the interval, widened by a tenth of that length."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comparison.analysis.statistics import CONFIDENCE, Floats
+from crossover.comparison.analysis.statistics import CONFIDENCE, Floats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comparison.analysis import statistics as st
+from crossover.comparison.analysis import statistics as st
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from comparison.analysis.measures import Measures
+    from crossover.comparison.analysis.measures import Measures
 
 
 @dataclass(frozen=True, slots=True)

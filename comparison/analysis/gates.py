@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from comparison.load import outcomes as out
+from crossover.comparison.load import outcomes as out
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
     from numpy.typing import NDArray
 
-    from comparison.analysis.measures import Bin
+    from crossover.comparison.analysis.measures import Bin
 
     Table: TypeAlias = NDArray[np.int64]
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from comparison.analysis import capacity
-from comparison.experiment import samples
-from comparison.load import outcomes as out
+from crossover.comparison.analysis import capacity
+from crossover.comparison.experiment import samples
+from crossover.comparison.load import outcomes as out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from comparison.experiment.samples import Samples, SliceLine
+    from crossover.comparison.experiment.samples import Samples, SliceLine
 
 METRICS = {
     "p50": "ms",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from comparison.analysis.statistics import CONFIDENCE, Interval
+from crossover.comparison.analysis.statistics import CONFIDENCE, Interval
 
 Numbers = Sequence[float] | NDArray[np.float64] | NDArray[np.int64]
 

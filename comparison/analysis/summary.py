@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comparison.experiment import naming
+from crossover.comparison.experiment import naming
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from comparison.analysis.controls import Equals, Recovery
-    from comparison.analysis.crossover import Crossing
-    from comparison.analysis.gates import Gate
-    from comparison.analysis.statistics import Interval
-    from comparison.analysis.verdicts import Judgement
-    from comparison.experiment.arms import Pair
-    from comparison.experiment.design import Cell
-    from comparison.experiment.samples import Experiment
+    from crossover.comparison.analysis.controls import Equals, Recovery
+    from crossover.comparison.analysis.crossover import Crossing
+    from crossover.comparison.analysis.gates import Gate
+    from crossover.comparison.analysis.statistics import Interval
+    from crossover.comparison.analysis.verdicts import Judgement
+    from crossover.comparison.experiment.arms import Pair
+    from crossover.comparison.experiment.design import Cell
+    from crossover.comparison.experiment.samples import Experiment
 
 SCHEMA = "crossover.summary/1.0"
 
@@ -75,7 +75,7 @@ def cell(
     medians: tuple[float, float] | None,
 ) -> dict[str, Any]:
     """One cell: the contract's fields first, then how they came about."""
-    from comparison.analysis.measures import METRICS
+    from crossover.comparison.analysis.measures import METRICS
 
     return {
         "view": design.view,

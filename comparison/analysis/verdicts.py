@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from comparison.analysis import statistics as st
+from crossover.comparison.analysis import statistics as st
 
 Verdict = Literal["grpc", "rest", "equal", "undecided", "invalid"]
 

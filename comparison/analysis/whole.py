@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from comparison.analysis import controls, crossover, explain, gates, quantiles, summary, verdicts
-from comparison.analysis import statistics as st
-from comparison.analysis.cost import Prices, per_million
-from comparison.analysis.measures import ALONE, LARGER_IS_BETTER, METRICS, QUICK_METRICS, Measures
-from comparison.experiment import naming
-from comparison.experiment.arms import ARMS, headline_pairs
-from comparison.experiment.samples import LOAD
+from crossover.comparison.analysis import controls, crossover, explain, gates, quantiles, summary, verdicts
+from crossover.comparison.analysis import statistics as st
+from crossover.comparison.analysis.cost import Prices, per_million
+from crossover.comparison.analysis.measures import ALONE, LARGER_IS_BETTER, METRICS, QUICK_METRICS, Measures
+from crossover.comparison.experiment import naming
+from crossover.comparison.experiment.arms import ARMS, headline_pairs
+from crossover.comparison.experiment.samples import LOAD
 
 if TYPE_CHECKING:
-    from comparison.analysis.controls import Equals, Recovery
-    from comparison.analysis.gates import Gate
-    from comparison.analysis.verdicts import Judgement
-    from comparison.experiment.arms import Pair
-    from comparison.experiment.samples import Samples
+    from crossover.comparison.analysis.controls import Equals, Recovery
+    from crossover.comparison.analysis.gates import Gate
+    from crossover.comparison.analysis.verdicts import Judgement
+    from crossover.comparison.experiment.arms import Pair
+    from crossover.comparison.experiment.samples import Samples
 
 SEED = 20_231
 """Of the bootstrap and the sampled sign flips: fixed, so that a report made again says the same."""

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, cast
 import aiohttp
 from grpc import aio
 
-from comparison.load import hop
-from protocol import json_codec, protobuf_codec
-from protocol.grpc_poller import patient_poller
-from protocol.wires import WIRES, Target, Wire
-from protos import inference as pb
+from crossover.comparison.load import hop
+from crossover.protocol.codecs.json import codec as json_codec
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.wires import WIRES, Target, Wire
+from crossover.protos import inference as pb
+from crossover.transport.grpcio.poller import patient_poller
 
 if TYPE_CHECKING:
-    from protocol.inference import CallContext, Inference
-    from protocol.messages import InferRequest, InferResponse
+    from crossover.protocol.inference import CallContext, Inference
+    from crossover.protocol.messages import InferRequest, InferResponse
 
-_HERE = "comparison.bench.callers"
+_HERE = "crossover.comparison.bench.callers"
 FLOORS = (
     Wire("bare-stub", f"{_HERE}:connect_stub", "grpc", frozenset({"FP32"})),
     Wire("bare-aiohttp", f"{_HERE}:connect_aiohttp", "rest", frozenset({"FP32"})),

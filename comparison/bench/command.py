@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comparison import progress
-from comparison.bench import growth, measure, soak, table
-from comparison.bench.points import POINTS
-from comparison.bench.services import Services
-from comparison.load.generator import GeneratorError
-from comparison.machine import provenance
-from comparison.report import terminal
-from comparison.services.ask import AskError
-from stack.services import StartError
+from crossover.comparison import progress
+from crossover.comparison.bench import growth, measure, soak, table
+from crossover.comparison.bench.points import POINTS
+from crossover.comparison.bench.services import Services
+from crossover.comparison.load.generator import GeneratorError
+from crossover.comparison.machine import provenance
+from crossover.comparison.report import terminal
+from crossover.comparison.services.ask import AskError
+from crossover.stack.services import StartError
 
 if TYPE_CHECKING:
     import argparse
@@ -93,7 +93,7 @@ def _grow(given: argparse.Namespace) -> None:
         console.print(shown)
     _keep(given.out, {"cpu_us": found})
     if given.figure:
-        from comparison.bench import picture
+        from crossover.comparison.bench import picture
 
         picture.draw(found, given.figure)
 

@@ -17,8 +17,8 @@ import grpc
 import uvicorn
 from grpc import aio
 
-from endpoints import process
-from protocol.grpc_poller import patient_poller
+from crossover.service import process
+from crossover.transport.grpcio.poller import patient_poller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
-from comparison.bench.measure import Bench
-from comparison.bench.points import Point
-from comparison.bench.services import COPY
-from protocol.messages import InferRequest
-from protocol.tensors import Tensor
+from crossover.comparison.bench.measure import Bench
+from crossover.comparison.bench.points import Point
+from crossover.comparison.bench.services import COPY
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from comparison.bench.points import Service
-    from comparison.bench.services import Services
+    from crossover.comparison.bench.points import Service
+    from crossover.comparison.bench.services import Services
 
 MOST_MODELS = 64
 _FEW, _MANY = 4, 32

@@ -9,29 +9,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comparison.bench.points import ENGINE, POINTS
-from comparison.bench.services import SHAPES, engine_ns
-from comparison.experiment import schedule
-from comparison.load import hop
-from comparison.load import outcomes as out
-from comparison.load.drive import Work
-from comparison.load.generator import Generator
-from comparison.load.http1 import request_bytes
-from protocol import binary_codec, json_codec, protobuf_codec
+from crossover.comparison.bench.points import ENGINE, POINTS
+from crossover.comparison.bench.services import SHAPES, engine_ns
+from crossover.comparison.experiment import schedule
+from crossover.comparison.load import hop
+from crossover.comparison.load import outcomes as out
+from crossover.comparison.load.drive import Work
+from crossover.comparison.load.generator import Generator
+from crossover.comparison.load.http1 import request_bytes
+from crossover.protocol.codecs.binary import codec as binary_codec
+from crossover.protocol.codecs.json import codec as json_codec
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from comparison.bench.points import Point
-    from comparison.bench.services import Question, Services
-    from comparison.load.outcomes import Record
-    from protocol.messages import InferRequest
+    from crossover.comparison.bench.points import Point
+    from crossover.comparison.bench.services import Question, Services
+    from crossover.comparison.load.outcomes import Record
+    from crossover.protocol.messages import InferRequest
 
 _PROBE, _FEWEST = 40, 20
 _SETTLE_SECONDS = 0.02
 _TOGETHER = 1e-5
 """Relative difference that rows computed together may have from rows computed alone."""
-_CALLERS = "comparison.bench.callers:Driver"
+_CALLERS = "crossover.comparison.bench.callers:Driver"
 
 
 class BenchError(RuntimeError):

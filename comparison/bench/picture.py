@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from comparison.bench import growth
-from comparison.report.figures import style
+from crossover.comparison.bench import growth
+from crossover.comparison.report.figures import style
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from comparison.bench.growth import Found
+    from crossover.comparison.bench.growth import Found
 
 _NEUTRAL, _FAINT = "#7d8590", "#7d859055"
 _COLOURS = ("#1f83c4", "#d55e00", "#009e73", "#b07aa1", "#e69f00", "#9a7b4f", "#56b4e9", "#8c8c8c", "#c0392b")

@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import onnxruntime
 
-from comparison.machine import cpu
-from comparison.services import ask
-from protocol import binary_codec, json_codec, protobuf_codec
-from protocol.messages import InferRequest, InferResponse
-from protocol.reply_form import ReplyForm
-from protocol.tensors import Tensor
-from protocol.wires import Target
-from stack.services import ROOT, Service, free_ports
+from crossover.comparison.machine import cpu
+from crossover.comparison.services import ask
+from crossover.protocol.codecs.binary import codec as binary_codec
+from crossover.protocol.codecs.json import codec as json_codec
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.codecs.reply_form import ReplyForm
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.tensors import Tensor
+from crossover.protocol.wires import Target
+from crossover.stack.services import ROOT, Service, free_ports
 
 if TYPE_CHECKING:
-    from comparison.bench.points import Payload, Point
-    from comparison.load.outcomes import Output
+    from crossover.comparison.bench.points import Payload, Point
+    from crossover.comparison.load.outcomes import Output
 
 MODELS = {
     "digits": ROOT / "models" / "digits",
@@ -149,7 +151,7 @@ class Services:
             "FLOOR_GRPC_PORT": str(self._ports["floor grpc"]),
             "FLOOR_REPLIES": str(replies),
         }
-        floor = Service("comparison.bench.floors", environment, self.address("floor"), self._log)
+        floor = Service("crossover.comparison.bench.floors", environment, self.address("floor"), self._log)
         self._services["floor"] = floor
         floor.await_ready()
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
-from comparison.bench.measure import Bench
-from comparison.bench.points import POINTS
+from crossover.comparison.bench.measure import Bench
+from crossover.comparison.bench.points import POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from comparison.bench.services import Services
+    from crossover.comparison.bench.services import Services
 
 PATHS = (
     "REST JSON, x32", "gRPC, x32", "gRPC, lean port, x32", "to grpc, x32", "to grpc-stream, x32", "to grpc-coalesced, x32",

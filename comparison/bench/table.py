@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from comparison.bench.points import ENGINE, POINTS, SECTIONS
+from crossover.comparison.bench.points import ENGINE, POINTS, SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from comparison.bench.measure import Figure
-    from comparison.bench.points import Point
+    from crossover.comparison.bench.measure import Figure
+    from crossover.comparison.bench.points import Point
 
 Rounds = list[dict[str, "Figure"]]
 IMAGE_BYTES = 3 * 224 * 224 * 4

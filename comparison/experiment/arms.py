@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from comparison.lab.wires import LAB_WIRES, UNIX_WIRES
-from protocol.wires import WIRES
+from crossover.comparison.lab.wires import LAB_WIRES, UNIX_WIRES
+from crossover.protocol.wires import WIRES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

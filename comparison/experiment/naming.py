@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from comparison.experiment.design import Cell
+    from crossover.comparison.experiment.design import Cell
 
 
 def size(count: float) -> str:

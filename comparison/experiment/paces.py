@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from comparison.analysis.explain import ladder_for
-from comparison.experiment.arms import AGAIN, REFERENCE, headline_pairs
+from crossover.comparison.analysis.explain import ladder_for
+from crossover.comparison.experiment.arms import AGAIN, REFERENCE, headline_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from comparison.experiment import schedule
-from comparison.load.outcomes import DONE, SENT
-from comparison.network.profiles import LOOPBACK
+from crossover.comparison.experiment import schedule
+from crossover.comparison.load.outcomes import DONE, SENT
+from crossover.comparison.network.profiles import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comparison.experiment.arms import Arm
-    from comparison.experiment.design import Block, Slice
-    from comparison.experiment.preparation import Prepared
-    from comparison.load.generator import Generator
-    from comparison.load.outcomes import Record
-    from comparison.services.views import View
+    from crossover.comparison.experiment.arms import Arm
+    from crossover.comparison.experiment.design import Block, Slice
+    from crossover.comparison.experiment.preparation import Prepared
+    from crossover.comparison.load.generator import Generator
+    from crossover.comparison.load.outcomes import Record
+    from crossover.comparison.services.views import View
 
 _WARM_SECONDS, _MOST_WARM = 0.1, 60
 _WARM_CALLERS, _WARM_CALLERS_FAR = 2, 8

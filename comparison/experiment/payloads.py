@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comparison.load.outcomes import Output
-from protocol import json_codec
-from protocol.datatypes import datatype
-from protocol.errors import InferenceError
-from protocol.json_text import loads_object
-from protocol.messages import InferRequest
-from protocol.tensors import Tensor
+from crossover.comparison.load.outcomes import Output
+from crossover.protocol.codecs.json import codec as json_codec
+from crossover.protocol.codecs.json.text import loads_object
+from crossover.protocol.datatypes import datatype
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from protos import inference as pb
+    from crossover.protos import inference as pb
 
 VARIANTS = 4
 BUSY = "lab_busy_us"

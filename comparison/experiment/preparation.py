@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comparison.experiment import payloads, schedule
-from comparison.experiment.design import Cell
-from comparison.experiment.paces import Pace, paces
-from comparison.load import outcomes as out
-from comparison.options import UsageError
-from comparison.services import ask
+from crossover.comparison.experiment import payloads, schedule
+from crossover.comparison.experiment.design import Cell
+from crossover.comparison.experiment.paces import Pace, paces
+from crossover.comparison.load import outcomes as out
+from crossover.comparison.options import UsageError
+from crossover.comparison.services import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from comparison.experiment.arms import Arm
-    from comparison.load.generator import Generator
-    from comparison.options import Options
-    from comparison.services.views import View
-    from protocol.messages import InferRequest
-    from protos import inference as pb
+    from crossover.comparison.experiment.arms import Arm
+    from crossover.comparison.load.generator import Generator
+    from crossover.comparison.options import Options
+    from crossover.comparison.services.views import View
+    from crossover.protocol.messages import InferRequest
+    from crossover.protos import inference as pb
 
 _PROBE_SECONDS = 0.4
 _PROBE_CALLERS = 4

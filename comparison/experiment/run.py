@@ -8,30 +8,30 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from comparison.analysis import capacity
-from comparison.experiment import alone, preparation, searching, slices
-from comparison.experiment.design import plan
-from comparison.experiment.part import Part, first_requests, staged, warm
-from comparison.experiment.preparation import Prepared
-from comparison.experiment.samples import Experiment, Writer
-from comparison.lab import wires as lab_wires
-from comparison.load.generator import Generator, GeneratorError
-from comparison.network.networks import Networks
-from comparison.network.profiles import LOOPBACK
-from comparison.options import UsageError
-from comparison.services import ask
-from comparison.services.fleet import FleetError
-from comparison.services.views import ORACLE, Foreign, ours
-from protocol.wires import Target
+from crossover.comparison.analysis import capacity
+from crossover.comparison.experiment import alone, preparation, searching, slices
+from crossover.comparison.experiment.design import plan
+from crossover.comparison.experiment.part import Part, first_requests, staged, warm
+from crossover.comparison.experiment.preparation import Prepared
+from crossover.comparison.experiment.samples import Experiment, Writer
+from crossover.comparison.lab import wires as lab_wires
+from crossover.comparison.load.generator import Generator, GeneratorError
+from crossover.comparison.network.networks import Networks
+from crossover.comparison.network.profiles import LOOPBACK
+from crossover.comparison.options import UsageError
+from crossover.comparison.services import ask
+from crossover.comparison.services.fleet import FleetError
+from crossover.comparison.services.views import ORACLE, Foreign, ours
+from crossover.protocol.wires import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from comparison.experiment.design import Block, Slice
-    from comparison.options import Options
-    from comparison.services.views import View
-    from protos import inference as pb
+    from crossover.comparison.experiment.design import Block, Slice
+    from crossover.comparison.options import Options
+    from crossover.comparison.services.views import View
+    from crossover.protos import inference as pb
 
 _MOST_RERUNS = 0.10
 """Share of all slices that may be run again; after that noisy ones are kept."""

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from comparison.analysis import capacity
-from comparison.analysis.capacity import Search
-from comparison.experiment import schedule
-from comparison.experiment.slices import SETTLE_SECONDS
+from crossover.comparison.analysis import capacity
+from crossover.comparison.analysis.capacity import Search
+from crossover.comparison.experiment import schedule
+from crossover.comparison.experiment.slices import SETTLE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from comparison.experiment.arms import Arm
-    from comparison.experiment.design import Cell
-    from comparison.experiment.part import Part
+    from crossover.comparison.experiment.arms import Arm
+    from crossover.comparison.experiment.design import Cell
+    from crossover.comparison.experiment.part import Part
 
 _START = 0.7
 """Where a search begins, as a share of what the arm reached in the probe."""

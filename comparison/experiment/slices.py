@@ -7,20 +7,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from comparison.experiment import schedule
-from comparison.experiment.arms import UNCOUNTED
-from comparison.experiment.samples import SliceLine
-from comparison.machine import cpu, sockets
-from comparison.network.profiles import LOOPBACK
+from crossover.comparison.experiment import schedule
+from crossover.comparison.experiment.arms import UNCOUNTED
+from crossover.comparison.experiment.samples import SliceLine
+from crossover.comparison.machine import cpu, sockets
+from crossover.comparison.network.profiles import LOOPBACK
 
 if TYPE_CHECKING:
-    from comparison.experiment.arms import Arm
-    from comparison.experiment.design import Slice
-    from comparison.experiment.part import Part
-    from comparison.load.outcomes import Record, Table
-    from comparison.machine.cpu import Machine
-    from comparison.network.link import Counters
-    from comparison.services.views import View
+    from crossover.comparison.experiment.arms import Arm
+    from crossover.comparison.experiment.design import Slice
+    from crossover.comparison.experiment.part import Part
+    from crossover.comparison.load.outcomes import Record, Table
+    from crossover.comparison.machine.cpu import Machine
+    from crossover.comparison.network.link import Counters
+    from crossover.comparison.services.views import View
 
 NOISY_STEAL, NOISY_OTHERS = 0.02, 0.15
 """A slice is noisy when the hypervisor took more than 2 % of the machine, or other programs used more than 15 %."""

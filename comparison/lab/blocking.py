@@ -16,17 +16,19 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from clients import rest
-from comparison.lab.stock_grpc import UNLIMITED
-from protocol import binary_codec, deadline, protobuf_codec
-from protocol.errors import Code, InferenceError, code_from_grpc, code_from_http
-from protocol.inference import CallContext, Wrapper
-from protos import inference as pb
+from crossover.clients import rest
+from crossover.comparison.lab.stock_grpc import UNLIMITED
+from crossover.protocol import deadline
+from crossover.protocol.codecs.binary import codec as binary_codec
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.errors import Code, InferenceError, code_from_grpc, code_from_http
+from crossover.protocol.inference import CallContext, Wrapper
+from crossover.protos import inference as pb
 
 if TYPE_CHECKING:
-    from protocol.inference import Inference
-    from protocol.messages import InferRequest, InferResponse
-    from protocol.wires import Target
+    from crossover.protocol.inference import Inference
+    from crossover.protocol.messages import InferRequest, InferResponse
+    from crossover.protocol.wires import Target
 
 _THREADS = 64
 _GRPC_METHOD = f"/{pb.SERVICE}/ModelInfer"

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from clients import rest
-from clients.http import HttpPool
-from comparison.lab.forms import FORMS, Form
-from comparison.lab.wires import REST_PORT, address
-from protocol import deadline, timeline
-from protocol.errors import InferenceError, code_from_http
-from protocol.inference import Wrapper
+from crossover.clients import rest
+from crossover.comparison.lab.forms import FORMS, Form
+from crossover.comparison.lab.wires import REST_PORT, address
+from crossover.protocol import deadline, timeline
+from crossover.protocol.errors import InferenceError, code_from_http
+from crossover.protocol.inference import Wrapper
+from crossover.transport.http1.client import HttpPool
 
 if TYPE_CHECKING:
-    from protocol.inference import CallContext, Inference
-    from protocol.messages import InferRequest, InferResponse
-    from protocol.wires import Target
+    from crossover.protocol.inference import CallContext, Inference
+    from crossover.protocol.messages import InferRequest, InferResponse
+    from crossover.protocol.wires import Target
 
 _TIMELINE_HEADER = timeline.HEADER.encode()
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from comparison.lab.forms import FORMS
-from endpoints.rest.body import read_body
-from endpoints.rest.errors import Reply, as_inference_error, error_reply
-from endpoints.rest.guard import Guard
-from protocol import deadline, timeline
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
+from crossover.comparison.lab.forms import FORMS
+from crossover.endpoints.rest.body import read_body
+from crossover.endpoints.rest.errors import Reply, as_inference_error, error_reply
+from crossover.endpoints.rest.guard import Guard
+from crossover.protocol import deadline, timeline
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
 
 if TYPE_CHECKING:
-    from endpoints.metrics import Observer
-    from endpoints.rest.types import Receive, Scope, Send
-    from protocol.inference import Inference
+    from crossover.endpoints.rest.types import Receive, Scope, Send
+    from crossover.protocol.inference import Inference
+    from crossover.service.metrics import Observer
 
 _MAX_BYTES = 1 << 30
 

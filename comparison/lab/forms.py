@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from protocol import protobuf_codec
-from protocol.datatypes import datatype
-from protocol.messages import InferRequest, InferResponse
-from protocol.tensors import Tensor
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.datatypes import datatype
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.tensors import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,22 +10,24 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc import aio
 
-from clients import grpc_unary
-from comparison.lab.stock_grpc import UNLIMITED
-from comparison.lab.wires import GRPC_PORT, address
-from endpoints.grpc.errors import STATUS_CODES
-from protocol import json_codec, protobuf_codec, timeline
-from protocol.deadline import timeout_of
-from protocol.errors import InferenceError, code_from_grpc
-from protocol.grpc_poller import patient_poller
-from protocol.inference import CallContext, Wrapper
+from crossover.clients import grpc_unary
+from crossover.comparison.lab.stock_grpc import UNLIMITED
+from crossover.comparison.lab.wires import GRPC_PORT, address
+from crossover.endpoints.grpc.errors import STATUS_CODES
+from crossover.protocol import timeline
+from crossover.protocol.codecs.json import codec as json_codec
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.deadline import timeout_of
+from crossover.protocol.errors import InferenceError, code_from_grpc
+from crossover.protocol.inference import CallContext, Wrapper
+from crossover.transport.grpcio.poller import patient_poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from protocol.inference import Inference
-    from protocol.messages import InferRequest, InferResponse
-    from protocol.wires import Target
+    from crossover.protocol.inference import Inference
+    from crossover.protocol.messages import InferRequest, InferResponse
+    from crossover.protocol.wires import Target
 
 _MODEL = "lab-model"
 

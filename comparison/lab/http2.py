@@ -13,15 +13,15 @@ import httpx
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from comparison.lab.libraries import HttpxClient
-from comparison.lab.wires import HTTP2_PORT, address
+from crossover.comparison.lab.libraries import HttpxClient
+from crossover.comparison.lab.wires import HTTP2_PORT, address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from endpoints.rest.types import ASGIApp
-    from protocol.inference import Inference
-    from protocol.wires import Target
+    from crossover.endpoints.rest.types import ASGIApp
+    from crossover.protocol.inference import Inference
+    from crossover.protocol.wires import Target
 
 _KEEP_ALIVE_SECONDS = 75
 _MOST_REQUESTS = 10**9

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import aiohttp
 import httpx
 
-from clients import grpc_unary, rest
-from clients.http import HttpPool
-from clients.rest import RestClient
-from comparison.lab.wires import LEAN_PORT, STOCK_PORT, address, socket
-from protocol import deadline, json_codec
-from protocol.errors import Code, InferenceError, code_from_http
-from protocol.inference import Wrapper
-from protocol.wires import Target
+from crossover.clients import grpc_unary, rest
+from crossover.clients.rest import RestClient
+from crossover.comparison.lab.wires import LEAN_PORT, STOCK_PORT, address, socket
+from crossover.protocol import deadline
+from crossover.protocol.codecs.json import codec as json_codec
+from crossover.protocol.errors import Code, InferenceError, code_from_http
+from crossover.protocol.inference import Wrapper
+from crossover.protocol.wires import Target
+from crossover.transport.http1.client import HttpPool
 
 if TYPE_CHECKING:
-    from clients.http import HttpReply
-    from protocol.inference import CallContext, Inference
-    from protocol.messages import InferRequest, InferResponse
+    from crossover.protocol.inference import CallContext, Inference
+    from crossover.protocol.messages import InferRequest, InferResponse
+    from crossover.transport.http1.client import HttpReply
 
 
 _GRPC_LEVEL = 6

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 import grpc
 from grpc import aio
 
-from comparison.lab import grpc_bytes, http2, stock_grpc, stock_rest
-from comparison.lab.endpoint import LabRest
-from comparison.lab.wires import GRPC_PORT, HTTP2_PORT, LEAN_PORT, REST_PORT, STOCK_PORT
-from endpoints.grpc.lean.serve import LeanListener
-from endpoints.grpc.listener import Listener
-from endpoints.metrics import Observer
-from endpoints.rest.app import OipRest
-from endpoints.rest.serve import RestListener
-from endpoints.rest.types import RestOptions
-from protocol.grpc_poller import patient_poller
+from crossover.comparison.lab import grpc_bytes, http2, stock_grpc, stock_rest
+from crossover.comparison.lab.endpoint import LabRest
+from crossover.comparison.lab.wires import GRPC_PORT, HTTP2_PORT, LEAN_PORT, REST_PORT, STOCK_PORT
+from crossover.endpoints.grpc.lean.serve import LeanListener
+from crossover.endpoints.grpc.listener import Listener
+from crossover.endpoints.rest.app import OipRest
+from crossover.endpoints.rest.serve import RestListener
+from crossover.endpoints.rest.types import RestOptions
+from crossover.service.metrics import Observer
+from crossover.transport.grpcio.poller import patient_poller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from protocol.inference import Inference
+    from crossover.protocol.inference import Inference
 
 _GRACE_SECONDS = 2.0
 

@@ -13,24 +13,24 @@ import grpc
 import numpy as np
 from grpc import aio
 
-from clients import grpc_unary
-from comparison.lab.wires import GRPC_PORT, address
-from endpoints.grpc.errors import STATUS_CODES
-from protocol import protobuf_codec
-from protocol.datatypes import datatype
-from protocol.deadline import timeout_of
-from protocol.errors import InferenceError, code_from_grpc
-from protocol.grpc_poller import patient_poller
-from protocol.inference import CallContext, Wrapper
-from protocol.messages import InferRequest, InferResponse
-from protocol.tensors import Tensor
-from protos import inference as pb
+from crossover.clients import grpc_unary
+from crossover.comparison.lab.wires import GRPC_PORT, address
+from crossover.endpoints.grpc.errors import STATUS_CODES
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.datatypes import datatype
+from crossover.protocol.deadline import timeout_of
+from crossover.protocol.errors import InferenceError, code_from_grpc
+from crossover.protocol.inference import CallContext, Wrapper
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.tensors import Tensor
+from crossover.protos import inference as pb
+from crossover.transport.grpcio.poller import patient_poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from protocol.inference import Inference
-    from protocol.wires import Target
+    from crossover.protocol.inference import Inference
+    from crossover.protocol.wires import Target
 
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 """The only option that is not stock: the default of 4 MB refuses the lab's larger messages."""

@@ -16,18 +16,18 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from clients import rest
-from comparison.lab.wires import STOCK_PORT, address
-from protocol.datatypes import datatype
-from protocol.deadline import timeout_of
-from protocol.errors import Code, InferenceError, code_from_http
-from protocol.inference import CallContext, Wrapper
-from protocol.messages import InferRequest, InferResponse
-from protocol.tensors import Tensor
+from crossover.clients import rest
+from crossover.comparison.lab.wires import STOCK_PORT, address
+from crossover.protocol.datatypes import datatype
+from crossover.protocol.deadline import timeout_of
+from crossover.protocol.errors import Code, InferenceError, code_from_http
+from crossover.protocol.inference import CallContext, Wrapper
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.tensors import Tensor
 
 if TYPE_CHECKING:
-    from protocol.inference import Inference
-    from protocol.wires import Target
+    from crossover.protocol.inference import Inference
+    from crossover.protocol.wires import Target
 
 
 _HEADER_LENGTH, _SIZE = "inference-header-content-length", "binary_data_size"

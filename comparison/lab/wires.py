@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
-from protocol.datatypes import DATATYPES
-from protocol.wires import WIRES, Target, Wire
+from crossover.protocol.datatypes import DATATYPES
+from crossover.protocol.wires import WIRES, Target, Wire
 
 _PLAIN = frozenset(DATATYPES) - {"FP16", "BF16", "BYTES"}
 REST_PORT, GRPC_PORT, STOCK_PORT, HTTP2_PORT, LEAN_PORT = PORTS = (
@@ -18,7 +18,7 @@ SOCKETS = "MODEL_SERVER_UNIX_SOCKETS"
 UNIX_WIRES = ("rest-unix", "grpc-unix")
 """Wires that cannot leave the host."""
 
-_HERE = "comparison.lab"
+_HERE = "crossover.comparison.lab"
 
 LAB_WIRES: dict[str, Wire] = {
     wire.name: wire

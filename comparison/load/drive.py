@@ -13,19 +13,20 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from comparison.load import outcomes as out
-from comparison.load.http1 import Connection, Reply
-from comparison.load.timer import Timer
-from protocol import binary_codec, timeline
-from protocol.errors import InferenceError
-from protocol.timeline import Timeline
+from crossover.comparison.load import outcomes as out
+from crossover.comparison.load.http1 import Connection, Reply
+from crossover.comparison.load.timer import Timer
+from crossover.protocol import timeline
+from crossover.protocol.codecs.binary import codec as binary_codec
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.timeline import Timeline
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from comparison.experiment.schedule import Schedule
-    from comparison.load.outcomes import Output, Record
+    from crossover.comparison.experiment.schedule import Schedule
+    from crossover.comparison.load.outcomes import Output, Record
 
 _SETTLE_NS = 3_000_000
 _SPIN_NS = 250_000

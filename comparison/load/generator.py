@@ -9,12 +9,12 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any, Self
 
-from comparison.load.shared import Receiver, Sender
+from crossover.comparison.load.shared import Receiver, Sender
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
 
-    from comparison.load.outcomes import Record
+    from crossover.comparison.load.outcomes import Record
 
 
 _NICE, _REALTIME = -10, 1
@@ -32,7 +32,7 @@ class Generator:
     which says whether it is no part of what is measured.
     """
 
-    def __init__(self, driver: str = "comparison.load.drive:Driver") -> None:
+    def __init__(self, driver: str = "crossover.comparison.load.drive:Driver") -> None:
         spawning = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawning.Pipe()
         self._sender = Sender()

@@ -15,21 +15,22 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from comparison.lab import wires as lab_wires
-from comparison.load import outcomes as out
-from comparison.load.timer import Timer
-from protocol import protobuf_codec, wires
-from protocol.deadline import after
-from protocol.errors import InferenceError
-from protocol.inference import CallContext
-from protocol.messages import InferRequest
-from protocol.tensors import Tensor
-from protocol.timeline import Timeline
+from crossover.comparison.lab import wires as lab_wires
+from crossover.comparison.load import outcomes as out
+from crossover.comparison.load.timer import Timer
+from crossover.protocol import wires
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.deadline import after
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
+from crossover.protocol.timeline import Timeline
 
 if TYPE_CHECKING:
-    from comparison.experiment.schedule import Schedule
-    from comparison.load.outcomes import Output, Record
-    from protocol.inference import Inference
+    from crossover.comparison.experiment.schedule import Schedule
+    from crossover.comparison.load.outcomes import Output, Record
+    from crossover.protocol.inference import Inference
 
 _SETTLE_NS = 3_000_000
 _SPIN_NS = 250_000

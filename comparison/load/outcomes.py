@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from protocol.messages import InferResponse
-    from protocol.tensors import Tensor
+    from crossover.protocol.messages import InferResponse
+    from crossover.protocol.tensors import Tensor
 
     Table: TypeAlias = NDArray[np.int64]
 

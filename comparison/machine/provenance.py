@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from protocol import grpc_poller
+from crossover.transport.grpcio import poller as grpc_poller
 
 _PACKAGES = (
     "grpcio", "protobuf", "onnxruntime", "numpy", "orjson", "fastapi", "starlette", "uvicorn", "uvloop", "httptools",
@@ -85,7 +85,7 @@ def _protobuf_runtime() -> str:
 
 
 def _git(*arguments: str) -> str:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).resolve().parents[2]
     try:
         run = subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):

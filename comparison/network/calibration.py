@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comparison.network.link import THERE_ADDRESS
-from comparison.network.profiles import is_close
+from crossover.comparison.network.link import THERE_ADDRESS
+from crossover.comparison.network.profiles import is_close
 
 if TYPE_CHECKING:
-    from comparison.network.link import Link
-    from comparison.network.profiles import Profile
+    from crossover.comparison.network.link import Link
+    from crossover.comparison.network.profiles import Profile
 
 _CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 _ECHO, _REPLY = 8, 0

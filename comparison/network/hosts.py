@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comparison.network.link import CONGESTION_CONTROL
-from comparison.network.profiles import LOOPBACK
-from endpoints.process import PARENT, stop_with_parent
+from crossover.comparison.network.link import CONGESTION_CONTROL
+from crossover.comparison.network.profiles import LOOPBACK
+from crossover.service.process import PARENT, stop_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

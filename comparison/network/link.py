@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 if TYPE_CHECKING:
-    from comparison.network.profiles import Profile
+    from crossover.comparison.network.profiles import Profile
 
 HERE_ADDRESS, THERE_ADDRESS = "198.18.77.1", "198.18.77.2"
 """Addresses for tests between hosts (RFC 2544): the gateway's host and the model server's."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from comparison.network.calibration import Calibration, calibrated
-from comparison.network.link import Link, LinkError
-from comparison.network.profiles import LOOPBACK, PROFILES
+from crossover.comparison.network.calibration import Calibration, calibrated
+from crossover.comparison.network.link import Link, LinkError
+from crossover.comparison.network.profiles import LOOPBACK, PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,10 +9,10 @@ import numpy as np
 from rich.table import Table
 from scipy import stats
 
-from comparison.analysis import statistics as st
-from comparison.analysis.whole import Analysis, Asked
-from comparison.experiment import naming, samples
-from comparison.report import terminal
+from crossover.comparison.analysis import statistics as st
+from crossover.comparison.analysis.whole import Analysis, Asked
+from crossover.comparison.experiment import naming, samples
+from crossover.comparison.report import terminal
 
 if TYPE_CHECKING:
     from pathlib import Path

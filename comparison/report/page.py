@@ -7,14 +7,14 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comparison.report import words
-from comparison.report.figures import capacity, latency, networks, ratios, resources, stages, validity
+from crossover.comparison.report import words
+from crossover.comparison.report.figures import capacity, latency, networks, ratios, resources, stages, validity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from comparison.analysis.whole import Analysis
-    from comparison.report.figures.style import Picture
+    from crossover.comparison.analysis.whole import Analysis
+    from crossover.comparison.report.figures.style import Picture
 
 Summary = dict[str, Any]
 _STYLE = Path(__file__).with_name("page.css")

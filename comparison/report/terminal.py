@@ -9,9 +9,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from comparison.analysis.measures import APPARATUS
-from comparison.experiment import naming
-from comparison.report import words
+from crossover.comparison.analysis.measures import APPARATUS
+from crossover.comparison.experiment import naming
+from crossover.comparison.report import words
 
 if TYPE_CHECKING:
     from pathlib import Path

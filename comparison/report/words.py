@@ -6,8 +6,8 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-from comparison.experiment import naming
-from comparison.network.profiles import LOOPBACK
+from crossover.comparison.experiment import naming
+from crossover.comparison.network.profiles import LOOPBACK
 
 if TYPE_CHECKING:
     pass

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from comparison.experiment import payloads
-from comparison.load.outcomes import Output, outputs_of
-from protocol import wires
-from protocol.deadline import after
-from protocol.errors import InferenceError
-from protocol.inference import CallContext
+from crossover.comparison.experiment import payloads
+from crossover.comparison.load.outcomes import Output, outputs_of
+from crossover.protocol import wires
+from crossover.protocol.deadline import after
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.inference import CallContext
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from protocol.inference import Inference
-    from protocol.messages import InferRequest
-    from protocol.wires import Target
-    from protos import inference as pb
+    from crossover.protocol.inference import Inference
+    from crossover.protocol.messages import InferRequest
+    from crossover.protocol.wires import Target
+    from crossover.protos import inference as pb
 
 _SECONDS = 30.0
 T = TypeVar("T")

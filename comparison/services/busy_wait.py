@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from comparison.experiment.payloads import BUSY
-from protocol.inference import Wrapper
+from crossover.comparison.experiment.payloads import BUSY
+from crossover.protocol.inference import Wrapper
 
 if TYPE_CHECKING:
-    from model_server.engine import Engine
-    from protocol.inference import CallContext
-    from protocol.messages import InferRequest, InferResponse
+    from crossover.model_server.engine import Engine
+    from crossover.protocol.inference import CallContext
+    from crossover.protocol.messages import InferRequest, InferResponse
 
 
 class BusyWait(Wrapper):

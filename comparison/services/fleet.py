@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from comparison.lab.wires import PORTS, SOCKETS
-from comparison.machine import cpu, sockets
-from comparison.network.link import THERE_ADDRESS
-from comparison.services import certificates
-from protocol.wires import Target
-from stack.services import Service, StartError, free_ports
+from crossover.comparison.lab.wires import PORTS, SOCKETS
+from crossover.comparison.machine import cpu, sockets
+from crossover.comparison.network.link import THERE_ADDRESS
+from crossover.comparison.services import certificates
+from crossover.protocol.wires import Target
+from crossover.stack.services import Service, StartError, free_ports
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from comparison.network.link import Counters, Link
+    from crossover.comparison.network.link import Counters, Link
 
 MODEL_SERVER, GATEWAY, WIRE = "model server", "gateway", "wire"
 _PADDING = 4096
@@ -100,9 +100,11 @@ class Fleet:
         began = time.monotonic()
         try:
             there = self._link.into_other_host if self._link else []
-            wanted = [(MODEL_SERVER, "comparison.services.model_server", (self._host, self._hop_ports[0]), there)]
+            wanted = [
+                (MODEL_SERVER, "crossover.comparison.services.model_server", (self._host, self._hop_ports[0]), there)
+            ]
             if self._with_gateway:
-                wanted.append((GATEWAY, "comparison.services.gateway", self.gateway_address, []))
+                wanted.append((GATEWAY, "crossover.comparison.services.gateway", self.gateway_address, []))
             for name, module, address, through in wanted:
                 secure = self._secure and name == MODEL_SERVER
                 self.services[name] = Service(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from comparison.lab import wires
-from rest_gateway.__main__ import main
+from crossover.comparison.lab import wires
+from crossover.rest_gateway.__main__ import main
 
 if __name__ == "__main__":
     wires.register()

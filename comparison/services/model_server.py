@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from comparison.lab.serve import endpoints
-from comparison.services.busy_wait import BusyWait
-from endpoints import process, settings
-from model_server.server import serve_inference
-from model_server.settings import ModelServerSettings, engine_of
+from crossover.comparison.lab.serve import endpoints
+from crossover.comparison.services.busy_wait import BusyWait
+from crossover.model_server.server import serve_inference
+from crossover.model_server.settings import ModelServerSettings, engine_of
+from crossover.service import process, settings
 
 
 async def serve(chosen: ModelServerSettings, stop: asyncio.Event) -> None:

@@ -5,26 +5,28 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Protocol
 
-from comparison.experiment import payloads
-from comparison.experiment.arms import CONTROL
-from comparison.load import hop
-from comparison.load.drive import Work
-from comparison.load.http1 import request_bytes
-from comparison.load.shared import Shared
-from comparison.services import ask
-from comparison.services.fleet import Fleet
-from protocol import binary_codec, protobuf_codec, timeline
-from protocol.wires import Target
+from crossover.comparison.experiment import payloads
+from crossover.comparison.experiment.arms import CONTROL
+from crossover.comparison.load import hop
+from crossover.comparison.load.drive import Work
+from crossover.comparison.load.http1 import request_bytes
+from crossover.comparison.load.shared import Shared
+from crossover.comparison.services import ask
+from crossover.comparison.services.fleet import Fleet
+from crossover.protocol import timeline
+from crossover.protocol.codecs.binary import codec as binary_codec
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.wires import Target
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from comparison.experiment.arms import Arm
-    from comparison.experiment.schedule import Schedule
-    from comparison.load.outcomes import Output, Record
-    from comparison.network.link import Counters, Link
-    from protocol.messages import InferRequest
+    from crossover.comparison.experiment.arms import Arm
+    from crossover.comparison.experiment.schedule import Schedule
+    from crossover.comparison.load.outcomes import Output, Record
+    from crossover.comparison.network.link import Counters, Link
+    from crossover.protocol.messages import InferRequest
 
 ORACLE = "rest-binary"
 """The wire that is asked for right answers where they are not known."""
@@ -140,7 +142,7 @@ class _Ours:
 class EndToEnd(_Ours):
     """Our gateway and model server; the load is binary tensors over REST, whatever the arm."""
 
-    driver = "comparison.load.drive:Driver"
+    driver = "crossover.comparison.load.drive:Driver"
 
     def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> Work:
         whole, expected = self.encoded(cell, arm, stages), self._prepared[cell].expected
@@ -164,7 +166,7 @@ class EndToEnd(_Ours):
 class Hop(_Ours):
     """Our clients straight to our model server: the client is part of what is measured, and there is no gateway."""
 
-    driver = "comparison.load.hop:Driver"
+    driver = "crossover.comparison.load.hop:Driver"
 
     def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> hop.Work:
         messages, expected = self.encoded(cell, arm, stages=False), self._prepared[cell].expected
@@ -197,7 +199,7 @@ class _Prepared:
 class Foreign:
     """A service that somebody else runs: our clients call it directly, and its processes are not ours to look into."""
 
-    driver = "comparison.load.hop:Driver"
+    driver = "crossover.comparison.load.hop:Driver"
 
     def __init__(self, target: Target, oracle: str) -> None:
         self.target = target

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from grpc._cython import cygrpc
 
 if TYPE_CHECKING:
-    from endpoints.grpc.listener import Handlers
+    from crossover.endpoints.grpc.listener import Handlers
 
 PLACES = 32
 """More calls at once wait in the core, as all but one do without this."""

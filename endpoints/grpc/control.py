@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
-from protocol import protobuf_codec
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext, Inference
-from protos import inference as pb
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext, Inference
+from crossover.protos import inference as pb
 
 Call: TypeAlias = Callable[[Any, CallContext], Awaitable[Any]]
 

@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from protocol.errors import Code, InferenceError, invalid
-from protocol.grpc_errors import DETAILS_KEY, details_of
+from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.grpc_errors import DETAILS_KEY, details_of
 
 log = logging.getLogger("crossover.grpc")
 

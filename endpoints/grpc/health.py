@@ -9,10 +9,10 @@ from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from endpoints.grpc.errors import abort, as_inference_error
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext, Inference
-from protos import inference as pb
+from crossover.endpoints.grpc.errors import abort, as_inference_error
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext, Inference
+from crossover.protos import inference as pb
 
 WATCH_SECONDS = 0.25
 _ASKING_SECONDS = 5.0

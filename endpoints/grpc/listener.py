@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from grpc_health.v1 import health_pb2_grpc
 
-from endpoints.grpc import reflection
-from endpoints.grpc.health import Health
-from endpoints.grpc.servicer import GrpcOptions, Servicer
+from crossover.endpoints.grpc import reflection
+from crossover.endpoints.grpc.health import Health
+from crossover.endpoints.grpc.servicer import GrpcOptions, Servicer
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from endpoints.metrics import Observer
-    from endpoints.tls import Tls
-    from protocol.inference import Inference
+    from crossover.protocol.inference import Inference
+    from crossover.service.metrics import Observer
+    from crossover.transport.tls import Tls
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from protos import inference as pb
+from crossover.protos import inference as pb
 
 V1 = "grpc.reflection.v1.ServerReflection"
 NAMES = (pb.SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)

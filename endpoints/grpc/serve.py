@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc import aio
 
-from endpoints import addresses
-from endpoints.grpc.acceptors import Acceptors
-from endpoints.grpc.listener import Listener
-from protocol.grpc_poller import patient_poller
-from protocol.grpcio_release import TESTED
-from protocol.wires import UNIX
-from protos import inference as pb
+from crossover.endpoints.grpc.acceptors import Acceptors
+from crossover.endpoints.grpc.listener import Listener
+from crossover.protocol.wires import UNIX
+from crossover.protos import inference as pb
+from crossover.transport import addresses
+from crossover.transport.grpcio.poller import patient_poller
+from crossover.transport.grpcio.release import TESTED
 
 if TYPE_CHECKING:
-    from endpoints.grpc.listener import Handlers
+    from crossover.endpoints.grpc.listener import Handlers
 
 SHORTEST_CLIENT_PING_MS = 10_000
 """Clients may send keepalive pings this often; gRPC's own floor of 5 minutes answers quicker ones with GOAWAY."""

@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from endpoints import first_step
-from endpoints.first_step import waiting
-from endpoints.grpc.control import Call, Control
-from endpoints.grpc.errors import abort, as_inference_error, parsed, too_large
-from endpoints.grpc.span import Span
-from endpoints.grpc.stream import StreamOfCalls
-from protocol import deadline, protobuf_codec, timeline
-from protocol.errors import Code
-from protocol.inference import CallContext, Inference
-from protocol.messages import InferRequest, InferResponse
-from protocol.streaming import TRAVELLING
-from protocol.time_limit import TimeLimit
-from protos import inference as pb
+from crossover.endpoints.grpc.control import Call, Control
+from crossover.endpoints.grpc.errors import abort, as_inference_error, parsed, too_large
+from crossover.endpoints.grpc.span import Span
+from crossover.endpoints.grpc.stream import StreamOfCalls
+from crossover.protocol import deadline, timeline
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.errors import Code
+from crossover.protocol.inference import CallContext, Inference
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.streaming import TRAVELLING
+from crossover.protos import inference as pb
+from crossover.transport import eager_start as first_step
+from crossover.transport.eager_start import waiting
+from crossover.transport.time_limit import TimeLimit
 
 if TYPE_CHECKING:
-    from endpoints.metrics import Observer
+    from crossover.service.metrics import Observer
 
 
 @dataclass(frozen=True, slots=True)

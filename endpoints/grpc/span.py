@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from endpoints.metrics import Observer
-    from protocol.errors import Code
+    from crossover.protocol.errors import Code
+    from crossover.service.metrics import Observer
 
 
 class Span:

@@ -11,15 +11,16 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from endpoints.grpc.errors import as_inference_error, log
-from endpoints.grpc.span import Span
-from protocol import protobuf_codec, streaming
-from protocol.errors import Code, InferenceError
-from protocol.messages import InferRequest
-from protos import inference as pb
+from crossover.endpoints.grpc.errors import as_inference_error, log
+from crossover.endpoints.grpc.span import Span
+from crossover.protocol import streaming
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.messages import InferRequest
+from crossover.protos import inference as pb
 
 if TYPE_CHECKING:
-    from endpoints.grpc.servicer import Servicer
+    from crossover.endpoints.grpc.servicer import Servicer
 
 EMPTY_FINAL, FINAL = "triton_enable_empty_final_response", "triton_final_response"
 MOST_AT_ONCE = 1024

@@ -1,7 +1,7 @@
 """OIP REST and KServe V1 around any `Inference`, as plain ASGI."""
 
-from endpoints.rest.app import OipRest
-from endpoints.rest.serve import RestListener
-from endpoints.rest.types import RestOptions
+from crossover.endpoints.rest.app import OipRest
+from crossover.endpoints.rest.serve import RestListener
+from crossover.endpoints.rest.types import RestOptions
 
 __all__ = ["OipRest", "RestListener", "RestOptions"]

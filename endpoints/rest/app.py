@@ -11,20 +11,20 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
-from endpoints.first_step import waiting
-from endpoints.metrics import CONTENT_TYPE, Observer
-from endpoints.rest import control, v1
-from endpoints.rest.body import ClientGoneError, read_body, too_large, with_bytes
-from endpoints.rest.direct import Direct
-from endpoints.rest.errors import HttpError, Reply, as_inference_error, error_reply
-from endpoints.rest.guard import Guard
-from endpoints.rest.infer import infer, infer_now
-from endpoints.rest.routes import Route, match, not_found
-from endpoints.rest.types import ASGIApp, Receive, Request, RestOptions, Scope, Send
-from protocol import deadline, timeline
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext, Inference
-from protocol.time_limit import TimeLimit
+from crossover.endpoints.rest import control, v1
+from crossover.endpoints.rest.body import ClientGoneError, read_body, too_large, with_bytes
+from crossover.endpoints.rest.direct import Direct
+from crossover.endpoints.rest.errors import HttpError, Reply, as_inference_error, error_reply
+from crossover.endpoints.rest.guard import Guard
+from crossover.endpoints.rest.infer import infer, infer_now
+from crossover.endpoints.rest.routes import Route, match, not_found
+from crossover.endpoints.rest.types import ASGIApp, Receive, Request, RestOptions, Scope, Send
+from crossover.protocol import deadline, timeline
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext, Inference
+from crossover.service.metrics import CONTENT_TYPE, Observer
+from crossover.transport.eager_start import waiting
+from crossover.transport.time_limit import TimeLimit
 
 Choose: TypeAlias = Callable[[Mapping[str, str]], tuple[str | None, Inference]]
 

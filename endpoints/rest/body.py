@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from endpoints.rest.compression import decompress, request_coding
-from protocol.errors import Code, InferenceError
+from crossover.endpoints.rest.compression import decompress, request_coding
+from crossover.protocol.errors import Code, InferenceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from endpoints.rest.types import Receive
+    from crossover.endpoints.rest.types import Receive
 
 
 class ClientGoneError(Exception):

@@ -12,12 +12,12 @@ import asyncio
 import zlib
 from typing import TYPE_CHECKING
 
-from protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.errors import Code, InferenceError, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protocol.tensors import Buffer
+    from crossover.protocol.tensors import Buffer
 
 _WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _LEVEL = 1

@@ -6,14 +6,14 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from endpoints.rest.errors import Reply, error_reply, json_reply
-from protocol.errors import Code, InferenceError, invalid
-from protocol.json_text import kind_of, loads_object
-from protocol.proto_json import to_object
+from crossover.endpoints.rest.errors import Reply, error_reply, json_reply
+from crossover.protocol.codecs.json.text import kind_of, loads_object
+from crossover.protocol.codecs.proto_json import to_object
+from crossover.protocol.errors import Code, InferenceError, invalid
 
 if TYPE_CHECKING:
-    from endpoints.rest.types import Request
-    from protocol.messages import ParameterValue
+    from crossover.endpoints.rest.types import Request
+    from crossover.protocol.messages import ParameterValue
 
 
 async def alive(_request: Request) -> Reply:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import asyncio
 
-    from endpoints.rest.errors import Headers, Reply
-    from endpoints.rest.routes import Route
+    from crossover.endpoints.rest.errors import Headers, Reply
+    from crossover.endpoints.rest.routes import Route
 
 RawHeaders = list[tuple[bytes, bytes]]
 

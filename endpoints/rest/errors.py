@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from protocol.errors import Code, InferenceError
-from protocol.json_text import dumps
+from crossover.protocol.codecs.json.text import dumps
+from crossover.protocol.errors import Code, InferenceError
 
 log = logging.getLogger("crossover.rest")
 

@@ -1,6 +1,6 @@
 """Ends a request when its deadline passes or its client goes away, without a task or a timer for every request.
 
-Guards stand in the line of protocol/time_limit.py. A request that is answered within a few milliseconds, nearly all of
+Guards stand in the line of transport/time_limit.py. A request that is answered within a few milliseconds, nearly all of
 them, pays for standing in line alone; only for a slower one is the connection watched. One with a deadline nearer than
 that has a timer of its own.
 """
@@ -10,21 +10,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from endpoints.rest.body import ClientGoneError
-from protocol.deadline import NEVER, exceeded, remaining
-from protocol.time_limit import WATCH_AFTER, line_of
+from crossover.endpoints.rest.body import ClientGoneError
+from crossover.protocol.deadline import NEVER, after, exceeded, remaining
+from crossover.transport.deadline_queue import YOUNG_SECONDS, deadline_queue
 
 if TYPE_CHECKING:
-    from endpoints.rest.types import Receive
-    from protocol.errors import InferenceError
+    from crossover.endpoints.rest.types import Receive
+    from crossover.protocol.errors import InferenceError
 
 _LONGEST_TIMER = 3600.0
+_WATCH_AFTER = 2 * YOUNG_SECONDS
 
 
 class Guard:
     """Cancels the task that made it; `reason` then says why, None means that somebody else cancelled."""
 
-    __slots__ = ("_body_read", "_deadline", "_line", "_loop", "_receive", "_task", "_timer", "_watcher", "reason")
+    __slots__ = ("_body_read", "_deadline", "_queue", "_receive", "_task", "_timer", "_watcher", "reason")
 
     def __init__(self, receive: Receive, deadline: float) -> None:
         self.reason: InferenceError | ClientGoneError | None = None
@@ -35,13 +36,8 @@ class Guard:
         self._deadline = deadline
         self._body_read = False
         self._watcher: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
-        self._line = line_of(self._loop)
-        if deadline != NEVER and remaining(deadline) < WATCH_AFTER:
-            self._look_after(max(0.0, remaining(deadline)))
-        else:
-            self._line.join(self)
+        self._queue = deadline_queue(task.get_loop())
+        self._timer = self._queue.call_at(min(deadline, after(_WATCH_AFTER)), self.look)
 
     def body_read(self) -> None:
         """From now on nobody else reads from the connection, so that it may be watched."""
@@ -51,14 +47,10 @@ class Guard:
         """Bring the deadline nearer."""
         if deadline < self._deadline:
             self._deadline = deadline
-            if remaining(deadline) < WATCH_AFTER:
-                self._line.leave(self)
-                self.look()
+            self._look_after(min(_WATCH_AFTER, remaining(deadline)))
 
     def close(self) -> None:
-        self._line.leave(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
 
@@ -66,9 +58,8 @@ class Guard:
         return longest if self._deadline == NEVER else max(0.0, min(longest, remaining(self._deadline)))
 
     def _look_after(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, self.look)
+        self._timer.cancel()
+        self._timer = self._queue.call_at(after(seconds), self.look)
 
     def look(self) -> None:
         """End the request if its time is over; watch the connection from now on, and look again in time."""
@@ -76,8 +67,8 @@ class Guard:
             self._stop(exceeded("before the answer was ready"))
             return
         if self._body_read and self._watcher is None:
-            self._watcher = self._loop.create_task(self._watch())
-        longest = _LONGEST_TIMER if self._body_read else WATCH_AFTER * 5
+            self._watcher = self._task.get_loop().create_task(self._watch())
+        longest = _LONGEST_TIMER if self._body_read else YOUNG_SECONDS * 5
         self._look_after(self._until(longest))
 
     async def _watch(self) -> None:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from endpoints.first_step import begin, waiting
-from endpoints.rest.direct import LARGEST_BODY, Direct, Heads, fields_of
-from endpoints.rest.receiving import length_of
-from protocol.large_body import LargeBody
+from crossover.endpoints.rest.direct import LARGEST_BODY, Direct, Heads, fields_of
+from crossover.endpoints.rest.receiving import length_of
+from crossover.transport.eager_start import begin, waiting
+from crossover.transport.http1.receive_buffer import LargeBody
 
 if TYPE_CHECKING:
-    from endpoints.rest.errors import Reply
+    from crossover.endpoints.rest.errors import Reply
 
 _JOINED_BYTES = 64 << 10
 """Head and body up to this size leave in one piece; larger ones are not copied together."""

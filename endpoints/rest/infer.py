@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from endpoints.rest.compression import SMALLEST_COMPRESSED, compress, reply_coding, request_coding
-from endpoints.rest.errors import JSON_TYPE, Reply
-from protocol import binary_codec, deadline
-from protocol.binary_codec import LENGTH_HEADER, Encoded
+from crossover.endpoints.rest.compression import SMALLEST_COMPRESSED, compress, reply_coding, request_coding
+from crossover.endpoints.rest.errors import JSON_TYPE, Reply
+from crossover.protocol import deadline
+from crossover.protocol.codecs.binary import codec as binary_codec
+from crossover.protocol.codecs.binary.codec import LENGTH_HEADER, Encoded
 
 if TYPE_CHECKING:
-    from endpoints.rest.types import Request
-    from protocol.messages import InferRequest
-    from protocol.reply_form import ReplyForm
+    from crossover.endpoints.rest.types import Request
+    from crossover.protocol.codecs.reply_form import ReplyForm
+    from crossover.protocol.messages import InferRequest
 
 _BINARY_TYPE = (b"content-type", b"application/octet-stream")
 _LENGTH_HEADER = LENGTH_HEADER.encode()

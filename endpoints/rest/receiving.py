@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
-from protocol.binary_codec import LENGTH_HEADER
-from protocol.large_body import SMALLEST
+from crossover.protocol.codecs.binary.codec import LENGTH_HEADER
+from crossover.transport.http1.receive_buffer import SMALLEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from protocol.large_body import LargeBody
+    from crossover.transport.http1.receive_buffer import LargeBody
 
 _BOUNDARY = LENGTH_HEADER.encode()
 LARGEST = 64 << 20

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote
 
-from protocol.errors import Code, InferenceError
+from crossover.protocol.errors import Code, InferenceError
 
 # Path template -> (method, route). {m} is a model, {v} digits, {r} a repository or region.
 _TABLE: tuple[tuple[str, str, str], ...] = (

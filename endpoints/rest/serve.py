@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 
-from endpoints import addresses
-from endpoints.rest.direct import Heads
-from endpoints.rest.http1 import Http
-from endpoints.rest.receiving import BUFFER_BYTES, Connection, Receiver
+from crossover.endpoints.rest.direct import Heads
+from crossover.endpoints.rest.http1 import Http
+from crossover.endpoints.rest.receiving import BUFFER_BYTES, Connection, Receiver
+from crossover.transport import addresses
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
-    from endpoints.rest.types import ASGIApp
-    from endpoints.tls import Tls
+    from crossover.endpoints.rest.types import ASGIApp
+    from crossover.transport.tls import Tls
 
 KEEP_ALIVE_SECONDS = 75
 

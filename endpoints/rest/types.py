@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from endpoints.rest.guard import Guard
-    from endpoints.rest.routes import Route
-    from protocol.inference import CallContext, Inference
-    from protocol.messages import InferRequest
-    from protocol.reply_form import ReplyForm
-    from protocol.time_limit import TimeLimit
+    from crossover.endpoints.rest.guard import Guard
+    from crossover.endpoints.rest.routes import Route
+    from crossover.protocol.codecs.reply_form import ReplyForm
+    from crossover.protocol.inference import CallContext, Inference
+    from crossover.protocol.messages import InferRequest
+    from crossover.transport.time_limit import TimeLimit
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]

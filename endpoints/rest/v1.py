@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from endpoints.rest.control import model_names
-from endpoints.rest.errors import JSON_TYPE, Reply, error_reply, json_reply
-from protocol import deadline
-from protocol.datatypes import datatype
-from protocol.errors import Code, InferenceError, invalid
-from protocol.json_text import Fragment, dumps, kind_of, loads_object
-from protocol.json_values import MAX_RANK, flat_elements, not_carried, numbers_text, to_array
-from protocol.messages import InferRequest, InferResponse
-from protocol.tensors import Tensor
+from crossover.endpoints.rest.control import model_names
+from crossover.endpoints.rest.errors import JSON_TYPE, Reply, error_reply, json_reply
+from crossover.protocol import deadline
+from crossover.protocol.codecs.json.text import Fragment, dumps, kind_of, loads_object
+from crossover.protocol.codecs.json.values import MAX_RANK, flat_elements, not_carried, numbers_text, to_array
+from crossover.protocol.datatypes import datatype
+from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.tensors import Tensor
 
 if TYPE_CHECKING:
-    from endpoints.rest.types import Request
+    from crossover.endpoints.rest.types import Request
 
 
 async def v1_models(request: Request) -> Reply:

@@ -8,7 +8,7 @@ from types import ModuleType
 
 def _built(name: str) -> ModuleType | None:
     try:
-        return import_module(f"protocol.native.{name}")
+        return import_module(f"crossover.protocol.native.{name}")
     except ImportError:
         return None
 

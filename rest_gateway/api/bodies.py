@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from endpoints.rest.body import read_body
-from protocol.json_text import MAX_DEPTH, kind_of
-from rest_gateway.api.negotiation import JSON, check_content_type
-from rest_gateway.api.problems import bad_request, unprocessable
+from crossover.endpoints.rest.body import read_body
+from crossover.protocol.codecs.json.text import MAX_DEPTH, kind_of
+from crossover.rest_gateway.api.negotiation import JSON, check_content_type
+from crossover.rest_gateway.api.problems import bad_request, unprocessable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import re
 
-from protocol.errors import Code
-from rest_gateway.api.problems import Problem, bad_request
+from crossover.protocol.errors import Code
+from crossover.rest_gateway.api.problems import Problem, bad_request
 
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _LIST = re.compile(rf"\s*{_TAG.pattern}\s*(,\s*{_TAG.pattern}\s*|,\s*)*")

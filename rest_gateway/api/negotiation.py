@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from protocol.errors import Code
-from rest_gateway.api.problems import MEDIA_TYPE as PROBLEM
-from rest_gateway.api.problems import Problem
+from crossover.protocol.errors import Code
+from crossover.rest_gateway.api.problems import MEDIA_TYPE as PROBLEM
+from crossover.rest_gateway.api.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from protocol.errors import Code, InferenceError
-from protocol.json_text import dumps
+from crossover.protocol.codecs.json.text import dumps
+from crossover.protocol.errors import Code, InferenceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

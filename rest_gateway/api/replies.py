@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from rest_gateway.api.conditions import check_match, is_current, tag_of
-from rest_gateway.api.negotiation import JSON
+from crossover.rest_gateway.api.conditions import check_match, is_current, tag_of
+from crossover.rest_gateway.api.negotiation import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

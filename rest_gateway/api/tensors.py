@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 import orjson
 
-from protocol import json_codec, json_values
-from protocol.datatypes import Datatype, datatype
-from protocol.errors import invalid
-from protocol.json_text import Fragment, dumps, kind_of
-from protocol.tensors import Tensor, checked_shape
+from crossover.protocol.codecs.json import codec as json_codec
+from crossover.protocol.codecs.json import values as json_values
+from crossover.protocol.codecs.json.text import Fragment, dumps, kind_of
+from crossover.protocol.datatypes import Datatype, datatype
+from crossover.protocol.errors import invalid
+from crossover.protocol.tensors import Tensor, checked_shape
 
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 

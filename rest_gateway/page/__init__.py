@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
-from protocol.version import VERSION
-from protocol.wires import WIRES
-from rest_gateway.page import reports
+from crossover.protocol.version import VERSION
+from crossover.protocol.wires import WIRES
+from crossover.rest_gateway.page import reports
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.responses import Response
     from starlette.types import Scope
 
-    from rest_gateway.settings import GatewaySettings
+    from crossover.rest_gateway.settings import GatewaySettings
 
 STATIC = Path(__file__).resolve().parent / "static"
 HEADERS = {

@@ -6,19 +6,19 @@ import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from rest_gateway.api import routing
-from rest_gateway.api.catalog import Catalog
-from rest_gateway.predictions import routes
-from rest_gateway.predictions.callers import Calls
-from rest_gateway.predictions.changing import Changing
-from rest_gateway.predictions.creating import Creating
-from rest_gateway.predictions.database import Database, DatabaseError, database_url
-from rest_gateway.predictions.models import Models
-from rest_gateway.predictions.options import PredictionOptions
-from rest_gateway.predictions.reading import Reading
-from rest_gateway.predictions.running import Runner
-from rest_gateway.predictions.sql_store import SqlStore
-from rest_gateway.predictions.workers import Workers
+from crossover.rest_gateway.api import routing
+from crossover.rest_gateway.api.catalog import Catalog
+from crossover.rest_gateway.predictions import routes
+from crossover.rest_gateway.predictions.callers import Calls
+from crossover.rest_gateway.predictions.changing import Changing
+from crossover.rest_gateway.predictions.creating import Creating
+from crossover.rest_gateway.predictions.database import Database, DatabaseError, database_url
+from crossover.rest_gateway.predictions.models import Models
+from crossover.rest_gateway.predictions.options import PredictionOptions
+from crossover.rest_gateway.predictions.reading import Reading
+from crossover.rest_gateway.predictions.running import Runner
+from crossover.rest_gateway.predictions.sql_store import SqlStore
+from crossover.rest_gateway.predictions.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from rest_gateway.predictions.running import Upstreams
-    from rest_gateway.settings import GatewaySettings
+    from crossover.rest_gateway.predictions.running import Upstreams
+    from crossover.rest_gateway.settings import GatewaySettings
 
 __all__ = ["DatabaseError", "PredictionOptions", "install", "install_with", "prepare"]
 

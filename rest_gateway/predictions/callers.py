@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from protocol.deadline import TIMEOUT_HEADER, after, from_header
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from rest_gateway.api.problems import Problem, bad_request, unprocessable
+from crossover.protocol.deadline import TIMEOUT_HEADER, after, from_header
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.rest_gateway.api.problems import Problem, bad_request, unprocessable
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from protocol.inference import Inference
-    from protocol.timeline import Timeline
-    from rest_gateway.predictions.running import Upstreams
+    from crossover.protocol.inference import Inference
+    from crossover.protocol.timeline import Timeline
+    from crossover.rest_gateway.predictions.running import Upstreams
 
 UPSTREAM_HEADER = "Inference-Upstream"
 TRAVELLING = ("traceparent", "tracestate", "x-request-id")

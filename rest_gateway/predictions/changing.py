@@ -6,27 +6,27 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from rest_gateway.api.bodies import read_document
-from rest_gateway.api.conditions import check_match, require_match, stale
-from rest_gateway.api.negotiation import JSON, MERGE_PATCH, preferences
-from rest_gateway.api.problems import RETRY_SECONDS, not_found, unprocessable
-from rest_gateway.predictions.creating import single_response
-from rest_gateway.predictions.exchange import http_half
-from rest_gateway.predictions.orders import read_order, read_patch
-from rest_gateway.predictions.reading import existing
-from rest_gateway.predictions.store import ConflictError, Exchange, Replacement
+from crossover.rest_gateway.api.bodies import read_document
+from crossover.rest_gateway.api.conditions import check_match, require_match, stale
+from crossover.rest_gateway.api.negotiation import JSON, MERGE_PATCH, preferences
+from crossover.rest_gateway.api.problems import RETRY_SECONDS, not_found, unprocessable
+from crossover.rest_gateway.predictions.creating import single_response
+from crossover.rest_gateway.predictions.exchange import http_half
+from crossover.rest_gateway.predictions.orders import read_order, read_patch
+from crossover.rest_gateway.predictions.reading import existing
+from crossover.rest_gateway.predictions.store import ConflictError, Exchange, Replacement
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
 
-    from rest_gateway.predictions.callers import Calls
-    from rest_gateway.predictions.options import PredictionOptions
-    from rest_gateway.predictions.record import Prediction
-    from rest_gateway.predictions.running import Runner
-    from rest_gateway.predictions.store import Store
-    from rest_gateway.predictions.workers import Workers
+    from crossover.rest_gateway.predictions.callers import Calls
+    from crossover.rest_gateway.predictions.options import PredictionOptions
+    from crossover.rest_gateway.predictions.record import Prediction
+    from crossover.rest_gateway.predictions.running import Runner
+    from crossover.rest_gateway.predictions.store import Store
+    from crossover.rest_gateway.predictions.workers import Workers
 
 _TRIES = 10
 """`If-Match: *` means whatever state there is, so a change that comes between is tried again."""

@@ -13,32 +13,32 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from protocol.deadline import after
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from protocol.timeline import Timeline, server_timing
-from rest_gateway.api.bodies import read_document
-from rest_gateway.api.negotiation import JSON, Preferences, preferences
-from rest_gateway.api.problems import RETRY_SECONDS, Problem, of_error
-from rest_gateway.predictions import documents, keys
-from rest_gateway.predictions.callers import UPSTREAM_HEADER
-from rest_gateway.predictions.exchange import http_half
-from rest_gateway.predictions.orders import Order, read_order, read_orders
-from rest_gateway.predictions.record import Prediction, State, new_id, now_micros
-from rest_gateway.predictions.store import ConflictError, Exchange, KeyHold, Reply
+from crossover.protocol.deadline import after
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.timeline import Timeline, server_timing
+from crossover.rest_gateway.api.bodies import read_document
+from crossover.rest_gateway.api.negotiation import JSON, Preferences, preferences
+from crossover.rest_gateway.api.problems import RETRY_SECONDS, Problem, of_error
+from crossover.rest_gateway.predictions import documents, keys
+from crossover.rest_gateway.predictions.callers import UPSTREAM_HEADER
+from crossover.rest_gateway.predictions.exchange import http_half
+from crossover.rest_gateway.predictions.orders import Order, read_order, read_orders
+from crossover.rest_gateway.predictions.record import Prediction, State, new_id, now_micros
+from crossover.rest_gateway.predictions.store import ConflictError, Exchange, KeyHold, Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
     from starlette.requests import Request
 
-    from protocol.inference import Inference
-    from rest_gateway.predictions.callers import Calls
-    from rest_gateway.predictions.options import PredictionOptions
-    from rest_gateway.predictions.record import Outcome
-    from rest_gateway.predictions.running import Ran, Runner
-    from rest_gateway.predictions.store import Store
-    from rest_gateway.predictions.workers import Workers
+    from crossover.protocol.inference import Inference
+    from crossover.rest_gateway.predictions.callers import Calls
+    from crossover.rest_gateway.predictions.options import PredictionOptions
+    from crossover.rest_gateway.predictions.record import Outcome
+    from crossover.rest_gateway.predictions.running import Ran, Runner
+    from crossover.rest_gateway.predictions.store import Store
+    from crossover.rest_gateway.predictions.workers import Workers
 
 _KNOWN_MODEL_SECONDS = 2.0
 

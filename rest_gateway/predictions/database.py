@@ -20,8 +20,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from rest_gateway.api.routing import StoreAwayError
-from rest_gateway.predictions import revisions
+from crossover.rest_gateway.api.routing import StoreAwayError
+from crossover.rest_gateway.predictions import revisions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -152,7 +152,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 async def _upgrade(connection: AsyncConnection, shown: str) -> None:
-    from rest_gateway.predictions import migrating
+    from crossover.rest_gateway.predictions import migrating
 
     try:
         await connection.run_sync(migrating.upgrade)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
-from protocol.json_text import Fragment, dumps
-from rest_gateway.predictions.record import Answer, Prediction, State, to_text
+from crossover.protocol.codecs.json.text import Fragment, dumps
+from crossover.rest_gateway.predictions.record import Answer, Prediction, State, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

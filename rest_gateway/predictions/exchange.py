@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from protocol.json_text import dumps
-from protocol.recording import Recording
-from protocol.wires import WIRES
-from rest_gateway.predictions import messages
+from crossover.protocol.codecs.json.text import dumps
+from crossover.protocol.recording import Recording
+from crossover.protocol.wires import WIRES
+from crossover.rest_gateway.predictions import messages
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from protocol.inference import CallContext
+    from crossover.protocol.inference import CallContext
 
 SHOWN_BYTES = 16 << 10
 _SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "api-key", "set-cookie"})

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from protocol import json_values
-from protocol.datatypes import Datatype, datatype
-from protocol.errors import invalid
-from protocol.tensors import Tensor
+from crossover.protocol.codecs.json import values as json_values
+from crossover.protocol.datatypes import Datatype, datatype
+from crossover.protocol.errors import invalid
+from crossover.protocol.tensors import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from protocol.binary_codec import Described
+    from crossover.protocol.codecs.binary.codec import Described
 
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 

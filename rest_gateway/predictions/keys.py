@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from protocol.errors import Code
-from rest_gateway.api.problems import RETRY_SECONDS, Problem, bad_request
+from crossover.protocol.errors import Code
+from crossover.rest_gateway.api.problems import RETRY_SECONDS, Problem, bad_request
 
 if TYPE_CHECKING:
-    from rest_gateway.predictions.store import KeyUse, Reply
+    from crossover.rest_gateway.predictions.store import KeyUse, Reply
 
 HEADER = "Idempotency-Key"
 LONGEST = 255

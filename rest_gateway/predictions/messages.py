@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError, Message
 
-from endpoints.grpc.errors import STATUS_CODES
-from protocol import binary_codec
-from protocol.proto_json import to_object
-from protos import inference as pb
+from crossover.endpoints.grpc.errors import STATUS_CODES
+from crossover.protocol.codecs.binary import codec as binary_codec
+from crossover.protocol.codecs.proto_json import to_object
+from crossover.protos import inference as pb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from protocol.recording import Recording
+    from crossover.protocol.recording import Recording
 
 SHOWN_BYTES = 8 << 10
 """Bytes of tensors that a message may have to be shown with them, and of text and of binary tensors in a body."""

@@ -8,7 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
 
-from rest_gateway.predictions.revisions import MIGRATIONS
+from crossover.rest_gateway.predictions.revisions import MIGRATIONS
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -12,30 +12,30 @@ from urllib.parse import quote
 
 import numpy as np
 
-from protocol import json_values
-from protocol.datatypes import datatype
-from protocol.deadline import after
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from protocol.json_text import Fragment, dumps
-from protocol.messages import InferRequest
-from protocol.tensors import Tensor
-from protocol.timeline import Timeline, server_timing
-from rest_gateway.api.problems import bad_request, not_found, of_error
-from rest_gateway.api.replies import representation
-from rest_gateway.predictions.callers import UPSTREAM_HEADER
-from rest_gateway.predictions.documents import answer_object
-from rest_gateway.predictions.in_url import tensors_in_url
+from crossover.protocol.codecs.json import values as json_values
+from crossover.protocol.codecs.json.text import Fragment, dumps
+from crossover.protocol.datatypes import datatype
+from crossover.protocol.deadline import after
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
+from crossover.protocol.timeline import Timeline, server_timing
+from crossover.rest_gateway.api.problems import bad_request, not_found, of_error
+from crossover.rest_gateway.api.replies import representation
+from crossover.rest_gateway.predictions.callers import UPSTREAM_HEADER
+from crossover.rest_gateway.predictions.documents import answer_object
+from crossover.rest_gateway.predictions.in_url import tensors_in_url
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from protocol.inference import Inference
-    from rest_gateway.api.catalog import Catalog
-    from rest_gateway.predictions.callers import Calls
-    from rest_gateway.predictions.options import PredictionOptions
-    from rest_gateway.predictions.running import Runner
+    from crossover.protocol.inference import Inference
+    from crossover.rest_gateway.api.catalog import Catalog
+    from crossover.rest_gateway.predictions.callers import Calls
+    from crossover.rest_gateway.predictions.options import PredictionOptions
+    from crossover.rest_gateway.predictions.running import Runner
 
 PATH = "/api/models"
 LISTED_SECONDS = 5

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rest_gateway.settings import GatewaySettings
+    from crossover.rest_gateway.settings import GatewaySettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from protocol.errors import InferenceError
-from protocol.messages import InferRequest
-from rest_gateway.api.problems import Problem, of_error, unprocessable
-from rest_gateway.api.tensors import read_tensors
-from rest_gateway.predictions.documents import (
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.messages import InferRequest
+from crossover.rest_gateway.api.problems import Problem, of_error, unprocessable
+from crossover.rest_gateway.api.tensors import read_tensors
+from crossover.rest_gateway.predictions.documents import (
     MOST_LABEL_CHARS,
     NewPrediction,
     PredictionDocument,
     PredictionPatch,
 )
-from rest_gateway.predictions.record import Label, Task
+from crossover.rest_gateway.predictions.record import Label, Task
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from protocol.tensors import Tensor
+    from crossover.protocol.tensors import Tensor
 
 B = TypeVar("B", bound=BaseModel)
 MOST_AT_ONCE = 100

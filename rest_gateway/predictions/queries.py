@@ -7,9 +7,9 @@ import binascii
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from rest_gateway.api.problems import bad_request
-from rest_gateway.predictions.documents import PATH
-from rest_gateway.predictions.record import Filter, State, from_text
+from crossover.rest_gateway.api.problems import bad_request
+from crossover.rest_gateway.predictions.documents import PATH
+from crossover.rest_gateway.predictions.record import Filter, State, from_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

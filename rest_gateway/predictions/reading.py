@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import RedirectResponse, Response
 
-from protocol.json_text import Fragment, dumps
-from rest_gateway.api.problems import not_found
-from rest_gateway.api.replies import representation
-from rest_gateway.predictions import documents, queries
-from rest_gateway.predictions.documents import PATH
+from crossover.protocol.codecs.json.text import Fragment, dumps
+from crossover.rest_gateway.api.problems import not_found
+from crossover.rest_gateway.api.replies import representation
+from crossover.rest_gateway.predictions import documents, queries
+from crossover.rest_gateway.predictions.documents import PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from starlette.requests import Request
 
-    from rest_gateway.predictions.record import Count, Prediction
-    from rest_gateway.predictions.store import Store
+    from crossover.rest_gateway.predictions.record import Count, Prediction
+    from crossover.rest_gateway.predictions.store import Store
 
 
 class Reading:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from rest_gateway.api import routing
-from rest_gateway.api.negotiation import JSON, MERGE_PATCH
-from rest_gateway.predictions import documents as docs
+from crossover.rest_gateway.api import routing
+from crossover.rest_gateway.api.negotiation import JSON, MERGE_PATCH
+from crossover.rest_gateway.predictions import documents as docs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
     from pydantic import BaseModel
 
-    from rest_gateway.predictions.changing import Changing
-    from rest_gateway.predictions.creating import Creating
-    from rest_gateway.predictions.models import Models
-    from rest_gateway.predictions.reading import Reading
+    from crossover.rest_gateway.predictions.changing import Changing
+    from crossover.rest_gateway.predictions.creating import Creating
+    from crossover.rest_gateway.predictions.models import Models
+    from crossover.rest_gateway.predictions.reading import Reading
 
     Handler = Callable[[Request], Awaitable[Response]]
 

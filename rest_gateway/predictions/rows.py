@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from rest_gateway.predictions.record import Answer, Job, Label, Outcome, Prediction, State, Task
+from crossover.rest_gateway.predictions.record import Answer, Job, Label, Outcome, Prediction, State, Task
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping

@@ -6,20 +6,20 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from protocol.json_text import dumps
-from protocol.recording import Recording
-from protocol.timeline import Timeline, durations
-from rest_gateway.api.problems import document, of_error
-from rest_gateway.api.tensors import write_tensors
-from rest_gateway.predictions.exchange import upstream_half
-from rest_gateway.predictions.record import Answer, Outcome
+from crossover.protocol.codecs.json.text import dumps
+from crossover.protocol.recording import Recording
+from crossover.protocol.timeline import Timeline, durations
+from crossover.rest_gateway.api.problems import document, of_error
+from crossover.rest_gateway.api.tensors import write_tensors
+from crossover.rest_gateway.predictions.exchange import upstream_half
+from crossover.rest_gateway.predictions.record import Answer, Outcome
 
 if TYPE_CHECKING:
-    from protocol.errors import InferenceError
-    from protocol.inference import CallContext, Inference
-    from protocol.messages import InferRequest
-    from protocol.tensors import Tensor
-    from rest_gateway.api.catalog import Catalog
+    from crossover.protocol.errors import InferenceError
+    from crossover.protocol.inference import CallContext, Inference
+    from crossover.protocol.messages import InferRequest
+    from crossover.protocol.tensors import Tensor
+    from crossover.rest_gateway.api.catalog import Catalog
 
 MOST_CLASSES = 100_000
 

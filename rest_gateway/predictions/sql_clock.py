@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, cast, func, literal
 
-from rest_gateway.predictions.record import now_micros
+from crossover.rest_gateway.predictions.record import now_micros
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement

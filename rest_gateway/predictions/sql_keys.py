@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import orjson
 from sqlalchemy import delete, select, update
 
-from rest_gateway.predictions import sql_clock
-from rest_gateway.predictions.record import now_micros
-from rest_gateway.predictions.rows import loaded
-from rest_gateway.predictions.schema import idempotency_keys
-from rest_gateway.predictions.store import ConflictError, KeyUse, Reply
+from crossover.rest_gateway.predictions import sql_clock
+from crossover.rest_gateway.predictions.record import now_micros
+from crossover.rest_gateway.predictions.rows import loaded
+from crossover.rest_gateway.predictions.schema import idempotency_keys
+from crossover.rest_gateway.predictions.store import ConflictError, KeyUse, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from rest_gateway.predictions.store import KeyHold
+    from crossover.rest_gateway.predictions.store import KeyHold
 
 _TABLE = idempotency_keys.c
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, or_, select, update
 
-from rest_gateway.predictions import sql_clock
-from rest_gateway.predictions.record import State, now_micros
-from rest_gateway.predictions.rows import job_of, outcome_columns, state_after
-from rest_gateway.predictions.schema import exchanges, predictions
+from crossover.rest_gateway.predictions import sql_clock
+from crossover.rest_gateway.predictions.record import State, now_micros
+from crossover.rest_gateway.predictions.rows import job_of, outcome_columns, state_after
+from crossover.rest_gateway.predictions.schema import exchanges, predictions
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from rest_gateway.predictions.record import Job, Outcome
+    from crossover.rest_gateway.predictions.record import Job, Outcome
 
 _TABLE = predictions.c
 _IDLE: dict[str, Any] = {"owner": None, "lease_until": None}

@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, delete, func, insert, null, select, update
 
-from rest_gateway.predictions import sql_keys, sql_queue
-from rest_gateway.predictions.record import Count, Prediction, State, now_micros
-from rest_gateway.predictions.rows import note_columns, outcome_columns, prediction_of, state_after, task_columns
-from rest_gateway.predictions.schema import exchanges, idempotency_keys, predictions
-from rest_gateway.predictions.store import ConflictError, Exchange
+from crossover.rest_gateway.predictions import sql_keys, sql_queue
+from crossover.rest_gateway.predictions.record import Count, Prediction, State, now_micros
+from crossover.rest_gateway.predictions.rows import (
+    note_columns,
+    outcome_columns,
+    prediction_of,
+    state_after,
+    task_columns,
+)
+from crossover.rest_gateway.predictions.schema import exchanges, idempotency_keys, predictions
+from crossover.rest_gateway.predictions.store import ConflictError, Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,9 +24,9 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from rest_gateway.predictions.database import Database
-    from rest_gateway.predictions.record import Filter, Job, Label, Outcome
-    from rest_gateway.predictions.store import KeyHold, KeyUse, Replacement
+    from crossover.rest_gateway.predictions.database import Database
+    from crossover.rest_gateway.predictions.record import Filter, Job, Label, Outcome
+    from crossover.rest_gateway.predictions.store import KeyHold, KeyUse, Replacement
 
 LISTED_CHARS = 16 << 10
 """Tensors whose JSON text is longer are left out of lists."""

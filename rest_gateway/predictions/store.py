@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rest_gateway.predictions.record import Count, Filter, Job, Label, Outcome, Prediction, Task
+    from crossover.rest_gateway.predictions.record import Count, Filter, Job, Label, Outcome, Prediction, Task
 
 
 class ConflictError(Exception):

@@ -11,21 +11,21 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from protocol.deadline import after
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from rest_gateway.api.routing import StoreAwayError
-from rest_gateway.predictions.exchange import upstream_half
-from rest_gateway.predictions.orders import task_request
-from rest_gateway.predictions.record import now_micros
-from rest_gateway.predictions.running import Ran, Runner, failure
+from crossover.protocol.deadline import after
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.rest_gateway.api.routing import StoreAwayError
+from crossover.rest_gateway.predictions.exchange import upstream_half
+from crossover.rest_gateway.predictions.orders import task_request
+from crossover.rest_gateway.predictions.record import now_micros
+from crossover.rest_gateway.predictions.running import Ran, Runner, failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from rest_gateway.predictions.options import PredictionOptions
-    from rest_gateway.predictions.record import Job, Outcome
-    from rest_gateway.predictions.store import Store
+    from crossover.rest_gateway.predictions.options import PredictionOptions
+    from crossover.rest_gateway.predictions.record import Job, Outcome
+    from crossover.rest_gateway.predictions.store import Store
 
 log = logging.getLogger("crossover.predictions")
 POLL_SECONDS = 1.0

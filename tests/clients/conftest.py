@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from stack.services import Service, free_ports
+from crossover.stack.services import Service, free_ports
 
 
 class Server:

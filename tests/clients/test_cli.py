@@ -11,8 +11,8 @@ import sys
 import numpy as np
 import pytest
 
-from protocol.wires import WIRES
-from stack.services import free_ports
+from crossover.protocol.wires import WIRES
+from crossover.stack.services import free_ports
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import threading
 import numpy as np
 import pytest
 
-from clients import connect, connect_sync
-from clients.client import ModelInfo, TensorInfo, tensor_as_declared
-from protocol.errors import Code, InferenceError
-from protocol.tensors import Tensor
-from protocol.wires import WIRES
-from stack.services import free_ports
+from crossover.clients import connect, connect_sync
+from crossover.clients.client import ModelInfo, TensorInfo, tensor_as_declared
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.tensors import Tensor
+from crossover.protocol.wires import WIRES
+from crossover.stack.services import free_ports
 
 SLOW = {"x": np.full((1, 16), 0.5, np.float32), "turns": np.array([4_000_000])}
 """Most of a minute of computation."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.stream_pool import StreamPool
+from crossover.clients.stream_pool import StreamPool
 
 
 class Stream:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from protocol import binary_codec
-from protocol.messages import InferResponse
-from protocol.reply_form import ReplyForm
-from protocol.tensors import Tensor
+from crossover.protocol.codecs.binary import codec as binary_codec
+from crossover.protocol.codecs.reply_form import ReplyForm
+from crossover.protocol.messages import InferResponse
+from crossover.protocol.tensors import Tensor
 
 service_us, stall_at, stall_ms, wrong_at = map(int, sys.argv[1:5])
 

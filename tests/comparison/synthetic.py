@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from comparison.experiment.arms import QUICK_ARMS
-from comparison.experiment.design import Cell, plan
-from comparison.experiment.samples import Experiment, SliceLine, Writer
-from comparison.load import outcomes as out
+from crossover.comparison.experiment.arms import QUICK_ARMS
+from crossover.comparison.experiment.design import Cell, plan
+from crossover.comparison.experiment.samples import Experiment, SliceLine, Writer
+from crossover.comparison.load import outcomes as out
 
 PAYLOADS = (256, 16384, 1 << 20)
 RATES = (400.0, 200.0, 20.0)

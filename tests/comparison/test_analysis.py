@@ -9,11 +9,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import synthetic
 
-from comparison.analysis.summary import CELL_FIELDS, SCHEMA
-from comparison.analysis.whole import Analysis
-from comparison.experiment import naming, samples
-from comparison.experiment.design import Cell
-from comparison.report import words
+from crossover.comparison.analysis.summary import CELL_FIELDS, SCHEMA
+from crossover.comparison.analysis.whole import Analysis
+from crossover.comparison.experiment import naming, samples
+from crossover.comparison.experiment.design import Cell
+from crossover.comparison.report import words
 
 
 @pytest.fixture(scope="module")

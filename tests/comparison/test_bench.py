@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from comparison.bench import command, soak, table
-from comparison.bench.measure import Figure
-from comparison.bench.points import ENGINE, POINTS
+from crossover.comparison.bench import command, soak, table
+from crossover.comparison.bench.measure import Figure
+from crossover.comparison.bench.points import ENGINE, POINTS
 
 
 def test_every_floor_is_measured():

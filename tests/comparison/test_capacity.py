@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from comparison.analysis import capacity, verdicts
-from comparison.analysis.capacity import Search
-from comparison.load import outcomes as out
+from crossover.comparison.analysis import capacity, verdicts
+from crossover.comparison.analysis.capacity import Search
+from crossover.comparison.load import outcomes as out
 from tests.comparison.test_run import SMALL, lab
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from comparison.analysis import cost, crossover
+from crossover.comparison.analysis import cost, crossover
 
 
 def test_crossing_is_found_where_the_line_passes_zero():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from comparison.analysis.failif import RuleError, parse
+from crossover.comparison.analysis.failif import RuleError, parse
 
 
 def cell(**changes):

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 
-from comparison.load.timer import Timer
-from comparison.machine import cpu, sockets
+from crossover.comparison.load.timer import Timer
+from crossover.comparison.machine import cpu, sockets
 
 
 def test_cpu_of_a_process_that_spins_is_counted():

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comparison.experiment import schedule
-from comparison.load import outcomes as out
-from comparison.load.drive import Driver, Work
-from comparison.load.generator import Generator, GeneratorError
-from comparison.load.http1 import request_bytes
-from protocol import binary_codec
-from protocol.messages import InferRequest
-from protocol.tensors import Tensor
+from crossover.comparison.experiment import schedule
+from crossover.comparison.load import outcomes as out
+from crossover.comparison.load.drive import Driver, Work
+from crossover.comparison.load.generator import Generator, GeneratorError
+from crossover.comparison.load.http1 import request_bytes
+from crossover.protocol.codecs.binary import codec as binary_codec
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
 
 SERVER = Path(__file__).with_name("known_server.py")
 

@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as some
 from hypothesis.extra import numpy as arrays
 
-from comparison.experiment import arms, payloads, schedule
-from comparison.lab import wires as lab_wires
-from comparison.lab.forms import FORMS
-from comparison.load import outcomes as out
-from comparison.load.generator import Generator
-from comparison.options import ROOT
-from comparison.services.views import ours
-from protocol import wires
-from protocol.messages import InferRequest, InferResponse
-from protocol.tensors import Tensor
+from crossover.comparison.experiment import arms, payloads, schedule
+from crossover.comparison.lab import wires as lab_wires
+from crossover.comparison.lab.forms import FORMS
+from crossover.comparison.load import outcomes as out
+from crossover.comparison.load.generator import Generator
+from crossover.comparison.options import ROOT
+from crossover.comparison.services.views import ours
+from crossover.protocol import wires
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.tensors import Tensor
 
 DTYPES = some.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_])
 ARRAYS = DTYPES.flatmap(

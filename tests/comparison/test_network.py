@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from comparison.__main__ import main
-from comparison.network import hosts
-from comparison.network.profiles import NETWORKS, PROFILES, Profile, is_close
+from crossover.comparison.__main__ import main
+from crossover.comparison.network import hosts
+from crossover.comparison.network.profiles import NETWORKS, PROFILES, Profile, is_close
 
 ROOT = Path(__file__).parents[2]
 ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
@@ -30,9 +30,9 @@ def on_a_host(code):
         return reason
     program = textwrap.dedent("""
         import json, sys, time
-        from comparison.network.calibration import calibrated, round_trips_ms
-        from comparison.network.link import THERE_ADDRESS, Link, LinkError
-        from comparison.network.profiles import PROFILES, Profile
+        from crossover.comparison.network.calibration import calibrated, round_trips_ms
+        from crossover.comparison.network.link import THERE_ADDRESS, Link, LinkError
+        from crossover.comparison.network.profiles import PROFILES, Profile
         try:
             link = Link()
         except LinkError as error:
@@ -64,7 +64,7 @@ def test_packets_are_delayed_and_lost_as_asked():
     """No round trip is shorter than the two delays, and of packets that shall be lost as many are."""
     found = on_a_host("""
         link.use(Profile("test", 8.0, "", loss=0.25), 0.0, 5)
-        import comparison.network.calibration as c
+        import crossover.comparison.network.calibration as c
         c._PATIENCE_S = 0.05
         before = link.counters()
         taken = round_trips_ms(100)
@@ -84,7 +84,7 @@ def test_a_rate_is_a_rate_and_order_is_kept():
     """Forty packets of 1000 bytes at 1 Mbit/s take their time one after the other, and none overtakes another."""
     found = on_a_host("""
         import os, socket
-        from comparison.network import calibration
+        from crossover.comparison.network import calibration
         link.use(Profile("test", 10.0, "", jitter_ms=5.0, to_model_server_mbit=1, to_gateway_mbit=1000, queue_ms=1e4), 0.0, 5)
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
         raw.settimeout(5)
@@ -158,7 +158,7 @@ def test_a_run_that_is_killed_leaves_nothing(number, tmp_path):
     allowed = ALLOWED.read_text() if ALLOWED.exists() else ""
     running = lab(*SMALL, "--slice", "5", "--network", "same-zone", "--out", tmp_path / "run")
     until = time.monotonic() + 60
-    while not any(b"comparison.services.gateway" in line for line in processes()) and running.poll() is None:
+    while not any(b"crossover.comparison.services.gateway" in line for line in processes()) and running.poll() is None:
         assert time.monotonic() < until
         time.sleep(0.1)
     running.send_signal(number)

@@ -11,10 +11,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import synthetic
 
-from comparison.analysis.whole import Analysis
-from comparison.experiment import samples
-from comparison.report import page as report
-from comparison.report import words
+from crossover.comparison.analysis.whole import Analysis
+from crossover.comparison.experiment import samples
+from crossover.comparison.report import page as report
+from crossover.comparison.report import words
 
 VOID = {"meta", "br", "path", "use", "line", "rect", "circle", "img", "input", "link", "hr"}
 

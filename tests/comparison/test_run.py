@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from comparison.__main__ import main
-from comparison.analysis.summary import CELL_FIELDS, SCHEMA
+from crossover.comparison.__main__ import main
+from crossover.comparison.analysis.summary import CELL_FIELDS, SCHEMA
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--payload", "256", "--blocks", "2", "--turns", "1", "--slice", "0.1", "--rate", "100")
@@ -48,7 +48,7 @@ def test_a_run_leaves_summary_report_samples_and_provenance(small_run):
 
 def test_the_hop_is_measured_without_a_gateway(tmp_path):
     """Our clients straight to the model server: the client's CPU is in the sum, every station is passed, answers are right."""
-    from comparison.analysis import stages
+    from crossover.comparison.analysis import stages
 
     out = tmp_path / "run"
     done = lab("run", *SMALL, "--blocks", "1", "--view", "hop", "--out", out, "--arms", "rest-stock", "grpc")
@@ -86,8 +86,8 @@ def test_bytes_are_counted_on_the_wire(small_run):
 @pytest.mark.slow
 def test_the_known_delay_is_in_every_request_of_the_control(small_run):
     """No request of the control took less than the delay, and the summary tells what was found of it."""
-    from comparison.experiment import samples
-    from comparison.load import outcomes as out
+    from crossover.comparison.experiment import samples
+    from crossover.comparison.load import outcomes as out
 
     found = samples.read(small_run[0])
     tables = [table for line, table in found.slices if line.arm == "control"]
@@ -99,7 +99,7 @@ def test_the_known_delay_is_in_every_request_of_the_control(small_run):
 
 def test_stages_add_up_to_what_the_client_saw(small_run):
     """Every station was passed in order, and the stages sum to the time between the client's send and its reply."""
-    from comparison.analysis import stages
+    from crossover.comparison.analysis import stages
 
     lines = [json.loads(line) for line in (small_run[0] / "samples" / "stages.jsonl").read_text().splitlines()]
     assert {line["arm"] for line in lines} == {"rest-binary", "grpc"}
@@ -183,7 +183,7 @@ def test_a_full_disk_is_told_before_measuring(monkeypatch, tmp_path):
     """With too little room for a run's files nothing is started."""
     from argparse import ArgumentParser
 
-    from comparison import options
+    from crossover.comparison import options
 
     parser = ArgumentParser()
     options.add_arguments(parser)
@@ -285,7 +285,7 @@ def test_ctrl_c_keeps_what_was_measured_and_stops_everything(tmp_path):
 
 
 def _children(pid):
-    from comparison.machine.cpu import family
+    from crossover.comparison.machine.cpu import family
 
     return [child for child in family(pid) if child != pid]
 
@@ -302,7 +302,7 @@ def _alive(pid):
 @pytest.mark.timeout(300)
 def test_services_of_somebody_else_are_compared_by_the_hop(tmp_path):
     """--rest and --grpc compare the two wires of a running service, with answers checked and without its CPU."""
-    from stack.services import running
+    from crossover.stack.services import running
 
     with running({"LOG_LEVEL": "error", "DATA_DIR": str(tmp_path / "data")}) as stack:
         done = lab("run", *SMALL, "--out", tmp_path / "run", "--rest", stack.rest_url, "--grpc", stack.grpc_target)

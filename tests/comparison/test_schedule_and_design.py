@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy import stats
 
-from comparison.experiment import naming, schedule
-from comparison.experiment.design import Cell, plan, turns_in
-from comparison.experiment.paces import Pace, paces
+from crossover.comparison.experiment import naming, schedule
+from crossover.comparison.experiment.design import Cell, plan, turns_in
+from crossover.comparison.experiment.paces import Pace, paces
 
 
 def test_poisson_gaps_are_exponential():

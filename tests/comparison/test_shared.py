@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from comparison.load.shared import Receiver, Sender, Shared
+from crossover.comparison.load.shared import Receiver, Sender, Shared
 
 
 @dataclass

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy import stats
 
-from comparison.analysis import quantiles
-from comparison.analysis import statistics as st
-from comparison.analysis.verdicts import judge
+from crossover.comparison.analysis import quantiles
+from crossover.comparison.analysis import statistics as st
+from crossover.comparison.analysis.verdicts import judge
 
 # Darwin's maize: heights of crossed less self-fertilised plants, in eighths of an inch. Fisher, The Design of
 # Experiments (1935), sections 17 and 21: t = 2.148, and 863 of 32768 sign patterns reach a sum as far on one side.

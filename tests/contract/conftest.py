@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from endpoints.grpc.servicer import GrpcOptions
-from endpoints.rest.app import OipRest
-from endpoints.rest.serve import RestListener
-from endpoints.rest.types import RestOptions
-from model_server.engine import Engine
-from model_server.execution import Executor
-from model_server.repository import Repository
-from model_server.server import GRPC_LIBRARIES
-from protocol.datatypes import DATATYPES
-from protocol.wires import WIRES, Target, connect
+from crossover.endpoints.grpc.servicer import GrpcOptions
+from crossover.endpoints.rest.app import OipRest
+from crossover.endpoints.rest.serve import RestListener
+from crossover.endpoints.rest.types import RestOptions
+from crossover.model_server.engine import Engine
+from crossover.model_server.execution import Executor
+from crossover.model_server.repository import Repository
+from crossover.model_server.server import GRPC_LIBRARIES
+from crossover.protocol.datatypes import DATATYPES
+from crossover.protocol.wires import WIRES, Target, connect
 from tests.graphs import adding_graph, echo_graph, save
 
 LIMIT = 4 << 20

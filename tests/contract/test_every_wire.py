@@ -9,12 +9,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from protocol.datatypes import DATATYPES
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from protocol.messages import InferRequest, RequestedOutput
-from protocol.tensors import Tensor
-from protocol.timeline import Timeline
+from crossover.protocol.datatypes import DATATYPES
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest, RequestedOutput
+from crossover.protocol.tensors import Tensor
+from crossover.protocol.timeline import Timeline
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -13,7 +13,7 @@ import socket
 import pytest
 from markdown_it import MarkdownIt
 
-from stack.services import ROOT, free_ports
+from crossover.stack.services import ROOT, free_ports
 from tests import documents
 
 PAGES = {language: ROOT / "docs" / f"guide{suffix}.md" for language, suffix in (("en", ""), ("ko", ".ko"))}

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from clients import grpc_unary
-from endpoints.grpc import acceptors, serve
-from protocol.errors import Code, InferenceError
-from protocol.grpcio_release import TESTED
-from protocol.inference import CallContext
+from crossover.clients import grpc_unary
+from crossover.endpoints.grpc import acceptors, serve
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.transport.grpcio.release import TESTED
 from tests.fakes import RecordingInference, SlowInference
 from tests.grpc_service import listening, request
 

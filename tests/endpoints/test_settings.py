@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from endpoints.settings import environment, flag, load, markdown
-from model_server.settings import ModelServerSettings
-from rest_gateway.settings import GatewaySettings
-from stack.settings import PORTS, StackSettings
+from crossover.model_server.settings import ModelServerSettings
+from crossover.rest_gateway.settings import GatewaySettings
+from crossover.service.settings import environment, flag, load, markdown
+from crossover.stack.settings import PORTS, StackSettings
 
 NAMES = list(StackSettings.model_fields)
 

@@ -9,13 +9,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from model_server.batching import Batching
-from model_server.engine import Engine
-from model_server.execution import Executor
-from model_server.repository import Repository
-from protocol.inference import CallContext
-from protocol.messages import InferRequest
-from protocol.tensors import Tensor
+from crossover.model_server.batching import Batching
+from crossover.model_server.engine import Engine
+from crossover.model_server.execution import Executor
+from crossover.model_server.repository import Repository
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
 from tests.graphs import save
 
 CONFIG = "max_batch_size: 64\ndynamic_batching { }"

@@ -11,13 +11,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from model_server.engine import Engine
-from model_server.execution import Executor
-from model_server.repository import Repository
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from protocol.messages import InferRequest
-from protocol.tensors import Tensor
+from crossover.model_server.engine import Engine
+from crossover.model_server.execution import Executor
+from crossover.model_server.repository import Repository
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
 from tests.graphs import echo_graph, save
 
 CONTEXT = CallContext()

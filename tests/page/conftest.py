@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from stack.services import running
+from crossover.stack.services import running
 
 
 @pytest.fixture(scope="session")

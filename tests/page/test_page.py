@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from rest_gateway.page import HEADERS
+from crossover.rest_gateway.page import HEADERS
 from tests.page.strokes import DIGITS
 
 pytestmark = pytest.mark.browser

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from rest_gateway.page.reports import found, listed
+from crossover.rest_gateway.page.reports import found, listed
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from protocol import binary_codec, json_codec
-from protocol.binary_heads import Heads
-from protocol.datatypes import DATATYPES
-from protocol.errors import InferenceError
-from protocol.messages import InferRequest, InferResponse, RequestedOutput
-from protocol.reply_form import ReplyForm
-from protocol.tensors import Tensor
+from crossover.protocol.codecs.binary import codec as binary_codec
+from crossover.protocol.codecs.binary.templates import Heads
+from crossover.protocol.codecs.json import codec as json_codec
+from crossover.protocol.codecs.reply_form import ReplyForm
+from crossover.protocol.datatypes import DATATYPES
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.messages import InferRequest, InferResponse, RequestedOutput
+from crossover.protocol.tensors import Tensor
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 parameters = st.dictionaries(

@@ -8,13 +8,13 @@ import time
 import numpy as np
 import pytest
 
-from protocol.coalescing import Coalescing, rows_allowed
-from protocol.errors import Code, InferenceError, invalid
-from protocol.inference import CallContext
-from protocol.messages import InferRequest, InferResponse, RequestedOutput
-from protocol.tensors import Tensor
-from protocol.timeline import Timeline
-from protos import inference as pb
+from crossover.clients.coalescing import Coalescing, rows_allowed
+from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest, InferResponse, RequestedOutput
+from crossover.protocol.tensors import Tensor
+from crossover.protocol.timeline import Timeline
+from crossover.protos import inference as pb
 
 
 class Upstream:

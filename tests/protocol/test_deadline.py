@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from protocol import deadline
-from protocol.errors import Code, InferenceError
+from crossover.protocol import deadline
+from crossover.protocol.errors import Code, InferenceError
 
 
 @pytest.mark.parametrize("text", ["0", "-5", "1.5", "abc", "", " 5", "+5", "9" * 13, "٣", "5ms"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from protocol.errors import MAX_MESSAGE_CHARS, TABLE, Code, InferenceError, code_from_grpc, code_from_http
+from crossover.protocol.errors import MAX_MESSAGE_CHARS, TABLE, Code, InferenceError, code_from_grpc, code_from_http
 
 
 @pytest.mark.parametrize("code", Code)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import Code, InferenceError
-from protocol.grpc_errors import details_of, error_from_status, reason_in
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.grpc_errors import details_of, error_from_status, reason_in
 
 REFUSED = (
     "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: "

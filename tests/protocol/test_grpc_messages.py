@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import deadline
-from protocol import grpc_messages as messages
+from crossover.protocol import deadline
+from crossover.transport.grpc import messages
 
 LIMIT = 1 << 20
 

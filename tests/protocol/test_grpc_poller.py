@@ -11,15 +11,15 @@ import time
 
 import pytest
 
-from protocol import grpc_poller
-from protocol.grpc_poller import Patience, patient_poller
+from crossover.transport.grpcio import poller as grpc_poller
+from crossover.transport.grpcio.poller import Patience, patient_poller
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="scheduling policies are Linux's")
 
 POLICIES = """
 import asyncio, contextlib, json, os, sys, threading
-from clients import connect
-from endpoints.grpc.serve import GrpcListener
+from crossover.clients import connect
+from crossover.endpoints.grpc.serve import GrpcListener
 from tests.fakes import RecordingInference
 
 async def main():

@@ -8,7 +8,7 @@ from hyperframe import frame as theirs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import http2
+from crossover.transport.http2 import frames as http2
 
 NAMES = st.text("abcxyz-", min_size=1, max_size=200)
 FIELDS = st.lists(

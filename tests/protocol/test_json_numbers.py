@@ -7,8 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from protocol import json_codec, json_numbers
-from protocol.errors import InferenceError
+from crossover.protocol.codecs.json import codec as json_codec
+from crossover.protocol.codecs.json import numbers as json_numbers
+from crossover.protocol.errors import InferenceError
 
 pytestmark = pytest.mark.skipif(json_numbers.jsonnumbers is None, reason="the native part is not built")
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import json_codec, json_skeletons
-from protocol.errors import InferenceError
-from protocol.native import jsonnumbers
+from crossover.protocol.codecs.json import codec as json_codec
+from crossover.protocol.codecs.json import templates as json_skeletons
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.native import jsonnumbers
 
 pytestmark = pytest.mark.skipif(jsonnumbers is None, reason="the native reader is not built here")
 

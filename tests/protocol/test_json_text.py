@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import InferenceError
-from protocol.json_text import MAX_DEPTH, check_depth, dumps, loads, loads_object
+from crossover.protocol.codecs.json.text import MAX_DEPTH, check_depth, dumps, loads, loads_object
+from crossover.protocol.errors import InferenceError
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 text = st.text(st.characters(exclude_categories=["Cs"]))

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from protocol.datatypes import DATATYPES, datatype
-from protocol.errors import Code, InferenceError
-from protocol.json_text import loads
-from protocol.json_values import to_array, to_text
-from protocol.tensors import Tensor
+from crossover.protocol.codecs.json.text import loads
+from crossover.protocol.codecs.json.values import to_array, to_text
+from crossover.protocol.datatypes import DATATYPES, datatype
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.tensors import Tensor
 
 NUMBERS = [row for row in DATATYPES.values() if row.json and row.kind != "bytes"]
 shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.native import jsonnumbers
+from crossover.protocol.native import jsonnumbers
 
 pytestmark = pytest.mark.skipif(jsonnumbers is None, reason="the native part is not built: no compiler or no headers")
 

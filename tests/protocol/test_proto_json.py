@@ -5,9 +5,9 @@ import json
 import pytest
 from google.protobuf import json_format
 
-from protocol.errors import InferenceError
-from protocol.proto_json import from_object, to_object
-from protos import inference as pb
+from crossover.protocol.codecs.proto_json import from_object, to_object
+from crossover.protocol.errors import InferenceError
+from crossover.protos import inference as pb
 
 
 def config() -> pb.ModelConfig:

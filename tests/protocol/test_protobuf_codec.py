@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from protocol import protobuf_codec as codec
-from protocol import protobuf_wire
-from protocol.datatypes import DATATYPES
-from protocol.errors import Code, InferenceError
-from protocol.messages import InferRequest, InferResponse, RequestedOutput
-from protocol.tensors import Tensor
-from protos import inference as pb
+from crossover.protocol.codecs.protobuf import codec
+from crossover.protocol.codecs.protobuf import wire as protobuf_wire
+from crossover.protocol.datatypes import DATATYPES
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.messages import InferRequest, InferResponse, RequestedOutput
+from crossover.protocol.tensors import Tensor
+from crossover.protos import inference as pb
 
 
 @st.composite

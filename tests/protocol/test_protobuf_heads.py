@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import protobuf_codec, protobuf_heads
-from protocol.messages import InferRequest, InferResponse
-from protocol.tensors import Tensor
-from protos import inference as pb
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.codecs.protobuf import templates as protobuf_heads
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.tensors import Tensor
+from crossover.protos import inference as pb
 
 NAMES = st.sampled_from(["x", "y", "input 0", "ä"])
 COUNTS = st.integers(0, 4)

@@ -5,12 +5,13 @@ import time
 import numpy as np
 import pytest
 
-from protocol import deadline, protobuf_codec, streaming
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from protocol.messages import InferRequest
-from protocol.tensors import Tensor
-from protocol.timeline import Timeline
+from crossover.protocol import deadline, streaming
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
+from crossover.protocol.timeline import Timeline
 
 REQUEST = InferRequest("m", [Tensor.from_array("x", np.zeros(1))], id="theirs", parameters={"p": 1})
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from protocol.datatypes import DATATYPES, datatype, of_array
-from protocol.errors import Code, InferenceError
-from protocol.tensors import Tensor, checked_shape, decode_bytes, encode_bytes
+from crossover.protocol.datatypes import DATATYPES, datatype, of_array
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.tensors import Tensor, checked_shape, decode_bytes, encode_bytes
 
 FIXED = [row for row in DATATYPES.values() if row.kind != "bytes"]
 

@@ -1,6 +1,6 @@
 """The stations of a request add up to what the caller saw."""
 
-from protocol.timeline import Timeline, durations, server_timing
+from crossover.protocol.timeline import Timeline, durations, server_timing
 
 
 def _line(stamps: dict[str, int]) -> Timeline:

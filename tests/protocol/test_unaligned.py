@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from protocol import protobuf_codec
-from protocol.messages import InferRequest
-from protocol.tensors import Tensor
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64", "INT64", "INT32", "UINT64"])

@@ -4,9 +4,9 @@ import importlib
 
 import pytest
 
-from protocol.datatypes import DATATYPES
-from protocol.errors import InferenceError
-from protocol.wires import WIRES, wire
+from crossover.protocol.datatypes import DATATYPES
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.wires import WIRES, wire
 
 
 @pytest.mark.parametrize("row", WIRES.values(), ids=lambda row: row.name)

@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(not CLIENTS.exists(), reason=".venv-clients is not installed (make test installs it)"),
 ]
 
-OURS = "from protos import inference as pb"
+OURS = "from crossover.protos import inference as pb"
 THEIRS = "import tritonclient.grpc; from tritonclient.grpc import service_pb2 as theirs"
 ACROSS = """
 request = pb.ModelInferRequest(model_name="m", id="7", raw_input_contents=[b"\\0\\1"])
@@ -29,7 +29,7 @@ print("same bytes")
 FIELDS = """
 import json
 from tritonclient.grpc import service_pb2, model_config_pb2
-from protos import inference as pb
+from crossover.protos import inference as pb
 
 def fields(message):
     return {field.name: [field.number, field.type, field.is_repeated] for field in message.fields}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from google.protobuf import text_format
 
-from protos import inference as pb
+from crossover.protos import inference as pb
 
 WRITTEN_FOR_TRITON = """
 # comments, both separators, lists in brackets, strings of either quote

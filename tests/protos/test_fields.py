@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from protos import inference as pb
+from crossover.protos import inference as pb
 
 PARAMETERS = "map<string,InferParameter> parameters"
 NAME_VERSION = "1 string name; 2 string version"

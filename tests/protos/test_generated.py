@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from protos import inference as pb
+from crossover.protos import inference as pb
 
 GENERATED = ("inference.binpb", "inference.pyi")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.datatypes import DATATYPES
-from stack.services import running
+from crossover.protocol.datatypes import DATATYPES
+from crossover.stack.services import running
 from tests.graphs import echo_graph, save
 
 
@@ -24,6 +24,6 @@ def stack(request, tmp_path_factory, root):
         "GATEWAY_TIMING": "1",
         "MODEL_SERVER_GRPC_LIBRARY": request.param,
     }
-    log = (folder / "stack.log").open("wb")
+    log = (folder / "crossover.stack.log").open("wb")
     with running(settings, log) as stack:
         yield stack

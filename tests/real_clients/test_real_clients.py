@@ -70,7 +70,7 @@ def test_kserve_grpc(stack):
 @pytest.mark.parametrize("theirs", ["tritonclient.grpc", "kserve"])
 def test_ours_and_theirs_in_one_process(root, order, theirs):
     """Our packages and a client that declares the same messages can be imported together, in both orders."""
-    ours = "import clients.grpc_unary, clients.grpc_stream, clients.rest"
+    ours = "import crossover.clients.grpc_unary, crossover.clients.grpc_stream, crossover.clients.rest"
     lines = [ours, f"import {theirs}"] if order == "ours first" else [f"import {theirs}", ours]
     ran(CLIENTS, "-c", "; ".join(lines), cwd=root)
 

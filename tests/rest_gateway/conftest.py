@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from stack.services import running
+from crossover.stack.services import running
 
 
 @dataclass
@@ -45,7 +45,7 @@ def stack(tmp_path_factory):
         "GATEWAY_TIMING": "1",
         "DATA_DIR": str(folder),
     }
-    with (folder / "stack.log").open("wb") as log, running(settings, log) as stack:
+    with (folder / "crossover.stack.log").open("wb") as log, running(settings, log) as stack:
         yield stack
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from endpoints.rest.routes import _TABLE
-from rest_gateway.app import create_app
-from rest_gateway.settings import GatewaySettings
+from crossover.endpoints.rest.routes import _TABLE
+from crossover.rest_gateway.app import create_app
+from crossover.rest_gateway.settings import GatewaySettings
 
 
 @pytest.fixture(scope="module")

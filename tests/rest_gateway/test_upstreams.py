@@ -10,9 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from protocol.errors import Code, InferenceError
-from protocol.wires import WIRES, Target
-from rest_gateway.upstreams import Upstreams
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.wires import WIRES, Target
+from crossover.rest_gateway.upstreams import Upstreams
 from tests.rest_gateway.conftest import ask
 
 INFER = "/v2/models/digits/infer"
@@ -75,7 +75,7 @@ def test_an_unknown_upstream_is_refused_with_the_names(gateway, digit):
 
 def test_without_the_setting_the_header_changes_nothing(root, tmp_path, digit):
     """Callers of a gateway that does not offer the choice can't force one."""
-    from stack.services import running
+    from crossover.stack.services import running
 
     settings = {"DATA_DIR": str(tmp_path), "GATEWAY_UPSTREAM": "rest-binary", "GATEWAY_UPSTREAM_HEADER": "0"}
     with (tmp_path / "log").open("wb") as log, running(settings, log) as stack:
@@ -164,7 +164,7 @@ async def test_closing_one_client_badly_still_closes_the_others(monkeypatch):
             if self.name == "grpc":
                 raise OSError("broken")
 
-    monkeypatch.setattr("rest_gateway.upstreams.connect", lambda name, target: Closing(name))
+    monkeypatch.setattr("crossover.rest_gateway.upstreams.connect", lambda name, target: Closing(name))
     upstreams = Upstreams("grpc", Target())
     for name in ("grpc", "rest"):
         upstreams.get(name)
@@ -174,7 +174,7 @@ async def test_closing_one_client_badly_still_closes_the_others(monkeypatch):
 
 def test_readiness_and_errors_follow_the_upstream(tmp_path, digit):
     """Down: 503 with Retry-After at once, over every wire, while the gateway itself lives; up again: by itself."""
-    from stack.services import running
+    from crossover.stack.services import running
 
     settings = {"DATA_DIR": str(tmp_path), "GATEWAY_UPSTREAM_HEADER": "1"}
     wires = [name for name, wire in WIRES.items() if wire.kind != "process"]

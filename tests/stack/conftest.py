@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from stack.services import free_ports
+from crossover.stack.services import free_ports
 
 START_SECONDS = 60
 

@@ -15,8 +15,8 @@ import time
 
 import pytest
 
-from endpoints.process import SAME_SIGNAL_SECONDS
-from stack.supervisor import FIRST_PAUSE_SECONDS
+from crossover.service.process import SAME_SIGNAL_SECONDS
+from crossover.stack.supervisor import FIRST_PAUSE_SECONDS
 
 WORK = {
     "inputs": [

@@ -11,8 +11,8 @@ import urllib.request
 
 import pytest
 
-from protocol.wires import WIRES
-from stack.services import running
+from crossover.protocol.wires import WIRES
+from crossover.stack.services import running
 
 
 @pytest.fixture(scope="module")

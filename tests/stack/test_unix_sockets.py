@@ -9,9 +9,9 @@ import urllib.request
 
 import pytest
 
-from clients import connect_sync
-from comparison.machine import sockets
-from stack.services import running
+from crossover.clients import connect_sync
+from crossover.comparison.machine import sockets
+from crossover.stack.services import running
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def stack(tmp_path_factory):
         "GATEWAY_UPSTREAM_HEADER": "1",
         "DATA_DIR": str(folder),
     }
-    with (folder / "stack.log").open("wb") as log, running(settings, log) as stack:
+    with (folder / "crossover.stack.log").open("wb") as log, running(settings, log) as stack:
         yield stack
 
 

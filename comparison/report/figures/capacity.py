@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
-from comparison.experiment.arms import AGAIN, CONTROL
-from comparison.report.figures import style
-from comparison.report.figures.style import Picture
+from crossover.comparison.experiment.arms import AGAIN, CONTROL
+from crossover.comparison.report.figures import style
+from crossover.comparison.report.figures.style import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from comparison.analysis.measures import Measures
+    from crossover.comparison.analysis.measures import Measures
 
 _HIGHEST = 8.0
 """Latencies over so many times the goal are drawn at the edge: beyond saturation only the length of the try shows."""

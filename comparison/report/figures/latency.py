@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 
-from comparison.analysis import quantiles, summary
-from comparison.experiment.arms import AGAIN, CONTROL
-from comparison.report.figures import style
-from comparison.report.figures.style import Picture
+from crossover.comparison.analysis import quantiles, summary
+from crossover.comparison.experiment.arms import AGAIN, CONTROL
+from crossover.comparison.report.figures import style
+from crossover.comparison.report.figures.style import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from comparison.analysis.measures import Measures
+    from crossover.comparison.analysis.measures import Measures
 
 _SHARES = np.concatenate([np.linspace(0.02, 0.9, 45), 1 - np.logspace(-1, -4, 40)[1:]])
 _TICKS = {0.0: "min", 0.5: "50", 0.9: "90", 0.99: "99", 0.999: "99.9"}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 
-from comparison.experiment import naming
-from comparison.report import words
-from comparison.report.figures import style
-from comparison.report.figures.style import Picture
+from crossover.comparison.experiment import naming
+from crossover.comparison.report import words
+from crossover.comparison.report.figures import style
+from crossover.comparison.report.figures.style import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
-from comparison.analysis.statistics import EQUIVALENCE
-from comparison.experiment import naming
-from comparison.report import words
-from comparison.report.figures import style
-from comparison.report.figures.style import Picture
+from crossover.comparison.analysis.statistics import EQUIVALENCE
+from crossover.comparison.experiment import naming
+from crossover.comparison.report import words
+from crossover.comparison.report.figures import style
+from crossover.comparison.report.figures.style import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

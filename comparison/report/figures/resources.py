@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
-from comparison.analysis.measures import APPARATUS
-from comparison.experiment.arms import AGAIN, CONTROL
-from comparison.report.figures import style
-from comparison.report.figures.style import Picture
+from crossover.comparison.analysis.measures import APPARATUS
+from crossover.comparison.experiment.arms import AGAIN, CONTROL
+from crossover.comparison.report.figures import style
+from crossover.comparison.report.figures.style import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from comparison.analysis import stages, summary
-from comparison.report.figures import style
-from comparison.report.figures.style import Picture
+from crossover.comparison.analysis import stages, summary
+from crossover.comparison.report.figures import style
+from crossover.comparison.report.figures.style import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from comparison.experiment.samples import Samples
+    from crossover.comparison.experiment.samples import Samples
 
 _COLOURS = {
     "client encodes": "#e76f51",

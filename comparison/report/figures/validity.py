@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from comparison.report import words
-from comparison.report.figures import style
-from comparison.report.figures.style import Picture
+from crossover.comparison.report import words
+from crossover.comparison.report.figures import style
+from crossover.comparison.report.figures.style import Picture
 
 
 def controls(summary: dict[str, Any]) -> Picture | None:

@@ -6,17 +6,17 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from protocol import deadline
-from protocol import grpc_messages as messages
-from protocol.http2_end import Stream
+from crossover.protocol import deadline
+from crossover.transport.grpc import messages
+from crossover.transport.http2.connection import Stream
 
 if TYPE_CHECKING:
     import grpc
 
-    from endpoints.grpc.lean.connection import ServerConnection
-    from protocol.grpc_messages import Metadata
-    from protocol.http2 import Fields
-    from protocol.tensors import Buffer
+    from crossover.endpoints.grpc.lean.connection import ServerConnection
+    from crossover.protocol.tensors import Buffer
+    from crossover.transport.grpc.messages import Metadata
+    from crossover.transport.http2.frames import Fields
 
 WINDOW = 1 << 20
 """Bytes of a stream that may be under way to a handler which does not take them."""

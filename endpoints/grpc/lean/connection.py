@@ -13,20 +13,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from endpoints import first_step
-from endpoints.grpc.errors import trailing_of
-from endpoints.grpc.lean.call import WINDOW, AbortedError, Call
-from protocol import deadline, http2
-from protocol import grpc_messages as messages
-from protocol.http2 import Http2Error
-from protocol.http2_end import End, beginning
-from protocol.shared_timer import SharedTimer
+from crossover.endpoints.grpc.errors import trailing_of
+from crossover.endpoints.grpc.lean.call import WINDOW, AbortedError, Call
+from crossover.protocol import deadline
+from crossover.transport import eager_start as first_step
+from crossover.transport.grpc import messages
+from crossover.transport.http2 import frames as http2
+from crossover.transport.http2.connection import End, beginning
+from crossover.transport.http2.frames import Http2Error
+from crossover.transport.shared_timer import SharedTimer
 
 if TYPE_CHECKING:
-    from protocol.errors import InferenceError
-    from protocol.grpc_messages import Metadata
-    from protocol.http2 import Fields
-    from protocol.tensors import Buffer
+    from crossover.protocol.errors import InferenceError
+    from crossover.protocol.tensors import Buffer
+    from crossover.transport.grpc.messages import Metadata
+    from crossover.transport.http2.frames import Fields
 
 log = logging.getLogger("crossover.grpc")
 

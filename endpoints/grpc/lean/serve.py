@@ -6,13 +6,13 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from endpoints import addresses
-from endpoints.grpc.errors import too_large
-from endpoints.grpc.lean.connection import ServerConnection, Service
-from endpoints.grpc.listener import Listener
+from crossover.endpoints.grpc.errors import too_large
+from crossover.endpoints.grpc.lean.connection import ServerConnection, Service
+from crossover.endpoints.grpc.listener import Listener
+from crossover.transport import addresses
 
 if TYPE_CHECKING:
-    from endpoints.grpc.listener import Handlers
+    from crossover.endpoints.grpc.listener import Handlers
 
 _LAST_WORDS_SECONDS = 0.5
 """How long what was written at the end may take to leave."""

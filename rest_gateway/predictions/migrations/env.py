@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from rest_gateway.predictions.schema import metadata
+from crossover.rest_gateway.predictions.schema import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 with context.begin_transaction():

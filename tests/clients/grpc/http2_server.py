@@ -13,8 +13,8 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import Settings
 
-from clients.http2 import Http2Channel
-from protocol.wires import Target
+from crossover.clients.http2 import Http2Channel
+from crossover.protocol.wires import Target
 
 START = [(":status", "200"), ("content-type", "application/grpc")]
 OK = [("grpc-status", "0")]

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from grpc import aio
 
-from clients import grpc_stream, grpc_unary
-from endpoints.grpc.serve import GrpcListener
-from endpoints.tls import Tls
-from protocol.datatypes import DATATYPES
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from protocol.messages import InferRequest, InferResponse, RequestedOutput
-from protocol.tensors import Tensor
-from protocol.timeline import Timeline
-from protocol.wires import Target
-from protos import inference as pb
+from crossover.clients import grpc_stream, grpc_unary
+from crossover.endpoints.grpc.serve import GrpcListener
+from crossover.protocol.datatypes import DATATYPES
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest, InferResponse, RequestedOutput
+from crossover.protocol.tensors import Tensor
+from crossover.protocol.timeline import Timeline
+from crossover.protocol.wires import Target
+from crossover.protos import inference as pb
+from crossover.transport.tls import Tls
 from tests.fakes import FailingInference, RecordingInference, SlowInference
 from tests.grpc_service import LIMIT, listening, make_certificate, request
 

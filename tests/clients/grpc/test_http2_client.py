@@ -11,12 +11,13 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from hpack import Encoder
 
-from clients.grpc_status import CallFailedError
-from clients.http2 import Address, Http2Channel
-from protocol import http2, http2_end
-from protocol.deadline import NEVER
-from protocol.errors import InferenceError
-from protocol.wires import Target
+from crossover.clients.grpc_status import CallFailedError
+from crossover.clients.http2 import Address, Http2Channel
+from crossover.protocol.deadline import NEVER
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.wires import Target
+from crossover.transport.http2 import connection as http2_end
+from crossover.transport.http2 import frames as http2
 from tests.clients.grpc.http2_server import OK, START, echo, message, serving
 
 

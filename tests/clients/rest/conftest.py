@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from clients.rest import RestClient
-from protocol.wires import Target
+from crossover.clients.rest import RestClient
+from crossover.protocol.wires import Target
 from tests.endpoints.rest.service import Service, served
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import uvloop
 
-from clients.http import HttpPool, Origin
-from protocol import deadline
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from protocol.messages import InferRequest
-from protocol.tensors import Tensor
+from crossover.protocol import deadline
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
+from crossover.transport.http1.client import HttpPool, Origin
 from tests.endpoints.rest.service import served
 
 X = Tensor.from_array("x", np.array([[1.5, -2]], np.float32))

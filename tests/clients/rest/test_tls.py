@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from endpoints.tls import Tls
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from protocol.messages import InferRequest
-from protocol.tensors import Tensor
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
+from crossover.transport.tls import Tls
 from tests.endpoints.rest.service import served
 
 BIG = Tensor.from_array("x", np.arange(200_000, dtype=np.float32).reshape(-1, 2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model_server.server import GRPC_LIBRARIES
+from crossover.model_server.server import GRPC_LIBRARIES
 from tests import grpc_service
 
 

@@ -11,10 +11,11 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
-from endpoints.metrics import Observer
-from protocol import protobuf_codec, timeline
-from protocol.errors import Code
-from protos import inference as pb
+from crossover.protocol import timeline
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.errors import Code
+from crossover.protos import inference as pb
+from crossover.service.metrics import Observer
 from tests.fakes import FailingInference, RecordingInference, SlowInference
 from tests.grpc_service import LIMIT, listening, request
 

@@ -14,15 +14,16 @@ from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from endpoints.grpc.errors import too_large
-from endpoints.grpc.lean import call
-from endpoints.grpc.lean import connection as lean
-from endpoints.grpc.listener import Asked
-from endpoints.grpc.servicer import GrpcOptions, Servicer
-from protocol import http2, protobuf_codec
-from protocol.messages import InferRequest
-from protocol.tensors import Tensor
-from protos import inference as pb
+from crossover.endpoints.grpc.errors import too_large
+from crossover.endpoints.grpc.lean import call
+from crossover.endpoints.grpc.lean import connection as lean
+from crossover.endpoints.grpc.listener import Asked
+from crossover.endpoints.grpc.servicer import GrpcOptions, Servicer
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
+from crossover.protos import inference as pb
+from crossover.transport.http2 import frames as http2
 from tests import grpc_service
 from tests.endpoints.grpc.http2_client import connected, framed
 from tests.fakes import ImmediateInference, RecordingInference, SlowInference

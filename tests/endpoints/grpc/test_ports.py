@@ -7,11 +7,11 @@ import socket
 
 import pytest
 
-from clients import grpc_unary
-from endpoints.tls import Tls
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from protocol.wires import Target
+from crossover.clients import grpc_unary
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.wires import Target
+from crossover.transport.tls import Tls
 from tests.fakes import RecordingInference, SlowInference
 from tests.grpc_service import listener_of, listening, make_certificate, request
 

@@ -14,8 +14,8 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from protocol.errors import Code
-from protos import inference as pb
+from crossover.protocol.errors import Code
+from crossover.protos import inference as pb
 from tests.fakes import FailingInference, RecordingInference
 from tests.grpc_service import listening
 

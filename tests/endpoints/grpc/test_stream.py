@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from grpc import aio
 
-from protocol import protobuf_codec, streaming
-from protocol.errors import Code
-from protocol.messages import InferRequest, InferResponse
-from protocol.tensors import Tensor
-from protos import inference as pb
+from crossover.protocol import streaming
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.errors import Code
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.tensors import Tensor
+from crossover.protos import inference as pb
 from tests.fakes import FailingInference, RecordingInference, SlowInference
 from tests.grpc_service import LIMIT, listening, request
 

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from endpoints.metrics import Observer
-from endpoints.rest import OipRest, RestListener, RestOptions
-from endpoints.tls import Tls
-from protocol.errors import Code, InferenceError
-from protocol.inference import CallContext
-from protocol.messages import InferRequest, InferResponse
-from protos import inference as pb
+from crossover.endpoints.rest import OipRest, RestListener, RestOptions
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protos import inference as pb
+from crossover.service.metrics import Observer
+from crossover.transport.tls import Tls
 
 MODELS = {"echo": [("x", "FP32", [-1, 2])], "odd name/ü:1": [("x", "FP32", [-1])], "one": [("x", "BYTES", [-1])],
           "two": [("a", "FP32", [-1]), ("b", "INT64", [-1])], "matrix": [("x", "FP32", [-1, -1])]}  # fmt: skip

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from protocol.errors import Code
+from crossover.protocol.errors import Code
 
 GOOD = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
 HEAD = "Inference-Header-Content-Length"

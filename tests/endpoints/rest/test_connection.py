@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from endpoints.rest.serve import RestListener
+from crossover.endpoints.rest.serve import RestListener
 from tests.endpoints.rest.service import served
 
 ASK = b"GET /v2/health/live HTTP/1.1\r\nhost: here\r\n\r\n"

@@ -4,8 +4,8 @@ import base64
 
 import pytest
 
-from endpoints.rest import RestOptions
-from endpoints.rest.routes import match
+from crossover.endpoints.rest import RestOptions
+from crossover.endpoints.rest.routes import match
 
 
 @pytest.mark.parametrize(("path", "key"), [("/v2/health/live", "live"), ("/v2/health/ready", "ready")])

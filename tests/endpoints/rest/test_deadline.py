@@ -8,10 +8,10 @@ import subprocess
 
 import pytest
 
-from endpoints.rest import RestListener, RestOptions
-from endpoints.rest.app import OipRest
-from endpoints.tls import Tls
-from protocol import deadline
+from crossover.endpoints.rest import RestListener, RestOptions
+from crossover.endpoints.rest.app import OipRest
+from crossover.protocol import deadline
+from crossover.transport.tls import Tls
 from tests.endpoints.rest.service import FakeInference, served
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
@@ -190,7 +190,7 @@ def _has_ipv6() -> bool:
 
 async def test_accepted_connections_have_no_delay(monkeypatch):
     """TCP_NODELAY is on for accepted sockets: with a pre-bound socket asyncio would leave it off (+40 ms a call)."""
-    from endpoints.rest import http1
+    from crossover.endpoints.rest import http1
 
     seen = []
     original = http1.Http.connection_made

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from endpoints.rest import RestOptions
+from crossover.endpoints.rest import RestOptions
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.5, -2]}
 RAW = struct.pack("<2f", 1.5, -2)

@@ -9,8 +9,8 @@ import socket
 import numpy as np
 import pytest
 
-from endpoints.rest import OipRest, RestListener, RestOptions
-from protocol.large_body import SMALLEST, LargeBody
+from crossover.endpoints.rest import OipRest, RestListener, RestOptions
+from crossover.transport.http1.receive_buffer import SMALLEST, LargeBody
 from tests.endpoints.rest.service import served
 from tests.grpc_service import make_certificate
 

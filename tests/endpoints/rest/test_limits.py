@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from endpoints.rest import RestOptions
-from endpoints.rest.compression import reply_coding
+from crossover.endpoints.rest import RestOptions
+from crossover.endpoints.rest.compression import reply_coding
 from tests.endpoints.rest.conftest import SKIPPED_HEADERS, Caller
 from tests.endpoints.rest.service import served
 

@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from endpoints.rest import app, direct
-from endpoints.rest.types import RestOptions
+from crossover.endpoints.rest import app, direct
+from crossover.endpoints.rest.types import RestOptions
 from tests.endpoints.rest.service import FakeInference, ImmediateInference, served
 
 

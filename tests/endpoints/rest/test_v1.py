@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from protocol.tensors import Tensor
+from crossover.protocol.tensors import Tensor
 
 ONE = "/v1/models/echo:predict"
 

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from protocol.deadline import check
-from protocol.errors import Code, InferenceError, invalid
-from protocol.messages import InferResponse
-from protocol.tensors import Tensor
-from protos import inference as pb
-from rest_gateway.predictions import PredictionOptions, install_with
-from rest_gateway.predictions.schema import metadata
+from crossover.protocol.deadline import check
+from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.messages import InferResponse
+from crossover.protocol.tensors import Tensor
+from crossover.protos import inference as pb
+from crossover.rest_gateway.predictions import PredictionOptions, install_with
+from crossover.rest_gateway.predictions.schema import metadata
 
 POSTGRES = Path("/usr/lib/postgresql")
 

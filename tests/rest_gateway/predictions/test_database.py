@@ -10,12 +10,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from rest_gateway.api.routing import StoreAwayError, as_problem
-from rest_gateway.predictions.database import Database, DatabaseError
-from rest_gateway.predictions.database import database_url as url_of
-from rest_gateway.predictions.record import Filter, now_micros
-from rest_gateway.predictions.schema import metadata
-from rest_gateway.predictions.sql_store import SqlStore
+from crossover.rest_gateway.api.routing import StoreAwayError, as_problem
+from crossover.rest_gateway.predictions.database import Database, DatabaseError
+from crossover.rest_gateway.predictions.database import database_url as url_of
+from crossover.rest_gateway.predictions.record import Filter, now_micros
+from crossover.rest_gateway.predictions.schema import metadata
+from crossover.rest_gateway.predictions.sql_store import SqlStore
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_database_that_is_up_to_date_needs_no_migrations(tmp_path):
     script = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from rest_gateway.predictions.database import Database, database_url\n"
+        "from crossover.rest_gateway.predictions.database import Database, database_url\n"
         "async def start():\n"
         "    database = Database(database_url(None, Path(sys.argv[1]), 1))\n"
         "    await database.migrate()\n"

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from stack.services import ROOT, Service, free_ports
+from crossover.stack.services import ROOT, Service, free_ports
 from tests import documents
 
 PAGE = ROOT / "docs" / "predictions.md"
@@ -40,7 +40,7 @@ def test_commands(gateway, tmp_path):
 
 def test_every_status_is_explained():
     """Every status that the reference lists for a resource stands on the page."""
-    from rest_gateway.predictions.routes import _WHY
+    from crossover.rest_gateway.predictions.routes import _WHY
 
     page = PAGE.read_text()
     assert [status for status in _WHY if f"| {status} " not in page] == []

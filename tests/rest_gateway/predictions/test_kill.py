@@ -10,7 +10,7 @@ import subprocess
 import httpx
 import pytest
 
-from stack.services import Service, free_ports
+from crossover.stack.services import Service, free_ports
 
 LATER = {"Prefer": "respond-async"}
 JOBS = 12
@@ -156,7 +156,7 @@ def test_database_that_cannot_be_opened(tmp_path):
     import os
     import sys
 
-    from stack.services import ROOT
+    from crossover.stack.services import ROOT
 
     url = f"postgresql+asyncpg://me:secret@127.0.0.1:{free_ports(1)[0]}/none"
     environment = {**os.environ, "DATABASE_URL": url, "GATEWAY_PORT": str(free_ports(1)[0]), "DATA_DIR": str(tmp_path)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from protocol.errors import Code, InferenceError
-from rest_gateway.predictions.workers import Workers
+from crossover.protocol.errors import Code, InferenceError
+from crossover.rest_gateway.predictions.workers import Workers
 
 LATER = {"Prefer": "respond-async"}
 

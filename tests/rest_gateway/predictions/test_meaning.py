@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rest_gateway.api.conditions import check_match, is_current
-from rest_gateway.api.negotiation import check_acceptable, preferences
-from rest_gateway.api.problems import GRPC_NAMES, Problem
-from rest_gateway.api.tensors import read_tensors, write_tensors
-from rest_gateway.predictions.record import from_text, new_id, now_micros, to_text
+from crossover.rest_gateway.api.conditions import check_match, is_current
+from crossover.rest_gateway.api.negotiation import check_acceptable, preferences
+from crossover.rest_gateway.api.problems import GRPC_NAMES, Problem
+from crossover.rest_gateway.api.tensors import read_tensors, write_tensors
+from crossover.rest_gateway.predictions.record import from_text, new_id, now_micros, to_text
 
 TAGS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters='"'), max_size=8).map(
     lambda text: f'"{text}"'

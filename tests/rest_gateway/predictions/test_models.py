@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.errors import Code, InferenceError
-from rest_gateway.predictions.documents import (
+from crossover.protocol.errors import Code, InferenceError
+from crossover.rest_gateway.predictions.documents import (
     ComputedDocument,
     ModelDocument,
     ModelList,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.errors import Code, InferenceError
+from crossover.protocol.errors import Code, InferenceError
 
 
 def check(answer, status, code=None, grpc=None):

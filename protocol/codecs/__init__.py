@@ -1,0 +1,1 @@
+"""How messages become bytes: JSON, binary tensors (OIP's extension) and protobuf."""

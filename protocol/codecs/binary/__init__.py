@@ -1,0 +1,1 @@
+"""The codec of OIP's binary tensor data extension."""

@@ -1,0 +1,278 @@
+"""OIP JSON infer requests and replies to `InferRequest` and `InferResponse`, and back.
+
+`binary_codec` builds on the same functions: it hands in a `Tail`, the bytes that follow the JSON of a body. Without
+one, every tensor must have `data`. Unknown keys are ignored, because real clients send some (kserve: `model_name`);
+what would change an answer if ignored (shared memory, classification) is refused.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Protocol
+
+from crossover.protocol.codecs.json.numbers import NotNativeError, Numbers, split
+from crossover.protocol.codecs.json.templates import Skeletons
+from crossover.protocol.codecs.json.text import MAX_DEPTH, Fragment, check_depth, dumps, kind_of, loads_object
+from crossover.protocol.codecs.json.values import to_array, to_text
+from crossover.protocol.codecs.reply_form import ReplyForm
+from crossover.protocol.datatypes import datatype
+from crossover.protocol.errors import InferenceError, invalid
+from crossover.protocol.messages import InferRequest, InferResponse, Parameters, RequestedOutput
+from crossover.protocol.tensors import Buffer, Shape, Tensor, checked_shape
+
+_UNSUPPORTED = {
+    "shared_memory_region": "the shared memory extension",
+    "classification": "the classification extension",
+}
+_REQUEST_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
+_RESPONSE_KEYS = frozenset({"id", "parameters", "outputs", "model_name", "model_version"})
+_OUTPUT_KEYS = frozenset({"name", "parameters"})
+_SKELETONS = Skeletons()
+_TENSOR_KEYS = frozenset({"name", "shape", "datatype", "parameters", "data"})
+
+
+class Tail(Protocol):
+    """The binary part of a body, taken tensor by tensor in the order of the JSON."""
+
+    def take(self, name: str, size: object) -> Buffer: ...
+
+
+def decode_request(
+    text: Buffer, model_name: str, model_version: str = "", tail: Tail | None = None
+) -> tuple[InferRequest, ReplyForm]:
+    """The request in `text`, and the form its reply is to have; INVALID_ARGUMENT that says what is wrong where."""
+    skeleton, numbers = split(text) if tail is None else (text, None)
+    if numbers is None:
+        return _request(loads_object(text), model_name, model_version, tail, None)
+    try:
+        known = _SKELETONS.find(skeleton, numbers)
+        if known is not None:
+            return known.request(numbers, model_name, model_version)
+        request, form = _request(loads_object(skeleton), model_name, model_version, tail, numbers)
+        numbers.check_claimed()
+    except (NotNativeError, InferenceError):
+        return _request(loads_object(text), model_name, model_version, tail, None)
+    _SKELETONS.learn(skeleton, numbers, request, form)
+    return request, form
+
+
+def decode_response(text: Buffer, tail: Tail | None = None) -> InferResponse:
+    """The reply in `text`; INVALID_ARGUMENT when it is not an OIP infer reply."""
+    skeleton, numbers = split(text) if tail is None else (text, None)
+    if numbers is not None:
+        try:
+            response = _response(loads_object(skeleton), tail, numbers)
+            numbers.check_claimed()
+        except (NotNativeError, InferenceError):
+            pass
+        else:
+            return response
+    return _response(loads_object(text), tail, None)
+
+
+def _request(
+    document: dict[str, Any], model_name: str, model_version: str, tail: Tail | None, numbers: Numbers | None
+) -> tuple[InferRequest, ReplyForm]:
+    if type(document.get("model_name")) is str:  # kserve always sends it; the path has said it already
+        del document["model_name"]
+    _check_unknown(document, _REQUEST_KEYS, numbers)
+    items = document.get("inputs")
+    if type(items) is not list:
+        raise invalid(
+            f"'inputs' is {kind_of(items) if 'inputs' in document else 'missing'}; it takes an array of tensors"
+        )
+    parameters = _parameters(document.get("parameters"), "the request")
+    form = ReplyForm(_flag(parameters.pop("binary_data_output", False), "binary_data_output"))
+    request = InferRequest(
+        model_name,
+        [_tensor(item, tail, numbers, "inputs", index) for index, item in enumerate(items)],
+        model_version,
+        _text(document, "id"),
+        _requested(document.get("outputs"), form, numbers),
+        parameters,
+    )
+    return request, form
+
+
+def _response(document: dict[str, Any], tail: Tail | None, numbers: Numbers | None) -> InferResponse:
+    _check_unknown(document, _RESPONSE_KEYS, numbers)
+    items = document.get("outputs")
+    if type(items) is not list:
+        raise invalid(
+            f"'outputs' is {kind_of(items) if 'outputs' in document else 'missing'}; it takes an array of tensors"
+        )
+    return InferResponse(
+        _text(document, "model_name"),
+        _text(document, "model_version"),
+        [_tensor(item, tail, numbers, "outputs", index) for index, item in enumerate(items)],
+        _text(document, "id"),
+        _parameters(document.get("parameters"), "the reply"),
+    )
+
+
+def encode_request(request: InferRequest) -> bytes:
+    """The request as JSON; NOT_CARRIED for tensors that JSON cannot hold."""
+    return dumps(request_document(request, [with_data(tensor) for tensor in request.inputs]))
+
+
+def encode_response(response: InferResponse) -> bytes:
+    """The reply as JSON; NOT_CARRIED for tensors that JSON cannot hold."""
+    if len(response.outputs) == 1 and not (response.id or response.parameters):
+        tensor = response.outputs[0]
+        before, behind = reply_around(response.model_name, response.model_version, tensor.name, tensor.datatype.name,
+                                      tensor.shape)  # fmt: skip
+        return b"".join((before, to_text(tensor), behind))
+    return dumps(response_document(response, [with_data(tensor) for tensor in response.outputs]))
+
+
+@lru_cache(maxsize=1024)
+def reply_around(name: str, version: str, output: str, datatype_name: str, shape: Shape) -> tuple[bytes, bytes]:
+    """What stands before and behind the elements in a reply with one output. Replies of a model differ in nothing else."""
+    item = {"name": output, "datatype": datatype_name, "shape": shape, "data": 0}
+    text = dumps(response_document(InferResponse(name, version, []), [item]))
+    return text[: -len(b"0}]}")], text[-len(b"}]}") :]
+
+
+def request_document(
+    request: InferRequest, inputs: list[dict[str, Any]], parameters: Parameters | None = None
+) -> dict[str, Any]:
+    """The JSON object around tensors that are already objects; `parameters` are added to the request's own."""
+    document: dict[str, Any] = {}
+    if request.id:
+        document["id"] = request.id
+    if merged := {**request.parameters, **(parameters or {})}:
+        document["parameters"] = merged
+    document["inputs"] = inputs
+    if request.outputs:
+        document["outputs"] = [_output_object(output) for output in request.outputs]
+    return document
+
+
+def response_document(response: InferResponse, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+    document: dict[str, Any] = {"model_name": response.model_name}
+    if response.model_version:
+        document["model_version"] = response.model_version
+    if response.id:
+        document["id"] = response.id
+    if response.parameters:
+        document["parameters"] = response.parameters
+    document["outputs"] = outputs
+    return document
+
+
+def described(tensor: Tensor) -> dict[str, Any]:
+    """The keys that every tensor object has."""
+    return {"name": tensor.name, "datatype": tensor.datatype.name, "shape": tensor.shape}
+
+
+def with_data(tensor: Tensor) -> dict[str, Any]:
+    """A tensor object that carries its elements as flat JSON; NOT_CARRIED for what JSON cannot hold."""
+    item = described(tensor)
+    item["data"] = Fragment(to_text(tensor))
+    return item
+
+
+def _output_object(output: RequestedOutput) -> dict[str, Any]:
+    item: dict[str, Any] = {"name": output.name}
+    if output.parameters:
+        item["parameters"] = output.parameters
+    return item
+
+
+def _tensor(item: object, tail: Tail | None, numbers: Numbers | None, where: str, index: int) -> Tensor:
+    if type(item) is not dict:
+        raise invalid(f"'{where}[{index}]' is {kind_of(item)}; it takes an object")
+    name, kind, dims = item.get("name"), item.get("datatype"), item.get("shape")
+    if type(name) is not str or not name:
+        raise invalid(f"'{where}[{index}]' has no 'name'; it takes a string")
+    if type(kind) is not str:
+        raise invalid(f"tensor '{name}' has no 'datatype'; it takes a string such as FP32")
+    if type(dims) is not list:
+        raise invalid(f"tensor '{name}' has no 'shape'; it takes an array of integers, 0 or more")
+    row, shape = datatype(kind), checked_shape(name, dims)
+    parameters = _parameters(item.get("parameters"), f"tensor '{name}'")
+    data, size = item.get("data"), parameters.get("binary_data_size")
+    _check_unknown(item, _TENSOR_KEYS, numbers)
+    if data is not None:
+        if size is not None:
+            raise invalid(f"tensor '{name}' has both 'data' and 'binary_data_size'; send one of them")
+        claimed = numbers.claim(data, row, shape) if numbers is not None else None
+        return Tensor(name, row, shape, array=to_array(name, row, shape, data) if claimed is None else claimed)
+    if size is None:
+        raise invalid(f"tensor '{name}' has neither 'data' nor 'binary_data_size'; send one of them")
+    return Tensor.from_raw(name, kind, shape, _EMPTY_TAIL.take(name, size) if tail is None else tail.take(name, size))
+
+
+class _NoTail:
+    def take(self, name: str, size: object) -> Buffer:
+        if size == 0 and type(size) is int:
+            return b""
+        raise invalid(
+            f"tensor '{name}' says binary_data_size {str(size)[:40]}, but no binary data follows the JSON; "
+            "header Inference-Header-Content-Length says where it begins"
+        )
+
+
+_EMPTY_TAIL = _NoTail()
+
+
+def _requested(items: object, form: ReplyForm, numbers: Numbers | None) -> list[RequestedOutput]:
+    if items is None:
+        return []
+    if type(items) is not list:
+        raise invalid(f"'outputs' is {kind_of(items)}; it takes an array of objects with a 'name'")
+    requested = []
+    for index, item in enumerate(items):
+        name = item.get("name") if type(item) is dict else None
+        if type(name) is not str or not name:
+            raise invalid(f"'outputs[{index}]' has no 'name'; it takes an object with a 'name'")
+        _check_unknown(item, _OUTPUT_KEYS, numbers)
+        parameters = _parameters(item.get("parameters"), f"output '{name}'")
+        if "binary_data" in parameters:
+            form.named[name] = _flag(parameters.pop("binary_data"), f"binary_data of output '{name}'")
+        requested.append(RequestedOutput(name, parameters))
+    return requested
+
+
+def _parameters(items: object, where: str) -> Parameters:
+    if items is None:
+        return {}
+    if type(items) is not dict:
+        raise invalid(f"'parameters' of {where} is {kind_of(items)}; it takes an object")
+    for key, value in items.items():
+        if type(value) not in _PLAIN:
+            raise invalid(
+                f"parameter '{key[:40]}' of {where} is {kind_of(value)}; it takes a string, number or boolean"
+            )
+        if type(value) is int and not -(2**63) <= value < 2**64:
+            raise invalid(f"parameter '{key[:40]}' of {where} does not fit in 64 bits")
+        if key in _UNSUPPORTED:
+            raise invalid(f"parameter '{key}' of {where} asks for {_UNSUPPORTED[key]}, which is not supported")
+    return items
+
+
+_PLAIN = frozenset({str, int, float, bool})
+
+
+def _flag(value: object, name: str) -> bool:
+    if type(value) is not bool:
+        raise invalid(f"parameter {name} is {str(value)[:40]!r}; it takes true or false")
+    return value
+
+
+def _text(document: dict[str, Any], key: str) -> str:
+    value = document.get(key)
+    if value is None:
+        return ""
+    if type(value) is not str:
+        raise invalid(f"'{key}' is {kind_of(value)}; it takes a string")
+    return value
+
+
+def _check_unknown(item: dict[str, Any], known: frozenset[str], numbers: Numbers | None) -> None:
+    """Unknown keys are read no further than their depth; the native reader may have taken numbers out of them."""
+    if not known.issuperset(item):
+        if numbers is not None:
+            raise NotNativeError
+        for key in item.keys() - known:
+            check_depth(item[key], MAX_DEPTH)

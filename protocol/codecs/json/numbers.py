@@ -1,0 +1,97 @@
+"""JSON numbers straight into arrays, where the native reader is built; the way in Python decides all that is unusual.
+
+The reader takes the long arrays of numbers out of a text and leaves ``[[0]]``, ``[[1]]``, ... in their places. A tensor
+claims its array by that placeholder. Real data may look like a placeholder too, so a decoding counts only when every
+array was claimed once and in order; `NotNativeError` stands for everything else, and the text is then decoded again
+without the reader, which also words the errors.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crossover.protocol.datatypes import DATATYPES
+from crossover.protocol.native import jsonnumbers
+
+if TYPE_CHECKING:
+    from crossover.protocol.datatypes import Datatype
+    from crossover.protocol.tensors import Buffer, Shape
+
+SMALLEST_TEXT = 256
+"""Shorter texts gain nothing."""
+
+
+_KINDS = {row.name: row.dtype.str[1:] for row in DATATYPES.values() if row.kind in ("int", "float")}
+"""What the reader calls the datatypes that it knows."""
+
+
+class NotNativeError(Exception):
+    """The native reader's answer cannot be relied on for this text."""
+
+
+class Numbers:
+    """The arrays taken out of one text, to be claimed in order."""
+
+    __slots__ = ("_claimed", "_spans", "_text")
+
+    def __init__(self, text: Buffer, spans: list[tuple[int, int]]) -> None:
+        self._text = text
+        self._spans = spans
+        self._claimed = 0
+
+    def claim(self, data: Any, row: Datatype, shape: Shape) -> np.ndarray | None:
+        """The array that `data` is the placeholder of; None when it is ordinary data."""
+        if not _is_placeholder(data):
+            return None
+        assert jsonnumbers is not None
+        if data[0][0] != self._claimed or self._claimed == len(self._spans):
+            raise NotNativeError
+        start, end = self._spans[self._claimed]
+        self._claimed += 1
+        return self._read(start, end, row, shape)
+
+    def all_of(self, tensors: list[tuple[str, Datatype, Shape]]) -> list[np.ndarray]:
+        """The arrays of all tensors, for a text whose skeleton is known to be theirs."""
+        spans = zip(self._spans, tensors, strict=True)
+        return [self._read(start, end, row, shape) for (start, end), (_, row, shape) in spans]
+
+    def _read(self, start: int, end: int, row: Datatype, shape: Shape) -> np.ndarray:
+        assert jsonnumbers is not None
+        kind = _KINDS.get(row.name)
+        if kind is None or math.prod(shape) > end - start:
+            raise NotNativeError
+        array = np.empty(shape, row.dtype)
+        if not jsonnumbers.read(self._text, start, end, kind, array, shape):
+            raise NotNativeError
+        return array
+
+    @property
+    def count(self) -> int:
+        """How many arrays were taken out."""
+        return len(self._spans)
+
+    def check_claimed(self) -> None:
+        """NotNativeError unless every array that was taken out belongs to a tensor."""
+        if self._claimed != len(self._spans):
+            raise NotNativeError
+
+
+def _is_placeholder(data: Any) -> bool:
+    return (
+        type(data) is list
+        and len(data) == 1
+        and type(data[0]) is list
+        and len(data[0]) == 1
+        and type(data[0][0]) is int
+    )
+
+
+def split(text: Buffer) -> tuple[Buffer, Numbers | None]:
+    """The text without its long arrays of numbers, and these; None where there are none, or no reader."""
+    if jsonnumbers is None or len(text) < SMALLEST_TEXT:
+        return text, None
+    skeleton, spans = jsonnumbers.split(text)
+    return (skeleton, Numbers(text, spans)) if spans else (text, None)

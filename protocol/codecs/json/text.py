@@ -1,0 +1,110 @@
+"""JSON text to values and back, as the Open Inference Protocol's real clients write and read it.
+
+orjson does the work. Standard JSON has no NaN and no infinity, but tritonclient sends the bare literals ``NaN``,
+``Infinity`` and ``-Infinity``; orjson refuses them, so texts that hold them go through the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from crossover.protocol.errors import InferenceError, invalid
+
+if TYPE_CHECKING:
+    from crossover.protocol.tensors import Buffer
+
+MAX_DEPTH = 100
+"""Deepest nesting of arrays and objects that is read (Triton's limit too)."""
+
+Fragment = orjson.Fragment
+
+
+def loads(text: Buffer) -> Any:
+    """The value that UTF-8 JSON text means; INVALID_ARGUMENT with the position when it is not JSON."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        whole = bytes(text)
+        if b"NaN" in whole or b"Infinity" in whole:
+            return _loads_with_literals(whole)
+        raise _refusal(error) from None
+
+
+def loads_object(text: Buffer, what: str = "the body") -> dict[str, Any]:
+    """Like `loads`, for a text whose top must be an object."""
+    if not len(text):
+        raise invalid(f"{what} is empty; it takes a JSON object")
+    value = loads(text)
+    if type(value) is not dict:
+        raise invalid(f"{what} is {kind_of(value)}; it takes a JSON object")
+    return value
+
+
+def dumps(value: object) -> bytes:
+    """Compact UTF-8 JSON; numpy arrays are written as nested arrays with the shortest digits that read back equal."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def check_depth(value: object, room: int) -> None:
+    """INVALID_ARGUMENT when `value` nests deeper than `room` levels; for parts that are not otherwise read."""
+    level: list[Any] = [value]
+    for _ in range(room + 1):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def kind_of(value: object) -> str:
+    """What JSON calls the type of `value`, for error texts."""
+    return _KINDS.get(type(value), "something else")
+
+
+_KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "an integer", float: "a number",
+          type(None): "null"}  # fmt: skip
+
+
+def _children(value: object) -> Any:
+    if type(value) is dict:
+        return value.values()
+    return value if type(value) is list else ()
+
+
+def _loads_with_literals(text: bytes) -> Any:
+    try:
+        value = json.loads(text.decode(), parse_float=_finite)
+        if b"\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise _too_deep() from None
+    except UnicodeError:
+        raise invalid("the JSON text holds characters that are not valid UTF-8 or half of a surrogate pair") from None
+    except json.JSONDecodeError as error:
+        raise _refusal(error) from None
+    except ValueError:
+        raise invalid("the JSON text holds an integer of too many digits") from None
+    return value
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise invalid(f"the number {digits[:40]} is beyond what 64-bit floats hold")
+    return value
+
+
+def _refusal(error: json.JSONDecodeError) -> InferenceError:
+    if "ecursion" in error.msg:
+        return _too_deep()
+    return invalid(f"the JSON text is not valid: {error.msg} (line {error.lineno}, column {error.colno})")
+
+
+def _too_deep() -> InferenceError:
+    return invalid(f"the JSON text nests deeper than {MAX_DEPTH} levels")

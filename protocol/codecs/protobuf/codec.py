@@ -1,0 +1,306 @@
+"""The data plane's messages as protobuf bytes, raw and typed (OIP: ModelInferRequest, ModelInferResponse).
+
+Raw contents are what costs, so a large message's tensors are never copied by protobuf: its head is made by the library
+and the tensors' fields are joined to it by hand, and on the way in they are cut out as views before the head is parsed.
+Bytes made so parse to the same message; a property test holds that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from crossover.protocol.codecs.protobuf import contents as protobuf_contents
+from crossover.protocol.codecs.protobuf.templates import MadeHeads, ParsedHeads
+from crossover.protocol.codecs.protobuf.wire import cut, delimited, key, read_varint, varint
+from crossover.protocol.errors import invalid
+from crossover.protocol.messages import InferRequest, InferResponse, Parameters, ParameterValue, RequestedOutput
+from crossover.protocol.tensors import Buffer, Tensor
+from crossover.protos import inference as pb
+
+TYPED_OUTPUTS = "typed_outputs"
+"""Request parameter by which our typed client asks for typed replies; everybody else gets raw ones."""
+
+_RAW_INPUT_FIELD, _RAW_OUTPUT_FIELD = 7, 6
+_RAW_INPUT_KEY, _RAW_OUTPUT_KEY = key(_RAW_INPUT_FIELD), key(_RAW_OUTPUT_FIELD)
+_TENSOR_KEY = key(5)
+"""Tag of a request's inputs and of a response's outputs."""
+_CONTENTS_KEY = key(5)
+"""Tag of `contents` in either."""
+_STREAM_RESPONSE_KEY = key(2)
+_SPLIT_FROM = 32 * 1024
+"""Messages from this size on are cut by hand; below it the library alone is quicker."""
+_MADE_REQUESTS, _MADE_RESPONSES = MadeHeads(), MadeHeads()
+_PARSED_REQUESTS: ParsedHeads[InferRequest] = ParsedHeads(_RAW_INPUT_KEY)
+_PARSED_RESPONSES: ParsedHeads[InferResponse] = ParsedHeads(_RAW_OUTPUT_KEY)
+_INT64 = range(-(2**63), 2**63)
+_UNSUPPORTED_INPUT_PARAMETER = "shared_memory_region"
+
+
+def encode_request(request: InferRequest, *, typed: bool = False) -> bytes:
+    """ModelInferRequest bytes; `typed` puts elements into typed contents and asks for the same in the reply."""
+    if len(request.inputs) != 1 or typed or request.outputs or request.parameters or request.id:
+        return _encoded_request(request, typed)
+    tensor = request.inputs[0]
+    key = _head_key(request.model_name, request.model_version, tensor)
+    head = _MADE_REQUESTS.get(key)
+    if head is not None:
+        return b"".join((head, tensor.raw))
+    return _MADE_REQUESTS.keep(key, _encoded_request(request, typed), tensor.nbytes)
+
+
+def _encoded_request(request: InferRequest, typed: bool) -> bytes:
+    try:
+        head = pb.ModelInferRequest(
+            model_name=request.model_name, model_version=request.model_version, id=request.id,
+            outputs=[_requested(output) for output in request.outputs],
+        )  # fmt: skip
+        if request.parameters:
+            set_parameters(head.parameters, request.parameters)
+        if typed:
+            head.parameters[TYPED_OUTPUTS].bool_param = True
+        return b"".join(_with_tensors(head, head.inputs, request.inputs, _RAW_INPUT_KEY, typed))
+    except UnicodeEncodeError:
+        raise invalid("a name or text in the request holds a lone surrogate; it takes Unicode text") from None
+
+
+def encode_response(response: InferResponse, *, typed: bool = False) -> bytes:
+    """ModelInferResponse bytes, raw unless `typed`."""
+    if len(response.outputs) != 1 or typed or response.parameters or response.id:
+        return b"".join(_response_parts(response, typed))
+    tensor = response.outputs[0]
+    key = _head_key(response.model_name, response.model_version, tensor)
+    head = _MADE_RESPONSES.get(key)
+    if head is not None:
+        return b"".join((head, tensor.raw))
+    return _MADE_RESPONSES.keep(key, b"".join(_response_parts(response, typed)), tensor.nbytes)
+
+
+def _head_key(name: str, version: str, tensor: Tensor) -> tuple[object, ...]:
+    """All that the head of a message with this one raw tensor says."""
+    return name, version, tensor.name, tensor.datatype.name, tensor.shape, tensor.nbytes
+
+
+def encode_stream_response(response: InferResponse, *, typed: bool = False) -> bytes:
+    """ModelStreamInferResponse bytes with the response in it."""
+    return b"".join(delimited(_STREAM_RESPONSE_KEY, _response_parts(response, typed)))
+
+
+def decode_stream_response(data: bytes) -> tuple[str, InferResponse]:
+    """The error text (empty when there is none) and the response of a ModelStreamInferResponse."""
+    view = memoryview(data)
+    if data[:1] == _STREAM_RESPONSE_KEY:
+        try:
+            size, at = read_varint(view, 1)
+        except (IndexError, ValueError):
+            raise _undecodable(pb.ModelStreamInferResponse) from None
+        if at + size == len(view):
+            return "", decode_response(view[at:])
+    try:
+        message = pb.ModelStreamInferResponse.FromString(data)
+    except DecodeError:
+        raise _undecodable(pb.ModelStreamInferResponse) from None
+    return message.error_message, response_of(message.infer_response, message.infer_response.raw_output_contents)
+
+
+def _response_parts(response: InferResponse, typed: bool) -> list[Buffer]:
+    head = pb.ModelInferResponse(model_name=response.model_name, model_version=response.model_version, id=response.id)
+    if response.parameters:
+        set_parameters(head.parameters, response.parameters)
+    return _with_tensors(head, head.outputs, response.outputs, _RAW_OUTPUT_KEY, typed)
+
+
+def _requested(output: RequestedOutput) -> pb.ModelInferRequest.InferRequestedOutputTensor:
+    made = pb.ModelInferRequest.InferRequestedOutputTensor(name=output.name)
+    set_parameters(made.parameters, output.parameters)
+    return made
+
+
+def _with_tensors(head: Any, entries: Any, tensors: Sequence[Tensor], raw_key: bytes, typed: bool) -> list[Buffer]:
+    if typed:
+        return _with_contents(head, tensors)
+    for tensor in tensors:
+        entries.add(name=tensor.name, datatype=tensor.datatype.name, shape=tensor.shape)
+    parts: list[Buffer] = [head.SerializeToString()]
+    for tensor in tensors:
+        raw = tensor.raw
+        parts += (raw_key, varint(len(raw)), raw)
+    return parts
+
+
+def _with_contents(head: Any, tensors: Sequence[Tensor]) -> list[Buffer]:
+    parts: list[Buffer] = [head.SerializeToString()]
+    for tensor in tensors:
+        # inputs and outputs have the same fields under the same numbers
+        entry = pb.ModelInferRequest.InferInputTensor(
+            name=tensor.name, datatype=tensor.datatype.name, shape=tensor.shape
+        )
+        contents = delimited(_CONTENTS_KEY, protobuf_contents.encode(tensor))
+        parts += delimited(_TENSOR_KEY, [entry.SerializeToString(), *contents])
+    return parts
+
+
+def decode_request(data: Buffer) -> InferRequest:
+    """An InferRequest from ModelInferRequest bytes; INVALID_ARGUMENT when they break a rule of OIP 1.5."""
+    known = _PARSED_REQUESTS.find(data)
+    if known is not None:
+        return _request_like(*known)
+    head, raws = _split(data, pb.ModelInferRequest, _RAW_INPUT_FIELD)
+    raws = raws or head.raw_input_contents
+    for entry in head.inputs:
+        if _UNSUPPORTED_INPUT_PARAMETER in entry.parameters:
+            raise invalid(f"input '{entry.name}' asks for shared memory, which is not supported here; send its bytes")
+    request = InferRequest(
+        head.model_name,
+        _tensors(head.inputs, raws, "input"),
+        head.model_version,
+        head.id,
+        [RequestedOutput(output.name, parameters_of(output.parameters)) for output in head.outputs],
+        parameters_of(head.parameters) if head.parameters else {},
+    )
+    if len(raws) == 1 and not head.id:
+        _PARSED_REQUESTS.learn(data, len(raws[0]), _request_like(request, b""))
+    return request
+
+
+def _request_like(known: InferRequest, raw: Buffer) -> InferRequest:
+    """A request that differs from `known` in its one tensor's bytes."""
+    tensor = known.inputs[0]
+    return InferRequest(
+        known.model_name,
+        [Tensor(tensor.name, tensor.datatype, tensor.shape, raw=raw)],
+        known.model_version,
+        "",
+        [RequestedOutput(output.name, dict(output.parameters)) for output in known.outputs],
+        dict(known.parameters),
+    )
+
+
+def decode_response(data: Buffer) -> InferResponse:
+    """An InferResponse from ModelInferResponse bytes."""
+    known = _PARSED_RESPONSES.find(data)
+    if known is not None:
+        return _response_like(*known)
+    head, raws = _split(data, pb.ModelInferResponse, _RAW_OUTPUT_FIELD)
+    raws = raws or head.raw_output_contents
+    response = response_of(head, raws)
+    if len(raws) == 1 and not head.id:
+        _PARSED_RESPONSES.learn(data, len(raws[0]), _response_like(response, b""))
+    return response
+
+
+def _response_like(known: InferResponse, raw: Buffer) -> InferResponse:
+    """A response that differs from `known` in its one tensor's bytes."""
+    tensor = known.outputs[0]
+    return InferResponse(
+        known.model_name,
+        known.model_version,
+        [Tensor(tensor.name, tensor.datatype, tensor.shape, raw=raw)],
+        "",
+        dict(known.parameters),
+    )
+
+
+def response_of(head: pb.ModelInferResponse, raws: Sequence[Buffer]) -> InferResponse:
+    return InferResponse(
+        head.model_name,
+        head.model_version,
+        _tensors(head.outputs, raws, "output"),
+        head.id,
+        parameters_of(head.parameters) if head.parameters else {},
+    )
+
+
+def _split(data: Buffer, message: Any, raw_field: int) -> tuple[Any, list[Buffer]]:
+    """The parsed head, and views of the raw fields when the message is large enough to be worth cutting."""
+    try:
+        if len(data) < _SPLIT_FROM:
+            return message.FromString(_as_bytes(data)), []
+        rest, raws = cut(memoryview(data), raw_field)
+        return message.FromString(b"".join(rest) if raws else _as_bytes(data)), raws
+    except (DecodeError, IndexError, ValueError):
+        raise _undecodable(message) from None
+
+
+def _as_bytes(data: Buffer) -> bytes:
+    return data if isinstance(data, bytes) else bytes(data)
+
+
+def _undecodable(message: Any) -> Exception:
+    return invalid(f"the message is not a {message.DESCRIPTOR.full_name}: it can't be decoded as protobuf")
+
+
+def _tensors(entries: Sequence[Any], raws: Sequence[Buffer], what: str) -> list[Tensor]:
+    if not raws:
+        return [protobuf_contents.decode(entry, what) for entry in entries]
+    for entry in entries:
+        if entry.HasField("contents"):
+            raise invalid(
+                f"contents field must not be specified when using raw_{what}_contents for {what} '{entry.name}'"
+            )
+    if len(raws) != len(entries):
+        raise invalid(
+            f"expected {len(entries)} raw_{what}_contents, one for each {what}, but got {len(raws)}; "
+            "send either all inputs raw or none"
+        )
+    return [
+        Tensor.from_raw(entry.name, entry.datatype, tuple(entry.shape), raw)
+        for entry, raw in zip(entries, raws, strict=True)
+    ]
+
+
+_PARAMETER_FIELDS = ((bool, "bool_param"), (str, "string_param"), (float, "double_param"))
+
+
+def set_parameters(target: Any, parameters: Mapping[str, ParameterValue]) -> None:
+    """Fill a map<string, InferParameter>."""
+    for name, value in parameters.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            _set_integer(target[name], name, value)
+            continue
+        for kind, field in _PARAMETER_FIELDS:
+            if isinstance(value, kind):
+                setattr(target[name], field, value)
+                break
+        else:
+            raise invalid(f"parameter '{name}' is {type(value).__name__}; it takes a string, a number or a boolean")
+
+
+def _set_integer(parameter: pb.InferParameter, name: str, value: int) -> None:
+    if value in _INT64:
+        parameter.int64_param = value
+    elif 0 <= value < 2**64:
+        parameter.uint64_param = value
+    else:
+        raise invalid(f"parameter '{name}' is {value}, which 64 bits do not hold")
+
+
+def parameters_of(found: Mapping[str, Any]) -> Parameters:
+    """A map<string, InferParameter> as plain values; parameters without a value are left out."""
+    return {name: getattr(value, choice) for name, value in found.items() if (choice := _choice(value)) is not None}
+
+
+def _choice(value: Any) -> str | None:
+    return value.WhichOneof("parameter_choice")
+
+
+def repository_parameters(found: Mapping[str, Any]) -> dict[str, ParameterValue | bytes]:
+    """A map<string, ModelRepositoryParameter> as plain values."""
+    return {name: getattr(value, choice) for name, value in found.items() if (choice := _choice(value)) is not None}
+
+
+def set_repository_parameters(target: Any, parameters: Mapping[str, ParameterValue | bytes]) -> None:
+    fields: Iterable[tuple[type, str]] = (
+        (bool, "bool_param"), (int, "int64_param"), (str, "string_param"), (bytes, "bytes_param"),
+    )  # fmt: skip
+    for name, value in parameters.items():
+        for kind, field in fields:
+            if isinstance(value, kind):
+                setattr(target[name], field, value)
+                break
+        else:
+            raise invalid(
+                f"parameter '{name}' is {type(value).__name__}; it takes a string, bytes, an integer or a boolean"
+            )

@@ -1,0 +1,67 @@
+"""Heads of messages that come again and again: all of a message but the one tensor's bytes at its end.
+
+A caller's requests for one model differ in nothing else, nor do the replies. So the library parses or makes a head once,
+and a message that begins with the same bytes, and has the same length, is the same message around other elements.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from crossover.protocol.codecs.protobuf.wire import varint
+from crossover.protocol.tensors import Buffer
+
+MOST = 256
+"""Heads of a kind that are kept; when there are more, all are forgotten and learnt again."""
+VIEWED_FROM = 32 * 1024
+"""Bytes of a message from which on its tensor is a view; a copy of less costs nothing and is well aligned."""
+_FIRST = 32
+T = TypeVar("T")
+
+
+class ParsedHeads(Generic[T]):
+    """What was made of heads that were parsed, by the length and the first bytes of the whole message.
+
+    The first bytes hold the model's name, so that models in turn do not push each other out.
+    """
+
+    def __init__(self, raw_key: bytes) -> None:
+        self._raw_key = raw_key
+        self._known: dict[tuple[int, bytes], tuple[bytes, T]] = {}
+
+    def find(self, data: Buffer) -> tuple[T, Buffer] | None:
+        """What was made of a message that began like `data`, and the tensor's bytes in `data`."""
+        found = self._known.get((len(data), bytes(data[:_FIRST])))
+        if found is None:
+            return None
+        head, made = found
+        size = len(head)
+        if data[:size] != head:
+            return None
+        return made, data[size:] if len(data) < VIEWED_FROM else memoryview(data)[size:]
+
+    def learn(self, data: Buffer, raw_size: int, made: T) -> None:
+        """Keep `made`, unless the `raw_size` bytes of the one tensor are not the last of the message."""
+        at = len(data) - raw_size
+        before = self._raw_key + varint(raw_size)
+        if raw_size and data[at - len(before) : at] == before:
+            if len(self._known) >= MOST:
+                self._known.clear()
+            self._known[len(data), bytes(data[:_FIRST])] = bytes(data[:at]), made
+
+
+class MadeHeads:
+    """Heads that were made, by what is in them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], bytes] = {}
+
+    def get(self, key: tuple[object, ...]) -> bytes | None:
+        return self._known.get(key)
+
+    def keep(self, key: tuple[object, ...], message: bytes, raw_size: int) -> bytes:
+        """Keep what stands before the last `raw_size` bytes of `message`; gives the message back."""
+        if len(self._known) >= MOST:
+            self._known.clear()
+        self._known[key] = message[: len(message) - raw_size]
+        return message

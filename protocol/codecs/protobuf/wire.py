@@ -1,0 +1,82 @@
+"""The little of protobuf's encoding that is done by hand, for tensors that the library would copy several times.
+
+Source: protobuf's encoding guide (varints, length-delimited fields, packed fields).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crossover.protocol.errors import invalid
+from crossover.protocol.tensors import Buffer
+
+MOST_FIELDS = 10_000
+"""Top-level fields of a message that is cut; more would hold up the event loop, and no real message has them."""
+_LENGTH_DELIMITED = 2
+_FIXED_SIZES = {1: 8, 5: 4}
+
+
+def key(field: int) -> bytes:
+    """The tag before a length-delimited field with a number below 16."""
+    return bytes([field << 3 | _LENGTH_DELIMITED])
+
+
+def varint(value: int) -> bytes:
+    """The base-128 form of an unsigned integer."""
+    made = bytearray()
+    while value > 0x7F:
+        made.append(value & 0x7F | 0x80)
+        value >>= 7
+    made.append(value)
+    return bytes(made)
+
+
+def delimited(tag: bytes, parts: Sequence[Buffer]) -> list[Buffer]:
+    """One length-delimited field around `parts`."""
+    return [tag, varint(sum(map(len, parts))), *parts]
+
+
+def read_varint(view: memoryview, at: int) -> tuple[int, int]:
+    """The integer at `at` and where it ends; IndexError or ValueError when there is none."""
+    value = shift = 0
+    while True:
+        byte = view[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError
+
+
+def cut(view: memoryview, field: int) -> tuple[list[memoryview], list[Buffer]]:
+    """The top-level fields of a message: those that are not `field`, with their tags, and the contents of those that are.
+
+    All are views. IndexError or ValueError when the bytes are not a message.
+    """
+    rest: list[memoryview] = []
+    found: list[Buffer] = []
+    wanted = field << 3 | _LENGTH_DELIMITED
+    at, end = 0, len(view)
+    while at < end:
+        start = at
+        tag, at = read_varint(view, at)
+        content = at
+        wire = tag & 7
+        if wire == _LENGTH_DELIMITED:
+            size, content = read_varint(view, at)
+            at = content + size
+        elif wire == 0:
+            at = read_varint(view, at)[1]
+        else:
+            at += _FIXED_SIZES.get(wire, end)
+        if at > end:
+            raise ValueError
+        if tag == wanted:
+            found.append(view[content:at])
+        else:
+            rest.append(view[start:at])
+        if len(rest) + len(found) > MOST_FIELDS:
+            raise invalid(f"the message has more than {MOST_FIELDS} fields; it takes that many at most")
+    return rest, found

@@ -1,0 +1,104 @@
+"""Prometheus metrics of a service: requests, errors and durations by wire, route and model; requests in flight.
+
+The hot path adds to plain numbers in cells that a tuple finds; prometheus_client sees them only when somebody scrapes.
+`started` and `finished` are to be called on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from crossover.protocol.errors import Code
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Upper bounds of the duration buckets in seconds: OpenTelemetry's for HTTP, with three finer ones below."""
+_BOUND_NAMES = (*map(str, BOUNDS), "+Inf")
+_MOST_MODELS = 1000
+_LABELS = ("wire", "route", "model")
+
+
+class _Cell:
+    """Durations of one (wire, route, model)."""
+
+    __slots__ = ("buckets", "seconds")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * len(_BOUND_NAMES)
+        self.seconds = 0.0
+
+
+class Observer(Collector):
+    """Counts what the endpoints of one service do."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        self._cells: dict[tuple[str, str, str], _Cell] = {}
+        self._errors: Counter[tuple[str, str, str, str]] = Counter()
+        self._in_flight: Counter[str] = Counter()
+        self._models: set[str] = {""}
+
+    def register(self, collector: Collector) -> None:
+        """Add a collector of the service's own (the engine's ``nv_inference_*``)."""
+        self._registry.register(collector)
+
+    def started(self, wire: str) -> None:
+        """A request over `wire` (rest, grpc) has begun."""
+        self._in_flight[wire] += 1
+
+    def finished(self, wire: str, route: str, model: str, code: Code | None, seconds: float) -> None:
+        """The request is answered; `code` is None when it succeeded.
+
+        A model's name becomes a label only after its first success, so that made-up names make no time series.
+        """
+        self._in_flight[wire] -= 1
+        if model not in self._models:
+            model = self._label(model, code)
+        key = (wire, route, model)
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells[key] = _Cell()
+        cell.buckets[bisect_left(BOUNDS, seconds)] += 1
+        cell.seconds += seconds
+        if code is not None:
+            self._errors[(*key, code.name)] += 1
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format (`CONTENT_TYPE`)."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily("crossover_requests", "Requests answered.", labels=_LABELS)
+        durations = HistogramMetricFamily(
+            "crossover_request_duration_seconds", "Time from a request's headers to its reply.", labels=_LABELS
+        )
+        for key, cell in self._cells.items():
+            total, buckets = 0, []
+            for bound, count in zip(_BOUND_NAMES, cell.buckets, strict=True):
+                total += count
+                buckets.append((bound, total))
+            requests.add_metric(key, total)
+            durations.add_metric(key, buckets, cell.seconds)
+        errors = CounterMetricFamily("crossover_errors", "Requests answered with an error.", labels=(*_LABELS, "code"))
+        for labels, count in self._errors.items():
+            errors.add_metric(labels, count)
+        in_flight = GaugeMetricFamily("crossover_requests_in_flight", "Requests being answered.", labels=("wire",))
+        for wire, count in self._in_flight.items():
+            in_flight.add_metric((wire,), count)
+        yield from (requests, durations, errors, in_flight)
+
+    def _label(self, model: str, code: Code | None) -> str:
+        if code is not None or len(self._models) >= _MOST_MODELS:
+            return ""
+        self._models.add(model)
+        return model

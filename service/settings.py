@@ -1,0 +1,223 @@
+"""Settings: each is declared once and is a flag, an environment variable, a line of `--help` and a row of docs/settings.md.
+
+A field `gateway_port` is the variable `GATEWAY_PORT` and the flag `--gateway-port`; a flag beats the variable, which
+beats the default. A value that does not fit ends the program with one sentence and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar, get_args, get_origin
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from crossover.transport.grpcio import poller as grpc_poller
+from crossover.transport.tls import Tls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pydantic.fields import FieldInfo
+
+S = TypeVar("S", bound="ServiceSettings")
+LogLevel = Literal["debug", "info", "warning", "error"]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class ServiceSettings(BaseSettings):
+    """What both services have."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, frozen=True)
+    title: ClassVar[str] = "Both services"
+
+    model_server_host: str = Field("127.0.0.1", description="address that the model server binds; a name, IPv4 or IPv6")
+    model_server_http_port: int = Field(8000, ge=0, le=65535, description="the model server's REST port")
+    model_server_grpc_port: int = Field(8001, ge=0, le=65535, description="the model server's gRPC port")
+    max_message_bytes: int = Field(
+        64 << 20, ge=1024, le=1 << 30, description="largest message in bytes, on both wires and both ways"
+    )
+    default_timeout_ms: int = Field(
+        60_000, ge=1, le=10**9, description="time for a call in milliseconds; a request can only ask for less"
+    )
+    grace_seconds: float = Field(
+        10.0, ge=0, le=86_400, description="how long requests in flight may take after a stop signal, in seconds"
+    )
+    log_level: LogLevel = Field("info", description="debug, info, warning or error")
+    access_log: bool = Field(False, description="one line in the log for each HTTP request, with its URL")
+    model_repository: Path = Field(
+        ROOT / "models", description="folder of <name>/<version>/model.onnx, which both services use"
+    )
+    model_control: Literal["poll", "explicit", "none"] = Field(
+        "poll", description="poll: follow the repository's files; explicit: load and unload only; none: fixed at start"
+    )
+    model_poll_seconds: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="how often the repository's files are looked at"
+    )
+    model_workers: int = Field(0, ge=0, description="threads that run models; 0: one a core, at least 2")
+    model_max_queue: int = Field(4096, ge=0, description="requests that may wait for a thread; more are OVERLOADED")
+    ort_intra_op_threads: int = Field(1, ge=0, description="ONNX Runtime's threads inside one operator; 0: its choice")
+    ort_inter_op_threads: int = Field(1, ge=0, description="ONNX Runtime's threads across operators; 0: its choice")
+    ort_graph_optimization: Literal["disable", "basic", "extended", "all"] = Field(
+        "all", description="ONNX Runtime's graph optimization: disable, basic, extended or all"
+    )
+    ort_providers: str = Field(
+        "CPUExecutionProvider", description="ONNX Runtime's execution providers in order, separated by commas"
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+
+def tls_of(cert: Path | None, key: Path | None, ca: Path | None, names: str) -> Tls | None:
+    """The certificates of a port; ValueError when only one of certificate and key is set."""
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise ValueError(f"{names} need both a certificate and a key")
+    return Tls(cert, key, ca)
+
+
+def load(kind: type[S], program: str, arguments: Sequence[str] | None = None) -> S:
+    """Settings from flags and environment; ends the program with one sentence when a value does not fit."""
+    given = vars(_parser(kind, program).parse_args(arguments))
+    if given.pop("settings_markdown"):
+        print(markdown(kind), end="")
+        sys.exit(0)
+    flags = {name: value for name, value in given.items() if value is not None}
+    try:
+        return kind(**flags)
+    except ValidationError as error:
+        fail(_sentence(kind, error, flags))
+
+
+def fail(sentence: str) -> NoReturn:
+    """End the program: one sentence on stderr, exit code 2."""
+    print(sentence, file=sys.stderr)
+    sys.exit(2)
+
+
+def environment(settings: ServiceSettings) -> dict[str, str]:
+    """The settings that were given, by flag or variable, as the environment of a process that is to have the same."""
+    return {
+        name.upper(): str(value)
+        for name in settings.model_fields_set
+        if name in type(settings).model_fields and (value := getattr(settings, name)) is not None
+    }
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+_GRPCIO = (
+    "\n## grpcio's own\n",
+    "Variables alone, read when grpcio starts; the second is for our clients too ([performance](performance.md)).\n",
+    "| variable | default | what |",
+    "| --- | --- | --- |",
+    "| `GRPC_EXPERIMENTS` | `-event_engine_client,-event_engine_listener` | gRPC's switches; ours turn its event engine off |",
+    f"| `{grpc_poller.VARIABLE}` | none | `{grpc_poller.SYSTEM}`: the polling thread is scheduled as the system has it |",
+)
+
+
+def markdown(kind: type[ServiceSettings]) -> str:
+    """The settings as Markdown tables, one for each class that declares some: docs/settings.md."""
+    parts = [
+        "# Settings\n",
+        "Each setting is a flag and an environment variable; the flag wins. `python -m model_server --help` and",
+        "`python -m rest_gateway --help` list them too; `make run` takes the variables and gives them to both.",
+        "This page is made by `python -m stack --settings-markdown`.",
+    ]
+    for title, fields in _sections(kind):
+        parts += [f"\n## {title}\n", "| variable | flag | default | what |", "| --- | --- | --- | --- |"]
+        parts += [
+            f"| `{name.upper()}` | `{flag(name)}` | {_shown(field.default)} | {_cell(field)} |"
+            for name, field in fields.items()
+        ]
+    return "\n".join([*parts, *_GRPCIO]) + "\n"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        fail(f"{self.prog}: {message}; --help lists the settings")
+
+
+def _parser(kind: type[ServiceSettings], program: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=program,
+        usage=f"{program} [--SETTING VALUE ...]",
+        description="Each setting is a flag and an environment variable of the same name in capitals; the flag wins.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--settings-markdown", action="store_true", help="print the settings as Markdown tables")
+    for title, fields in _sections(kind):
+        group = parser.add_argument_group(title)
+        for name, field in fields.items():
+            switch: dict[str, Any] = {"nargs": "?", "const": "1"} if field.annotation is bool else {}
+            group.add_argument(
+                flag(name),
+                metavar="VALUE",
+                **switch,
+                help=f"{field.description} ({name.upper()}; default {_shown(field.default)})".replace("%", "%%"),
+            )
+    return parser
+
+
+def _sections(kind: type[ServiceSettings]) -> Iterator[tuple[str, dict[str, FieldInfo]]]:
+    """The fields by the class that declares them, under that class's title."""
+    for declaring in kind.__mro__:
+        if issubclass(declaring, ServiceSettings) and (own := declaring.__annotations__):
+            fields = {name: field for name, field in kind.model_fields.items() if name in own}
+            if fields:
+                yield declaring.title, fields
+
+
+def _sentence(kind: type[ServiceSettings], error: ValidationError, flags: Mapping[str, object]) -> str:
+    """Which setting is wrong, as the user spelled it, its value, and what would be right."""
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if name not in kind.model_fields:
+        return first["msg"].removeprefix("Value error, ")
+    spelled = flag(name) if name in flags else name.upper()
+    own = first["type"] == "value_error"
+    right = first["msg"].removeprefix("Value error, ") if own else f"it takes {_takes(kind.model_fields[name])}"
+    return f"{spelled} is '{str(first.get('input'))[:80]}'; {right}"
+
+
+def _takes(field: FieldInfo) -> str:
+    kind = field.annotation
+    if get_origin(kind) is Literal:
+        *most, last = get_args(kind)
+        return f"{', '.join(most)} or {last}"
+    if kind is bool:
+        return "1 or 0"
+    if kind in (int, float):
+        return ("an integer" if kind is int else "a number") + _bounds(field)
+    return "a path" if kind in (Path, Path | None) else "text"
+
+
+def _bounds(field: FieldInfo) -> str:
+    found = {
+        bound: getattr(item, bound) for item in field.metadata for bound in ("ge", "gt", "le") if hasattr(item, bound)
+    }
+    if "ge" in found and "le" in found:
+        return f" from {found['ge']} to {found['le']}"
+    if "ge" in found:
+        return f", {found['ge']} or more"
+    return f" above {found['gt']}" if "gt" in found else ""
+
+
+def _cell(field: FieldInfo) -> str:
+    return str(field.description).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, Path):
+        return f"{default.relative_to(ROOT)}/ of the checkout" if default.is_relative_to(ROOT) else str(default)
+    if default is None or default == "":
+        return "none"
+    return str(int(default)) if isinstance(default, bool) else str(default)

@@ -1,0 +1,187 @@
+"""gRPC's messages, metadata and timeouts as HTTP/2 carries them, for both ends (gRPC over HTTP/2, PROTOCOL-HTTP2.md)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from crossover.protocol import deadline
+from crossover.transport.http1.receive_buffer import SMALLEST, LargeBody
+
+if TYPE_CHECKING:
+    from crossover.protocol.tensors import Buffer
+    from crossover.transport.http2.frames import Fields
+
+PREFIX_BYTES = 5
+"""Before every message: a byte that is 1 when it is compressed, and its length."""
+OK, CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = (
+    0, 1, 2, 4, 7, 8, 12, 13, 14,
+)  # fmt: skip
+ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""Message encodings beside identity, and how zlib calls their formats."""
+
+Metadata = tuple[tuple[str, "str | bytes"], ...]
+_NOT_METADATA = {
+    "grpc-status",
+    "grpc-message",
+    "grpc-timeout",
+    "grpc-encoding",
+    "grpc-accept-encoding",
+    "te",
+    "content-type",
+}
+_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+
+
+class BadMessageError(Exception):
+    """What came can be no message within the limit; `code` is gRPC's status number, `size` the bytes that were announced."""
+
+    def __init__(self, code: int, text: str, size: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+        self.size = size
+
+
+def prefixed(size: int) -> bytes:
+    """What stands before a message of `size` bytes that is not compressed."""
+    return b"\0" + size.to_bytes(4, "big")
+
+
+class MessageReader:
+    """Cuts what comes on one stream into messages of at most `limit` bytes; BadMessageError when that cannot be."""
+
+    __slots__ = ("_compressed", "_encoding", "_large", "_limit", "_pieces", "_whole", "held")
+
+    def __init__(self, limit: int, encoding: str = "identity") -> None:
+        self._limit = limit
+        self._encoding = encoding
+        self._pieces: list[Buffer] = []
+        self._large: LargeBody | None = None
+        """The memory of a large message under way, which takes the place of the pieces."""
+        self._whole = PREFIX_BYTES
+        """Bytes of the message under way with its prefix, as far as is known."""
+        self._compressed = False
+        self.held = 0
+        """Bytes of the message under way that have come."""
+
+    @property
+    def missing(self) -> int:
+        """Bytes that the message under way still lacks; 0 between messages."""
+        return self._whole - self.held if self.held else 0
+
+    def feed(self, piece: Buffer) -> list[Buffer]:
+        """The messages that the piece completes."""
+        if not self.held and len(piece) >= PREFIX_BYTES and not piece[0]:
+            size = int.from_bytes(piece[1:PREFIX_BYTES], "big")
+            if size <= self._limit and len(piece) == PREFIX_BYTES + size:
+                return [piece[PREFIX_BYTES:]]
+        messages: list[Buffer] = []
+        while len(piece):
+            taken, piece = piece[: self._whole - self.held], piece[self._whole - self.held :]
+            self._keep(taken)
+            if self.held == PREFIX_BYTES == self._whole:
+                self._begin()
+            if self.held == self._whole:
+                messages.append(self._end())
+        return messages
+
+    def _keep(self, piece: Buffer) -> None:
+        self.held += len(piece)
+        if self._large is None:
+            self._pieces.append(piece)
+        else:
+            self._large.rest[: len(piece)] = piece
+            self._large.filled += len(piece)
+
+    def _begin(self) -> None:
+        """The prefix is there."""
+        prefix = b"".join(self._pieces)
+        self._pieces.clear()
+        size = int.from_bytes(prefix[1:], "big")
+        self._compressed = bool(prefix[0])
+        if self._compressed and self._encoding not in ENCODINGS:
+            raise BadMessageError(INTERNAL, "a message is compressed, and not in a way that was agreed upon")
+        if size > self._limit:
+            raise BadMessageError(
+                RESOURCE_EXHAUSTED, f"Received message larger than max ({size} vs. {self._limit})", size
+            )
+        self._whole = PREFIX_BYTES + size
+        if size >= SMALLEST:
+            # contents stand last in OIP's messages: with an aligned end, numbers of 4 and 8 bytes are aligned too
+            self._large = LargeBody(size, boundary=size)
+
+    def _end(self) -> Buffer:
+        message: Buffer = self._large.memory.toreadonly() if self._large is not None else b"".join(self._pieces)
+        self._large = None
+        self._pieces.clear()
+        self.held, self._whole = 0, PREFIX_BYTES
+        return decompressed(message, self._encoding, self._limit) if self._compressed else message
+
+
+def decompressed(message: Buffer, encoding: str, limit: int) -> bytes:
+    """A gzip or deflate message; BadMessageError when it is broken or would be larger than `limit`."""
+    reader = zlib.decompressobj(ENCODINGS[encoding])
+    try:
+        data = reader.decompress(message, limit + 1)
+    except zlib.error:
+        raise BadMessageError(INTERNAL, f"a message is not {encoding}, as it says") from None
+    if len(data) > limit:
+        raise BadMessageError(
+            RESOURCE_EXHAUSTED, f"Received message larger than max ({limit}) when decompressed", len(data)
+        )
+    if not reader.eof:
+        raise BadMessageError(INTERNAL, f"a message in {encoding} ends too early")
+    return data
+
+
+def metadata_in(fields: Fields) -> Metadata:
+    """The metadata among the fields; keys that end in -bin have bytes."""
+    found: list[tuple[str, str | bytes]] = []
+    for name, value in fields.items():
+        key = _key_of(name)
+        if key is not None:
+            found.append((key, _binary(value) if key.endswith("-bin") else value.decode("latin-1")))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _key_of(name: bytes) -> str | None:
+    """The key that a field's name is; None for what is gRPC's or HTTP's own."""
+    key = name.decode("latin-1")
+    return None if key in _NOT_METADATA or key.startswith(":") else key
+
+
+def metadata_out(metadata: Metadata) -> tuple[tuple[str, str], ...]:
+    """Metadata as header fields: bytes become base64 without padding."""
+    return tuple(
+        (key, value if isinstance(value, str) else base64.b64encode(value).decode("ascii").rstrip("="))
+        for key, value in metadata
+    )
+
+
+def _binary(value: bytes) -> bytes:
+    try:
+        return base64.b64decode(value + b"=" * (-len(value) % 4))
+    except binascii.Error:
+        return b""
+
+
+def timeout_text(until: float) -> str:
+    """The time that remains as `grpc-timeout`: at most eight digits and a unit."""
+    left = max(0.0, deadline.remaining(until))
+    for unit, scale in (("u", 1e6), ("m", 1e3), ("S", 1.0)):
+        if left * scale < 1e8:
+            return f"{int(left * scale) or 1}{unit}"
+    return "99999999S"
+
+
+def deadline_of(text: bytes | None) -> float:
+    """The deadline that a `grpc-timeout` asks for; never when there is none or it cannot be read."""
+    if text is None or not 2 <= len(text) <= 9:
+        return deadline.NEVER
+    unit = _UNITS.get(chr(text[-1]))
+    return deadline.after(int(text[:-1]) * unit) if unit is not None and text[:-1].isdigit() else deadline.NEVER
