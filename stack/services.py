@@ -54,8 +54,11 @@ class Service:
         secure: bool = False,
         shown: tuple[str, str] | None = None,
         through: Sequence[str] = (),
+        root: Path = ROOT,
     ) -> None:
         """Start it. `ready` is the host and port that answer for its readiness; `log` gets its output.
+
+        `root` is the checkout whose code runs.
 
         `through` is a command that runs the one after it, somewhere else; it must become that command's process.
         `secure`: that port speaks TLS; `shown` are a certificate and its key for a port that wants to see one.
@@ -66,7 +69,7 @@ class Service:
         self._shown = shown
         self._process = subprocess.Popen(
             [*through, sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
+            cwd=root,
             env={**os.environ, **environment, PARENT: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossover.comparison import progress
-from crossover.comparison.bench import growth, measure, soak, table
+from crossover.comparison.bench import against, growth, measure, soak, table
 from crossover.comparison.bench.points import POINTS
 from crossover.comparison.bench.services import Services
 from crossover.comparison.load.generator import GeneratorError
@@ -37,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--soak", type=float, metavar="MINUTES", help="instead: memory under load for so long, and how it grows"
     )
+    parser.add_argument(
+        "--against", metavar="COMMIT", help="instead: the services of this checkout and of COMMIT, measured in turn"
+    )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="with --growth: draw it as SVG")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write every figure as JSON")
     parser.add_argument("--log", type=Path, default=Path("/dev/null"), metavar="FILE", help="what the services write")
@@ -61,7 +66,8 @@ def run(given: argparse.Namespace) -> int:
             raise ValueError("--rounds and --slice must be above 0")
         if given.soak is not None and given.soak <= 0:
             raise ValueError("--soak takes minutes, above 0")
-        (_grow if given.growth else _soak if given.soak else _compare)(given)
+        chosen_run = _grow if given.growth else _soak if given.soak else _against if given.against else _compare
+        chosen_run(given)
     except (ValueError, AskError, StartError, GeneratorError, measure.BenchError) as error:
         print(str(error), file=sys.stderr)
         return _REFUSED
@@ -81,6 +87,25 @@ def _compare(given: argparse.Namespace) -> None:
     copy_us = measure.own_memory_copy_us(table.IMAGE_BYTES)
     _show(rounds, copy_us, memory)
     _keep(given.out, {"copy_us": copy_us, "pss_bytes": memory, "rounds": measure.documents(rounds)})
+
+
+def _against(given: argparse.Namespace) -> None:
+    """Every point of the services beside the same of an earlier commit."""
+    names = against.comparable(chosen(given.points))
+    if not names:
+        raise ValueError(f"--points '{given.points}' matches no point of the services; --against compares only those")
+    with tempfile.TemporaryDirectory(prefix="crossover-against-") as folder:
+        against.export(given.against, Path(folder))
+        with (
+            progress.shown() as told,
+            Services(given.log) as now,
+            Services(given.log, root=Path(folder), floors=False) as before,
+        ):
+            told.total(given.rounds * len(names))
+            rounds = against.measure(now, before, names, given.rounds, given.slice, told.step)
+    terminal.console().print(against.table(rounds, names, given.against))
+    figures = [{name: [asdict(one) for one in pair] for name, pair in found.items()} for found in rounds]
+    _keep(given.out, {"against": given.against, "rounds": figures})
 
 
 def _grow(given: argparse.Namespace) -> None:

@@ -56,8 +56,9 @@ class Question:
 class Services:
     """Started on entering, stopped on leaving."""
 
-    def __init__(self, log: Path, copies: int = 0) -> None:
-        self._copies = copies
+    def __init__(self, log: Path, copies: int = 0, root: Path = ROOT, floors: bool = True) -> None:
+        """`root` is the checkout whose services are measured; `floors` are always this one's."""
+        self._copies, self._root, self._floors = copies, root, floors
         self._scratch = contextlib.ExitStack()
         self._folder = Path(self._scratch.enter_context(tempfile.TemporaryDirectory(prefix="crossover-bench-")))
         self._log = self._scratch.enter_context(log.open("ab"))
@@ -128,7 +129,8 @@ class Services:
         for payload, shape in SHAPES.items():
             x = np.random.default_rng(1).random(shape, np.float32)
             self.add(payload, [InferRequest(payload, [Tensor.from_array("x", x)])])
-        self._start_floors()
+        if self._floors:
+            self._start_floors()
 
     def _model_server_ports(self, name: str) -> dict[str, str]:
         return {
@@ -138,7 +140,9 @@ class Services:
 
     def _run(self, name: str, module: str, repository: Path, environment: dict[str, str]) -> None:
         common = {"MODEL_REPOSITORY": str(repository), "MODEL_CONTROL": "none", "LOG_LEVEL": "warning"}
-        self._services[name] = Service(module, {**common, **environment}, self.address(name), self._log)
+        self._services[name] = Service(
+            module, {**common, **environment}, self.address(name), self._log, root=self._root
+        )
 
     def _start_floors(self) -> None:
         replies = self._folder / "replies"

@@ -84,3 +84,29 @@ def test_a_short_soak(root, tmp_path):
     assert len(samples) >= 3
     assert all(size > 1e6 for _, memory in samples for size in memory.values())
     assert "MB a minute" in ran.stdout
+
+
+def test_an_earlier_commit_is_measured_beside_this_checkout(root, tmp_path):
+    """`--against COMMIT` starts that commit's services too and gives each point's figures on both sides."""
+    out = tmp_path / "against.json"
+    ran = subprocess.run(
+        [sys.executable, "-m", "comparison", "bench", "--against", "HEAD", "--rounds", "1", "--slice", "0.05",
+         "--points", "^(gRPC, x1|caller rest, x32)$", "--out", out],
+        cwd=root, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    (found,) = json.loads(out.read_text())["rounds"]
+    assert list(found) == ["gRPC, x1"]
+    assert all(figure["cpu_us"] > 0 for figure in found["gRPC, x1"])
+    assert "This checkout against HEAD" in ran.stdout
+
+
+def test_what_is_no_commit_is_refused(root):
+    """A commit that git does not know is one sentence and exit code 2, before anything is started."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "comparison", "bench", "--against", "no-such-commit"],
+        cwd=root, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("--against 'no-such-commit' is not a commit of this checkout")
+    assert len(ran.stderr.splitlines()) == 1
