@@ -7,7 +7,9 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from crossover.clients.client import Answer, Client, ModelInfo, ModelStatus, TensorInfo, connect
 from crossover.clients.sync import SyncClient, connect_sync
+from crossover.protocol.errors import Code, InferenceError
 
 __all__ = [
-    "Answer", "Client", "ModelInfo", "ModelStatus", "SyncClient", "TensorInfo", "connect", "connect_sync",
+    "Answer", "Client", "Code", "InferenceError", "ModelInfo", "ModelStatus", "SyncClient", "TensorInfo", "connect",
+    "connect_sync",
 ]  # fmt: skip

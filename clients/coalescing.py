@@ -13,6 +13,7 @@ keeps its own deadline and its own cancel.
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -283,4 +284,4 @@ def _tell(one: _Waiting, answer: InferResponse, context: CallContext, sharing: i
 def _fail(group: Sequence[_Waiting], error: InferenceError) -> None:
     for one in group:
         if not one.future.done():
-            one.future.set_exception(InferenceError(error.code, error.message))
+            one.future.set_exception(copy.copy(error))

@@ -8,11 +8,11 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from crossover.clients.grpc_call import UnaryMethod
-from crossover.clients.grpc_status import ClientClosedError
 from crossover.clients.grpc_tls import tls_of
 from crossover.protocol.wires import Target
+from crossover.transport.grpc.status import ClientClosedError
 from crossover.transport.grpcio.poller import patient_poller
+from crossover.transport.grpcio.unary_call import GrpcioMethod
 
 LONGEST_CONNECT_MS = 5000
 """How long one attempt to connect may take before callers are told; gRPC calls it the shortest backoff."""
@@ -27,11 +27,11 @@ class GrpcChannel:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._channel: Any = None
-        self._methods: dict[str, UnaryMethod] = {}
+        self._methods: dict[str, GrpcioMethod] = {}
 
-    def method(self, path: str) -> UnaryMethod:
+    def method(self, path: str) -> GrpcioMethod:
         if path not in self._methods:
-            self._methods[path] = UnaryMethod(self._opened(), path)
+            self._methods[path] = GrpcioMethod(self._opened(), path)
         return self._methods[path]
 
     def stream(self, path: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from crossover.clients.grpc_status import CallFailedError, ClientClosedError, Method, Transport, error_of, unreadable
+from crossover.clients.grpc_status import error_of, unreadable
 from crossover.protocol import timeline
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import Code, InferenceError, invalid
@@ -17,15 +17,16 @@ from crossover.protocol.tensors import Buffer
 from crossover.protocol.wires import Target
 from crossover.protos import inference as pb
 from crossover.transport.grpc.messages import Metadata
+from crossover.transport.grpc.status import CallFailedError, ClientClosedError, UnaryMethod, UnaryTransport
 
 
 class GrpcControl:
     """Everything of `Inference` but `infer`, over unary calls."""
 
-    def __init__(self, target: Target, transport: Transport) -> None:
+    def __init__(self, target: Target, transport: UnaryTransport) -> None:
         self.target = target
         self._transport = transport
-        self._methods: dict[str, Method] = {}
+        self._methods: dict[str, UnaryMethod] = {}
 
     async def exchange(
         self, name: str, data: bytes, context: CallContext, *, timed: bool = False
@@ -41,17 +42,17 @@ class GrpcControl:
         try:
             reply, trailing = await self._method(name).call(data, context.deadline, metadata, trailing=wanted)
         except CallFailedError as failed:
-            ended = failed.ended
+            status = failed.status
             if recording is not None:
-                recording.end(ended.code, list(ended.trailing), details=ended.details)
-            raise error_of(ended, self.target.grpc) from None
+                recording.end(status.code, list(status.trailing), details=status.details)
+            raise error_of(status, self.target.grpc) from None
         except ClientClosedError:
             raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
         if recording is not None:
             recording.end(0, list(trailing), bytes(reply))
         return reply, trailing
 
-    def _method(self, name: str) -> Method:
+    def _method(self, name: str) -> UnaryMethod:
         method = self._methods.get(name)
         if method is None:
             method = self._methods[name] = self._transport.method(_path(name))

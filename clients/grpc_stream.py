@@ -7,16 +7,16 @@ protocol/streaming.py). When the stream breaks, what was under way is UNAVAILABL
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 from contextlib import suppress
 from typing import Any
 
 from grpc import aio
 
-from crossover.clients.grpc_call import ended_of
 from crossover.clients.grpc_channel import GrpcChannel
 from crossover.clients.grpc_control import GrpcControl
-from crossover.clients.grpc_status import ClientClosedError, error_of, unreadable
+from crossover.clients.grpc_status import error_of, unreadable
 from crossover.clients.stream_pool import StreamPool
 from crossover.protocol import deadline, streaming
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
@@ -25,6 +25,8 @@ from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.wires import Target
 from crossover.protos import inference as pb
+from crossover.transport.grpc.status import ClientClosedError
+from crossover.transport.grpcio.unary_call import status_of
 from crossover.transport.time_limit import TimeLimit
 
 _PATH = f"/{pb.SERVICE}/ModelStreamInfer"
@@ -67,7 +69,7 @@ class _Stream:
             while (data := await self.call.read()) is not aio.EOF:
                 self._deliver(data)
         except aio.AioRpcError as error:
-            lost = error_of(ended_of(error), self.target)
+            lost = error_of(status_of(error), self.target)
         except InferenceError as error:
             lost = unreadable(error, self.target)
         except asyncio.CancelledError:
@@ -93,7 +95,7 @@ class _Stream:
         self.broken = True
         for found in self.waiting.values():
             if not found.future.done():
-                found.future.set_exception(InferenceError(error.code, error.message))
+                found.future.set_exception(copy.copy(error))
         self.waiting.clear()
         self.tasks[0].cancel()
         self.call.cancel()

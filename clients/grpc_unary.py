@@ -7,7 +7,7 @@ HTTP/2 client of clients/http2.py.
 from __future__ import annotations
 
 from crossover.clients.grpc_control import GrpcControl
-from crossover.clients.grpc_status import Transport, unreadable
+from crossover.clients.grpc_status import unreadable
 from crossover.protocol import deadline, timeline
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import InferenceError
@@ -16,6 +16,7 @@ from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.wire_capabilities import check_request, check_response
 from crossover.protocol.wires import WIRES, Target
 from crossover.transport.grpc.messages import Metadata
+from crossover.transport.grpc.status import UnaryTransport
 
 
 def connect(target: Target) -> GrpcUnary:
@@ -42,7 +43,7 @@ def connect_lean(target: Target) -> GrpcUnary:
 class GrpcUnary(GrpcControl):
     """`Inference` over unary calls."""
 
-    def __init__(self, target: Target, transport: Transport, *, typed: bool = False) -> None:
+    def __init__(self, target: Target, transport: UnaryTransport, *, typed: bool = False) -> None:
         super().__init__(target, transport)
         self._typed = typed
         self._wire = WIRES["grpc-typed" if typed else "grpc"]

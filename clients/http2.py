@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from crossover.clients.grpc_status import CallFailedError, Ended
 from crossover.clients.grpc_tls import tls_of
 from crossover.clients.http2_connection import Connection, RefusedError
 from crossover.protocol import deadline
@@ -21,6 +20,7 @@ from crossover.protocol.errors import invalid
 from crossover.protocol.version import VERSION
 from crossover.protocol.wires import unix_path
 from crossover.transport.grpc import messages as grpc
+from crossover.transport.grpc.status import CallFailedError, Status
 
 if TYPE_CHECKING:
     from crossover.protocol.tensors import Buffer
@@ -32,7 +32,7 @@ _ATTEMPTS = 2
 """A request that was not looked at is sent once more."""
 _SCHEMES = ("dns:///", "dns:", "ipv4:", "ipv6:", "passthrough:///")
 _DEFAULT_PORT = 443
-_CLOSED = Ended(grpc.CANCELLED, "the client was closed")
+_CLOSED = Status(grpc.CANCELLED, "the client was closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,14 @@ class Address:
 
 
 class Http2Channel:
-    """A `Transport` of unary calls to one address."""
+    """A `UnaryTransport` of unary calls to one address."""
 
     def __init__(self, target: Target) -> None:
         self._address = Address.of(target.grpc)
         self._target = target
         self._limit = target.max_message_bytes
         self._connection: Connection | None = None
-        self._attempt: asyncio.Task[Connection | Ended] | None = None
+        self._attempt: asyncio.Task[Connection | Status] | None = None
 
     def method(self, path: str) -> Http2Method:
         return Http2Method(self, path, self._address.authority, "https" if self._target.tls_ca else "http")
@@ -90,16 +90,16 @@ class Http2Channel:
             async with asyncio.timeout(deadline.timeout_of(until)):
                 found = await asyncio.shield(attempt)
         except TimeoutError:
-            raise CallFailedError(Ended(grpc.DEADLINE_EXCEEDED, "Deadline Exceeded")) from None
+            raise CallFailedError(Status(grpc.DEADLINE_EXCEEDED, "Deadline Exceeded")) from None
         except asyncio.CancelledError:
             if attempt.cancelled():
                 raise CallFailedError(_CLOSED) from None
             raise
-        if isinstance(found, Ended):
+        if isinstance(found, Status):
             raise CallFailedError(found)
         return found
 
-    async def _connect(self, tls: ssl.SSLContext | None) -> Connection | Ended:
+    async def _connect(self, tls: ssl.SSLContext | None) -> Connection | Status:
         loop, address = asyncio.get_running_loop(), self._address
 
         def make() -> Connection:
@@ -114,11 +114,11 @@ class Http2Channel:
                 else:
                     _, connection = await loop.create_connection(make, address.host, address.port, ssl=tls)
         except TimeoutError:
-            return Ended(grpc.UNAVAILABLE, f"no connection within {CONNECT_SECONDS:g} s")
+            return Status(grpc.UNAVAILABLE, f"no connection within {CONNECT_SECONDS:g} s")
         except ssl.SSLError:
-            return Ended(grpc.UNAVAILABLE, "the TLS handshake failed")
+            return Status(grpc.UNAVAILABLE, "the TLS handshake failed")
         except OSError as error:
-            return Ended(grpc.UNAVAILABLE, _reason(error))
+            return Status(grpc.UNAVAILABLE, _reason(error))
         self._connection = connection
         return connection
 
@@ -136,7 +136,7 @@ class Http2Channel:
 
 
 class Http2Method:
-    """One unary method, see `clients.grpc_status.Method`."""
+    """One unary method, see `transport.grpc.status.UnaryMethod`."""
 
     def __init__(self, channel: Http2Channel, path: str, authority: str, scheme: str) -> None:
         self._channel = channel
@@ -161,7 +161,7 @@ class Http2Method:
             except RefusedError:
                 continue
             return message, grpc.metadata_in(fields) if trailing else ()
-        raise CallFailedError(Ended(grpc.UNAVAILABLE, "the request was refused"))
+        raise CallFailedError(Status(grpc.UNAVAILABLE, "the request was refused"))
 
 
 def _reason(error: OSError) -> str:

@@ -11,9 +11,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from crossover.clients import http2_reply as reply
-from crossover.clients.grpc_status import CallFailedError, Ended
 from crossover.protocol import deadline
 from crossover.transport.grpc import messages as grpc
+from crossover.transport.grpc.status import CallFailedError, Status
 from crossover.transport.http2 import frames as http2
 from crossover.transport.http2.connection import End, Stream
 from crossover.transport.http2.frames import Http2Error
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Fixed = tuple[tuple[str, str], ...]
 Result = tuple["Buffer", "Fields"]
 
-_TOO_LATE = Ended(grpc.DEADLINE_EXCEEDED, "Deadline Exceeded")
+_TOO_LATE = Status(grpc.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
 
 class RefusedError(Exception):
@@ -88,7 +88,7 @@ class Connection(End[_Call]):
             self._reset(call)
             raise
 
-    def close(self, ended: Ended) -> None:
+    def close(self, ended: Status) -> None:
         """End everything."""
         self.say_goodbye(0, http2.NO_ERROR)
         self._end_all(ended)
@@ -117,7 +117,7 @@ class Connection(End[_Call]):
                     raise grpc.BadMessageError(grpc.INTERNAL, "the reply has more than one message")
                 stream.message = message
         except grpc.BadMessageError as bad:
-            self._fail(stream, CallFailedError(Ended(bad.code, bad.text)))
+            self._fail(stream, CallFailedError(Status(bad.code, bad.text)))
             return
         if ends:
             self._finish(stream, {})
@@ -162,7 +162,7 @@ class Connection(End[_Call]):
         if fields.get(b"grpc-status") != b"0":
             _reject(call, CallFailedError(reply.ended_by(fields)))
         elif call.message is None or call.reader.held:
-            _reject(call, CallFailedError(Ended(grpc.INTERNAL, "the reply has no whole message")))
+            _reject(call, CallFailedError(Status(grpc.INTERNAL, "the reply has no whole message")))
         else:
             call.future.set_result((call.message, fields))
 
@@ -201,7 +201,7 @@ class Connection(End[_Call]):
         self.speak()
 
     def lose(self, text: str) -> None:
-        self._end_all(Ended(grpc.UNAVAILABLE, text))
+        self._end_all(Status(grpc.UNAVAILABLE, text))
 
     def _retire(self) -> None:
         """No new call begins here."""
@@ -214,7 +214,7 @@ class Connection(End[_Call]):
         if not self.streams:
             self.hang_up()
 
-    def _end_all(self, ended: Ended) -> None:
+    def _end_all(self, ended: Status) -> None:
         self._retire()
         self._timer.cancel()
         calls = list(self.streams.values())

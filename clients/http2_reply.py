@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from crossover.clients.grpc_status import CallFailedError, Ended
 from crossover.transport.grpc.messages import (
     CANCELLED,
     INTERNAL,
@@ -19,6 +18,7 @@ from crossover.transport.grpc.messages import (
     UNKNOWN,
     metadata_in,
 )  # fmt: skip
+from crossover.transport.grpc.status import CallFailedError, Status
 from crossover.transport.http2 import frames as http2
 
 if TYPE_CHECKING:
@@ -39,28 +39,28 @@ def check_begins(fields: Fields) -> None:
         raise _failed(UNKNOWN, "what answers there does not speak gRPC")
 
 
-def ended_by(fields: Fields) -> Ended:
+def ended_by(fields: Fields) -> Status:
     """What the last header fields of a reply say."""
     status = fields.get(b"grpc-status", b"")
     if not status.isdigit():
         if fields.get(b":status", b"200") != b"200":
             return _ended_by_http(fields)
-        return Ended(UNKNOWN, "the reply ended without a gRPC status", metadata_in(fields))
-    return Ended(int(status), unquote(fields.get(b"grpc-message", b"").decode("latin-1")), metadata_in(fields))
+        return Status(UNKNOWN, "the reply ended without a gRPC status", metadata_in(fields))
+    return Status(int(status), unquote(fields.get(b"grpc-message", b"").decode("latin-1")), metadata_in(fields))
 
 
-def _ended_by_http(fields: Fields) -> Ended:
+def _ended_by_http(fields: Fields) -> Status:
     """A reply that gRPC did not make, by its HTTP status."""
     status = fields.get(b":status", b"").decode("latin-1")
-    return Ended(
+    return Status(
         _OF_HTTP.get(int(status), UNKNOWN) if status.isdigit() else UNKNOWN, f"the reply has HTTP status {status}"
     )
 
 
-def reset_by(code: int) -> Ended:
+def reset_by(code: int) -> Status:
     """What a RST_STREAM with this code says."""
-    return Ended(_OF_RESET.get(code, INTERNAL), f"the stream was reset (HTTP/2 error {code})")
+    return Status(_OF_RESET.get(code, INTERNAL), f"the stream was reset (HTTP/2 error {code})")
 
 
 def _failed(code: int, text: str) -> CallFailedError:
-    return CallFailedError(Ended(code, text))
+    return CallFailedError(Status(code, text))

@@ -202,7 +202,8 @@ class RestClient:
 
     def _with_alternative(self, error: InferenceError) -> InferenceError:
         if error.code is Code.NOT_CARRIED and self._wire.instead and self._wire.instead not in error.message:
-            return InferenceError(error.code, f"{error.message} (upstream '{self._wire.instead}' carries it)")
+            text = f"{error.message} (upstream '{self._wire.instead}' carries it)"
+            return InferenceError(error.code, text, error.retry_after)
         return error
 
     def _unreadable(self, error: InferenceError) -> InferenceError:

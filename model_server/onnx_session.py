@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crossover.model_server.release import SESSION_RUN
 from crossover.protocol.datatypes import BY_ONNX, Datatype
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.tensors import Tensor
@@ -89,7 +90,7 @@ class OnnxSession:
         self.runs_alone = options.intra_op_threads == 1 and set(options.providers) == {"CPUExecutionProvider"}
         """Whether a run is all work of the thread that calls it."""
         # InferenceSession.run checks names that `binding` has checked already; the binding below it costs half as much
-        self._run = self._session._sess.run
+        self._run = self._session._sess.run if SESSION_RUN.check() else self._session.run
 
     def run(self, inputs: Sequence[Tensor], outputs: list[str], control: RunControl) -> list[Tensor]:
         """The named outputs, with the shapes that they really have. `inputs` fit the ports."""

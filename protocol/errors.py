@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +102,32 @@ MAX_MESSAGE_CHARS = 1024
 """gRPC sends the text in a trailer; trailers over 8 KiB may be refused by the peer, so texts are cut well below."""
 
 
-class InferenceError(Exception):
+class PortableError(Exception):
+    """An exception that `pickle` and `copy` give back as it was, whatever its constructor takes.
+
+    Exception's own way calls the constructor again with `args`, which are not what it was given when a subclass passes
+    only its text on.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), self.args), self.__dict__
+
+
+def _rebuilt(kind: type[PortableError], args: tuple[Any, ...]) -> PortableError:
+    """`args` are set by BaseException.__new__; the rest is restored from the instance's dictionary."""
+    return kind.__new__(kind, *args)
+
+
+class InferenceError(PortableError):
     """An error that the other side is to see: a code and one sentence."""
 
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, code: Code, message: str, retry_after: float | None = None) -> None:
+        text = message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 1] + "…"
+        super().__init__(text)
         self.code = code
-        self.message = message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 1] + "…"
+        self.message = text
+        self.retry_after = retry_after
+        """Seconds after which the same call may succeed, where that is known."""
 
     def __repr__(self) -> str:
         return f"InferenceError({self.code.name}, {self.message!r})"

@@ -1,11 +1,13 @@
-"""Errors as gRPC carries them: status, text, and a google.rpc.Status with one ErrorInfo in the trailers.
+"""Errors as gRPC carries them: status, text, and a google.rpc.Status with an ErrorInfo in the trailers.
 
-The ErrorInfo names our code, because RESOURCE_EXHAUSTED alone does not tell a full queue from a large message. Both
-sides of the wire read this file. Source: google/rpc/error_details.proto, AIP-193.
+The ErrorInfo names our code, because RESOURCE_EXHAUSTED alone does not tell a full queue from a large message. A
+RetryInfo beside it says when to try again, where that is known. Both sides of the wire read this file. Source:
+google/rpc/error_details.proto, AIP-193.
 """
 
 from __future__ import annotations
 
+from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from crossover.protocol import deadline
@@ -34,21 +36,31 @@ def details_of(error: InferenceError) -> bytes:
     """The bytes of the `grpc-status-details-bin` trailer."""
     status = status_pb2.Status(code=error.code.status.grpc, message=error.message)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.code.name, domain=DOMAIN))
+    if error.retry_after is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(round(error.retry_after * 1e9))
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     return status.SerializeToString()
 
 
-def reason_in(details: bytes | None) -> str | None:
-    """The code's name in a `grpc-status-details-bin` trailer; None when it is absent, foreign or broken."""
+def details_in(details: bytes | None) -> tuple[str | None, float | None]:
+    """The code's name and the seconds to wait that a `grpc-status-details-bin` trailer tells.
+
+    None for what is absent, foreign or broken.
+    """
+    reason, retry_after = None, None
     if not details:
-        return None
-    info = error_details_pb2.ErrorInfo()
+        return reason, retry_after
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     try:
         for detail in status_pb2.Status.FromString(details).details:
-            if detail.Unpack(info):
-                return info.reason
+            if reason is None and detail.Unpack(info):
+                reason = info.reason
+            elif retry_after is None and detail.Unpack(retry):
+                retry_after = max(0.0, retry.retry_delay.ToNanoseconds() / 1e9)
     except Exception:  # noqa: BLE001 - a peer's broken trailer must not hide its status
-        return None
-    return None
+        return reason, retry_after
+    return reason, retry_after
 
 
 def error_from_status(number: int, text: str, details: bytes | None, target: str) -> InferenceError:
@@ -60,7 +72,8 @@ def error_from_status(number: int, text: str, details: bytes | None, target: str
         return deadline.exceeded(f"while {target} was working on the call")
     if number == _RESOURCE_EXHAUSTED and "larger than max" in text:
         return InferenceError(Code.TOO_LARGE, f"a message exceeds MAX_MESSAGE_BYTES: {_plain(text)}")
-    return InferenceError(code_from_grpc(number, reason_in(details)), text or "the call failed without a reason")
+    reason, retry_after = details_in(details)
+    return InferenceError(code_from_grpc(number, reason), text or "the call failed without a reason", retry_after)
 
 
 def _unavailable(text: str, target: str) -> str:

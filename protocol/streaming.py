@@ -3,7 +3,8 @@
 A stream has one deadline, one cancel and one set of metadata for everything on it, so each request brings its own as
 parameters: `crossover_timeout_ms` (integer), `crossover_header_NAME` (text), `crossover_timeline` (true), and, in a
 message of its own, `crossover_cancel` (the id of the request to cancel). A reply brings `crossover_timeline` (text), and
-an error its code as `crossover_code` beside Triton's `error_message`.
+an error its code as `crossover_code` and, where it is known, `crossover_retry_after` (seconds) beside Triton's
+`error_message`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from crossover.protocol.timeline import Timeline
 from crossover.protos import inference as pb
 
 TIMEOUT, HEADER, TIMELINE = "crossover_timeout_ms", "crossover_header_", "crossover_timeline"
-CANCEL, CODE = "crossover_cancel", "crossover_code"
+CANCEL, CODE, RETRY_AFTER = "crossover_cancel", "crossover_code", "crossover_retry_after"
 TRAVELLING = ("traceparent", "tracestate", "x-request-id")
 """Headers that travel with a call over gRPC."""
 
@@ -75,9 +76,16 @@ def error_message(identity: str, error: InferenceError) -> bytes:
     """The ModelStreamInferResponse that tells an error to the request called `identity`."""
     response = pb.ModelInferResponse(id=identity)
     response.parameters[CODE].string_param = error.code.name
+    if error.retry_after is not None:
+        response.parameters[RETRY_AFTER].double_param = error.retry_after
     return pb.ModelStreamInferResponse(error_message=error.message, infer_response=response).SerializeToString()
 
 
 def error_told(text: str, response: InferResponse) -> InferenceError:
     """The error in a stream's reply; a service that tells no code of ours has failed without saying how."""
-    return InferenceError(Code.__members__.get(str(response.parameters.get(CODE)), Code.UNKNOWN), text)
+    retry_after = response.parameters.get(RETRY_AFTER)
+    return InferenceError(
+        Code.__members__.get(str(response.parameters.get(CODE)), Code.UNKNOWN),
+        text,
+        max(0.0, retry_after) if isinstance(retry_after, float) else None,
+    )

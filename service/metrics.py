@@ -14,6 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from crossover.transport.release_guard import FAST_PATHS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -95,10 +97,20 @@ class Observer(Collector):
         in_flight = GaugeMetricFamily("crossover_requests_in_flight", "Requests being answered.", labels=("wire",))
         for wire, count in self._in_flight.items():
             in_flight.add_metric((wire,), count)
-        yield from (requests, durations, errors, in_flight)
+        yield from (requests, durations, errors, in_flight, _fast_paths())
 
     def _label(self, model: str, code: Code | None) -> str:
         if code is not None or len(self._models) >= _MOST_MODELS:
             return ""
         self._models.add(model)
         return model
+
+
+def _fast_paths() -> Metric:
+    """Which uses of other libraries' private interfaces are on in this process."""
+    gauge = GaugeMetricFamily(
+        "crossover_fast_path", "1: a private interface is used, as tested; 0: the public one instead.", labels=("name",)
+    )
+    for name, path in FAST_PATHS.items():
+        gauge.add_metric((name,), path.on)
+    return gauge

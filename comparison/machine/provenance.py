@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from crossover.model_server import release as onnxruntime_release
 from crossover.transport.grpcio import poller as grpc_poller
+from crossover.transport.grpcio import release as grpcio_release
+from crossover.transport.release_guard import FastPath
 
 _PACKAGES = (
     "grpcio", "protobuf", "onnxruntime", "numpy", "orjson", "fastapi", "starlette", "uvicorn", "uvloop", "httptools",
@@ -20,6 +23,13 @@ _SYSCTLS = (
     "net/ipv4/tcp_congestion_control", "net/ipv4/tcp_slow_start_after_idle", "net/ipv4/tcp_rmem", "net/ipv4/tcp_wmem",
     "net/core/somaxconn", "kernel/sched_autogroup_enabled", "kernel/perf_event_paranoid",
 )  # fmt: skip
+
+_FAST_PATHS = tuple(
+    path
+    for module in (grpcio_release, onnxruntime_release)
+    for path in vars(module).values()
+    if isinstance(path, FastPath)
+)
 
 
 def provenance(command: str, seed: int) -> dict[str, Any]:
@@ -40,6 +50,7 @@ def provenance(command: str, seed: int) -> dict[str, Any]:
         "event_loop": "uvloop in the services",
         "grpc_experiments": os.environ.get("GRPC_EXPERIMENTS", ""),
         "grpc_poller": os.environ.get(grpc_poller.VARIABLE, ""),
+        "fast_paths": {path.name: path.on for path in _FAST_PATHS},
         "socket_options": "TCP_NODELAY on every connection",
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "sysctls": {name: value for name in _SYSCTLS if (value := _text(f"/proc/sys/{name}"))},

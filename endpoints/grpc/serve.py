@@ -7,46 +7,50 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc import aio
 
-from crossover.endpoints.grpc.acceptors import Acceptors
 from crossover.endpoints.grpc.listener import Listener
 from crossover.protocol.wires import UNIX
 from crossover.protos import inference as pb
 from crossover.transport import addresses
 from crossover.transport.grpcio.poller import patient_poller
-from crossover.transport.grpcio.release import TESTED
+from crossover.transport.grpcio.release import REQUEST_POOL
+from crossover.transport.grpcio.request_pool import RequestPool
 
 if TYPE_CHECKING:
     from crossover.endpoints.grpc.listener import Handlers
 
 SHORTEST_CLIENT_PING_MS = 10_000
 """Clients may send keepalive pings this often; gRPC's own floor of 5 minutes answers quicker ones with GOAWAY."""
+_POOLED = "ModelInfer"
+"""The method whose calls come from a pool of requests."""
 
 
 class GrpcListener(Listener):
     """By grpcio."""
 
     _server: Any
-    _acceptors: Acceptors | None
+    _pool: RequestPool | None
 
     async def _open(self, handlers: Handlers) -> None:
         with patient_poller():
             server = aio.server(options=self._channel_options())
         server.add_generic_rpc_handlers(tuple(handlers))
-        acceptors = Acceptors(server, handlers, pb.SERVICE, "ModelInfer") if TESTED else None
+        pool = None
+        if REQUEST_POOL.check():
+            pool = RequestPool(server, handlers.of(f"/{pb.SERVICE}/{_POOLED}"), pb.SERVICE, _POOLED)
         try:
             self._bind(server)
             await server.start()
         except BaseException:
             await server.stop(None)
             raise
-        self._server, self._acceptors = server, acceptors
-        if acceptors is not None:
-            acceptors.start()
+        self._server, self._pool = server, pool
+        if pool is not None:
+            pool.start()
 
     async def _close(self, grace_seconds: float) -> None:
         await self._server.stop(grace_seconds)
-        if self._acceptors is not None:
-            await self._acceptors.ended()
+        if self._pool is not None:
+            await self._pool.ended()
 
     def _bind(self, server: Any) -> None:
         if self.tls is not None:

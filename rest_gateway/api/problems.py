@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from crossover.protocol.codecs.json.text import dumps
-from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.errors import Code, InferenceError, PortableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ _CONTENT_CODES = frozenset({Code.INVALID_ARGUMENT, Code.NOT_CARRIED, Code.OUT_OF
 """What OIP answers with 400 because a tensor does not fit; under /api such a body is well-formed JSON, so it is 422."""
 
 
-class Problem(Exception):  # noqa: N818 - the name RFC 9457 gives it
+class Problem(PortableError):  # noqa: N818 - the name RFC 9457 gives it
     """An answer of 4xx or 5xx with one sentence and, where they help, headers and further members."""
 
     def __init__(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossover.protocol.errors import Code, InferenceError
-from crossover.protocol.grpc_errors import details_of, error_from_status, reason_in
+from crossover.protocol.grpc_errors import details_in, details_of, error_from_status
 
 REFUSED = (
     "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: "
@@ -29,8 +29,8 @@ def test_foreign_details_hide_nothing(details):
 
 def test_details_without_an_error_info():
     """No details, no reason."""
-    assert reason_in(None) is None
-    assert reason_in(b"") is None
+    assert details_in(None) == (None, None)
+    assert details_in(b"") == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,11 @@ def test_errors_that_are_not_ours(number, text, code, message):
     """What gRPC or another service says without details is understood by its status and its text."""
     got = error_from_status(number, text, None, "host:1")
     assert (got.code, got.message) == (code, message)
+
+
+@given(st.sampled_from(Code), st.none() | st.floats(0, 1e6))
+def test_when_to_try_again_travels_with_the_error(code, seconds):
+    """google.rpc.RetryInfo stands beside the ErrorInfo, and comes back as it was to a microsecond."""
+    told = error_from_status(code.status.grpc, "later", details_of(InferenceError(code, "later", seconds)), "host:1")
+    assert told.code is code
+    assert told.retry_after == (None if seconds is None else pytest.approx(seconds, abs=1e-6))

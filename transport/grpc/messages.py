@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from crossover.protocol import deadline
+from crossover.protocol.errors import PortableError
 from crossover.transport.http1.receive_buffer import SMALLEST, LargeBody
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _NOT_METADATA = {
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
-class BadMessageError(Exception):
+class BadMessageError(PortableError):
     """What came can be no message within the limit; `code` is gRPC's status number, `size` the bytes that were announced."""
 
     def __init__(self, code: int, text: str, size: int = 0) -> None:

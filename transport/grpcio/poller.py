@@ -6,7 +6,7 @@ loop in the middle of its work, once for nearly every step of every call. A thre
 
 Where other programs keep every CPU busy such a thread waits milliseconds for its turn at each step. The kernel tells how long
 a thread waited (schedstat), so the poller is patient for as long as that is short, and no longer.
-`CROSSOVER_GRPC_POLLER=system` leaves it as the system has it.
+`CROSSOVER_GRPC_POLLER=system` keeps the default policy.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from crossover.transport.grpcio.release import POLLER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,10 +67,13 @@ class Patience:
 @contextmanager
 def patient_poller() -> Iterator[None]:
     """A poller that starts in here is patient (Linux only). grpc.aio starts it with a process's first channel or server."""
+    if os.environ.get(VARIABLE) == SYSTEM or not POLLER.check():
+        yield
+        return
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
-        if os.environ.get(VARIABLE) != SYSTEM and _can_be_watched(thread):
+        if _can_be_watched(thread):
             threading.Thread(target=_watch, args=(thread,), name=WATCHER, daemon=True).start()
 
 

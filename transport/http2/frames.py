@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from hpack import Decoder, Encoder, HPACKError
 from hpack.hpack import decode_integer, encode_integer
 
+from crossover.protocol.errors import PortableError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -51,7 +53,7 @@ Fields = dict[bytes, bytes]
 """Header fields; of repeated ones the last."""
 
 
-class Http2Error(Exception):
+class Http2Error(PortableError):
     """The peer broke the protocol; `code` is what a GOAWAY says."""
 
     def __init__(self, code: int, text: str) -> None:

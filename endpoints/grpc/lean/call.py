@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from crossover.protocol import deadline
+from crossover.protocol.errors import PortableError
 from crossover.transport.grpc import messages
 from crossover.transport.http2.connection import Stream
 
@@ -22,7 +23,7 @@ WINDOW = 1 << 20
 """Bytes of a stream that may be under way to a handler which does not take them."""
 
 
-class AbortedError(Exception):
+class AbortedError(PortableError):
     """The handler has ended its call with a status of its own."""
 
     def __init__(self, code: int, details: str, trailing: Metadata = ()) -> None:

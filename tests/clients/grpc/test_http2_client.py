@@ -11,11 +11,11 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from hpack import Encoder
 
-from crossover.clients.grpc_status import CallFailedError
 from crossover.clients.http2 import Address, Http2Channel
 from crossover.protocol.deadline import NEVER
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.wires import Target
+from crossover.transport.grpc.status import CallFailedError
 from crossover.transport.http2 import connection as http2_end
 from crossover.transport.http2 import frames as http2
 from tests.clients.grpc.http2_server import OK, START, echo, message, serving
@@ -24,7 +24,7 @@ from tests.clients.grpc.http2_server import OK, START, echo, message, serving
 async def ended(call):
     with pytest.raises(CallFailedError) as caught:
         await asyncio.wait_for(call, 10)
-    return caught.value.ended
+    return caught.value.status
 
 
 async def called(method, data=b"hello", **more):

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from crossover.clients import grpc_unary
-from crossover.endpoints.grpc import acceptors, serve
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
-from crossover.transport.grpcio.release import TESTED
+from crossover.transport import release_guard
+from crossover.transport.grpcio import request_pool
 from tests.fakes import RecordingInference, SlowInference
 from tests.grpc_service import listening, request
 
@@ -19,16 +19,11 @@ def begun(client, number: int) -> list[asyncio.Task]:
     return [asyncio.create_task(client.infer(request(str(one)), CallContext())) for one in range(number)]
 
 
-def test_the_pinned_release_of_grpcio_is_one_that_was_tested():
-    """Whoever moves to another release looks at what is used below the public interface."""
-    assert TESTED
-
-
-@pytest.mark.parametrize("tested", [True, False])
-async def test_more_calls_than_places_are_all_begun_and_answered(monkeypatch, tested):
-    """However many come, all begin while none is answered, with the places and with grpc.aio's own one alone."""
-    monkeypatch.setattr(serve, "TESTED", tested)
-    slow, number = SlowInference(), 3 * acceptors.PLACES
+@pytest.mark.parametrize("release", ["1.85.1", "1.86.0"])
+async def test_more_calls_than_the_pool_holds_are_all_begun_and_answered(monkeypatch, release):
+    """However many come, all begin while none is answered, with the pool and with grpc.aio's own request alone."""
+    monkeypatch.setattr(release_guard, "installed", lambda _: release)
+    slow, number = SlowInference(), 3 * request_pool.POOL_SIZE
     async with listening(slow) as target:
         client = grpc_unary.connect(target)
         calls = begun(client, number)
@@ -40,20 +35,20 @@ async def test_more_calls_than_places_are_all_begun_and_answered(monkeypatch, te
     assert [answer.id for answer in answers] == [str(one) for one in range(number)]
 
 
-async def test_places_are_open_at_once(monkeypatch):
-    """As soon as the server listens, all places wait for a call."""
+async def test_the_pool_is_open_at_once(monkeypatch):
+    """As soon as the server listens, all requests of the pool wait for a call."""
     asked = 0
-    accept = acceptors.Acceptors._accept
+    accept = request_pool.RequestPool._accept
 
     async def counted(self) -> None:
         nonlocal asked
         asked += 1
         await accept(self)
 
-    monkeypatch.setattr(acceptors.Acceptors, "_accept", counted)
+    monkeypatch.setattr(request_pool.RequestPool, "_accept", counted)
     async with listening(RecordingInference()):
         await asyncio.sleep(0)
-        assert asked == acceptors.PLACES
+        assert asked == request_pool.POOL_SIZE
 
 
 async def test_a_call_whose_client_gives_up_is_cancelled():
@@ -69,9 +64,9 @@ async def test_a_call_whose_client_gives_up_is_cancelled():
 
 
 async def test_a_stopped_server_leaves_no_task(caplog):
-    """The core gives every place back, with calls under way or without, and nobody complains."""
+    """The core returns every request of the pool, with calls under way or without, and nobody complains."""
     before = asyncio.all_tasks()
-    for number in (0, 1, 2 * acceptors.PLACES):
+    for number in (0, 1, 2 * request_pool.POOL_SIZE):
         slow = SlowInference()
         async with listening(slow, grace=0) as target:
             client = grpc_unary.connect(target)
