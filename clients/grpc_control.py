@@ -13,6 +13,7 @@ from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import ParameterValue
+from crossover.protocol.propagation import propagated
 from crossover.protocol.tensors import Buffer
 from crossover.protocol.wires import Target
 from crossover.protos import inference as pb
@@ -32,7 +33,7 @@ class GrpcControl:
         self, name: str, data: bytes, context: CallContext, *, timed: bool = False
     ) -> tuple[Buffer, Metadata]:
         """The reply to one unary call, bytes in and out; with `timed` also the trailing metadata, which has the stamps."""
-        metadata = tuple(context.headers.items())
+        metadata = tuple(propagated(context.headers).items()) if context.headers else ()
         if timed:
             metadata += ((timeline.HEADER, "1"),)
         recording = context.recording

@@ -17,6 +17,7 @@ from crossover.protocol.codecs.json.codec import encode_request
 from crossover.protocol.codecs.json.text import dumps, loads
 from crossover.protocol.codecs.proto_json import from_object
 from crossover.protocol.errors import Code, InferenceError, code_from_http, invalid
+from crossover.protocol.propagation import propagated
 from crossover.protocol.wires import Target, wire
 from crossover.protos import inference as pb
 from crossover.transport.http1.client import HttpPool, HttpReply
@@ -144,7 +145,7 @@ class RestClient:
         headers: list[tuple[str, str]] | None = None,
         parts: list[Any] | None = None,
     ) -> HttpReply:
-        sent = [*(headers or ()), *((name, value) for name, value in context.headers.items() if _is_plain(value))]
+        sent = [*(headers or ()), *propagated(context.headers).items()]
         if context.deadline != deadline.NEVER:
             if deadline.remaining(context.deadline) <= 0:
                 raise deadline.exceeded(f"before the call to {self._url}")
@@ -246,8 +247,3 @@ def _control(parameters: Mapping[str, ParameterValue | bytes]) -> dict[str, Any]
             for key, value in parameters.items()
         }
     }
-
-
-def _is_plain(value: str) -> bool:
-    """A header value that cannot end its line."""
-    return "\r" not in value and "\n" not in value and "\0" not in value

@@ -29,7 +29,8 @@ class CallContext:
     timeline: Timeline | None = None
     """Stations to stamp; None when nobody asked, so that nothing is stamped."""
     headers: dict[str, str] = field(default_factory=dict)
-    """Lower-case names that pass through unchanged (traceparent, tracestate, x-request-id)."""
+    """Lower-case names (traceparent, tracestate, x-request-id) as they came; clients send on what
+    `protocol.propagation` makes of them."""
     requests: int = 1
     """Requests that this call stands for: more than one when calls were joined."""
     bytes_sent: int = 0

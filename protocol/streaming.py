@@ -15,13 +15,12 @@ from crossover.protocol import deadline
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.propagation import PROPAGATED, propagated
 from crossover.protocol.timeline import Timeline
 from crossover.protos import inference as pb
 
 TIMEOUT, HEADER, TIMELINE = "crossover_timeout_ms", "crossover_header_", "crossover_timeline"
 CANCEL, CODE, RETRY_AFTER = "crossover_cancel", "crossover_code", "crossover_retry_after"
-TRAVELLING = ("traceparent", "tracestate", "x-request-id")
-"""Headers that travel with a call over gRPC."""
 
 
 def numbered(request: InferRequest, identity: str, context: CallContext) -> InferRequest:
@@ -32,7 +31,7 @@ def numbered(request: InferRequest, identity: str, context: CallContext) -> Infe
         parameters[TIMEOUT] = int(left)
     if context.timeline is not None:
         parameters[TIMELINE] = True
-    for name, value in context.headers.items():
+    for name, value in propagated(context.headers).items():
         parameters[HEADER + name] = value
     return replace(request, id=identity, parameters=parameters)
 
@@ -45,7 +44,7 @@ def take_context(request: InferRequest, context: CallContext) -> None:
     context.deadline = min(context.deadline, _until(parameters.pop(TIMEOUT, None)))
     if parameters.pop(TIMELINE, None) is True:
         context.timeline = Timeline()
-    for name in TRAVELLING:
+    for name in PROPAGATED:
         value = parameters.pop(HEADER + name, None)
         if isinstance(value, str):
             context.headers[name] = value

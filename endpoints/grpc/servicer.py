@@ -21,7 +21,7 @@ from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import Code
 from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.messages import InferRequest, InferResponse
-from crossover.protocol.streaming import TRAVELLING
+from crossover.protocol.propagation import PROPAGATED
 from crossover.protos import inference as pb
 from crossover.transport import eager_start as first_step
 from crossover.transport.eager_start import waiting
@@ -68,7 +68,7 @@ class Servicer:
             until = min(until, deadline.after(self._default_timeout))
         context = CallContext(until)
         for name, value in rpc.invocation_metadata() or ():
-            if name in TRAVELLING:
+            if name in PROPAGATED:
                 context.headers[name] = value
             elif name == timeline.HEADER:
                 context.timeline = timeline.Timeline()

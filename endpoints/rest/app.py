@@ -22,6 +22,7 @@ from crossover.endpoints.rest.types import ASGIApp, Receive, Request, RestOption
 from crossover.protocol import deadline, timeline
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext, Inference
+from crossover.protocol.propagation import PROPAGATED
 from crossover.service.metrics import CONTENT_TYPE, Observer
 from crossover.transport.eager_start import waiting
 from crossover.transport.time_limit import TimeLimit
@@ -39,7 +40,6 @@ _HANDLERS: dict[str, Callable[[Request], Awaitable[Reply]]] = {
     "v1_model": v1.v1_model,
     "v1_predict": v1.v1_predict,
 }  # fmt: skip
-_TRAVELLING = ("traceparent", "tracestate", "x-request-id")
 _JOINED_BYTES = 64 << 10
 """Replies up to this size leave in one piece; the parts of larger ones are not copied together."""
 
@@ -213,7 +213,7 @@ class OipRest:
         context = CallContext(until)
         if self._options.timing or timeline.HEADER in headers:
             context.timeline = timeline.Timeline()
-        for name in _TRAVELLING:
+        for name in PROPAGATED:
             if name in headers:
                 context.headers[name] = headers[name]
         return context

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from crossover.protocol.deadline import TIMEOUT_HEADER, after, from_header
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
+from crossover.protocol.propagation import PROPAGATED
 from crossover.rest_gateway.api.problems import Problem, bad_request, unprocessable
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from crossover.rest_gateway.predictions.running import Upstreams
 
 UPSTREAM_HEADER = "Inference-Upstream"
-TRAVELLING = ("traceparent", "tracestate", "x-request-id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Calls:
 
     def context(self, request: Request, timeline: Timeline | None = None) -> CallContext:
         """What travels with the call: the deadline, and the headers by which a request is followed through services."""
-        headers = {name: value for name in TRAVELLING if (value := request.headers.get(name))}
+        headers = {name: value for name in PROPAGATED if (value := request.headers.get(name))}
         return CallContext(self._deadline(request), timeline, headers)
 
     def _deadline(self, request: Request) -> float:
