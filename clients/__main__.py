@@ -7,11 +7,14 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from crossover.clients.cli_commands import COMMANDS
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.wires import WIRES, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DESCRIPTION = "Call a model server, or with --rest the gateway, from the shell."
 
@@ -24,8 +27,8 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def parser() -> argparse.ArgumentParser:
-    top = Parser(prog="python -m clients", description=DESCRIPTION, parents=[_where()])
+def parser(program: str = "python -m clients") -> argparse.ArgumentParser:
+    top = Parser(prog=program, description=DESCRIPTION, parents=[_where()])
     commands = top.add_subparsers(dest="command", required=True, metavar="infer|models|health", parser_class=Parser)
     infer = commands.add_parser("infer", help="run a model", parents=[_where(argparse.SUPPRESS)])
     infer.add_argument("model")
@@ -86,8 +89,8 @@ def _seconds(text: str) -> float:
     return value
 
 
-def main() -> int:
-    arguments = parser().parse_args()
+def main(given: Sequence[str] | None = None, program: str = "python -m clients") -> int:
+    arguments = parser(program).parse_args(given)
     for path in (arguments.ca, arguments.cert, arguments.key):
         if path is not None and not path.is_file():
             print(f"there is no file {path}", file=sys.stderr)

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str = "python -m comparison") -> int:
     from crossover.comparison import commands, options
     from crossover.comparison.bench import command as bench_command
 
-    parser = argparse.ArgumentParser(prog="python -m comparison", description="gRPC or REST between two services?")
+    parser = argparse.ArgumentParser(prog=program, description="gRPC or REST between two services?")
     parser.set_defaults(command=None)
     commands_of = parser.add_subparsers(metavar="run|report|diff|bench", required=True)
     run = commands_of.add_parser("run", help="measure, and say what it shows (about five minutes)")
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     bench_command.add_arguments(bench)
     bench.set_defaults(command=bench_command.run)
     given = parser.parse_args(arguments)
+    given.arguments = sys.argv[1:] if arguments is None else arguments
     return int(given.command(given))
 
 

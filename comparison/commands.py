@@ -40,7 +40,7 @@ def run(given: argparse.Namespace) -> int:
     if hosts.should_move(given.network):
         reason = hosts.why_not()
         if not reason:
-            return hosts.moved(sys.argv[1:])
+            return hosts.moved(given.arguments)
         given.notes = [f"network {name}: skipped, {reason}" for name in given.network if name != LOOPBACK]
         given.network = [name for name in given.network if name == LOOPBACK]
         if not given.network:
@@ -49,7 +49,7 @@ def run(given: argparse.Namespace) -> int:
     out = given.out or Path("runs") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     try:
         options = checked(given, out)
-        return _run(options, shlex.join(["python", "-m", "comparison", *sys.argv[1:]]))
+        return _run(options, shlex.join(["python", "-m", "comparison", *given.arguments]))
     except (UsageError, FleetError, GeneratorError, AskError, samples.SamplesError, RuleError) as error:
         return _refuse(str(error))
     except OSError as error:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from crossover.model_server import server
 from crossover.model_server.settings import ModelServerSettings
 from crossover.service import process, settings
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def main() -> int:
-    chosen = settings.load(ModelServerSettings, "python -m model_server")
+
+def main(arguments: Sequence[str] | None = None, program: str = "python -m model_server") -> int:
+    chosen = settings.load(ModelServerSettings, program, arguments)
     process.set_up_log(chosen.log_level)
     return process.run(lambda stop: server.serve(chosen, stop))
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 from crossover.endpoints.rest.serve import RestListener
 from crossover.rest_gateway import predictions
 from crossover.rest_gateway.app import create_app
 from crossover.rest_gateway.settings import GatewaySettings
 from crossover.service import process, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 log = logging.getLogger("crossover.gateway")
 
@@ -31,8 +35,8 @@ async def serve(chosen: GatewaySettings, stop: asyncio.Event) -> None:
     log.info("stopped")
 
 
-def main() -> int:
-    chosen = settings.load(GatewaySettings, "python -m rest_gateway")
+def main(arguments: Sequence[str] | None = None, program: str = "python -m rest_gateway") -> int:
+    chosen = settings.load(GatewaySettings, program, arguments)
     process.set_up_log(chosen.log_level)
     return process.run(lambda stop: serve(chosen, stop))
 

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from crossover.protocol.wires import WIRES, Target
 from crossover.service.process import url_host
-from crossover.service.settings import ROOT, ServiceSettings, tls_of
+from crossover.service.settings import ServiceSettings, tls_of, user_data
 from crossover.transport.tls import Tls
 
 _GRPC_TARGET = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):\d{1,5}|(unix|dns|ipv4|ipv6):\S+")
@@ -51,7 +51,7 @@ class GatewaySettings(ServiceSettings):
     upstream_tls_cert: Path | None = Field(None, description="PEM certificate that the gateway shows the model server")
     upstream_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
     upstream_connections: int = Field(100, ge=1, description="most HTTP connections to the model server")
-    data_dir: Path = Field(ROOT / "data", description="folder of the SQLite file with the stored predictions")
+    data_dir: Path = Field(user_data(), description="folder of the SQLite file with the stored predictions")
     database_url: str = Field(
         "", description="postgresql+asyncpg://... for several gateways on one store; none: SQLite"
     )

@@ -7,6 +7,7 @@ beats the default. A value that does not fit ends the program with one sentence 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar, get_args, get_origin
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="ServiceSettings")
 LogLevel = Literal["debug", "info", "warning", "error"]
 ROOT = Path(__file__).resolve().parent.parent
+"""The checkout; in an installed wheel, the package's folder."""
+
+
+def user_data() -> Path:
+    """Where data is kept by default: `data/` of a checkout, else the user's data folder (XDG Base Directory)."""
+    if (ROOT / "pyproject.toml").exists():
+        return ROOT / "data"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "crossover"
 
 
 class ServiceSettings(BaseSettings):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from crossover.service import settings
 from crossover.stack.settings import StackSettings
 from crossover.stack.supervisor import Supervisor
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def main() -> int:
-    chosen = settings.load(StackSettings, "python -m stack").with_ports()
+
+def main(arguments: Sequence[str] | None = None, program: str = "python -m stack") -> int:
+    chosen = settings.load(StackSettings, program, arguments).with_ports()
     if not chosen.model_repository.is_dir():
         settings.fail(f"the model repository '{chosen.model_repository}' is not a folder (MODEL_REPOSITORY)")
     return Supervisor(chosen).run()

@@ -17,12 +17,15 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import crossover
 from crossover.service.process import PARENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
+IMPORTED_FROM = Path(crossover.__file__).parent.parent
+"""Where `crossover` is found: the checkout, or the environment that a wheel was installed into."""
 START_SECONDS = 60.0
 _PROBE_SECONDS = 2.0
 
@@ -40,8 +43,13 @@ def free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
+def _import_path() -> dict[str, str]:
+    """So that a child imports this `crossover`, whatever folder it runs in."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(IMPORTED_FROM), os.environ.get("PYTHONPATH"))))}
+
+
 class Service:
-    """`python -m module` with an environment of its own; `pid`, `await_ready`, `stop`, `kill`."""
+    """`python -m crossover.module` with an environment of its own; `pid`, `await_ready`, `stop`, `kill`."""
 
     def __init__(
         self,
@@ -54,11 +62,11 @@ class Service:
         secure: bool = False,
         shown: tuple[str, str] | None = None,
         through: Sequence[str] = (),
-        root: Path = ROOT,
+        checkout: Path | None = None,
     ) -> None:
         """Start it. `ready` is the host and port that answer for its readiness; `log` gets its output.
 
-        `root` is the checkout whose code runs.
+        `module` is named below `crossover`; `checkout` is another one of ours whose code is to run, of any age.
 
         `through` is a command that runs the one after it, somewhere else; it must become that command's process.
         `secure`: that port speaks TLS; `shown` are a certificate and its key for a port that wants to see one.
@@ -68,9 +76,9 @@ class Service:
         self._secure = secure
         self._shown = shown
         self._process = subprocess.Popen(
-            [*through, sys.executable, "-m", module, *arguments],
-            cwd=root,
-            env={**os.environ, **environment, PARENT: str(os.getpid())},
+            [*through, sys.executable, "-m", module if checkout else f"crossover.{module}", *arguments],
+            cwd=checkout,
+            env={**os.environ, **_import_path(), **environment, PARENT: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT if log is not None else None,

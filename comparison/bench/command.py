@@ -99,7 +99,7 @@ def _against(given: argparse.Namespace) -> None:
         with (
             progress.shown() as told,
             Services(given.log) as now,
-            Services(given.log, root=Path(folder), floors=False) as before,
+            Services(given.log, checkout=Path(folder), floors=False) as before,
         ):
             told.total(given.rounds * len(names))
             rounds = against.measure(now, before, names, given.rounds, given.slice, told.step)

@@ -56,9 +56,9 @@ class Question:
 class Services:
     """Started on entering, stopped on leaving."""
 
-    def __init__(self, log: Path, copies: int = 0, root: Path = ROOT, floors: bool = True) -> None:
-        """`root` is the checkout whose services are measured; `floors` are always this one's."""
-        self._copies, self._root, self._floors = copies, root, floors
+    def __init__(self, log: Path, copies: int = 0, checkout: Path | None = None, floors: bool = True) -> None:
+        """`checkout` is another one whose services are measured; `floors` are always this one's."""
+        self._copies, self._checkout, self._floors = copies, checkout, floors
         self._scratch = contextlib.ExitStack()
         self._folder = Path(self._scratch.enter_context(tempfile.TemporaryDirectory(prefix="crossover-bench-")))
         self._log = self._scratch.enter_context(log.open("ab"))
@@ -141,7 +141,7 @@ class Services:
     def _run(self, name: str, module: str, repository: Path, environment: dict[str, str]) -> None:
         common = {"MODEL_REPOSITORY": str(repository), "MODEL_CONTROL": "none", "LOG_LEVEL": "warning"}
         self._services[name] = Service(
-            module, {**common, **environment}, self.address(name), self._log, root=self._root
+            module, {**common, **environment}, self.address(name), self._log, checkout=self._checkout
         )
 
     def _start_floors(self) -> None:
@@ -155,7 +155,7 @@ class Services:
             "FLOOR_GRPC_PORT": str(self._ports["floor grpc"]),
             "FLOOR_REPLIES": str(replies),
         }
-        floor = Service("crossover.comparison.bench.floors", environment, self.address("floor"), self._log)
+        floor = Service("comparison.bench.floors", environment, self.address("floor"), self._log)
         self._services["floor"] = floor
         floor.await_ready()
 

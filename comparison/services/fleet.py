@@ -100,11 +100,9 @@ class Fleet:
         began = time.monotonic()
         try:
             there = self._link.into_other_host if self._link else []
-            wanted = [
-                (MODEL_SERVER, "crossover.comparison.services.model_server", (self._host, self._hop_ports[0]), there)
-            ]
+            wanted = [(MODEL_SERVER, "comparison.services.model_server", (self._host, self._hop_ports[0]), there)]
             if self._with_gateway:
-                wanted.append((GATEWAY, "crossover.comparison.services.gateway", self.gateway_address, []))
+                wanted.append((GATEWAY, "comparison.services.gateway", self.gateway_address, []))
             for name, module, address, through in wanted:
                 secure = self._secure and name == MODEL_SERVER
                 self.services[name] = Service(

@@ -71,7 +71,7 @@ class Run:
             except (FileNotFoundError, ProcessLookupError):
                 continue
             if parent == self.process.pid and len(command) > 2:
-                found[command[2]] = pid
+                found[command[2].removeprefix("crossover.")] = pid
         return found
 
     def ask(self, path: str, body: object = None, **headers: str):

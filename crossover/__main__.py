@@ -1,0 +1,95 @@
+"""`crossover COMMAND ...`, also as `python -m crossover`: one command for what the rooms offer."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+
+from crossover.protocol.version import VERSION
+
+PROGRAM = "crossover"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A line of the table: `function(arguments, program)` of a module gives the exit code."""
+
+    summary: str
+    module: str
+    before: tuple[str, ...] = ()
+    """Arguments in front of the user's, where the module has commands of its own."""
+
+
+COMMANDS: dict[str, Command] = {
+    "run": Command("start the model server and the gateway", "crossover.stack.__main__"),
+    "serve": Command("start the model server alone", "crossover.model_server.__main__"),
+    "gateway": Command("start the REST gateway alone", "crossover.rest_gateway.__main__"),
+    "infer": Command("run a model over any wire", "crossover.clients.__main__", ("infer",)),
+    "models": Command("list models and their states", "crossover.clients.__main__", ("models",)),
+    "health": Command("is the service ready?", "crossover.clients.__main__", ("health",)),
+    "compare": Command("measure gRPC against REST on these services", "crossover.comparison.__main__", ("run",)),
+    "pair": Command("measure any gRPC method against any HTTP endpoint", "crossover.comparison.__main__", ("pair",)),
+    "report": Command("make a run's report again", "crossover.comparison.__main__", ("report",)),
+    "bench": Command("what our own paths cost beside their floors", "crossover.comparison.__main__", ("bench",)),
+    "version": Command("print the version", "crossover.__main__"),
+    "completion": Command(
+        'print shell completion for bash or zsh: eval "$(crossover completion bash)"', "crossover.__main__"
+    ),
+}
+_COMPLETION = {
+    "bash": 'complete -W "{names}" -o default {program}',
+    "zsh": 'compdef \'_arguments "1:command:({names})" "*:file:_files"\' {program}',
+}
+_EXTRAS = {"crossover.comparison.__main__": "lab"}
+"""What a room needs beyond the plain installation."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; its exit code, 2 for a command that there is not."""
+    given = sys.argv[1:] if arguments is None else arguments
+    name, rest = (given[0], given[1:]) if given else ("--help", [])
+    if name in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if name in ("version", "--version"):
+        print(f"{PROGRAM} {VERSION}")
+        return 0
+    if name == "completion":
+        return _completion(rest)
+    command = COMMANDS.get(name)
+    if command is None:
+        print(f"{PROGRAM}: there is no command '{name[:40]}'; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    return _run(command, name, rest)
+
+
+def _run(command: Command, name: str, rest: list[str]) -> int:
+    program = PROGRAM if command.before else f"{PROGRAM} {name}"
+    try:
+        module = importlib.import_module(command.module)
+        return int(module.main([*command.before, *rest], program))
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(command.module)
+        if extra is None or (error.name or "").startswith("crossover"):
+            raise
+        print(f"{PROGRAM} {name} needs '{error.name}': pip install 'crossover[{extra}]'", file=sys.stderr)
+        return 2
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join([f"usage: {PROGRAM} COMMAND ...  (COMMAND --help tells more)", "", *lines])
+
+
+def _completion(rest: list[str]) -> int:
+    if len(rest) != 1 or rest[0] not in _COMPLETION:
+        print(f"{PROGRAM} completion takes a shell: {' or '.join(_COMPLETION)}", file=sys.stderr)
+        return 2
+    print(_COMPLETION[rest[0]].format(names=" ".join(COMMANDS), program=PROGRAM))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
