@@ -33,6 +33,10 @@ _LENGTH_HEADER = LENGTH_HEADER.encode()
 _TIMELINE_HEADER = timeline.HEADER.encode()
 _SLACK_BYTES = 64 << 10
 """A reply's JSON head comes on top of its tensors."""
+CONTROL_CONNECTIONS = 16
+HEALTH_CONNECTIONS = 4
+"""Control and health have connections of their own: inference that holds all of its own must not make a service look
+unready, nor may a model that takes long to load."""
 
 
 def connect(target: Target) -> Inference:
@@ -51,12 +55,9 @@ class RestClient:
     def __init__(self, target: Target, wire_name: str) -> None:
         self._wire = wire(wire_name)
         self._binary = not self._wire.bytes_as_text
-        self._pool = HttpPool(
-            target.rest,
-            context=_tls(target),
-            connections=target.connections,
-            max_reply_bytes=target.max_message_bytes + _SLACK_BYTES,
-        )
+        self._pool = _pool(target, target.connections)
+        self._control = _pool(target, CONTROL_CONNECTIONS)
+        self._health = _pool(target, HEALTH_CONNECTIONS)
         self._url = target.rest
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
@@ -69,7 +70,7 @@ class RestClient:
         context.bytes_sent = encoded.size
         context.mark("sent")
         path = f"{_model_path(request.model_name, request.model_version)}/infer"
-        reply = await self._exchange("POST", path, context, headers, encoded.parts)
+        reply = await self._exchange("POST", path, context, headers, encoded.parts, self._pool)
         context.bytes_received = len(reply.body)
         if context.timeline is not None:
             context.timeline.mark("answered")
@@ -81,13 +82,13 @@ class RestClient:
         return response
 
     async def server_live(self, context: CallContext) -> bool:
-        return (await self._exchange("GET", "/v2/health/live", context)).status == 200
+        return (await self._asked("/v2/health/live", context)).status == 200
 
     async def server_ready(self, context: CallContext) -> bool:
-        return self._readiness(await self._exchange("GET", "/v2/health/ready", context))
+        return self._readiness(await self._asked("/v2/health/ready", context))
 
     async def model_ready(self, name: str, version: str, context: CallContext) -> bool:
-        return self._readiness(await self._exchange("GET", f"{_model_path(name, version)}/ready", context))
+        return self._readiness(await self._asked(f"{_model_path(name, version)}/ready", context))
 
     async def server_metadata(self, context: CallContext) -> pb.ServerMetadataResponse:
         return await self._get("/v2", pb.ServerMetadataResponse(), context)
@@ -117,7 +118,8 @@ class RestClient:
         await self._post(f"/v2/repository/models/{_quoted(name)}/unload", _control(parameters), context)
 
     async def close(self) -> None:
-        await self._pool.close()
+        for pool in (self._pool, self._control, self._health):
+            await pool.close()
 
     def _encoded(self, request: InferRequest) -> Encoded:
         if self._binary:
@@ -144,20 +146,26 @@ class RestClient:
         context: CallContext,
         headers: list[tuple[str, str]] | None = None,
         parts: list[Any] | None = None,
+        pool: HttpPool | None = None,
     ) -> HttpReply:
         sent = [*(headers or ()), *propagated(context.headers).items()]
         if context.deadline != deadline.NEVER:
             if deadline.remaining(context.deadline) <= 0:
                 raise deadline.exceeded(f"before the call to {self._url}")
             sent.append((deadline.TIMEOUT_HEADER, deadline.to_header(context.deadline) or "1"))
+        pool = pool or self._control
         if context.recording is None:
-            return await self._pool.request(method, path, sent, parts or (), context.deadline)
+            return await pool.request(method, path, sent, parts or (), context.deadline)
         body = b"".join(parts or ())
-        context.recording.begin(self._pool.origin.prefix + path, self._pool.framed(sent, len(body)), body)
-        reply = await self._pool.request(method, path, sent, parts or (), context.deadline)
+        context.recording.begin(pool.origin.prefix + path, pool.framed(sent, len(body)), body)
+        reply = await pool.request(method, path, sent, parts or (), context.deadline)
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in reply.headers.items()]
         context.recording.end(reply.status, [*headers], bytes(reply.body))
         return reply
+
+    async def _asked(self, path: str, context: CallContext) -> HttpReply:
+        """A question about health."""
+        return await self._exchange("GET", path, context, pool=self._health)
 
     async def _get(self, path: str, message: M, context: CallContext) -> M:
         return self._message(self._read(await self._exchange("GET", path, context)), message)
@@ -209,6 +217,16 @@ class RestClient:
 
     def _unreadable(self, error: InferenceError) -> InferenceError:
         return InferenceError(Code.UNKNOWN, f"the reply of {self._url} cannot be read: {error.message}")
+
+
+def _pool(target: Target, connections: int) -> HttpPool:
+    return HttpPool(
+        target.rest,
+        context=_tls(target),
+        connections=connections,
+        max_reply_bytes=target.max_message_bytes,
+        slack_bytes=_SLACK_BYTES,
+    )
 
 
 def _tls(target: Target) -> ssl.SSLContext | None:

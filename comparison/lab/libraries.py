@@ -75,8 +75,9 @@ class NoKeepAlive(RestClient):
         context: CallContext,
         headers: list[tuple[str, str]] | None = None,
         parts: list[Any] | None = None,
+        pool: HttpPool | None = None,
     ) -> HttpReply:
-        return await super()._exchange(method, path, context, [*(headers or ()), ("connection", "close")], parts)
+        return await super()._exchange(method, path, context, [*(headers or ()), ("connection", "close")], parts, pool)
 
 
 class FastApiClient(Wrapper):

@@ -1,45 +1,44 @@
-"""A small HTTP/1.1 client: a pool of keep-alive connections, each a protocol around httptools' parser.
+"""A small HTTP/1.1 client: a pool of keep-alive connections to one origin.
 
 It does what a call between two services needs (RFC 9112): one request at a time on a connection, lengths and chunks,
-TLS, a limit on the reply, cancellation that closes the connection. No redirects, cookies, proxies or content codings.
+TLS, limits on the reply, cancellation that closes the connection. No redirects, cookies, proxies or content codings.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+import time
+from collections import deque
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import httptools
 
 from crossover.protocol import deadline
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.wires import unix_path
-from crossover.transport.http1.receive_buffer import SMALLEST, LargeBody
+from crossover.transport.http1.client_connection import (
+    IDLE_SECONDS,
+    ClientConnection,
+    HttpReply,
+    NoReplyError,
+    ReplyLimits,
+)
+from crossover.transport.resending import may_send_again
+from crossover.transport.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from crossover.protocol.tensors import Buffer
 
-CONNECT_SECONDS = 10.0
-_JOINED_BYTES = 64 << 10
-"""Requests up to this size leave in one write; larger parts are not copied together."""
+__all__ = ["HttpPool", "HttpReply", "Origin"]
+
+CONNECT_SECONDS = 5.0
+LONGEST_WAIT_SECONDS = 2.0
+"""For a connection of a full pool; never more than half of the time that a call has left."""
 _BUFFER_BYTES = 256 << 10
-
-
-@dataclass(slots=True)
-class HttpReply:
-    status: int
-    headers: dict[bytes, bytes]
-    """Lower-case names; of repeated headers the last."""
-    body: Buffer
-
-
-class StaleConnectionError(Exception):
-    """The service closed a kept-alive connection before a byte of the reply came: the request may be sent again."""
+_NEWEST_SHARE = 0.1
+"""Of the mean time that calls hold a connection, what the newest call makes up."""
 
 
 class Origin:
@@ -62,8 +61,72 @@ class Origin:
         self.authority = parts.netloc.rpartition("@")[2]
 
 
+class WaitingLine:
+    """Places for calls, and a waiting line that is bounded in time instead of in length.
+
+    A call that would wait longer than it may, judged by how long others hold their places, is refused when it comes.
+    """
+
+    def __init__(self, places: int, what: str) -> None:
+        self.places = places
+        self._what = what
+        self._free = places
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._mean = 0.0
+        """Seconds that a call holds its place."""
+
+    def take_now(self) -> bool:
+        """Take a place if one is free."""
+        if self._free:
+            self._free -= 1
+            return True
+        return False
+
+    async def take(self, until: float) -> None:
+        """Wait for a place, to be followed by `give_back`; OVERLOADED when it takes too long."""
+        deadline.check(until, f"while the call waited for a {self._what}")
+        longest = min(LONGEST_WAIT_SECONDS, deadline.remaining(until) / 2)
+        if (len(self._waiting) + 1) * self._mean / self.places > longest:
+            raise self._refused()
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            with TimeLimit(deadline.after(longest)):
+                await place
+        except BaseException as error:
+            self._leave(place)
+            if isinstance(error, TimeoutError):
+                raise self._refused() from None
+            raise
+
+    def give_back(self, seconds: float) -> None:
+        """The place was held for so long."""
+        self._mean += _NEWEST_SHARE * (seconds - self._mean)
+        self._pass_on()
+
+    def _leave(self, place: asyncio.Future[None]) -> None:
+        if place.done() and not place.cancelled():
+            self._pass_on()  # it was given at the moment when its caller gave up
+        elif place in self._waiting:
+            self._waiting.remove(place)
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._free += 1
+
+    def _refused(self) -> InferenceError:
+        return InferenceError(Code.OVERLOADED, f"no {self._what} is free: all {self.places} are in use")
+
+
 class HttpPool:
-    """At most `connections` connections to one origin, opened on demand; the last one used is used first."""
+    """At most `connections` connections to one origin, opened on demand; the last one used is used first.
+
+    `max_reply_bytes` bounds a reply's body, and is what a refusal names; `slack_bytes` may come on top of it.
+    """
 
     def __init__(
         self,
@@ -72,12 +135,15 @@ class HttpPool:
         context: ssl.SSLContext | None = None,
         connections: int = 100,
         max_reply_bytes: int = 64 << 20,
+        slack_bytes: int = 0,
     ) -> None:
         self.origin = Origin(base_url)
         self._context = (context or ssl.create_default_context()) if self.origin.secure else None
-        self._limit = max_reply_bytes
-        self._slots = asyncio.Semaphore(connections)
-        self._idle: list[_Connection] = []
+        self._limits = ReplyLimits(max_reply_bytes, slack_bytes)
+        self._line = WaitingLine(connections, f"connection to {self.origin.url}")
+        self._idle: list[ClientConnection] = []
+        """The one used last at the end."""
+        self._sweep: asyncio.TimerHandle | None = None
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._closed = False
         self._head = f" HTTP/1.1\r\nhost: {self.origin.authority}\r\n"
@@ -94,71 +160,92 @@ class HttpPool:
         parts: Sequence[Buffer],
         until: float = deadline.NEVER,
     ) -> HttpReply:
-        """One exchange; UNAVAILABLE when the service cannot be reached or goes away before it has answered, and
-        DEADLINE_EXCEEDED when it has not answered at the deadline `until`.
+        """One exchange. UNAVAILABLE when the service cannot be reached or goes away before it has answered, OVERLOADED
+        when no connection becomes free, DEADLINE_EXCEEDED when there is no answer at the deadline `until`, TOO_LARGE and
+        UNKNOWN for a reply that is too large or malformed.
 
-        A request that met a stale connection is sent once more, on a new one.
+        A request that a kept-alive connection closed upon is sent once more where the rule of resending allows it.
         """
         size = sum(map(len, parts))
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
         head = f"{method} {self.origin.prefix}{path}{self._head}{lines}content-length: {size}\r\n\r\n".encode(
             "latin-1", "replace"
         )
-        await self._slot(until)
+        line = self._line
+        if not line.take_now():
+            await line.take(until)
+        began = time.monotonic()
         try:
-            connection = self._take_idle()
+            connection = self._take_idle(began)
             if connection is not None:
                 try:
                     return await self._exchange(connection, head, parts, size, until)
-                except StaleConnectionError:
+                except NoReplyError:
                     self._drop_idle()
+                    if not may_send_again(method, processed=True):
+                        raise
             return await self._exchange(await self._connect(until), head, parts, size, until)
         finally:
-            self._slots.release()
+            line.give_back(time.monotonic() - began)
 
     async def close(self) -> None:
         self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
         self._drop_idle()
 
-    async def _slot(self, until: float) -> None:
-        """Wait until one more request may be under way."""
-        if not self._slots.locked():
-            await self._slots.acquire()
-            return
-        try:
-            async with asyncio.timeout(deadline.timeout_of(until)):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise deadline.exceeded(f"while the call waited for a connection to {self.origin.url}") from None
-
-    def _take_idle(self) -> _Connection | None:
+    def _take_idle(self, now: float) -> ClientConnection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable:
+            if connection.usable and connection.is_fresh(now):
                 return connection
+            connection.abort()
         return None
+
+    def _keep(self, connection: ClientConnection) -> None:
+        self._idle.append(connection)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._give_up_idle)
+
+    def _give_up_idle(self) -> None:
+        """Close what has been idle for too long, and look again while there is something to look at."""
+        self._sweep = None
+        now = time.monotonic()
+        kept = [connection for connection in self._idle if connection.usable and connection.is_fresh(now)]
+        for connection in set(self._idle).difference(kept):
+            connection.abort()
+        self._idle = kept
+        if kept:
+            self._sweep = asyncio.get_running_loop().call_later(IDLE_SECONDS / 2, self._give_up_idle)
 
     def _drop_idle(self) -> None:
         while self._idle:
             self._idle.pop().abort()
 
+    def _suspect(self, silent: ClientConnection) -> None:
+        """What has not been heard of since before a call that waits in silence may be as dead: new calls go elsewhere."""
+        for connection in self._idle:
+            if connection.heard_at <= silent.asked_at:
+                connection.abort()
+        self._idle = [connection for connection in self._idle if connection.usable]
+
     async def _exchange(
-        self, connection: _Connection, head: bytes, parts: Sequence[Buffer], size: int, until: float
+        self, connection: ClientConnection, head: bytes, parts: Sequence[Buffer], size: int, until: float
     ) -> HttpReply:
         reply = await connection.exchange(head, parts, size, until)
         if connection.usable and not self._closed:
-            self._idle.append(connection)
+            self._keep(connection)
         else:
             connection.abort()
         return reply
 
-    async def _connect(self, until: float) -> _Connection:
+    async def _connect(self, until: float) -> ClientConnection:
         if self._closed:
             raise InferenceError(Code.UNAVAILABLE, f"the client of {self.origin.url} is closed")
         loop, origin = asyncio.get_running_loop(), self.origin
 
-        def make() -> _Connection:
-            return _Connection(loop, origin.url, self._limit, self._buffer)
+        def make() -> ClientConnection:
+            return ClientConnection(origin.url, self._limits, self._buffer, self._suspect)
 
         try:
             async with asyncio.timeout(max(0.0, min(CONNECT_SECONDS, deadline.remaining(until)))):
@@ -185,188 +272,3 @@ def _reason(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
         return "connection refused"
     return (error.strerror or "the host cannot be reached").lower()
-
-
-class _Connection(asyncio.BufferedProtocol):
-    """One connection; the methods named on_* are called by the parser.
-
-    Connections share the buffer that they receive with, as nobody holds it between two reads.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, url: str, limit: int, buffer: memoryview) -> None:
-        self._buffer = buffer
-        self._loop = loop
-        self._url = url
-        self._limit = limit
-        self._parser = httptools.HttpResponseParser(self)
-        self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[HttpReply] | None = None
-        self._exchanges = 0
-        self._keep_alive = True
-        self._until = deadline.NEVER
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_until = deadline.NEVER
-        self._reset()
-
-    def _reset(self) -> None:
-        self._status = 0
-        self._headers: dict[bytes, bytes] = {}
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self._large: LargeBody | None = None
-        self._received = False
-
-    @property
-    def usable(self) -> bool:
-        """Whether another exchange may begin: open, idle, and nothing of the last request left to be sent."""
-        transport = self._transport
-        return (
-            transport is not None
-            and self._waiter is None
-            and self._keep_alive
-            and not transport.is_closing()
-            and transport.get_write_buffer_size() == 0
-        )
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    async def exchange(self, head: bytes, parts: Sequence[Buffer], size: int, until: float) -> HttpReply:
-        assert self._transport is not None
-        if self._transport.is_closing():
-            raise StaleConnectionError
-        self._reset()
-        self._exchanges += 1
-        self._end_at(until)
-        self._waiter = self._loop.create_future()
-        if size <= _JOINED_BYTES:
-            self._transport.write(b"".join((head, *parts)))
-        else:
-            self._transport.writelines((head, *parts))
-        try:
-            return await self._waiter
-        except BaseException:
-            self.abort()
-            raise
-        finally:
-            self._waiter = None
-
-    def _end_at(self, until: float) -> None:
-        """One timer serves many exchanges: it looks when it is due, and is set anew for an earlier deadline only."""
-        self._until = until
-        if until < self._timer_until or (self._timer is None and until != deadline.NEVER):
-            self._set_timer(until)
-
-    def _set_timer(self, until: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_until = until
-        self._timer = self._loop.call_later(max(0.0, deadline.remaining(until)), self._look)
-
-    def _look(self) -> None:
-        self._timer, self._timer_until = None, deadline.NEVER
-        if self._waiter is None or self._waiter.done() or self._until == deadline.NEVER:
-            return
-        if deadline.remaining(self._until) <= 0:
-            self._fail(deadline.exceeded(f"while {self._url} was working on the call"))
-        else:
-            self._set_timer(self._until)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Never an empty one: loops ask for room before they know whether anything else has come."""
-        return self._buffer if self._large is None or self._large.is_whole else self._large.rest
-
-    def buffer_updated(self, nbytes: int) -> None:
-        waiter = self._waiter
-        if waiter is None or waiter.done():
-            self.abort()
-        elif self._large is not None:
-            self._large.filled += nbytes
-            if self._large.is_whole:
-                self._parser = httptools.HttpResponseParser(self)
-                self._finish()
-        else:
-            self._parse(waiter, self._buffer[:nbytes])
-
-    def _parse(self, waiter: asyncio.Future[HttpReply], data: memoryview) -> None:
-        self._received = True
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail(InferenceError(Code.UNKNOWN, f"{self._url} answered with something that is not HTTP/1.1"))
-            return
-        if not waiter.done() and self._status >= 200:
-            self._receive_the_rest()
-
-    def _receive_the_rest(self) -> None:
-        """Let a large body of known length pass the parser by."""
-        length = self._headers.get(b"content-length", b"0")
-        if b"transfer-encoding" in self._headers or not SMALLEST <= int(length) <= self._limit:
-            return
-        self._large = LargeBody(int(length), b"".join(self._chunks))
-        self._chunks.clear()
-        self._keep_alive = self._parser.should_keep_alive()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._keep_alive = False
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._waiter is None or self._waiter.done():
-            return
-        if self._ends_with_connection():
-            self._finish()
-        elif self._exchanges > 1 and not self._received:
-            self._fail(StaleConnectionError())
-        else:
-            self._fail(InferenceError(Code.UNAVAILABLE, f"{self._url} closed the connection before it had answered"))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.lower()] = value
-
-    def on_headers_complete(self) -> None:
-        self._status = self._parser.get_status_code()
-        length = self._headers.get(b"content-length", b"0")
-        if len(length) > 20 or int(length) > self._limit:
-            self._too_large()
-
-    def on_body(self, chunk: bytes) -> None:
-        self._chunks.append(chunk)
-        self._size += len(chunk)
-        if self._size > self._limit:
-            self._chunks.clear()
-            self._too_large()
-
-    def on_message_complete(self) -> None:
-        if self._status < 200:
-            self._reset()
-            return
-        self._keep_alive = self._parser.should_keep_alive()
-        self._finish()
-
-    def _ends_with_connection(self) -> bool:
-        return self._status >= 200 and not self._headers.keys() & {b"content-length", b"transfer-encoding"}
-
-    def _finish(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            body: Buffer = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-            if self._large is not None:
-                body = self._large.memory.toreadonly()
-            self._waiter.set_result(HttpReply(self._status, self._headers, body))
-
-    def _fail(self, error: Exception) -> None:
-        self._keep_alive = False
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
-        self.abort()
-
-    def _too_large(self) -> None:
-        self._fail(
-            InferenceError(
-                Code.TOO_LARGE,
-                f"the reply of {self._url} exceeds the limit of {self._limit} bytes (MAX_MESSAGE_BYTES)",
-            )
-        )

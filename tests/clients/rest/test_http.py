@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
+import struct
+import time
 
 import numpy as np
 import pytest
@@ -12,11 +15,16 @@ from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
+from crossover.transport.http1 import client as http1_client
+from crossover.transport.http1 import client_connection
 from crossover.transport.http1.client import HttpPool, Origin
+from crossover.transport.http1.client_connection import MOST_FIELDS, MOST_HEAD_BYTES
 from tests.endpoints.rest.service import served
+from tests.freezing import freezing
 
 X = Tensor.from_array("x", np.array([[1.5, -2]], np.float32))
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+EMPTY = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
 
 class Scripted:
@@ -104,12 +112,84 @@ async def test_a_connection_is_used_again():
     assert b"\r\na: b\r\n" in server.requests[0]
 
 
-async def test_a_stale_connection_is_replaced_without_an_error():
-    """A kept-alive connection that the server has closed meanwhile costs one more attempt, on a new connection."""
+def post(pool: HttpPool, body: bytes = b"work", until: float = deadline.NEVER):
+    return asyncio.wait_for(pool.request("POST", "/path", [], [body], until), 10)
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_not_used():
+    """A server that closes after each reply is met on a new connection each time: no request is written to a closed one."""
     async with scripted([OK]) as (server, pool):
         for _ in range(4):
-            assert (await get(pool)).body == b"ok"
-    assert server.connections == 4
+            assert (await post(pool)).body == b"ok"
+    assert (server.connections, len(server.requests)) == (4, 4)
+
+
+async def test_an_end_that_the_loop_has_not_seen_is_seen_before_the_request_is_written():
+    """The event loop may be busy while the server closes: the connection is asked, and the POST goes to a new one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pool = HttpPool(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        answered = 0
+
+        def answer(stay: bool) -> None:
+            nonlocal answered
+            accepted, _ = listener.accept()
+            accepted.recv(1000)
+            accepted.sendall(OK)
+            answered += 1
+            if stay:
+                kept.append(accepted)
+            else:
+                accepted.close()
+
+        kept: list[socket.socket] = []
+        first = asyncio.create_task(post(pool))
+        await asyncio.to_thread(answer, True)
+        await first
+        await asyncio.sleep(0.02)  # no longer used so recently that it is not asked
+        kept.pop().close()  # and the loop does not run before the next request
+        second = asyncio.create_task(post(pool))
+        await asyncio.to_thread(answer, False)
+        assert (await second).body == b"ok"
+        assert answered == 2
+        await pool.close()
+
+
+@pytest.mark.parametrize("kept_alive", [False, True])
+async def test_a_post_that_may_have_been_looked_at_is_never_sent_again(kept_alive):
+    """A server that reads the whole POST and closes without a byte has had it once; the caller is told UNAVAILABLE."""
+    script = [OK, b""] if kept_alive else [b""]
+    async with scripted(script, [OK, OK, OK]) as (server, pool):
+        if kept_alive:
+            await post(pool)
+        with pytest.raises(InferenceError, match="closed the connection before it had answered") as caught:
+            await post(pool, b"only once")
+        assert caught.value.code is Code.UNAVAILABLE
+        assert sum(request.endswith(b"only once") for request in server.requests) == 1
+        assert (await post(pool)).body == b"ok"
+
+
+async def test_load_and_unload_are_never_sent_again(connect):
+    """Control calls follow the same rule: what kills the server is not given to its successor."""
+    for call in ("load_model", "unload_model"):
+        async with scripted([EMPTY, b""], [EMPTY]) as (server, pool):
+            client = connect(pool.origin.url)
+            await getattr(client, call)("m", {}, CallContext())
+            with pytest.raises(InferenceError) as caught:
+                await getattr(client, call)("m", {}, CallContext())
+            assert caught.value.code is Code.UNAVAILABLE
+            assert len(server.requests) == 2
+
+
+async def test_a_get_that_a_kept_connection_closed_upon_is_sent_once_more():
+    """GET changes nothing (RFC 9110 9.2.2); after the second end there is no third try."""
+    async with scripted([OK, b""], [OK]) as (server, pool):
+        assert [(await get(pool)).body for _ in range(2)] == [b"ok", b"ok"]
+        assert len(server.requests) == 3
+    async with scripted([OK, b""], [b""]) as (server, pool):
+        await get(pool)
+        with pytest.raises(InferenceError):
+            await get(pool)
+        assert server.connections == 2
 
 
 async def test_a_service_that_closes_on_the_request_is_unavailable():
@@ -121,13 +201,28 @@ async def test_a_service_that_closes_on_the_request_is_unavailable():
         assert server.connections == 1
 
 
-async def test_a_service_that_closes_twice_was_asked_twice():
-    """After a stale connection the request is sent once more, not more often."""
-    async with scripted([OK, b""], [b""]) as (server, pool):
-        assert (await get(pool)).body == b"ok"
-        with pytest.raises(InferenceError):
-            await get(pool)
-        assert server.connections == 2
+@pytest.mark.parametrize("timeout", [b"timeout=1", b"max=5, timeout = 1"])
+async def test_a_connection_is_given_up_before_the_server_would_close_it(timeout):
+    """`Keep-Alive: timeout=` is honoured with a second to spare."""
+    told = b"HTTP/1.1 200 OK\r\nkeep-alive: %b\r\ncontent-length: 2\r\n\r\nok" % timeout
+    async with scripted([told, OK]) as (server, pool):
+        await post(pool)
+        await post(pool)
+    assert server.connections == 2
+
+
+async def test_an_idle_connection_is_given_up(monkeypatch):
+    """Without the header after a time of our own, whether or not another request comes."""
+    monkeypatch.setattr(client_connection, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(http1_client, "IDLE_SECONDS", 0.05)
+    async with scripted([OK, OK]) as (server, pool):
+        await post(pool)
+        until = time.monotonic() + 10
+        while pool._idle:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.01)
+        await post(pool)
+    assert server.connections == 2
 
 
 @pytest.mark.parametrize("piece", [1, 3, 7, 1000])
@@ -217,6 +312,82 @@ async def test_an_early_refusal_is_read_while_the_body_is_still_being_sent():
         await pool.close()
 
 
+@pytest.mark.parametrize("kept_alive", [False, True])
+async def test_an_early_refusal_is_not_lost_when_the_server_resets(kept_alive):
+    """A server that refuses without reading and closes with a reset: its reply is read before the failed write counts."""
+
+    def refuse(listener: socket.socket) -> None:
+        accepted, _ = listener.accept()
+        with accepted:
+            if kept_alive:
+                accepted.recv(1000)
+                accepted.sendall(OK)
+            accepted.recv(100)
+            accepted.sendall(b"HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno")
+            time.sleep(0.05)
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pool = HttpPool(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        refusing = asyncio.create_task(asyncio.to_thread(refuse, listener))
+        if kept_alive:
+            await post(pool)
+        reply = await post(pool, bytes(50_000_000))
+        assert (reply.status, reply.body) == (413, b"no")
+        await refusing
+        await pool.close()
+
+
+LONG = b"x" * (MOST_HEAD_BYTES + 40_000)
+MANY = b"".join(b"h%d: x\r\n" % number for number in range(MOST_FIELDS + 1))
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n"
+
+
+@pytest.mark.parametrize("piece", [3000, 1 << 20])
+@pytest.mark.parametrize(
+    "reply",
+    [b"HTTP/1.1 200 OK\r\nh: " + LONG + b"\r\ncontent-length: 2\r\n\r\nok",
+     b"HTTP/1.1 200 OK\r\n" + LONG + b": x\r\ncontent-length: 2\r\n\r\nok",
+     b"HTTP/1.1 200 " + LONG + b"\r\ncontent-length: 2\r\n\r\nok",
+     b"HTTP/1.1 200 OK\r\n" + MANY + b"content-length: 2\r\n\r\nok",
+     CHUNKED + b"0\r\n" + MANY + b"\r\n",
+     CHUNKED + b"0\r\nt: " + LONG + b"\r\n\r\n",
+     CHUNKED + b"0;" + LONG + b"\r\n\r\n",
+     b"HTTP/1.1 100 Continue\r\n\r\n" * 4000 + OK],
+    ids=["value", "name", "reason", "fields", "trailers", "trailer", "chunk extension", "interim"],
+)  # fmt: skip
+async def test_what_is_not_body_is_bounded(reply, piece):
+    """Heads, trailers, chunk extensions and interim replies beyond the bound are one sentence, and no memory."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            for at in range(0, len(reply), piece):
+                writer.write(reply[at : at + piece])
+                await writer.drain()
+                await asyncio.sleep(0)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
+        pool = HttpPool(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
+        with pytest.raises(
+            InferenceError, match=r"a head or trailers of more than 64 KiB or 100 fields|not HTTP"
+        ) as got:
+            await get(pool)
+        assert got.value.code is Code.UNKNOWN
+        await pool.close()
+
+
+@pytest.mark.parametrize("trailer", [b"connection: close", b"content-encoding: gzip", b"inference-timeline: 1"])
+async def test_trailers_are_dropped(trailer):
+    """A reply's trailers are no header fields (RFC 9110 6.5.1): they change neither the reply nor the connection."""
+    async with scripted([CHUNKED + b"0\r\n" + trailer + b"\r\n\r\n", OK]) as (server, pool):
+        reply = await get(pool)
+        assert (reply.body, set(reply.headers)) == (b"ok", {b"transfer-encoding"})
+        await get(pool)
+        assert server.connections == 1
+
+
 async def test_nobody_there_is_unavailable_at_once(free_port):
     """A refused connection is one sentence that names the target."""
     pool = HttpPool(f"http://127.0.0.1:{free_port}")
@@ -256,6 +427,100 @@ async def test_no_more_connections_than_allowed():
         assert [reply.body for reply in replies] == [b"ok"] * 50
         assert most == 3
         await pool.close()
+
+
+@contextlib.asynccontextmanager
+async def hanging(**options):
+    """A pool of a server that takes everything and answers nothing."""
+    connections = []
+
+    async def serve(reader, writer):
+        connections.append(writer)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
+        pool = HttpPool(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", **options)
+        yield pool
+        await pool.close()
+        for writer in connections:
+            writer.close()
+
+
+async def test_a_full_pool_says_so_early(monkeypatch):
+    """Who waits for a connection is told after half of its time at most, not at its deadline."""
+    monkeypatch.setattr(http1_client, "LONGEST_WAIT_SECONDS", 0.1)
+    async with hanging(connections=2) as pool:
+        calls = [asyncio.create_task(post(pool)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        for left in (60, 0.1):
+            until = deadline.after(left)
+            with pytest.raises(InferenceError, match=r"no connection to .* is free: all 2 are in use") as caught:
+                await post(pool, until=until)
+            assert caught.value.code is Code.OVERLOADED
+            assert deadline.remaining(until) > 0
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_a_call_that_would_wait_too_long_is_refused_when_it_comes(monkeypatch):
+    """By how long the calls before it held their connections; one that has time to wait does wait."""
+
+    async def serve(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                await asyncio.sleep(0.2)
+                writer.write(OK)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
+        pool = HttpPool(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", connections=1)
+        pool._line._mean = 0.2
+        first = asyncio.create_task(get(pool))
+        await asyncio.sleep(0)
+        patient = asyncio.create_task(get(pool))
+        await asyncio.sleep(0)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(InferenceError) as caught:
+            await pool.request("GET", "/", [], [], deadline.after(0.3))
+        assert caught.value.code is Code.OVERLOADED
+        assert asyncio.get_running_loop().time() - began < 0.1
+        assert [reply.body for reply in await asyncio.gather(first, patient)] == [b"ok"] * 2
+        await pool.close()
+
+
+async def test_connections_that_fell_silent_are_not_used_again(service, connect, monkeypatch):
+    """After one call that waits in silence the other idle connections are as suspect: the next call opens a fresh one.
+
+    The waiting call itself goes on: a slow model looks the same, and a POST is not sent again.
+    """
+    monkeypatch.setattr(client_connection, "SILENT_SECONDS", 0.2)
+    async with freezing(service.port) as proxy:
+        client = connect(f"http://127.0.0.1:{proxy.port}")
+        await asyncio.gather(*(client.infer(InferRequest("echo", [X]), CallContext()) for _ in range(8)))
+        assert proxy.connections == 8
+        proxy.freeze()
+        waiting = asyncio.create_task(client.infer(InferRequest("echo", [X]), CallContext(deadline.after(60))))
+        await asyncio.sleep(0.4)
+        assert (await client.infer(InferRequest("echo", [X]), CallContext(deadline.after(5)))).model_version == "7"
+        assert proxy.connections == 9
+        assert not waiting.done()
+        waiting.cancel()
+
+
+async def test_health_and_control_have_connections_of_their_own(service, connect):
+    """Inference that holds every connection neither hides that the service is ready nor stops its control."""
+    client = connect(service.url, connections=1)
+    call = asyncio.create_task(client.infer(InferRequest("hang", [X]), CallContext()))
+    await asyncio.wait_for(service.inference.started.wait(), 10)
+    assert await client.server_ready(CallContext(deadline.after(10)))
+    assert await client.model_ready("echo", "", CallContext(deadline.after(10)))
+    assert (await client.server_metadata(CallContext(deadline.after(10)))).name
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
 
 
 async def test_cancelling_a_call_cancels_the_work_and_frees_the_connection(service, connect):

@@ -1,0 +1,23 @@
+"""When a request may be sent again by itself: one rule for every wire.
+
+A request is sent again only when nobody can have looked at it, or when looking at it twice changes nothing:
+
+- no connection came about, or the connection was closed before a byte of the request was written;
+- the peer says that it has not processed it: an HTTP/2 stream that is reset with REFUSED_STREAM or lies beyond the last
+  one that GOAWAY names (RFC 9113 8.7); gRPC's own libraries repeat such calls themselves, and nothing else;
+- its method is GET or HEAD (RFC 9110 9.2.2).
+
+Whatever else ends without an answer is UNAVAILABLE, and only the caller knows whether it may ask again: a POST whose
+connection closes after the write, a message on a stream that ends, a request that kills its server.
+"""
+
+from __future__ import annotations
+
+MOST_ATTEMPTS = 2
+"""A request is sent this often at most, the first time included."""
+_REPEATABLE = frozenset({"GET", "HEAD"})
+
+
+def may_send_again(method: str, *, processed: bool) -> bool:
+    """Whether a request that got no answer may be sent again; `processed`: the peer may have looked at it."""
+    return not processed or method in _REPEATABLE
