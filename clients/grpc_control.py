@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from crossover.clients.grpc_status import error_of, unreadable
 from crossover.protocol import timeline
-from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import Code, InferenceError, invalid
-from crossover.protocol.inference import CallContext
-from crossover.protocol.messages import ParameterValue
+from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.propagation import propagated
 from crossover.protocol.tensors import Buffer
 from crossover.protocol.wires import Target
@@ -21,7 +18,7 @@ from crossover.transport.grpc.messages import Metadata
 from crossover.transport.grpc.status import CallFailedError, ClientClosedError, UnaryMethod, UnaryTransport
 
 
-class GrpcControl:
+class GrpcControl(Inference):
     """Everything of `Inference` but `infer`, over unary calls."""
 
     def __init__(self, target: Target, transport: UnaryTransport) -> None:
@@ -68,52 +65,14 @@ class GrpcControl:
                 "(MAX_MESSAGE_BYTES)",
             )
 
-    async def _ask(self, name: str, request: Any, context: CallContext) -> Any:
+    async def control(self, method: str, request: Any, context: CallContext) -> Any:
         data = request.SerializeToString()
         self.check_size(data)
-        reply, _ = await self.exchange(name, data, context)
+        reply, _ = await self.exchange(method, data, context)
         try:
-            return pb.METHODS[name].response.FromString(bytes(reply))
+            return pb.METHODS[method].response.FromString(bytes(reply))
         except DecodeError:
-            raise unreadable(invalid(f"it is not a {name} reply"), self.target.grpc) from None
-
-    async def server_live(self, context: CallContext) -> bool:
-        return (await self._ask("ServerLive", pb.ServerLiveRequest(), context)).live
-
-    async def server_ready(self, context: CallContext) -> bool:
-        return (await self._ask("ServerReady", pb.ServerReadyRequest(), context)).ready
-
-    async def model_ready(self, name: str, version: str, context: CallContext) -> bool:
-        return (await self._ask("ModelReady", pb.ModelReadyRequest(name=name, version=version), context)).ready
-
-    async def server_metadata(self, context: CallContext) -> pb.ServerMetadataResponse:
-        return await self._ask("ServerMetadata", pb.ServerMetadataRequest(), context)
-
-    async def model_metadata(self, name: str, version: str, context: CallContext) -> pb.ModelMetadataResponse:
-        return await self._ask("ModelMetadata", pb.ModelMetadataRequest(name=name, version=version), context)
-
-    async def model_config(self, name: str, version: str, context: CallContext) -> pb.ModelConfig:
-        return (await self._ask("ModelConfig", pb.ModelConfigRequest(name=name, version=version), context)).config
-
-    async def model_statistics(self, name: str, version: str, context: CallContext) -> pb.ModelStatisticsResponse:
-        return await self._ask("ModelStatistics", pb.ModelStatisticsRequest(name=name, version=version), context)
-
-    async def repository_index(self, ready: bool, context: CallContext) -> pb.RepositoryIndexResponse:
-        return await self._ask("RepositoryIndex", pb.RepositoryIndexRequest(ready=ready), context)
-
-    async def load_model(
-        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
-    ) -> None:
-        request = pb.RepositoryModelLoadRequest(model_name=name)
-        protobuf_codec.set_repository_parameters(request.parameters, parameters)
-        await self._ask("RepositoryModelLoad", request, context)
-
-    async def unload_model(
-        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
-    ) -> None:
-        request = pb.RepositoryModelUnloadRequest(model_name=name)
-        protobuf_codec.set_repository_parameters(request.parameters, parameters)
-        await self._ask("RepositoryModelUnload", request, context)
+            raise unreadable(invalid(f"it is not a {method} reply"), self.target.grpc) from None
 
     async def close(self) -> None:
         self._methods.clear()

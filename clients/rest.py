@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import ssl
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import Message
-
+from crossover.clients.rest_control import RESOURCES, model_path
 from crossover.protocol import deadline, timeline
 from crossover.protocol.codecs.binary import codec as binary_codec
 from crossover.protocol.codecs.binary.codec import LENGTH_HEADER, Encoded
@@ -17,18 +13,18 @@ from crossover.protocol.codecs.json.codec import encode_request
 from crossover.protocol.codecs.json.text import dumps, loads
 from crossover.protocol.codecs.proto_json import from_object
 from crossover.protocol.errors import Code, InferenceError, code_from_http, invalid
+from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.propagation import propagated
 from crossover.protocol.wires import Target, wire
 from crossover.protos import inference as pb
 from crossover.transport.http1.client import HttpPool, HttpReply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from google.protobuf.message import Message
 
-    from crossover.protocol.inference import CallContext, Inference
-    from crossover.protocol.messages import InferRequest, InferResponse, ParameterValue
+    from crossover.protocol.messages import InferRequest, InferResponse
 
-M = TypeVar("M", bound=Message)
+_JSON = ("content-type", "application/json")
 _LENGTH_HEADER = LENGTH_HEADER.encode()
 _TIMELINE_HEADER = timeline.HEADER.encode()
 _SLACK_BYTES = 64 << 10
@@ -49,7 +45,7 @@ def connect_binary(target: Target) -> Inference:
     return RestClient(target, "rest-binary")
 
 
-class RestClient:
+class RestClient(Inference):
     """Calls another service's OIP REST routes; one instance belongs to one event loop."""
 
     def __init__(self, target: Target, wire_name: str) -> None:
@@ -62,14 +58,14 @@ class RestClient:
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
         encoded = self._encoded(request)
-        headers = [("content-type", "application/json")]
+        headers = [_JSON]
         if encoded.header_length is not None:
             headers = [("content-type", "application/octet-stream"), (LENGTH_HEADER, str(encoded.header_length))]
         if context.timeline is not None:
             headers.append((timeline.HEADER, "1"))
         context.bytes_sent = encoded.size
         context.mark("sent")
-        path = f"{_model_path(request.model_name, request.model_version)}/infer"
+        path = f"{model_path(request.model_name, request.model_version)}/infer"
         reply = await self._exchange("POST", path, context, headers, encoded.parts, self._pool)
         context.bytes_received = len(reply.body)
         if context.timeline is not None:
@@ -81,41 +77,18 @@ class RestClient:
         context.mark("read")
         return response
 
-    async def server_live(self, context: CallContext) -> bool:
-        return (await self._asked("/v2/health/live", context)).status == 200
-
-    async def server_ready(self, context: CallContext) -> bool:
-        return self._readiness(await self._asked("/v2/health/ready", context))
-
-    async def model_ready(self, name: str, version: str, context: CallContext) -> bool:
-        return self._readiness(await self._asked(f"{_model_path(name, version)}/ready", context))
-
-    async def server_metadata(self, context: CallContext) -> pb.ServerMetadataResponse:
-        return await self._get("/v2", pb.ServerMetadataResponse(), context)
-
-    async def model_metadata(self, name: str, version: str, context: CallContext) -> pb.ModelMetadataResponse:
-        return await self._get(_model_path(name, version), pb.ModelMetadataResponse(), context)
-
-    async def model_config(self, name: str, version: str, context: CallContext) -> pb.ModelConfig:
-        return await self._get(f"{_model_path(name, version)}/config", pb.ModelConfig(), context)
-
-    async def model_statistics(self, name: str, version: str, context: CallContext) -> pb.ModelStatisticsResponse:
-        path = f"{_model_path(name, version)}/stats" if name else "/v2/models/stats"
-        return await self._get(path, pb.ModelStatisticsResponse(), context)
-
-    async def repository_index(self, ready: bool, context: CallContext) -> pb.RepositoryIndexResponse:
-        models = await self._post("/v2/repository/index", {"ready": ready}, context)
-        return self._message({"models": models}, pb.RepositoryIndexResponse())
-
-    async def load_model(
-        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
-    ) -> None:
-        await self._post(f"/v2/repository/models/{_quoted(name)}/load", _control(parameters), context)
-
-    async def unload_model(
-        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
-    ) -> None:
-        await self._post(f"/v2/repository/models/{_quoted(name)}/unload", _control(parameters), context)
+    async def control(self, method: str, request: Message, context: CallContext) -> Any:
+        resource = RESOURCES[method]
+        path, reply = resource.path(request), pb.METHODS[method].response()
+        if resource.flag:
+            answer = await self._exchange("GET", path, context, pool=self._health)
+            setattr(reply, resource.flag, answer.status == 200 if resource.flag == "live" else self._readiness(answer))
+            return reply
+        if resource.body is None:
+            answer = await self._exchange("GET", path, context)
+        else:
+            answer = await self._exchange("POST", path, context, [_JSON], [dumps(resource.body(request))])
+        return self._message(resource.reply(self._read(answer)), reply)
 
     async def close(self) -> None:
         for pool in (self._pool, self._control, self._health):
@@ -163,17 +136,6 @@ class RestClient:
         context.recording.end(reply.status, [*headers], bytes(reply.body))
         return reply
 
-    async def _asked(self, path: str, context: CallContext) -> HttpReply:
-        """A question about health."""
-        return await self._exchange("GET", path, context, pool=self._health)
-
-    async def _get(self, path: str, message: M, context: CallContext) -> M:
-        return self._message(self._read(await self._exchange("GET", path, context)), message)
-
-    async def _post(self, path: str, document: object, context: CallContext) -> Any:
-        headers = [("content-type", "application/json")]
-        return self._read(await self._exchange("POST", path, context, headers, [dumps(document)]))
-
     def _read(self, reply: HttpReply) -> Any:
         if reply.status != 200:
             raise self._error(reply)
@@ -182,7 +144,7 @@ class RestClient:
         except InferenceError as error:
             raise self._unreadable(error) from None
 
-    def _message(self, document: object, message: M) -> M:
+    def _message(self, document: object, message: Message) -> Message:
         try:
             return from_object(document, message)
         except InferenceError as error:
@@ -240,28 +202,3 @@ def _tls(target: Target) -> ssl.SSLContext | None:
         raise invalid(f"the TLS files for {target.rest} cannot be used: {error.strerror or error}") from None
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def _quoted(name: str) -> str:
-    if not name:
-        raise invalid("the model's name is empty")
-    return quote(name, safe="")
-
-
-@lru_cache(maxsize=1024)
-def _model_path(name: str, version: str) -> str:
-    path = f"/v2/models/{_quoted(name)}"
-    if not version:
-        return path
-    if not (version.isascii() and version.isdigit()):
-        raise invalid(f"version '{version[:40]}' of model '{name}' is not a number, 0 or more")
-    return f"{path}/versions/{version}"
-
-
-def _control(parameters: Mapping[str, ParameterValue | bytes]) -> dict[str, Any]:
-    return {
-        "parameters": {
-            key: base64.b64encode(value).decode() if isinstance(value, bytes) else value
-            for key, value in parameters.items()
-        }
-    }

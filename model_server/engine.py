@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from crossover.model_server.control import CONTROL
 from crossover.model_server.execution import Execution, Executor
 from crossover.model_server.model import LoadedVersion
 from crossover.model_server.repository import Repository
 from crossover.protocol.errors import Code, InferenceError
-from crossover.protocol.inference import CallContext
-from crossover.protocol.messages import InferRequest, InferResponse, ParameterValue
-from crossover.protocol.version import VERSION
-from crossover.protos import inference as pb
+from crossover.protocol.inference import CallContext, Inference
+from crossover.protocol.messages import InferRequest, InferResponse
 
 if TYPE_CHECKING:
     from crossover.protocol.tensors import Tensor
 
-SERVER_NAME = "crossover"
-EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "statistics", "parameters")
 
-
-class Engine:
+class Engine(Inference):
     """Runs models. Ready once every model that was found at start is loaded or listed as unavailable."""
 
     def __init__(self, repository: Repository, executor: Executor) -> None:
@@ -85,48 +80,8 @@ class Engine:
         else:
             version.statistics.cancelled += 1
 
-    async def server_live(self, context: CallContext) -> bool:
-        return True
-
-    async def server_ready(self, context: CallContext) -> bool:
-        return self.repository.started and not self.draining
-
-    async def model_ready(self, name: str, version: str, context: CallContext) -> bool:
-        return self.repository.ready(name, version)
-
-    async def server_metadata(self, context: CallContext) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(name=SERVER_NAME, version=VERSION, extensions=EXTENSIONS)
-
-    async def model_metadata(self, name: str, version: str, context: CallContext) -> pb.ModelMetadataResponse:
-        loaded = self.repository.resolve(name, version)
-        return loaded.metadata([loaded.version] if version else self.repository.ready_versions(name))
-
-    async def model_config(self, name: str, version: str, context: CallContext) -> pb.ModelConfig:
-        return self.repository.resolve(name, version).config
-
-    async def model_statistics(self, name: str, version: str, context: CallContext) -> pb.ModelStatisticsResponse:
-        if name:
-            wanted = self.repository.resolve(name, version)
-            shown = [one for one in self.repository.loaded() if one.name == name and (one is wanted or not version)]
-        else:
-            shown = sorted(self.repository.loaded(), key=lambda one: (one.name, one.number))
-        return pb.ModelStatisticsResponse(
-            model_stats=[one.statistics.to_message(one.name, one.version) for one in shown]
-        )
-
-    async def repository_index(self, ready: bool, context: CallContext) -> pb.RepositoryIndexResponse:
-        await self.repository.discover()
-        return self.repository.index(ready)
-
-    async def load_model(
-        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
-    ) -> None:
-        await self.repository.load(name, parameters)
-
-    async def unload_model(
-        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
-    ) -> None:
-        await self.repository.unload(name)
+    async def control(self, method: str, request: Any, context: CallContext) -> Any:
+        return await CONTROL[method](self, request)
 
     async def close(self) -> None:
         await self.repository.close()

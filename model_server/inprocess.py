@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +15,8 @@ from crossover.protocol.inference import CallContext, Wrapper
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.wire_capabilities import check_request
 from crossover.protocol.wires import WIRES, Target
+
+_NEEDS_NO_REPOSITORY = {"ServerLive", "ServerMetadata"}
 
 
 def connect(target: Target) -> InProcess:
@@ -67,18 +68,7 @@ class InProcess(Wrapper):
         check_request(self._wire, request)
         return self.inner.infer_now(request, context)
 
-
-def _after_start(name: str) -> Callable[..., Awaitable[Any]]:
-    """The engine's method of that name, once its repository is loaded."""
-
-    async def call(self: InProcess, *arguments: Any) -> Any:
-        if not self.inner.repository.started:
+    async def control(self, method: str, request: Any, context: CallContext) -> Any:
+        if method not in _NEEDS_NO_REPOSITORY and not self.inner.repository.started:
             await self._started()
-        return await getattr(self.inner, name)(*arguments)
-
-    return call
-
-
-for _name in ("server_ready", "model_ready", "model_metadata", "model_config", "model_statistics", "repository_index",
-              "load_model", "unload_model"):  # fmt: skip
-    setattr(InProcess, _name, _after_start(_name))
+        return await self.inner.control(method, request, context)

@@ -7,17 +7,17 @@ task that awaits it cancels the work.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol, cast
 
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.deadline import NEVER
 from crossover.protocol.messages import InferRequest, InferResponse, ParameterValue
 from crossover.protocol.recording import Recording
 from crossover.protocol.timeline import Timeline
-
-if TYPE_CHECKING:
-    from crossover.protos import inference as pb
+from crossover.protos import inference as pb
 
 
 @dataclass(slots=True)
@@ -46,44 +46,70 @@ class CallContext:
             self.timeline.mark(station)
 
 
-class Inference(Protocol):
-    """Named tensors in, named tensors out; metadata, readiness, statistics and repository control beside it.
+class Inference(ABC):
+    """Named tensors in, named tensors out; beside it the control plane, whose messages are the protocol's own.
 
-    `version` is empty for "the highest that is ready". Unknown models and versions are NOT_FOUND; known ones that
-    cannot serve are UNAVAILABLE (`model_ready` answers False for these).
+    `control` takes every call of `inference.GRPCInferenceService` that is not an inference, by the method's name. The
+    methods below it say the same with plain values. An empty version is the highest that is ready. Unknown models and
+    versions are NOT_FOUND; known ones that cannot serve are UNAVAILABLE (`model_ready` answers False for these).
     """
 
+    @abstractmethod
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse: ...
 
-    async def server_live(self, context: CallContext) -> bool: ...
+    @abstractmethod
+    async def control(self, method: str, request: Any, context: CallContext) -> Any:
+        """Answer a request message of the method (see `pb.METHODS`) with its reply message."""
 
-    async def server_ready(self, context: CallContext) -> bool: ...
+    @abstractmethod
+    async def close(self) -> None: ...
 
-    async def model_ready(self, name: str, version: str, context: CallContext) -> bool: ...
+    async def server_live(self, context: CallContext) -> bool:
+        return bool((await self.control("ServerLive", pb.ServerLiveRequest(), context)).live)
 
-    async def server_metadata(self, context: CallContext) -> pb.ServerMetadataResponse: ...
+    async def server_ready(self, context: CallContext) -> bool:
+        return bool((await self.control("ServerReady", pb.ServerReadyRequest(), context)).ready)
 
-    async def model_metadata(self, name: str, version: str, context: CallContext) -> pb.ModelMetadataResponse: ...
+    async def model_ready(self, name: str, version: str, context: CallContext) -> bool:
+        return bool((await self.control("ModelReady", pb.ModelReadyRequest(name=name, version=version), context)).ready)
 
-    async def model_config(self, name: str, version: str, context: CallContext) -> pb.ModelConfig: ...
+    async def server_metadata(self, context: CallContext) -> pb.ServerMetadataResponse:
+        return cast(
+            "pb.ServerMetadataResponse", await self.control("ServerMetadata", pb.ServerMetadataRequest(), context)
+        )
+
+    async def model_metadata(self, name: str, version: str, context: CallContext) -> pb.ModelMetadataResponse:
+        request = pb.ModelMetadataRequest(name=name, version=version)
+        return cast("pb.ModelMetadataResponse", await self.control("ModelMetadata", request, context))
+
+    async def model_config(self, name: str, version: str, context: CallContext) -> pb.ModelConfig:
+        reply = await self.control("ModelConfig", pb.ModelConfigRequest(name=name, version=version), context)
+        return cast("pb.ModelConfig", reply.config)
 
     async def model_statistics(self, name: str, version: str, context: CallContext) -> pb.ModelStatisticsResponse:
         """Statistics of one model, or of all when `name` is empty."""
-        ...
+        request = pb.ModelStatisticsRequest(name=name, version=version)
+        return cast("pb.ModelStatisticsResponse", await self.control("ModelStatistics", request, context))
 
     async def repository_index(self, ready: bool, context: CallContext) -> pb.RepositoryIndexResponse:
         """Every model version that is known, or only those that are READY."""
-        ...
+        request = pb.RepositoryIndexRequest(ready=ready)
+        return cast("pb.RepositoryIndexResponse", await self.control("RepositoryIndex", request, context))
 
     async def load_model(
         self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
-    ) -> None: ...
+    ) -> None:
+        """`parameters` are Triton's: `config` (text) and `file:PATH` (bytes)."""
+        request = pb.RepositoryModelLoadRequest(model_name=name)
+        protobuf_codec.set_repository_parameters(request.parameters, parameters)
+        await self.control("RepositoryModelLoad", request, context)
 
     async def unload_model(
         self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
-    ) -> None: ...
-
-    async def close(self) -> None: ...
+    ) -> None:
+        request = pb.RepositoryModelUnloadRequest(model_name=name)
+        protobuf_codec.set_repository_parameters(request.parameters, parameters)
+        await self.control("RepositoryModelUnload", request, context)
 
 
 class Immediate(Protocol):
@@ -97,7 +123,7 @@ class Immediate(Protocol):
         ...
 
 
-class Wrapper:
+class Wrapper(Inference):
     """An `Inference` around another one that changes nothing; wrappers override what they change."""
 
     def __init__(self, inner: Inference) -> None:
@@ -106,39 +132,8 @@ class Wrapper:
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
         return await self.inner.infer(request, context)
 
-    async def server_live(self, context: CallContext) -> bool:
-        return await self.inner.server_live(context)
-
-    async def server_ready(self, context: CallContext) -> bool:
-        return await self.inner.server_ready(context)
-
-    async def model_ready(self, name: str, version: str, context: CallContext) -> bool:
-        return await self.inner.model_ready(name, version, context)
-
-    async def server_metadata(self, context: CallContext) -> pb.ServerMetadataResponse:
-        return await self.inner.server_metadata(context)
-
-    async def model_metadata(self, name: str, version: str, context: CallContext) -> pb.ModelMetadataResponse:
-        return await self.inner.model_metadata(name, version, context)
-
-    async def model_config(self, name: str, version: str, context: CallContext) -> pb.ModelConfig:
-        return await self.inner.model_config(name, version, context)
-
-    async def model_statistics(self, name: str, version: str, context: CallContext) -> pb.ModelStatisticsResponse:
-        return await self.inner.model_statistics(name, version, context)
-
-    async def repository_index(self, ready: bool, context: CallContext) -> pb.RepositoryIndexResponse:
-        return await self.inner.repository_index(ready, context)
-
-    async def load_model(
-        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
-    ) -> None:
-        await self.inner.load_model(name, parameters, context)
-
-    async def unload_model(
-        self, name: str, parameters: Mapping[str, ParameterValue | bytes], context: CallContext
-    ) -> None:
-        await self.inner.unload_model(name, parameters, context)
+    async def control(self, method: str, request: Any, context: CallContext) -> Any:
+        return await self.inner.control(method, request, context)
 
     async def close(self) -> None:
         await self.inner.close()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from typing import Any
 
+from crossover.protocol.codecs.protobuf.codec import repository_parameters
 from crossover.protocol.errors import Code, InferenceError
-from crossover.protocol.inference import CallContext, Wrapper
+from crossover.protocol.inference import CallContext, Inference, Wrapper
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protos import inference as pb
 
 
-class RecordingInference:
+class RecordingInference(Inference):
     """Echoes inputs as outputs of the model `echo`, which is all there is, and keeps what it was given."""
 
     def __init__(self) -> None:
@@ -36,45 +37,51 @@ class RecordingInference:
         context.mark("finished")
         return InferResponse("echo", "1", request.inputs, request.id)
 
-    async def server_live(self, context: CallContext) -> bool:
-        return True
+    async def control(self, method: str, request: Any, context: CallContext) -> Any:
+        if method == "ServerMetadata":
+            self.contexts.append(context)
+        return getattr(self, f"_{method}")(request)
 
-    async def server_ready(self, context: CallContext) -> bool:
-        return self.ready
+    def _ServerLive(self, _: Any) -> Any:
+        return pb.ServerLiveResponse(live=True)
 
-    async def model_ready(self, name: str, version: str, context: CallContext) -> bool:
-        self._known(name, version)
-        return self.ready
+    def _ServerReady(self, _: Any) -> Any:
+        return pb.ServerReadyResponse(ready=self.ready)
 
-    async def server_metadata(self, context: CallContext) -> pb.ServerMetadataResponse:
-        self.contexts.append(context)
+    def _ModelReady(self, request: Any) -> Any:
+        self._known(request.name, request.version)
+        return pb.ModelReadyResponse(ready=self.ready)
+
+    def _ServerMetadata(self, _: Any) -> Any:
         return pb.ServerMetadataResponse(name="fake", version="0", extensions=["model_repository"])
 
-    async def model_metadata(self, name: str, version: str, context: CallContext) -> pb.ModelMetadataResponse:
-        self._known(name, version)
+    def _ModelMetadata(self, request: Any) -> Any:
+        self._known(request.name, request.version)
         tensor = pb.ModelMetadataResponse.TensorMetadata(name="x", datatype="FP32", shape=[-1])
-        return pb.ModelMetadataResponse(name=name, versions=["1"], inputs=[tensor], outputs=[tensor])
+        return pb.ModelMetadataResponse(name=request.name, versions=["1"], inputs=[tensor], outputs=[tensor])
 
-    async def model_config(self, name: str, version: str, context: CallContext) -> pb.ModelConfig:
-        self._known(name, version)
-        return pb.ModelConfig(name=name, max_batch_size=4)
+    def _ModelConfig(self, request: Any) -> Any:
+        self._known(request.name, request.version)
+        return pb.ModelConfigResponse(config=pb.ModelConfig(name=request.name, max_batch_size=4))
 
-    async def model_statistics(self, name: str, version: str, context: CallContext) -> pb.ModelStatisticsResponse:
-        if name:
-            self._known(name, version)
+    def _ModelStatistics(self, request: Any) -> Any:
+        if request.name:
+            self._known(request.name, request.version)
         return pb.ModelStatisticsResponse(model_stats=[pb.ModelStatistics(name="echo", inference_count=2**40)])
 
-    async def repository_index(self, ready: bool, context: CallContext) -> pb.RepositoryIndexResponse:
-        self.controls.append(("index", ready))
+    def _RepositoryIndex(self, request: Any) -> Any:
+        self.controls.append(("index", request.ready))
         return pb.RepositoryIndexResponse(models=[pb.RepositoryIndexResponse.ModelIndex(name="echo", state="READY")])
 
-    async def load_model(self, name: str, parameters: Mapping, context: CallContext) -> None:
-        self.controls.append(("load", name, dict(parameters)))
-        self._known(name)
+    def _RepositoryModelLoad(self, request: Any) -> Any:
+        self.controls.append(("load", request.model_name, repository_parameters(request.parameters)))
+        self._known(request.model_name)
+        return pb.RepositoryModelLoadResponse()
 
-    async def unload_model(self, name: str, parameters: Mapping, context: CallContext) -> None:
-        self.controls.append(("unload", name, dict(parameters)))
-        self._known(name)
+    def _RepositoryModelUnload(self, request: Any) -> Any:
+        self.controls.append(("unload", request.model_name, repository_parameters(request.parameters)))
+        self._known(request.model_name)
+        return pb.RepositoryModelUnloadResponse()
 
     async def close(self) -> None:
         self.closed = True

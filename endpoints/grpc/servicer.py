@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from crossover.endpoints.grpc.control import Call, Control
 from crossover.endpoints.grpc.errors import abort, as_inference_error, parsed, too_large
 from crossover.endpoints.grpc.span import Span
 from crossover.endpoints.grpc.stream import StreamOfCalls
 from crossover.protocol import deadline, timeline
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
-from crossover.protocol.errors import Code
+from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.propagation import PROPAGATED
@@ -29,6 +28,8 @@ from crossover.transport.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from crossover.service.metrics import Observer
+
+_CHANGES_REPOSITORY = {"RepositoryModelLoad", "RepositoryModelUnload"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,11 @@ class Servicer:
         self._default_timeout = options.default_timeout_ms / 1000 if options.default_timeout_ms else None
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        calls = Control(self._inference, self.options.repository_control).calls()
-        table = {name: grpc.unary_unary_rpc_method_handler(self._control(name, call)) for name, call in calls.items()}
+        table = {
+            name: grpc.unary_unary_rpc_method_handler(self._control(name))
+            for name, method in pb.METHODS.items()
+            if name != "ModelInfer" and not method.client_streaming
+        }
         table["ModelInfer"] = grpc.unary_unary_rpc_method_handler(self.model_infer)
         table["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._model_stream_infer)
         return grpc.method_handlers_generic_handler(pb.SERVICE, table)
@@ -125,14 +129,22 @@ class Servicer:
     async def _model_stream_infer(self, requests: Any, rpc: Any) -> None:
         await StreamOfCalls(self, rpc).run(requests)
 
-    def _control(self, name: str, call: Call) -> Any:
+    def _admit(self, name: str, request: Any) -> None:
+        if getattr(request, "repository_name", ""):
+            raise InferenceError(Code.UNIMPLEMENTED, "there is one repository here; leave repository_name empty")
+        if name in _CHANGES_REPOSITORY and not self.options.repository_control:
+            raise InferenceError(Code.PERMISSION_DENIED, "loading and unloading models is switched off here")
+
+    def _control(self, name: str) -> Any:
         message = pb.METHODS[name].request
 
         async def handle(data: bytes, rpc: Any) -> bytes:
             span = Span(self.observer, name)
             try:
                 self.check_size(data)
-                reply: bytes = (await call(parsed(message, data), self.context_of(rpc))).SerializeToString()
+                request, context = parsed(message, data), self.context_of(rpc)
+                self._admit(name, request)
+                reply: bytes = (await self._inference.control(name, request, context)).SerializeToString()
                 self.check_size(reply, "reply")
                 return reply
             except asyncio.CancelledError:

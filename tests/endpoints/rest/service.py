@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from crossover.endpoints.rest import OipRest, RestListener, RestOptions
+from crossover.protocol.codecs.protobuf.codec import repository_parameters
 from crossover.protocol.errors import Code, InferenceError
-from crossover.protocol.inference import CallContext
+from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protos import inference as pb
 from crossover.service.metrics import Observer
@@ -18,7 +20,7 @@ MODELS = {"echo": [("x", "FP32", [-1, 2])], "odd name/ü:1": [("x", "FP32", [-1]
           "two": [("a", "FP32", [-1]), ("b", "INT64", [-1])], "matrix": [("x", "FP32", [-1, -1])]}  # fmt: skip
 
 
-class FakeInference:
+class FakeInference(Inference):
     """Echoes inputs as outputs. The model `fail-CODE` raises that code, `hang` waits for ever, `bug` has one."""
 
     def __init__(self) -> None:
@@ -69,52 +71,59 @@ class FakeInference:
         if name not in MODELS:
             raise InferenceError(Code.NOT_FOUND, f"there is no model '{name}'")
 
-    async def server_live(self, context: CallContext) -> bool:
-        return True
+    async def control(self, method: str, request: Any, context: CallContext) -> Any:
+        return getattr(self, f"_{method}")(request)
 
-    async def server_ready(self, context: CallContext) -> bool:
-        return self.ready
+    def _ServerLive(self, _: Any) -> Any:
+        return pb.ServerLiveResponse(live=True)
 
-    async def model_ready(self, name: str, version: str, context: CallContext) -> bool:
-        self._known(name)
-        return self.ready
+    def _ServerReady(self, _: Any) -> Any:
+        return pb.ServerReadyResponse(ready=self.ready)
 
-    async def server_metadata(self, context: CallContext) -> pb.ServerMetadataResponse:
+    def _ModelReady(self, request: Any) -> Any:
+        self._known(request.name)
+        return pb.ModelReadyResponse(ready=self.ready)
+
+    def _ServerMetadata(self, _: Any) -> Any:
         return pb.ServerMetadataResponse(name="fake", version="1", extensions=["binary_tensor_data"])
 
-    async def model_metadata(self, name: str, version: str, context: CallContext) -> pb.ModelMetadataResponse:
-        self._known(name)
-        found = pb.ModelMetadataResponse(name=name, versions=[version or "7"], platform="onnxruntime_onnx")
-        for input_name, datatype, shape in MODELS[name]:
-            found.inputs.add(name=input_name, datatype=datatype, shape=shape)
-        return found
+    def _ModelMetadata(self, request: Any) -> Any:
+        self._known(request.name)
+        made = pb.ModelMetadataResponse(
+            name=request.name, versions=[request.version or "7"], platform="onnxruntime_onnx"
+        )
+        for input_name, datatype, shape in MODELS[request.name]:
+            made.inputs.add(name=input_name, datatype=datatype, shape=shape)
+        return made
 
-    async def model_config(self, name: str, version: str, context: CallContext) -> pb.ModelConfig:
-        self._known(name)
-        config = pb.ModelConfig(name=name, max_batch_size=8)
+    def _ModelConfig(self, request: Any) -> Any:
+        self._known(request.name)
+        config = pb.ModelConfig(name=request.name, max_batch_size=8)
         config.input.add(name="x", data_type=11, dims=[2])
         config.version_policy.latest.num_versions = 1
-        return config
+        return pb.ModelConfigResponse(config=config)
 
-    async def model_statistics(self, name: str, version: str, context: CallContext) -> pb.ModelStatisticsResponse:
-        found = pb.ModelStatisticsResponse()
-        for model in [name] if name else MODELS:
-            found.model_stats.add(name=model, version="7", inference_count=2**53 + 1)
-        return found
+    def _ModelStatistics(self, request: Any) -> Any:
+        made = pb.ModelStatisticsResponse()
+        for model in [request.name] if request.name else MODELS:
+            made.model_stats.add(name=model, version="7", inference_count=2**53 + 1)
+        return made
 
-    async def repository_index(self, ready: bool, context: CallContext) -> pb.RepositoryIndexResponse:
-        found = pb.RepositoryIndexResponse()
-        found.models.add(name="echo", version="6", state="READY")
-        found.models.add(name="echo", version="7", state="READY")
-        if not ready:
-            found.models.add(name="broken", version="1", state="UNAVAILABLE", reason="its file is cut short")
-        return found
+    def _RepositoryIndex(self, request: Any) -> Any:
+        made = pb.RepositoryIndexResponse()
+        made.models.add(name="echo", version="6", state="READY")
+        made.models.add(name="echo", version="7", state="READY")
+        if not request.ready:
+            made.models.add(name="broken", version="1", state="UNAVAILABLE", reason="its file is cut short")
+        return made
 
-    async def load_model(self, name, parameters, context: CallContext) -> None:
-        self.loads.append((name, dict(parameters)))
+    def _RepositoryModelLoad(self, request: Any) -> Any:
+        self.loads.append((request.model_name, repository_parameters(request.parameters)))
+        return pb.RepositoryModelLoadResponse()
 
-    async def unload_model(self, name, parameters, context: CallContext) -> None:
-        self.loads.append((name, dict(parameters)))
+    def _RepositoryModelUnload(self, request: Any) -> Any:
+        self.loads.append((request.model_name, repository_parameters(request.parameters)))
+        return pb.RepositoryModelUnloadResponse()
 
     async def close(self) -> None:
         pass

@@ -1,0 +1,81 @@
+"""The control plane's calls on the engine's repository, by the name of the gRPC method."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.version import VERSION
+from crossover.protos import inference as pb
+
+if TYPE_CHECKING:
+    from crossover.model_server.engine import Engine
+
+SERVER_NAME = "crossover"
+EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "statistics", "parameters")
+
+
+async def _server_live(_engine: Engine, _request: Any) -> Any:
+    return pb.ServerLiveResponse(live=True)
+
+
+async def _server_ready(engine: Engine, _request: Any) -> Any:
+    return pb.ServerReadyResponse(ready=engine.repository.started and not engine.draining)
+
+
+async def _model_ready(engine: Engine, request: Any) -> Any:
+    return pb.ModelReadyResponse(ready=engine.repository.ready(request.name, request.version))
+
+
+async def _server_metadata(_engine: Engine, _request: Any) -> Any:
+    return pb.ServerMetadataResponse(name=SERVER_NAME, version=VERSION, extensions=EXTENSIONS)
+
+
+async def _model_metadata(engine: Engine, request: Any) -> Any:
+    loaded = engine.repository.resolve(request.name, request.version)
+    return loaded.metadata([loaded.version] if request.version else engine.repository.ready_versions(request.name))
+
+
+async def _model_config(engine: Engine, request: Any) -> Any:
+    return pb.ModelConfigResponse(config=engine.repository.resolve(request.name, request.version).config)
+
+
+async def _model_statistics(engine: Engine, request: Any) -> Any:
+    """Of one model, of one of its versions, or of all."""
+    loaded = engine.repository.loaded()
+    if request.name:
+        resolved = engine.repository.resolve(request.name, request.version)
+        shown = [one for one in loaded if one.name == request.name and (one is resolved or not request.version)]
+    else:
+        shown = sorted(loaded, key=lambda one: (one.name, one.number))
+    return pb.ModelStatisticsResponse(model_stats=[one.statistics.to_message(one.name, one.version) for one in shown])
+
+
+async def _repository_index(engine: Engine, request: Any) -> Any:
+    await engine.repository.discover()
+    return engine.repository.index(request.ready)
+
+
+async def _load(engine: Engine, request: Any) -> Any:
+    await engine.repository.load(request.model_name, protobuf_codec.repository_parameters(request.parameters))
+    return pb.RepositoryModelLoadResponse()
+
+
+async def _unload(engine: Engine, request: Any) -> Any:
+    await engine.repository.unload(request.model_name)
+    return pb.RepositoryModelUnloadResponse()
+
+
+CONTROL: dict[str, Callable[[Engine, Any], Awaitable[Any]]] = {
+    "ServerLive": _server_live,
+    "ServerReady": _server_ready,
+    "ModelReady": _model_ready,
+    "ServerMetadata": _server_metadata,
+    "ModelMetadata": _model_metadata,
+    "ModelConfig": _model_config,
+    "ModelStatistics": _model_statistics,
+    "RepositoryIndex": _repository_index,
+    "RepositoryModelLoad": _load,
+    "RepositoryModelUnload": _unload,
+}
