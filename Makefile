@@ -1,8 +1,9 @@
 # Bare `make` lists the targets.
 SHELL := /bin/bash
 PYTHON ?= python3
+# `python -m`, never a script: scripts of a copied or renamed checkout lead to the old place.
 BIN := .venv/bin
-PIP_FLAGS := --disable-pip-version-check --quiet --quiet --require-hashes
+INSTALL := $(PYTHON) requirements/install.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all check fmt proto proto-check models compare bench native lock clean
@@ -19,19 +20,13 @@ help:  ## list the targets
 	@$(PYTHON) -m venv $*
 
 .venv/.%: requirements/%.txt | .venv/bin/pip
-	@echo "installing requirements/$*.txt into .venv (once)"
-	@$(BIN)/pip install $(PIP_FLAGS) -r $<
-	@touch $@
+	@$(INSTALL) $* .venv && touch $@
 
 .venv-clients/.clients: requirements/clients.txt | .venv-clients/bin/pip
-	@echo "installing requirements/clients.txt into .venv-clients (once)"
-	@.venv-clients/bin/pip install $(PIP_FLAGS) -r $<
-	@touch $@
+	@$(INSTALL) clients .venv-clients && touch $@
 
 .venv-models/.models: requirements/models.txt | .venv-models/bin/pip
-	@echo "installing requirements/models.txt into .venv-models (once)"
-	@.venv-models/bin/pip install $(PIP_FLAGS) -r $<
-	@touch $@
+	@$(INSTALL) models .venv-models && touch $@
 
 native: | .venv/bin/pip  ## build the native parts; without a compiler or headers Python is used instead
 	@$(BIN)/python protocol/native/build.py
@@ -48,10 +43,10 @@ bench: .venv/.lab native  ## what each of our paths costs beside its floor (abou
 	@exec $(BIN)/python -m comparison bench $(ARGS)
 
 check: .venv/.dev native  ## lint, types, layers, generated code
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy -p crossover
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy -p crossover
+	@$(BIN)/python -c 'from importlinter.cli import lint_imports_command as run; run()' --no-cache
 	@$(BIN)/python protos/generate.py --check
 
 test: check .venv-clients/.clients  ## check, then every test but the slow ones (under 8 minutes)
@@ -61,7 +56,7 @@ test-all: check .venv-clients/.clients  ## check, then every test
 	@$(BIN)/python -m pytest $(ARGS)
 
 fmt: .venv/.dev  ## format the code
-	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
+	@$(BIN)/python -m ruff check --fix -q . ; $(BIN)/python -m ruff format .
 
 proto: .venv/.dev  ## generate protos/ from the .proto files
 	@$(BIN)/python protos/generate.py

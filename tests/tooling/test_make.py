@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
+import time
 
 import pytest
 
@@ -17,8 +20,12 @@ TOO_OLD = """#!/bin/sh
 exit 1
 """
 PIP_THAT_FAILS = """#!/bin/sh
-echo no such package >&2
+echo "Collecting numpy==2.4.6"
+echo "ERROR: {complaint}"
 exit 1
+"""
+PIP_THAT_HANGS = """#!/bin/sh
+exec sleep 60
 """
 PRINTS_ITS_SETTINGS = """#!/bin/sh
 if [ "$*" = "-m stack" ]; then env | grep ^GATEWAY_; fi
@@ -75,17 +82,73 @@ def test_an_interpreter_that_cannot_do_it_is_one_sentence(checkout, target, inte
     python = script(checkout / "bin" / "python3", interpreter)
     done = make(checkout, target, PYTHON=str(python))
     assert done.returncode != 0
-    ours = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
-    assert len(ours) == 1
-    assert sentence in ours[0]
+    (line,) = ours(done)
+    assert sentence in line
     assert not (checkout / ".venv").exists()
+
+
+def environment(checkout, python):
+    """An environment whose Python is a script."""
+    script(checkout / ".venv" / "bin" / "pip", "#!/bin/sh\n")
+    script(checkout / ".venv" / "bin" / "python", python)
+
+
+def ours(done):
+    return [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
+
+
+@pytest.mark.parametrize(
+    ("complaint", "sentence"),
+    [
+        ("HTTPSConnectionPool(host='pypi.org', port=443): NewConnectionError", "the package index cannot be reached"),
+        ("Temporary failure in name resolution", "the package index cannot be reached"),
+        ("Could not find a version that satisfies the requirement numpy==2.4.6", "lacks a pinned version"),
+        ("THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE", "does not have the pinned hash"),
+        ("[Errno 28] No space left on device", "the disk is full"),
+    ],
+)
+def test_why_an_installation_fails_is_one_sentence(checkout, complaint, sentence):
+    """What pip says in many lines is one sentence that says what would help, and no line of pip's is shown."""
+    environment(checkout, PIP_THAT_FAILS.format(complaint=complaint))
+    done = make(checkout, ".venv/.serve", PATH="/usr/bin:/bin")
+    assert done.returncode != 0
+    (line,) = ours(done)
+    assert sentence in line
+    assert "Collecting" not in done.stdout
+
+
+def test_what_will_be_installed_is_said_first(checkout):
+    """How many packages, how large and about how long stands there before anything is fetched."""
+    environment(checkout, "#!/bin/sh\n")
+    said = make(checkout, ".venv/.serve", PATH="/usr/bin:/bin").stdout.splitlines()[0]
+    pins = len(re.findall(r"^[\w.\[\],-]+==", (checkout / "requirements" / "serve.txt").read_text(), re.MULTILINE))
+    assert re.fullmatch(
+        rf"installing requirements/serve.txt into .venv \(once\): {pins} packages, some \d+ MB, about \d+ \w+", said
+    )
+
+
+def test_ctrl_c_while_installing_is_one_sentence(checkout):
+    """SIGINT ends the installer and pip, and says how to go on, without a traceback."""
+    environment(checkout, PIP_THAT_HANGS)
+    with subprocess.Popen(
+        [sys.executable, "requirements/install.py", "serve", ".venv"], cwd=checkout, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PATH": "/usr/bin:/bin"},
+    ) as installing:  # fmt: skip
+        assert "installing" in installing.stdout.readline()
+        time.sleep(0.5)
+        installing.send_signal(signal.SIGINT)
+        _, said = installing.communicate(timeout=20)
+    assert installing.returncode == 130
+    assert said.strip() == "stopped; the same command goes on where this ended"
 
 
 def test_a_failed_installation_is_tried_again(checkout):
     """An installation that fails stops make, and the next make does not take it for done."""
-    script(checkout / ".venv" / "bin" / "pip", PIP_THAT_FAILS)
-    assert make(checkout, ".venv/.serve").returncode != 0
-    script(checkout / ".venv" / "bin" / "pip", "#!/bin/sh\n")
+    environment(checkout, PIP_THAT_FAILS.format(complaint="no such package"))
+    failed = make(checkout, ".venv/.serve")
+    assert failed.returncode != 0
+    assert "installing requirements/serve.txt failed: no such package" in failed.stderr
+    environment(checkout, "#!/bin/sh\n")
     again = make(checkout, ".venv/.serve")
     assert again.returncode == 0
     assert "installing requirements/serve.txt" in again.stdout
