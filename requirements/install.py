@@ -34,15 +34,18 @@ SETS = {
     "models": Set(110, 50),
     "postgres": Set(4, 5),
 }
-_REASONS = (
-    (r"hash(es)? (are|did not|mismatch)|do not match the hashes|Hash mismatch", "a downloaded file does not have the pinned hash"),
-    (
-        r"NewConnectionError|ConnectTimeout|Connection (refused|reset)|name resolution|error sending request|dns error|Network is unreachable|ProxyError|Read timed out",
-        "the package index cannot be reached; connect to the network, or name a mirror in PIP_INDEX_URL",
+_UNREACHABLE = (
+    r"NewConnectionError|ConnectTimeout|Connection (refused|reset)|name resolution|error sending request|dns error|"
+    r"Network is unreachable|ProxyError|Read timed out"
+)
+_REASONS = {
+    r"hash(es)? (are|did not|mismatch)|do not match the hashes": "a downloaded file does not have the pinned hash",
+    _UNREACHABLE: "the package index cannot be reached; connect to the network, or name a mirror in PIP_INDEX_URL",
+    r"No space left on device": "the disk is full",
+    r"Could not find a version|No matching distribution": (
+        "the package index lacks a pinned version, or none fits this Python and system"
     ),
-    (r"No space left on device", "the disk is full"),
-    (r"Could not find a version|No matching distribution", "the package index lacks a pinned version, or none fits this Python and system"),
-)  # fmt: skip
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -122,7 +125,7 @@ def _tell(text: str) -> None:
 
 def reason_in(printed: str) -> str:
     """Why an installer failed, from what it printed: one of the usual reasons, or its own last complaint."""
-    for pattern, reason in _REASONS:
+    for pattern, reason in _REASONS.items():
         if re.search(pattern, printed, re.IGNORECASE):
             return reason
     complaints = [line.strip() for line in printed.splitlines() if re.match(r"\s*(error|×|╰─▶)", line, re.IGNORECASE)]
