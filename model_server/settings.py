@@ -62,5 +62,7 @@ def engine_of(settings: ServiceSettings) -> Engine:
     options = RuntimeOptions(
         settings.ort_intra_op_threads, settings.ort_inter_op_threads, settings.ort_graph_optimization, providers
     )
-    repository = Repository(path, settings.model_control, settings.model_poll_seconds, options)
+    repository = Repository(
+        path, settings.model_control, settings.model_poll_seconds, options, strict_readiness=settings.strict_readiness
+    )
     return Engine(repository, Executor(settings.model_workers, settings.model_max_queue))

@@ -115,6 +115,6 @@ class GatewaySettings(ServiceSettings):
             options={
                 name: str(getattr(self, name))
                 for name in ServiceSettings.model_fields
-                if name.startswith(("model_", "ort_"))
+                if name.startswith(("model_", "ort_", "strict_"))
             },
         )

@@ -65,6 +65,9 @@ class ServiceSettings(BaseSettings):
     model_poll_seconds: float = Field(
         1.0, gt=0, allow_inf_nan=False, description="how often the repository's files are looked at"
     )
+    strict_readiness: bool = Field(
+        False, description="ready only when every model that was not unloaded serves (Triton's --strict-readiness)"
+    )
     model_workers: int = Field(0, ge=0, description="threads that run models; 0: one a core, at least 2")
     model_max_queue: int = Field(4096, ge=0, description="requests that may wait for a thread; more are OVERLOADED")
     ort_intra_op_threads: int = Field(1, ge=0, description="ONNX Runtime's threads inside one operator; 0: its choice")
