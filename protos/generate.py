@@ -13,7 +13,7 @@ from pathlib import Path
 from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ["protos/model_config.proto", "protos/open_inference.proto"]
+SOURCES = ["model_config.proto", "open_inference.proto"]
 STUB_TAIL = """
 class Method(NamedTuple):
     request: Any
@@ -31,13 +31,13 @@ METHODS: dict[str, Method]
 def compile_to(folder: Path) -> None:
     arguments = [
         "protoc",
-        f"-I{HERE.parent}",
+        f"-I{HERE}",
         "--include_imports",
         f"--descriptor_set_out={folder / 'inference.binpb'}",
     ]
     if protoc.main([*arguments, f"--pyi_out={folder}", *SOURCES]) != 0:
         sys.exit("protoc refused the .proto files")
-    (folder / "inference.pyi").write_text(stub(folder / "protos"))
+    (folder / "inference.pyi").write_text(stub(folder))
 
 
 def stub(folder: Path) -> str:
