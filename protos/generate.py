@@ -53,7 +53,8 @@ def stub(folder: Path) -> str:
         lines = text.splitlines()
         imports.update(line for line in lines if re.match(r"(from|import) ", line) and "model_config_pb2" not in line)
         body = [line for line in lines if not re.match(r"(from|import) |DESCRIPTOR:", line)]
-        bodies.append("\n".join(body).replace("_model_config_pb2.", ""))
+        text = "\n".join(body).replace("_model_config_pb2.", "")
+        bodies.append(text.replace("**kwargs)", "**kwargs: Any)"))  # a field called `global` is no parameter's name
     head = "# Written by protos/generate.py.\n" + "\n".join(sorted(imports)) + "\n"
     return re.sub(r"\n{3,}", "\n\n", head + "\n" + "\n".join(bodies) + STUB_TAIL)
 
