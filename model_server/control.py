@@ -21,7 +21,7 @@ async def _server_live(_engine: Engine, _request: Any) -> Any:
 
 
 async def _server_ready(engine: Engine, _request: Any) -> Any:
-    return pb.ServerReadyResponse(ready=engine.repository.is_ready and not engine.draining)
+    return pb.ServerReadyResponse(ready=engine.unready_reason is None)
 
 
 async def _model_ready(engine: Engine, request: Any) -> Any:

@@ -68,8 +68,13 @@ class ServiceSettings(BaseSettings):
     strict_readiness: bool = Field(
         False, description="ready only when every model that was not unloaded serves (Triton's --strict-readiness)"
     )
+    model_batching: bool = Field(
+        True, description="run requests together that arrive during a run, where config.pbtxt has dynamic_batching"
+    )
     model_workers: int = Field(0, ge=0, description="threads that run models; 0: one a core, at least 2")
-    model_max_queue: int = Field(4096, ge=0, description="requests that may wait for a thread; more are OVERLOADED")
+    model_max_queue: int = Field(
+        4096, ge=0, description="requests that may wait for a worker, whatever their deadlines; more are OVERLOADED"
+    )
     ort_intra_op_threads: int = Field(1, ge=0, description="ONNX Runtime's threads inside one operator; 0: its choice")
     ort_inter_op_threads: int = Field(1, ge=0, description="ONNX Runtime's threads across operators; 0: its choice")
     ort_graph_optimization: Literal["disable", "basic", "extended", "all"] = Field(

@@ -13,7 +13,7 @@ import pytest
 
 from crossover.model_server.engine import Engine
 from crossover.model_server.entry import Entry
-from crossover.model_server.execution import Executor
+from crossover.model_server.executor import Executor
 from crossover.model_server.metrics import EngineMetrics
 from crossover.model_server.repository import Repository
 from crossover.protocol.errors import Code, InferenceError
