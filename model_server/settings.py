@@ -18,6 +18,7 @@ class ModelServerSettings(ServiceSettings):
     """Both ports' certificates, beside what both services have."""
 
     title: ClassVar[str] = "The model server"
+    tables: ClassVar[tuple[str, ...]] = ("model_server",)
 
     model_server_grpc_library: Literal["grpcio", "lean"] = Field(
         "grpcio",
