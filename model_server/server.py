@@ -12,6 +12,7 @@ from crossover.endpoints.grpc.servicer import GrpcOptions
 from crossover.endpoints.rest.app import OipRest
 from crossover.endpoints.rest.serve import RestListener
 from crossover.endpoints.rest.types import RestOptions
+from crossover.model_server.batching import Batching
 from crossover.model_server.engine import Engine
 from crossover.model_server.metrics import EngineMetrics
 from crossover.model_server.settings import ModelServerSettings, engine_of
@@ -19,6 +20,7 @@ from crossover.protocol.inference import Inference
 from crossover.protocol.wires import UNIX
 from crossover.service.metrics import Observer
 from crossover.service.process import naming, url_host
+from crossover.transport.memory_budget import MemoryBudget
 from crossover.transport.tls import Tls
 
 log = logging.getLogger("crossover.model_server")
@@ -32,7 +34,7 @@ async def serve(settings: ModelServerSettings, stop: asyncio.Event) -> None:
     The ports open first, live but not ready, so that whoever waits for readiness can ask.
     """
     engine = engine_of(settings)
-    await serve_inference(engine, engine, settings, stop)
+    await serve_inference(engine, Batching(engine) if settings.model_batching else engine, settings, stop)
 
 
 async def serve_inference(
@@ -40,9 +42,10 @@ async def serve_inference(
 ) -> None:
     """Serve `inference`, which is the engine or something around it."""
     observer = Observer()
-    observer.register(EngineMetrics(engine))
-    grpc, rest = _listeners(inference, settings, observer)
-    local = _local_listeners(inference, settings, observer)
+    observer.register(EngineMetrics(engine.repository))
+    budget = MemoryBudget(settings.max_in_flight_bytes)
+    grpc, rest = _listeners(inference, settings, observer, budget)
+    local = _local_listeners(inference, settings, observer, budget)
     with naming("MODEL_SERVER_HOST", "MODEL_SERVER_HTTP_PORT"):
         await rest.start()
     try:
@@ -81,17 +84,17 @@ async def _started(engine: Engine, stop: asyncio.Event) -> bool:
 
 
 def _listeners(
-    inference: Inference, settings: ModelServerSettings, observer: Observer
+    inference: Inference, settings: ModelServerSettings, observer: Observer, budget: MemoryBudget
 ) -> tuple[Listener, RestListener]:
     host, tls = settings.model_server_host, settings.tls()
     return (
         _grpc(inference, settings, observer, host, settings.model_server_grpc_port, tls),
-        _rest(inference, settings, observer, host, settings.model_server_http_port, tls),
+        _rest(inference, settings, observer, budget, host, settings.model_server_http_port, tls),
     )
 
 
 def _local_listeners(
-    inference: Inference, settings: ModelServerSettings, observer: Observer
+    inference: Inference, settings: ModelServerSettings, observer: Observer, budget: MemoryBudget
 ) -> list[Listener | RestListener]:
     """The same on Unix sockets, where a folder for them is given."""
     folder = settings.model_server_unix_sockets
@@ -99,7 +102,7 @@ def _local_listeners(
         return []
     return [
         _grpc(inference, settings, observer, f"{UNIX}{folder / 'grpc.sock'}"),
-        _rest(inference, settings, observer, f"{UNIX}{folder / 'rest.sock'}"),
+        _rest(inference, settings, observer, budget, f"{UNIX}{folder / 'rest.sock'}"),
     ]
 
 
@@ -112,9 +115,11 @@ def _grpc(
 
 
 def _rest(
-    inference: Inference, settings: ModelServerSettings, observer: Observer, host: str, port: int = 0,
-    tls: Tls | None = None,
+    inference: Inference, settings: ModelServerSettings, observer: Observer, budget: MemoryBudget, host: str,
+    port: int = 0, tls: Tls | None = None,
 ) -> RestListener:  # fmt: skip
     options = RestOptions(settings.max_message_bytes, settings.default_timeout_ms)
     app = OipRest(lambda _: (None, inference), settings=options, observer=observer)
-    return RestListener(app, host, port, tls, access_log=settings.access_log)
+    return RestListener(
+        app, host, port, tls, access_log=settings.access_log, limits=settings.http_limits(), budget=budget
+    )

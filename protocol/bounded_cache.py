@@ -55,6 +55,5 @@ class BoundedCache(Generic[K, V]):
         self._bytes = 0
 
     def _drop(self, key: K) -> None:
-        if key in self._values:
-            del self._values[key]
-            self._bytes -= self._sizes.pop(key)
+        self._values.pop(key, None)  # another thread may have been here first
+        self._bytes -= self._sizes.pop(key, 0)

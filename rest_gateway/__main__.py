@@ -12,6 +12,7 @@ from crossover.rest_gateway import predictions
 from crossover.rest_gateway.app import create_app
 from crossover.rest_gateway.settings import GatewaySettings
 from crossover.service import process, settings
+from crossover.transport.memory_budget import MemoryBudget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,13 @@ async def serve(chosen: GatewaySettings, stop: asyncio.Event) -> None:
     """Serve until `stop`, then finish what is in flight within the grace period."""
     await predictions.prepare(chosen)
     listener = RestListener(
-        create_app(chosen), chosen.gateway_host, chosen.gateway_port, chosen.tls(), access_log=chosen.access_log
+        create_app(chosen),
+        chosen.gateway_host,
+        chosen.gateway_port,
+        chosen.tls(),
+        access_log=chosen.access_log,
+        limits=chosen.http_limits(),
+        budget=MemoryBudget(chosen.max_in_flight_bytes),
     )
     with process.naming("GATEWAY_HOST", "GATEWAY_PORT"):
         await listener.start()

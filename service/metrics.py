@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from crossover.transport.release_guard import FAST_PATHS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sized
 
     from crossover.protocol.errors import Code
 
@@ -39,6 +39,18 @@ class _Cell:
         self.seconds = 0.0
 
 
+class Connections(Protocol):
+    """What a listener tells of its connections."""
+
+    @property
+    def connections(self) -> Sized: ...
+
+    refused_connections: int
+    """Closed at once because too many were open."""
+    timed_out: int
+    """Ended because a head, a body or a reader of replies took too long."""
+
+
 class Observer(Collector):
     """Counts what the endpoints of one service do."""
 
@@ -49,6 +61,11 @@ class Observer(Collector):
         self._errors: Counter[tuple[str, str, str, str]] = Counter()
         self._in_flight: Counter[str] = Counter()
         self._models: set[str] = {""}
+        self._listeners: list[tuple[str, Connections]] = []
+
+    def watch_connections(self, wire: str, listener: Connections) -> None:
+        """Tell of a listener's connections too."""
+        self._listeners.append((wire, listener))
 
     def register(self, collector: Collector) -> None:
         """Add a collector of the service's own (the engine's ``nv_inference_*``)."""
@@ -98,6 +115,26 @@ class Observer(Collector):
         for wire, count in self._in_flight.items():
             in_flight.add_metric((wire,), count)
         yield from (requests, durations, errors, in_flight, _fast_paths())
+        if self._listeners:
+            yield from self._connections()
+
+    def _connections(self) -> Iterator[Metric]:
+        opened, refused, timed_out = Counter[str](), Counter[str](), Counter[str]()
+        for wire, listener in self._listeners:
+            opened[wire] += len(listener.connections)
+            refused[wire] += listener.refused_connections
+            timed_out[wire] += listener.timed_out
+        gauge = GaugeMetricFamily("crossover_connections", "Connections that are open.", labels=("wire",))
+        refusals = CounterMetricFamily(
+            "crossover_connections_refused", "Connections closed because too many were open.", labels=("wire",)
+        )
+        late = CounterMetricFamily(
+            "crossover_connections_timed_out", "Connections ended because their client was too slow.", labels=("wire",)
+        )
+        for family, counts in ((gauge, opened), (refusals, refused), (late, timed_out)):
+            for wire, count in counts.items():
+                family.add_metric((wire,), count)
+        yield from (gauge, refusals, late)
 
     def _label(self, model: str, code: Code | None) -> str:
         if code is not None or len(self._models) >= _MOST_MODELS:

@@ -13,14 +13,18 @@ import zlib
 from typing import TYPE_CHECKING
 
 from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.transport.http1.messages import BodyTooLargeError, NoMemoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from crossover.protocol.tensors import Buffer
 
 _WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _LEVEL = 1
+_PIECE_BYTES = 1 << 20
+"""What is decompressed between two looks at the memory of all requests."""
+_MOST_MEMBERS = 1000
 _INLINE_BYTES = 4096
 """Larger work leaves the event loop for a thread; zlib releases the interpreter lock."""
 SMALLEST_COMPRESSED = 1024
@@ -57,11 +61,14 @@ def reply_coding(accept: str | None, request_coding: str | None) -> str | None:
     return best if best in wanted or wanted.get("identity") == 0 else None
 
 
-async def decompress(body: Buffer, coding: str, limit: int, too_large: InferenceError) -> bytes:
-    """The body without its coding; `too_large` beyond `limit` bytes, INVALID_ARGUMENT when it is broken or short."""
+async def decompress(body: Buffer, coding: str, limit: int, hold: Callable[[int], bool]) -> bytes:
+    """The body without its coding; BodyTooLargeError beyond `limit` bytes, INVALID_ARGUMENT when it is broken or short.
+
+    `hold` counts what comes to be; NoMemoryError where it says no.
+    """
     if len(body) <= _INLINE_BYTES:
-        return _decompress(body, coding, limit, too_large)
-    return await asyncio.to_thread(_decompress, body, coding, limit, too_large)
+        return _decompress(body, coding, limit, hold)
+    return await asyncio.to_thread(_decompress, body, coding, limit, hold)
 
 
 async def compress(parts: Sequence[Buffer], coding: str) -> bytes:
@@ -71,27 +78,32 @@ async def compress(parts: Sequence[Buffer], coding: str) -> bytes:
     return await asyncio.to_thread(_compress, parts, coding)
 
 
-def _decompress(body: Buffer, coding: str, limit: int, too_large: InferenceError) -> bytes:
+def _decompress(body: Buffer, coding: str, limit: int, hold: Callable[[int], bool]) -> bytes:
     """All members of a gzip body (RFC 1952 allows several), or the one stream of a deflate body."""
     made: list[bytes] = []
-    room = limit
+    room, members = limit, 0
     rest: Buffer = body
     while True:
         stream = zlib.decompressobj(_WINDOW[coding])
         try:
-            member = stream.decompress(rest, room + 1)
-            if len(member) > room:
-                raise too_large
-            if not stream.eof:
-                raise invalid(f"the {coding} body ends too early")
+            while not stream.eof:
+                piece = stream.decompress(rest, min(room + 1, _PIECE_BYTES))
+                rest = stream.unconsumed_tail
+                room -= len(piece)
+                if room < 0:
+                    raise BodyTooLargeError
+                if not hold(len(piece)):
+                    raise NoMemoryError
+                if not piece and not rest and not stream.eof:
+                    raise invalid(f"the {coding} body ends too early")
+                made.append(piece)
         except zlib.error:
             raise invalid(f"the body is not valid {coding}") from None
-        made.append(member)
-        room -= len(member)
+        members += 1
         rest = stream.unused_data
         if not rest:
             return made[0] if len(made) == 1 else b"".join(made)
-        if coding == "deflate" or len(made) > 1000:
+        if coding == "deflate" or members > _MOST_MEMBERS:
             raise invalid(f"the {coding} body has {len(rest)} bytes after its end")
 
 

@@ -6,7 +6,8 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from crossover.endpoints.rest.errors import Reply, error_reply, json_reply
+from crossover.endpoints.rest.errors import error_reply, json_reply
+from crossover.endpoints.rest.types import Reply
 from crossover.protocol.codecs.json.text import kind_of, loads_object
 from crossover.protocol.codecs.proto_json import to_object
 from crossover.protocol.errors import Code, InferenceError, invalid
@@ -36,13 +37,8 @@ async def ready(request: Request) -> Reply:
 
 async def model_ready(request: Request) -> Reply:
     name, version = request.route.model, request.route.version
-    try:
-        if await request.inference.model_ready(name, version, request.context):
-            return json_reply({"name": name, "ready": True})
-    except InferenceError as error:
-        if error.code is not Code.UNAVAILABLE:
-            raise
-        return error_reply(error, name=name, ready=False)
+    if await request.inference.model_ready(name, version, request.context):
+        return json_reply({"name": name, "ready": True})
     wanted = f"version {version} of model '{name}'" if version else f"model '{name}'"
     return error_reply(InferenceError(Code.UNAVAILABLE, f"{wanted} is not ready"), name=name, ready=False)
 

@@ -6,34 +6,40 @@ kserve's client drops the text when the type has a charset; tritonclient takes n
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+import math
+import random
+from typing import TYPE_CHECKING
 
 from crossover.protocol.codecs.json.text import dumps
-from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.errors import Code, InferenceError, code_from_http
+from crossover.transport.http1.messages import Reply
+from crossover.transport.http1.reply_head import refusal_reply
+
+if TYPE_CHECKING:
+    from crossover.transport.http1.messages import Fields, RefusalError
 
 log = logging.getLogger("crossover.rest")
 
-Headers = list[tuple[bytes, bytes]]
 JSON_TYPE = (b"content-type", b"application/json")
-RETRY_AFTER = (b"retry-after", b"1")
 ACCEPTED_CODINGS = (b"accept-encoding", b"gzip, deflate")
+_RETRY_SECONDS = 1.0
+"""When to try again where nobody knows."""
+_SPREAD = 0.25
+"""Share by which what is known is drawn out, so that those who were refused together do not come back together."""
 
 
 class HttpError(InferenceError):
     """An error that needs headers of its own (405 with Allow)."""
 
-    def __init__(self, code: Code, message: str, headers: Headers) -> None:
+    def __init__(self, code: Code, message: str, headers: Fields) -> None:
         super().__init__(code, message)
         self.headers = headers
 
 
-@dataclass(slots=True)
-class Reply:
-    """A complete HTTP reply; `parts` are sent one after the other."""
-
-    status: int
-    headers: Headers
-    parts: list[bytes | bytearray | memoryview] = field(default_factory=list)
+def too_large(limit: int) -> InferenceError:
+    return InferenceError(
+        Code.TOO_LARGE, f"the message is larger than the limit of {limit} bytes; setting MAX_MESSAGE_BYTES raises it"
+    )
 
 
 def json_reply(document: object, status: int = 200) -> Reply:
@@ -45,12 +51,24 @@ def error_reply(error: InferenceError, **beside: object) -> Reply:
     status = error.code.status
     reply = json_reply({"error": error.message, "code": error.code.name, **beside}, status.http)
     if status.retryable:
-        reply.headers.append(RETRY_AFTER)
+        reply.headers.append((b"retry-after", b"%d" % retry_seconds(error)))
     if error.code is Code.UNSUPPORTED_MEDIA_TYPE:
         reply.headers.append(ACCEPTED_CODINGS)
     if isinstance(error, HttpError):
         reply.headers.extend(error.headers)
     return reply
+
+
+def retry_seconds(error: InferenceError) -> int:
+    """Whole seconds for ``Retry-After`` (RFC 9110 10.2.3): what the error knows, drawn out by up to a quarter."""
+    if error.retry_after is None:
+        return math.ceil(_RETRY_SECONDS)
+    return max(1, math.ceil(error.retry_after * random.uniform(1.0, 1.0 + _SPREAD)))
+
+
+def refused(refusal: RefusalError) -> tuple[Reply, Code]:
+    """The reply for a body that is not what its head promises, and the code that it counts as."""
+    return refusal_reply(refusal.status, refusal.message), code_from_http(refusal.status)
 
 
 def as_inference_error(error: Exception) -> InferenceError:

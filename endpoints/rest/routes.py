@@ -7,7 +7,6 @@ a colon is reached too. A model called ``stats`` is shadowed by the statistics o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import unquote
 
 from crossover.protocol.errors import Code, InferenceError
@@ -60,7 +59,6 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("/v1/models/{m}:predict", "POST", "v1_predict"),
     ("/v1/models/{m}:explain", "POST", "unsupported"),
 )
-_LONGEST_CACHED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +95,19 @@ def _tree() -> _Node:
 _ROOT = _tree()
 
 
-def match(raw_path: bytes) -> Route | None:
-    """The route of a raw path, or None; methods are not looked at."""
-    return _cached(raw_path) if len(raw_path) <= _LONGEST_CACHED else _match(raw_path)
+NOWHERE = Route("unknown", ())
+"""Where a path leads that is in no table."""
+
+
+def match(raw_path: bytes) -> Route:
+    """The route of a raw path, or `NOWHERE`; methods are not looked at. Its callers remember it with the request's head."""
+    segments = raw_path.decode("ascii", "replace").split("/", 9)[1:]
+    return (_walk(_ROOT, segments, 0, {}) if len(segments) <= 8 else None) or NOWHERE
 
 
 def not_found(raw_path: bytes) -> InferenceError:
     shown = unquote(raw_path.decode("ascii", "replace"))[:200]
     return InferenceError(Code.NOT_FOUND, f"there is nothing at {shown}; the Open Inference Protocol begins at /v2")
-
-
-@lru_cache(maxsize=1024)
-def _cached(raw_path: bytes) -> Route | None:
-    return _match(raw_path)
-
-
-def _match(raw_path: bytes) -> Route | None:
-    segments = raw_path.decode("ascii", "replace").split("/")[1:]
-    return _walk(_ROOT, segments, 0, {}) if len(segments) <= 8 else None
 
 
 def _walk(node: _Node, segments: list[str], at: int, found: dict[str, str]) -> Route | None:

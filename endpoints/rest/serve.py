@@ -1,30 +1,41 @@
-"""A listening REST port: uvicorn (httptools) run inside the caller's event loop."""
+"""A listening REST port: uvicorn run inside the caller's event loop, with connections of our own (transport/http1)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 
-from crossover.endpoints.rest.direct import Heads
-from crossover.endpoints.rest.http1 import Http
-from crossover.endpoints.rest.receiving import BUFFER_BYTES, Connection, Receiver
+from crossover.endpoints.rest.answering import RestEndpoint
 from crossover.transport import addresses
+from crossover.transport.http1.limits import Http1Limits
+from crossover.transport.http1.release import RUNNER
+from crossover.transport.http1.server import Http1Server
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from crossover.endpoints.rest.types import ASGIApp
+    from crossover.transport.http1.asgi import ASGIApp
+    from crossover.transport.http1.messages import Gate
+    from crossover.transport.memory_budget import MemoryBudget
     from crossover.transport.tls import Tls
 
+log = logging.getLogger("crossover.rest")
 KEEP_ALIVE_SECONDS = 75
+_LOOK_SECONDS = 0.02
+_CANCELLED_SECONDS = 2.0
+"""What requests that were ended at the end of the grace period have for saying so."""
 
 
 class RestListener:
-    """Serves an ASGI application on one host and port (or `unix:PATH` as the host); `port` is the real one after `start`."""
+    """Serves an ASGI application on one host and port (or `unix:PATH` as the host); `port` is the real one after `start`.
+
+    The requests of a `RestEndpoint` reach it without ASGI; what it leaves to its fallback goes there by ASGI.
+    """
 
     def __init__(
         self,
@@ -34,24 +45,37 @@ class RestListener:
         tls: Tls | None = None,
         *,
         access_log: bool = False,
-        keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
+        keep_alive_seconds: float | None = None,
+        limits: Http1Limits | None = None,
+        budget: MemoryBudget | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.host = host
         self.port = port
+        endpoint = app if isinstance(app, RestEndpoint) else None
+        self.http = Http1Server(
+            endpoint.fallback or app if endpoint is not None else app,
+            handler=endpoint,
+            gate=gate,
+            limits=limits or Http1Limits(keep_alive_seconds=keep_alive_seconds or KEEP_ALIVE_SECONDS),
+            budget=budget,
+            logs_access=access_log,
+        )
+        if endpoint is not None and endpoint.observer is not None:
+            endpoint.observer.watch_connections("rest", self.http)
         self._config = uvicorn.Config(
             app,
-            http=cast(Any, _receiving(app)),
+            http=cast(Any, self.http.protocol),
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=access_log,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=keep_alive_seconds,
             backlog=addresses.BACKLOG,
         )
         self._tls = tls
-        self._server = _Server(self._config)
+        self._server: uvicorn.Server = _Server(self._config) if RUNNER.check() else _PlainServer(self._config)
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -61,7 +85,7 @@ class RestListener:
         self._config.load()
         if self._tls is not None:
             self._config.ssl = self._tls.server_context()
-        self._serving = asyncio.create_task(self._server.serve(sockets))
+        self._serving = asyncio.create_task(self._serve(sockets))
         while not self._server.started:
             if self._serving.done():
                 addresses.close(sockets)
@@ -70,68 +94,71 @@ class RestListener:
                 ) from self._serving.exception()
             await asyncio.sleep(0.005)
 
+    async def _serve(self, sockets: list[socket.socket]) -> None:
+        try:
+            await self._server.serve(sockets)
+        except SystemExit:
+            raise RuntimeError("the application's start-up failed") from None
+
+    def drain(self) -> None:
+        """Go on accepting and answering, but let every reply end its connection (`Connection: close`)."""
+        self.http.drain()
+
     async def stop(self, grace_seconds: float) -> None:
         """Accept nothing more, let requests in flight finish for at most `grace_seconds`, then end them."""
         if self._serving is None:
             return
-        self._config.timeout_graceful_shutdown = grace_seconds  # type: ignore[assignment]
-        self._server.exit()
+        self.drain()
+        for server in getattr(self._server, "servers", ()):
+            server.close()
+        self.http.close_idle()
+        await self._until_idle(grace_seconds)
+        if self.http.tasks:
+            log.warning("stopping: %d requests did not end within %g s", len(self.http.tasks), grace_seconds)
+            self.http.cancel_requests()
+            await self._until_idle(_CANCELLED_SECONDS)
+        self.http.close()
+        self._server.should_exit = True
+        self._exit()
         await self._serving
         self._serving = None
 
+    def _exit(self) -> None:
+        if isinstance(self._server, _Server):
+            self._server.exit()
 
-class _Server(uvicorn.Server):
+    async def _until_idle(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.http.busy:  # noqa: ASYNC110 - what it looks at is many things
+                    await asyncio.sleep(_LOOK_SECONDS)
+
+
+class _PlainServer(uvicorn.Server):
     """uvicorn without signal handlers: the process that owns several listeners has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Server(_PlainServer):
+    """The same without its ten wake-ups a second, and without its pauses when it ends: connections are ours to end."""
 
     _exiting: asyncio.Event
 
     async def main_loop(self) -> None:
-        """Once a second replies get a new date; uvicorn itself wakes up ten times a second to look whether to stop."""
         self._exiting = asyncio.Event()
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await self._exiting.wait()
+        await self._exiting.wait()
 
     def exit(self) -> None:
         """Leave the loop at once."""
-        self.should_exit = True
         self._exiting.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn has it, but for its tenth of a second where nobody is connected."""
-        if self.server_state.connections or self.server_state.tasks:
-            await super().shutdown(sockets)
-            return
         for server in self.servers:
             server.close()
         addresses.close(sockets or [])
         for server in self.servers:
             await server.wait_closed()
         await self.lifespan.shutdown()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        except SystemExit:
-            raise RuntimeError("the application's start-up failed") from None
-
-
-def _receiving(app: ASGIApp) -> Callable[..., Connection]:
-    """What uvicorn makes its protocols with; all connections of a listener share the buffer that they receive with."""
-    buffer = memoryview(bytearray(BUFFER_BYTES))
-    takes_buffers = getattr(app, "takes_buffers", False)
-    heads = Heads() if hasattr(app, "short_way") else None
-
-    def protocol(**given: Any) -> Connection:
-        http = Http(**given)
-        http.takes_buffers, http.heads = takes_buffers, heads
-        if heads is not None:
-            http.app = app  # past what uvicorn puts around an application
-        return Connection(cast(Receiver, http), buffer)
-
-    return protocol

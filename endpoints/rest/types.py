@@ -1,23 +1,22 @@
-"""Types of the ASGI interface, and what a request is to the handlers."""
+"""What a REST endpoint allows, and what a request is to its handlers."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
+
+from crossover.transport.http1.asgi import ASGIApp, Receive, Scope, Send
+from crossover.transport.http1.messages import Reply
 
 if TYPE_CHECKING:
-    from crossover.endpoints.rest.guard import Guard
     from crossover.endpoints.rest.routes import Route
     from crossover.protocol.codecs.reply_form import ReplyForm
     from crossover.protocol.inference import CallContext, Inference
-    from crossover.protocol.messages import InferRequest
+    from crossover.protocol.messages import InferRequest, InferResponse
+    from crossover.transport.http1.messages import Buffer
     from crossover.transport.time_limit import TimeLimit
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Any]]
-Send: TypeAlias = Callable[[Any], Awaitable[None]]
-ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+__all__ = ["ASGIApp", "Receive", "Reply", "Request", "RestOptions", "Scope", "Send"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +41,13 @@ class Request:
 
     route: Route
     headers: dict[str, str]
-    body: bytes
+    body: Buffer
     context: CallContext
     inference: Inference
     options: RestOptions
-    guard: Guard | TimeLimit | None = None
+    limit: TimeLimit | None = None
     """What keeps the deadline; None while nothing is waited for."""
     decoded: tuple[InferRequest, ReplyForm] | None = None
     """The infer call in it, once that was read."""
+    response: InferResponse | None = None
+    """Its answer, where that was given at once and is too large to be written at once."""

@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
 
-from crossover.endpoints.rest.body import ClientGoneError
 from crossover.protocol.errors import Code, InferenceError
 from crossover.rest_gateway.api.negotiation import check_acceptable
 from crossover.rest_gateway.api.problems import Problem, internal, not_found, of_error, response
+from crossover.transport.http1.messages import ClientGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, MutableMapping

@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 
 from crossover.protocol.errors import Code, InferenceError
-from crossover.protocol.inference import Wrapper
 from crossover.protocol.wires import WIRES, Target
 from crossover.rest_gateway.upstreams import Upstreams
-from tests.fakes import RecordingInference
 from tests.rest_gateway.conftest import ask
 
 INFER = "/v2/models/digits/infer"
@@ -157,9 +155,8 @@ async def test_closing_one_client_badly_still_closes_the_others(monkeypatch):
     """A client that fails at the end must not leave the others open."""
     closed = []
 
-    class Closing(Wrapper):
+    class Closing:
         def __init__(self, name):
-            super().__init__(RecordingInference())
             self.name = name
 
         async def close(self):

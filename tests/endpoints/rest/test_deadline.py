@@ -190,16 +190,16 @@ def _has_ipv6() -> bool:
 
 async def test_accepted_connections_have_no_delay(monkeypatch):
     """TCP_NODELAY is on for accepted sockets: with a pre-bound socket asyncio would leave it off (+40 ms a call)."""
-    from crossover.endpoints.rest import http1
+    from crossover.transport.http1 import server
 
     seen = []
-    original = http1.Http.connection_made
+    original = server.Connection.connection_made
 
     def spy(self, transport):
         original(self, transport)
         seen.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
-    monkeypatch.setattr(http1.Http, "connection_made", spy)
+    monkeypatch.setattr(server.Connection, "connection_made", spy)
     async with served() as service:
         _, writer = await asyncio.open_connection("127.0.0.1", service.port)
         writer.write(b"GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n")

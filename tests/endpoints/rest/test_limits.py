@@ -182,9 +182,9 @@ async def test_a_truncated_body_harms_nobody(call):
 
 @pytest.mark.parametrize(
     "sent",
-    [b"nonsense\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0\0\0\0", b"POST /v2 HTTP/1.1\r\ncontent-length: x\r\n\r\n",
+    [b"nonsense\r\n\r\n", b"GET / HTTP/x.1\r\n\r\n", b"\0\0\0\0", b"POST /v2 HTTP/1.1\r\ncontent-length: x\r\n\r\n",
      b"POST /v2 HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", b"GET /v2 HTTP/1.1\r\nbad header\r\n\r\n",
-     b"POST " + PATH.encode() + b" HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"],
+     b"POST " + PATH.encode() + b" HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"],
 )  # fmt: skip
 async def test_what_is_not_http_is_a_json_400(call, sent):
     """Also malformed HTTP is answered in the form of every other error."""

@@ -1,15 +1,16 @@
-"""A small infer request that comes whole goes past ASGI; nobody can tell from what comes back."""
+"""There is one way for a request: however its bytes come and whoever brings it, the same function answers it."""
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
+from pathlib import Path
 
 import pytest
 
-from crossover.endpoints.rest import app, direct
-from crossover.endpoints.rest.types import RestOptions
+from crossover.endpoints.rest import OipRest, RestListener, RestOptions, app
 from tests.endpoints.rest.service import FakeInference, ImmediateInference, served
 
 
@@ -30,23 +31,6 @@ async def reply(reader: asyncio.StreamReader) -> bytes:
     return re.sub(rb"date: .*?\r\n", b"", head) + await reader.readexactly(length)
 
 
-@pytest.fixture
-def ways(monkeypatch):
-    """Which way requests went: names as they come."""
-    seen = []
-
-    def watched(name, method):
-        async def call(self, *given):
-            seen.append(name)
-            return await method(self, *given)
-
-        return call
-
-    monkeypatch.setattr(app.OipRest, "answer", watched("short", app.OipRest.answer))
-    monkeypatch.setattr(app.OipRest, "_serve", watched("long", app.OipRest._serve))
-    return seen
-
-
 REQUESTS = {
     "right": post(body_of()),
     "an unknown model": post(body_of(), "nope"),
@@ -62,13 +46,12 @@ REQUESTS = {
 
 @pytest.mark.parametrize("kind", [FakeInference, ImmediateInference])
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_both_ways_give_the_same(name, kind, ways):
-    """The same request, whole and in two pieces, is answered with the same bytes, on a connection that stays."""
+async def test_however_a_request_comes_it_gets_the_same(name, kind):
+    """Whole, in two pieces, and chunked, it is answered with the same bytes, on a connection that stays."""
     request = REQUESTS[name]
     cut = request.index(b"\r\n\r\n") + 4
     async with served(RestOptions(max_message_bytes=200), upstream="grpc", kind=kind) as service, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-        ways.clear()
         writer.write(request)
         whole = await reply(reader)
         writer.write(request[:cut])
@@ -77,36 +60,78 @@ async def test_both_ways_give_the_same(name, kind, ways):
         assert await reply(reader) == whole
         writer.write(request)
         assert await reply(reader) == whole
-        first = "long" if name == "a query" else "short"
-        assert ways == [first, "short" if name == "empty" else "long", first]
+        writer.write(chunked(request))
+        assert (await reply(reader)).replace(b"connection: close\r\n", b"") == whole
         writer.close()
 
 
+def chunked(request: bytes) -> bytes:
+    """The same request without a length."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    head = re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: chunked", head)
+    pieces = [body[at : at + 50] for at in range(0, len(body), 50)]
+    return head + b"\r\n\r\n" + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_an_asgi_server_gets_the_same(name):
+    """Mounted in an ASGI application, the endpoint's replies have the status, the fields and the body that ours have."""
+    options = RestOptions(max_message_bytes=200)
+    endpoint = OipRest(lambda _: ("grpc", FakeInference()), settings=options)
+
+    async def mounting(scope, receive, send):
+        await endpoint(scope, receive, send)
+
+    listener = RestListener(mounting, "127.0.0.1", 0)
+    await listener.start()
+    async with served(options, upstream="grpc") as service, asyncio.timeout(20):
+        answers = []
+        for port in (service.port, listener.port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(REQUESTS[name])
+            head, _, body = (await reply(reader)).partition(b"\r\n\r\n")
+            answers.append((sorted(head.split(b"\r\n")), body))
+            writer.close()
+        assert answers[0] == answers[1]
+    await listener.stop(1)
+
+
+ONCE = {
+    "TimeLimit": "the deadline",
+    "exceeded": "what it says when the deadline has passed",
+    "read": "taking the body within its limit",
+    "decompress": "its content coding",
+    "started": "the metrics' beginning",
+    "finished": "and their end",
+    "server_timing": "the stations",
+    "as_inference_error": "the mapping of errors",
+}
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_each_guard_stands_once(name):
+    """Whoever brings a request, each guard of it is called from one place in the endpoint."""
+    sites = [
+        f"{path.name}:{node.lineno}"
+        for path in sorted(Path(app.__file__).parent.glob("*.py"))
+        if path.name not in ("body.py", "compression.py")  # bodies of other ASGI applications; zlib's own names
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and name == getattr(node.func, "attr", getattr(node.func, "id", ""))
+    ]
+    assert len(sites) == 1, f"{ONCE[name]}: {sites}"
+
+
 @pytest.mark.parametrize("kind", [FakeInference, ImmediateInference])
-async def test_pipelined_requests_keep_their_order(kind, ways):
-    """What comes behind a request on the short way waits for it, whatever its own way."""
+async def test_pipelined_requests_keep_their_order(kind):
+    """What comes behind a request waits for it, whoever answers."""
     async with served(kind=kind) as service, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-        ways.clear()
         writer.write(
             post(body_of(id="1")) + post(body_of(id="2")) + b"GET /v2/health/live HTTP/1.1\r\nHost: here\r\n\r\n"
         )
         first, second, third = [await reply(reader) for _ in range(3)]
         assert (b'"1"' in first, b'"2"' in second) == (True, True)
         assert third.startswith(b"HTTP/1.1 200")
-        assert ways == ["short", "short" if kind is ImmediateInference else "long", "long"]
-        writer.close()
-
-
-@pytest.mark.parametrize("field", ["Connection: close", "Expect: 100-continue", "Content-Encoding: identity"])
-async def test_who_asks_for_more_goes_the_long_way(field, ways):
-    """Whatever a request asks of the connection or its body's coding is uvicorn's to answer."""
-    async with served() as service, asyncio.timeout(20):
-        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-        ways.clear()
-        writer.write(post(body_of(), "echo", "", field))
-        assert (await reader.readline()).startswith((b"HTTP/1.1 200", b"HTTP/1.1 100"))
-        assert ways == ["long"]
         writer.close()
 
 
@@ -147,10 +172,3 @@ async def test_a_client_that_goes_cancels_its_work(kind):
         await service.inference.started.wait()
         writer.close()
         await service.inference.cancelled.wait()
-
-
-async def test_the_fields_of_many_clients_are_not_kept_for_ever():
-    """Field sets are remembered up to a bound."""
-    for number in range(3 * direct._MOST_KEPT):
-        direct.fields_of([(b"content-length", b"%d" % number)])
-    assert len(direct._KEPT) <= direct._MOST_KEPT

@@ -1,1 +1,0 @@
-"""What the services promise under overload and faults, tried on real processes."""
