@@ -48,6 +48,7 @@ check: .venv/.dev native  ## lint, types, layers, generated code
 	@$(BIN)/python -m mypy -p crossover
 	@$(BIN)/python -c 'from importlinter.cli import lint_imports_command as run; run()' --no-cache
 	@$(BIN)/python protos/generate.py --check
+	@$(BIN)/buf lint && $(BIN)/buf format --diff --exit-code && $(BIN)/buf breaking --against protos/released.binpb
 
 test: check .venv-clients/.clients  ## check, then every test but the slow ones (under 8 minutes)
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)

@@ -18,23 +18,19 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
+from math import ceil
+from typing import TypeAlias
 
 from crossover.protocol import deadline
+from crossover.protocol.bounded_cache import BoundedCache
 from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.expected_time import ExpectedTime, in_time, overloaded
 from crossover.protocol.inference import CallContext, Inference, Wrapper
+from crossover.protocol.joining import apart, form_of, joined, rows_allowed, rows_of
 from crossover.protocol.messages import InferRequest, InferResponse
-from crossover.protocol.tensors import Tensor
 from crossover.protocol.timeline import Timeline
 from crossover.transport.time_limit import TimeLimit
 
-if TYPE_CHECKING:
-    from crossover.protos import inference as pb
-
-DEFAULT_ROWS = 64
-"""Rows that are gathered when `preferred_batch_size` says nothing."""
 PERMISSION_SECONDS = 5.0
 """How long a model's configuration is believed before it is asked for again."""
 LONGEST_SECONDS = 3600.0
@@ -56,17 +52,32 @@ class _Waiting:
 class _Lane:
     """Requests that may be joined: those waiting, and whether a call is under way."""
 
-    limit: int
+    model: _Model
     busy: bool = False
     waiting: deque[_Waiting] = field(default_factory=deque)
+    rows: int = 0
+    """Of those waiting."""
+
+    def admit(self, rows: int, until: float, name: str) -> None:
+        """Raise unless a request that comes now is expected to be answered in time: the call under way is awaited first."""
+        calls = ceil((self.rows + rows) / self.model.rows)
+        seconds = self.model.seconds
+        wait = calls * seconds.mean
+        if not in_time(wait + seconds.mean + seconds.deviation, until, time.monotonic()):
+            raise overloaded(
+                f"{len(self.waiting)} requests for model '{name}' wait to be sent; this one would not be answered in time",
+                wait,
+            )
 
 
 @dataclass(slots=True)
-class _Permission:
-    """What the model's configuration allows: rows in one call, 0 for none."""
+class _Model:
+    """What is known of a model: how many rows its configuration allows in one call, 0 for none; and what a call takes."""
 
     rows: int
     until: float
+    """When the configuration is asked for again."""
+    seconds: ExpectedTime
 
 
 class Coalescing(Wrapper):
@@ -75,20 +86,20 @@ class Coalescing(Wrapper):
     def __init__(self, inner: Inference) -> None:
         super().__init__(inner)
         self._lanes: dict[Key, _Lane] = {}
-        self._permissions: dict[tuple[str, str], _Permission] = {}
+        self._models: BoundedCache[tuple[str, str], _Model] = BoundedCache(most_entries=1024)
         self._tasks: set[asyncio.Task[None]] = set()
         self.joined_calls = 0
         self.joined_requests = 0
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
         rows = _rows(request)
-        limit = await self.limit(request, context) if rows else 0
-        if rows == 0 or rows >= limit:
+        model = await self._model(request, context) if rows else None
+        if model is None or rows >= model.rows:
             return await self.inner.infer(request, context)
         key = _key(request)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(limit)
+            lane = self._lanes[key] = _Lane(model)
         if not lane.busy:
             return await self._first(key, lane, request, context)
         return await self._wait(lane, request, context, rows)
@@ -96,14 +107,19 @@ class Coalescing(Wrapper):
     async def _first(self, key: Key, lane: _Lane, request: InferRequest, context: CallContext) -> InferResponse:
         """A request that found nothing under way: it leaves at once, as it is."""
         lane.busy = True
+        began = time.monotonic()
         try:
-            return await self.inner.infer(request, context)
+            response = await self.inner.infer(request, context)
+            lane.model.seconds.learn(time.monotonic() - began)
+            return response
         finally:
             self._next(key, lane)
 
     async def _wait(self, lane: _Lane, request: InferRequest, context: CallContext, rows: int) -> InferResponse:
+        lane.admit(rows, context.deadline, request.model_name)
         waiting = _Waiting(request, context, rows, asyncio.get_running_loop().create_future())
         lane.waiting.append(waiting)
+        lane.rows += rows
         try:
             with TimeLimit(context.deadline):
                 return await waiting.future
@@ -122,7 +138,7 @@ class Coalescing(Wrapper):
         task.add_done_callback(self._tasks.discard)
 
     async def _leave(self, key: Key, lane: _Lane, group: list[_Waiting]) -> None:
-        call = asyncio.create_task(self._together(group) if len(group) > 1 else self._alone(group[0]))
+        call = asyncio.create_task(self._together(group, lane.model) if len(group) > 1 else self._alone(group[0]))
         left = len(group)
 
         def one_done(_: object) -> None:
@@ -138,15 +154,16 @@ class Coalescing(Wrapper):
         finally:
             self._next(key, lane)
 
-    async def _together(self, group: list[_Waiting]) -> None:
+    async def _together(self, group: list[_Waiting], model: _Model) -> None:
         """One call for all; when it is refused, one call for each, so that only the guilty one is told."""
         context = CallContext(min(max(one.context.deadline for one in group), time.monotonic() + LONGEST_SECONDS))
-        context.requests = len(group)
         if any(one.context.timeline is not None for one in group):
             context.timeline = Timeline()
         context.recording = next((one.context.recording for one in group if one.context.recording is not None), None)
+        began = time.monotonic()
         try:
             response = await self.inner.infer(_joined(group), context)
+            model.seconds.learn(time.monotonic() - began)
             answers = _apart(response, group)
         except InferenceError as error:
             if error.code.status.retryable or error.code is Code.DEADLINE_EXCEEDED:
@@ -171,24 +188,19 @@ class Coalescing(Wrapper):
             if not one.future.done():
                 one.future.set_result(answer)
 
-    async def limit(self, request: InferRequest, context: CallContext) -> int:
-        """Rows that may leave together; 0 when the model's configuration does not allow it."""
-        known = self._permissions.get((request.model_name, request.model_version))
+    async def _model(self, request: InferRequest, context: CallContext) -> _Model:
+        """What is known of the model; its configuration is asked for when that was long ago."""
+        key = request.model_name, request.model_version
+        known = self._models.get(key)
         if known is not None and known.until > time.monotonic():
-            return known.rows
+            return known
         try:
-            config = await self.inner.model_config(
-                request.model_name, request.model_version, CallContext(context.deadline)
-            )
-            rows = rows_allowed(config)
+            rows = rows_allowed(await self.inner.model_config(*key, CallContext(context.deadline)))
         except InferenceError:
             rows = 0  # the call itself will tell what is wrong
-        if len(self._permissions) > 10_000:
-            self._permissions.clear()
-        self._permissions[request.model_name, request.model_version] = _Permission(
-            rows, time.monotonic() + PERMISSION_SECONDS
-        )
-        return rows
+        model = _Model(rows, time.monotonic() + PERMISSION_SECONDS, known.seconds if known else ExpectedTime())
+        self._models.put(key, model, len(key[0]) + len(key[1]))
+        return model
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -196,27 +208,17 @@ class Coalescing(Wrapper):
         await super().close()
 
 
-def rows_allowed(config: pb.ModelConfig) -> int:
-    """How many rows may be gathered for a model: 0 unless `dynamic_batching` and `max_batch_size` are both set."""
-    if not config.HasField("dynamic_batching") or config.max_batch_size <= 1:
-        return 0
-    preferred = config.dynamic_batching.preferred_batch_size
-    return min(max(preferred) if preferred else DEFAULT_ROWS, config.max_batch_size)
-
-
 def _rows(request: InferRequest) -> int:
     """Rows of a request that may be joined with others; 0 when it must go alone."""
-    if request.parameters or not request.inputs or any(output.parameters for output in request.outputs):
+    if request.parameters or any(output.parameters for output in request.outputs):
         return 0
-    first = request.inputs[0].shape
-    rows = first[0] if first else 0
-    return rows if all(tensor.shape[:1] == (rows,) for tensor in request.inputs) else 0
+    return rows_of(request.inputs)
 
 
 def _key(request: InferRequest) -> Key:
     """Equal for requests that differ in nothing but their rows and ids."""
-    inputs = tuple([(tensor.name, tensor.datatype.name, tensor.shape[1:]) for tensor in request.inputs])
-    return request.model_name, request.model_version, inputs, tuple([output.name for output in request.outputs])
+    outputs = tuple([output.name for output in request.outputs])
+    return request.model_name, request.model_version, form_of(request.inputs), outputs
 
 
 def _gather(lane: _Lane) -> list[_Waiting]:
@@ -226,48 +228,28 @@ def _gather(lane: _Lane) -> list[_Waiting]:
     while lane.waiting:
         one = lane.waiting[0]
         if one.future.done():
-            lane.waiting.popleft()
-        elif rows + one.rows <= lane.limit or not group:
+            lane.rows -= lane.waiting.popleft().rows
+        elif rows + one.rows <= lane.model.rows or not group:
             group.append(lane.waiting.popleft())
             rows += one.rows
         else:
             break
+    lane.rows -= rows
     return group
 
 
 def _joined(group: Sequence[_Waiting]) -> InferRequest:
     first = group[0].request
-    inputs = [_concatenated(tensors) for tensors in zip(*(one.request.inputs for one in group), strict=True)]
+    inputs = joined([one.request.inputs for one in group])
     return InferRequest(first.model_name, inputs, first.model_version, "", first.outputs)
 
 
-def _concatenated(tensors: Sequence[Tensor]) -> Tensor:
-    first = tensors[0]
-    shape = (sum(tensor.shape[0] for tensor in tensors), *first.shape[1:])
-    if first.datatype.kind == "bytes":
-        return Tensor(first.name, first.datatype, shape, array=np.concatenate([tensor.array for tensor in tensors]))
-    return Tensor(first.name, first.datatype, shape, raw=b"".join([tensor.raw for tensor in tensors]))
-
-
 def _apart(response: InferResponse, group: Sequence[_Waiting]) -> list[InferResponse]:
-    """Each caller's rows of every output; FAILED_PRECONDITION when an output does not have a row for each input row."""
-    total = sum(one.rows for one in group)
-    if any(tensor.shape[:1] != (total,) for tensor in response.outputs):
-        raise InferenceError(
-            Code.FAILED_PRECONDITION, "an output of the model does not have one row for each input row"
-        )
-    answers: list[InferResponse] = []
-    at = 0
-    for one in group:
-        outputs = [_slice(tensor, at, at + one.rows) for tensor in response.outputs]
-        answers.append(InferResponse(response.model_name, response.model_version, outputs, one.request.id))
-        at += one.rows
-    return answers
-
-
-def _slice(tensor: Tensor, start: int, end: int) -> Tensor:
-    part: Any = tensor.array[start:end]
-    return Tensor(tensor.name, tensor.datatype, part.shape, array=part)
+    outputs = apart(response.outputs, [one.rows for one in group])
+    return [
+        InferResponse(response.model_name, response.model_version, own, one.request.id)
+        for one, own in zip(group, outputs, strict=True)
+    ]
 
 
 def _tell(one: _Waiting, answer: InferResponse, context: CallContext, sharing: int) -> None:

@@ -34,10 +34,10 @@ class GrpcChannel:
             self._methods[path] = GrpcioMethod(self._opened(), path)
         return self._methods[path]
 
-    def stream(self, path: str) -> Any:
+    def stream(self, path: str, metadata: tuple[tuple[str, str], ...] = ()) -> Any:
         """A new bidirectional stream; ClientClosedError when the channel is closed."""
         try:
-            return self._opened().stream_stream(path)()
+            return self._opened().stream_stream(path)(metadata=metadata)
         except aio.UsageError:
             raise ClientClosedError from None
 

@@ -30,6 +30,9 @@ from crossover.transport.grpcio.unary_call import status_of
 from crossover.transport.time_limit import TimeLimit
 
 _PATH = f"/{pb.SERVICE}/ModelStreamInfer"
+_METADATA = ((streaming.ORDER, streaming.ANY),)
+"""Answers are told apart by id here, so a slow one need not hold up the others; a service that does not know this may
+ignore it."""
 
 
 def connect(target: Target) -> GrpcStream:
@@ -152,7 +155,7 @@ class GrpcStream(GrpcControl):
 
     def _opened(self) -> _Stream:
         try:
-            call = self._channel.stream(_PATH)
+            call = self._channel.stream(_PATH, _METADATA)
         except ClientClosedError:
             raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
         return _Stream(call, self.target.grpc)

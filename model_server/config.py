@@ -84,12 +84,6 @@ def _named(config: pb.ModelConfig, name: str) -> pb.ModelConfig:
 def unhonoured(config: pb.ModelConfig) -> list[str]:
     """Fields that the configuration sets and this server does not honour."""
     found = [field.name for field, _ in config.ListFields() if field.name not in HONOURED]
-    if config.HasField("dynamic_batching"):
-        found += [
-            f"dynamic_batching.{field.name}"
-            for field, _ in config.dynamic_batching.ListFields()
-            if field.name != "preferred_batch_size"
-        ]
     for what in ("input", "output"):
         for entry in getattr(config, what):
             found += [f"{what}.{field.name}" for field, _ in entry.ListFields() if field.name not in _HONOURED_OF_PORTS]

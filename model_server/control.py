@@ -21,7 +21,7 @@ async def _server_live(_engine: Engine, _request: Any) -> Any:
 
 
 async def _server_ready(engine: Engine, _request: Any) -> Any:
-    return pb.ServerReadyResponse(ready=engine.repository.started and not engine.draining)
+    return pb.ServerReadyResponse(ready=engine.unready_reason is None)
 
 
 async def _model_ready(engine: Engine, request: Any) -> Any:
@@ -43,6 +43,7 @@ async def _model_config(engine: Engine, request: Any) -> Any:
 
 async def _model_statistics(engine: Engine, request: Any) -> Any:
     """Of one model, of one of its versions, or of all."""
+    engine.repository.check_started()
     loaded = engine.repository.loaded()
     if request.name:
         resolved = engine.repository.resolve(request.name, request.version)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crossover.model_server.control import CONTROL
-from crossover.model_server.execution import Execution, Executor
+from crossover.model_server.execution import Execution, execute_now
+from crossover.model_server.executor import Executor
 from crossover.model_server.model import LoadedVersion
+from crossover.model_server.model_queue import QueuedCall
 from crossover.model_server.repository import Repository
-from crossover.protocol.errors import Code, InferenceError
+from crossover.model_server.statistics import reason_of
 from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.messages import InferRequest, InferResponse
-
-if TYPE_CHECKING:
-    from crossover.protocol.tensors import Tensor
+from crossover.service import process
 
 
 class Engine(Inference):
@@ -22,12 +23,12 @@ class Engine(Inference):
 
     def __init__(self, repository: Repository, executor: Executor) -> None:
         self.repository = repository
-        self._executor = executor
+        self.executor = executor
         self.draining = False
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
         response = self.infer_now(request, context)
-        return await self._infer_on_thread(request, context) if response is None else response
+        return await self._infer_on_worker(request, context) if response is None else response
 
     def infer_now(self, request: InferRequest, context: CallContext) -> InferResponse | None:
         """See `protocol.inference.Immediate`: the answer of a model that is known to be quick."""
@@ -35,59 +36,56 @@ class Engine(Inference):
         if not version.runs_inline(request.inputs):
             return None
         arrived = time.monotonic_ns()
+        execution: Execution | None = None
         try:
             execution = Execution(version, request.inputs, version.signature.bind(request), context.deadline)
-            made = self._executor.execute_now(execution)
+            made = execute_now(execution)
         except BaseException as error:
-            self._failed(version, arrived, error)
+            begun = execution is not None
+            version.statistics.failed(time.monotonic_ns() - arrived, reason_of(error, context.deadline, begun=begun))
             raise
-        self._succeeded(version, arrived, execution, context)
+        version.statistics.ran(version.rows(request.inputs), execution)
+        self._succeeded(version, arrived, request, execution, context)
         return InferResponse(version.name, version.version, made, request.id)
 
-    async def _infer_on_thread(self, request: InferRequest, context: CallContext) -> InferResponse:
+    async def _infer_on_worker(self, request: InferRequest, context: CallContext) -> InferResponse:
         version = self.repository.resolve(request.model_name, request.model_version)
         arrived = time.monotonic_ns()
-        version.pending += context.requests
+        version.pending += 1
+        call: QueuedCall | None = None
         try:
-            execution = Execution(version, request.inputs, version.signature.bind(request), context.deadline)
-            made = await self._executor.execute(execution)
+            outputs = version.signature.bind(request)
+            call = QueuedCall(version, request.inputs, outputs, context.deadline, request.parameters, arrived)
+            made = await self.executor.execute(call)
         except BaseException as error:
-            self._failed(version, arrived, error)
+            begun = call is not None and call.begun
+            version.statistics.failed(time.monotonic_ns() - arrived, reason_of(error, context.deadline, begun=begun))
             raise
         finally:
-            version.pending -= context.requests
-        self._succeeded(version, arrived, execution, context)
+            version.pending -= 1
+        assert isinstance(call.run, Execution)
+        self._succeeded(version, arrived, request, call.run, context)
         return InferResponse(version.name, version.version, made, request.id)
 
-    def _succeeded(self, version: LoadedVersion, arrived: int, execution: Execution, context: CallContext) -> None:
+    def _succeeded(
+        self, version: LoadedVersion, arrived: int, request: InferRequest, execution: Execution, context: CallContext
+    ) -> None:
         if context.timeline is not None:
             context.timeline.stamps["started"] = execution.started
             context.timeline.stamps["finished"] = execution.finished
-        statistics = version.statistics
-        kind = statistics.kind(_rows(version, execution.inputs), context.requests)
-        kind.runs += 1
-        kind.queue += execution.started - arrived
-        kind.compute_input += execution.fed - execution.started
-        kind.compute_infer += execution.ran - execution.fed
-        kind.compute_output += execution.finished - execution.ran
-        kind.success += execution.finished - arrived
-        statistics.last_inference_ms = time.time_ns() // 1_000_000
+        version.statistics.succeeded(arrived, version.rows(request.inputs), execution)
 
-    def _failed(self, version: LoadedVersion, arrived: int, error: BaseException) -> None:
-        version.statistics.fail.add(time.monotonic_ns() - arrived)
-        if isinstance(error, InferenceError):
-            version.statistics.rejected += error.code in {Code.OVERLOADED, Code.DEADLINE_EXCEEDED}
-        else:
-            version.statistics.cancelled += 1
+    @property
+    def unready_reason(self) -> str | None:
+        """Why this server should get no requests now; None when it should."""
+        if not self.repository.is_ready:
+            return "not every model serves" if self.repository.started else "the model repository is being read"
+        return "the server is stopping" if self.draining else self.executor.unready_reason
 
     async def control(self, method: str, request: Any, context: CallContext) -> Any:
         return await CONTROL[method](self, request)
 
     async def close(self) -> None:
         await self.repository.close()
-        self._executor.close()
-
-
-def _rows(version: LoadedVersion, inputs: list[Tensor]) -> int:
-    """What the statistics count as inferences: rows when there is a batch dimension, else one."""
-    return inputs[0].shape[0] if version.signature.max_batch_size and inputs else 1
+        if not await asyncio.to_thread(self.executor.close):
+            process.leave_threads()

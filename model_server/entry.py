@@ -25,6 +25,8 @@ class Entry:
     failed: dict[int, str] = field(default_factory=dict)
     """Reasons by version; see `WHOLE`."""
     stamps: dict[int, layout.Fingerprint] = field(default_factory=dict)
+    loading: bool = False
+    """It is new, and nothing is known of its versions yet."""
     unloaded: bool = False
     given: pb.ModelConfig | None = None
     """The configuration that a load call brought, which stands in for config.pbtxt."""
@@ -40,10 +42,17 @@ class Entry:
             raise InferenceError(Code.UNAVAILABLE, f"model '{self.name}' is not at ready state: {self.reason()}")
         return serving[max(serving)]
 
+    @property
+    def is_ready(self) -> bool:
+        """Every version serves, or somebody unloaded it."""
+        return self.unloaded or (bool(self.serving) and not self.failed)
+
     def _numbered(self, number: int) -> LoadedVersion:
         loaded = self.serving.get(number)
         if loaded is not None:
             return loaded
+        if self.loading:
+            raise InferenceError(Code.UNAVAILABLE, f"model '{self.name}' is not at ready state: {self.reason()}")
         if number in self.failed or (self.unloaded and number in self.stamps):
             reason = self.failed.get(number, "it is unloaded")
             raise InferenceError(
@@ -59,6 +68,8 @@ class Entry:
         """Why nothing serves."""
         if self.unloaded:
             return "it is unloaded"
+        if self.loading:
+            return "it is being loaded"
         return "; ".join(self.failed.values()) or "it has no available versions"
 
     def lines(self) -> Iterator[pb.RepositoryIndexResponse.ModelIndex]:

@@ -1,30 +1,33 @@
-"""Where a run happens: on a worker thread, or at once on the event loop when it is known to take no time.
+"""One run of a model: for one request, or for several that are joined.
 
-Handing a run to a thread and back costs more than a small model's run itself. A run may stay on the loop when its time
-follows from the size of its inputs (no control flow, floating-point inputs only) and requests at least as large have
-been seen to end within `QUICK_NS` on a worker thread. A slow run on the loop takes the permission back (`quickness.py`).
+A run may stay on the event loop when its time follows from the size of its inputs (no control flow, floating-point inputs
+only) and requests at least as large have been seen to end within `QUICK_NS` on a worker thread: handing a run to a thread
+and back costs more than a small model's run itself. A slow run on the loop takes the permission back (`quickness.py`).
 What counts is the time of the thread itself where the run is all its own: waiting for the interpreter or for a busy CPU
 says nothing about the model.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
-from crossover.model_server.model import LoadedVersion
 from crossover.model_server.onnx_session import RunControl
 from crossover.protocol import deadline
+from crossover.protocol.deadline import NEVER
 from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.joining import apart, joined
 from crossover.protocol.tensors import Tensor
+
+if TYPE_CHECKING:
+    from crossover.model_server.model import LoadedVersion
+    from crossover.model_server.model_queue import QueuedCall
 
 QUICK_NS = 200_000
 SLOW_NS = 1_000_000
-T = TypeVar("T")
+Outcome: TypeAlias = "list[Tensor] | BaseException"
+_ALONE_INSTEAD = frozenset({Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION})
+"""What a joined run may fail with because of one of its requests, or because the model's rows can't be joined."""
 
 
 class Execution(RunControl):
@@ -51,68 +54,108 @@ class Execution(RunControl):
         self.finished, self.spent = time.monotonic_ns(), clock() - began
         return made
 
+    @property
+    def size(self) -> int:
+        """Bytes of its inputs."""
+        return sum([tensor.nbytes for tensor in self.inputs])
 
-def _bytes(execution: Execution) -> int:
-    return sum([tensor.nbytes for tensor in execution.inputs])
+
+def execute_now(execution: Execution) -> list[Tensor]:
+    """The outputs of a run that is known to be quick: it happens here."""
+    made = execution.run()
+    if execution.spent > SLOW_NS:
+        execution.version.quickness.disappoint(execution.size)
+    return made
 
 
-class Executor:
-    """Runs executions, at most `workers` at once on threads and `max_queue` waiting for one."""
+class WorkerRun:
+    """What a worker thread does between two looks at the queues: the run of a group of requests of one model."""
 
-    def __init__(self, workers: int = 0, max_queue: int = 4096) -> None:
-        self._workers = workers or max(2, os.cpu_count() or 2)
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="model")
-        self._room = self._workers + max_queue
-        self._max_queue = max_queue
-        self._pending = 0
-        self._awaited: set[Execution] = set()
+    __slots__ = ("_abandoned", "_current", "began", "calls", "done", "expected", "outcomes", "stopped_at", "version")
 
-    def execute_now(self, execution: Execution) -> list[Tensor]:
-        """The outputs of a run that is known to be quick: it happens here."""
-        made = execution.run()
-        if execution.spent > SLOW_NS:
-            execution.version.quickness.disappoint(_bytes(execution))
-        return made
+    def __init__(self, calls: list[QueuedCall], expected: float, now: float) -> None:
+        self.calls = calls
+        self.version = calls[0].version
+        self.expected = expected
+        """Seconds."""
+        self.began = now
+        self.outcomes: list[tuple[QueuedCall, Outcome]] = []
+        self.done: list[Execution] = []
+        """The runs that ended well."""
+        self.stopped_at = NEVER
+        """When nobody waited for it any more."""
+        self._abandoned = 0
+        self._current: Execution | None = None
 
-    async def execute(self, execution: Execution) -> list[Tensor]:
-        """The outputs of a run on a worker thread."""
-        version = execution.version
-        made = await self._on_thread(execution)
-        if version.quickness.possible and execution.spent <= QUICK_NS:
-            version.quickness.learn(_bytes(execution))
-        return made
+    def perform(self) -> None:
+        """Run; every request gets its outcome, whatever happens to the others. Never raises."""
+        if len(self.calls) > 1 and self._together():
+            return
+        for call in self.calls:
+            self._alone(call)
 
-    async def _on_thread(self, execution: Execution) -> list[Tensor]:
-        if self._pending >= self._room:
-            raise InferenceError(
-                Code.OVERLOADED, f"the queue is full, MODEL_MAX_QUEUE is {self._max_queue}; try again later"
-            )
-        self._pending += 1
-        execution.arm()
-        self._awaited.add(execution)
-        future = self._pool.submit(execution.run)
-        future.add_done_callback(self._leave(asyncio.get_running_loop()))
+    def _together(self) -> bool:
+        """One run for all; False when each has to be run by itself, so that only the guilty one is told."""
+        until = max(call.deadline for call in self.calls)
         try:
-            async with asyncio.timeout_at(None if execution.deadline == deadline.NEVER else execution.deadline):
-                return await asyncio.wrap_future(future)
-        except TimeoutError:
-            raise deadline.exceeded("while the model ran") from None
-        finally:
-            self._awaited.discard(execution)
+            inputs = joined([call.inputs for call in self.calls])
+            execution, made = self._run(inputs, self.calls[0].outputs, until)
+            parts = apart(made, [call.rows for call in self.calls])
+        except InferenceError as error:
+            if error.code in _ALONE_INSTEAD and self.stopped_at == NEVER:
+                return False
+            self._all_failed(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the callers, not to this thread
+            self._all_failed(error)
+        else:
+            self.done.append(execution)
+            for call, part in zip(self.calls, parts, strict=True):
+                call.run = execution
+                self.outcomes.append((call, part))
+        return True
+
+    def _alone(self, call: QueuedCall) -> None:
+        if call.future.done():
+            return
+        try:
+            execution, made = self._run(call.inputs, call.outputs, call.deadline)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.outcomes.append((call, error))
+        else:
+            self.done.append(execution)
+            call.run = execution
+            self.outcomes.append((call, made))
+
+    def _run(self, inputs: list[Tensor], outputs: list[str], until: float) -> tuple[Execution, list[Tensor]]:
+        execution = self._current = Execution(self.version, inputs, outputs, until)
+        execution.arm()
+        if self.stopped_at != NEVER:
             execution.stop()
+        return execution, execution.run()
 
-    def _leave(self, loop: asyncio.AbstractEventLoop) -> Callable[[object], None]:
-        def done() -> None:
-            self._pending -= 1
+    def _all_failed(self, error: BaseException) -> None:
+        self.outcomes += [
+            (
+                call,
+                InferenceError(error.code, error.message, error.retry_after)
+                if isinstance(error, InferenceError)
+                else error,
+            )
+            for call in self.calls
+        ]
 
-        def from_thread(_: object) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(done)
+    def abandon(self) -> None:
+        """One caller has gone; when it was the last one, the run is stopped at its next operator."""
+        self._abandoned += 1
+        if self._abandoned == len(self.calls) and self.stopped_at == NEVER:
+            self.stop()
 
-        return from_thread
+    def stop(self) -> None:
+        self.stopped_at = min(self.stopped_at, time.monotonic())
+        if self._current is not None:
+            self._current.stop()
 
-    def close(self) -> None:
-        """Stop what runs at its next operator and drop what waits, so that the process can end."""
-        for execution in self._awaited:
-            execution.stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def remaining(self, now: float) -> float:
+        """Seconds that it is expected to go on; one that takes longer than expected is expected to go on as long again."""
+        left = self.expected - (now - self.began)
+        return left if left > 0 else max(self.expected / 4, -left)

@@ -6,69 +6,83 @@ declared without a type: the name that is declared is then the name of the sampl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from crossover.model_server.engine import Engine
 from crossover.model_server.model import LoadedVersion
-from crossover.model_server.repository import Repository
 
 _COUNTERS: tuple[tuple[str, str, Callable[[LoadedVersion], float]], ...] = (
-    ("nv_inference_request_success", "Requests that succeeded", lambda one: one.statistics.total("success").count),
-    ("nv_inference_count", "Inferences (rows of a batch)", lambda one: one.statistics.inference_count),
+    ("nv_inference_request_success", "Requests that succeeded", lambda one: one.statistics.success.count),
+    ("nv_inference_count", "Inferences (rows of a batch)", lambda one: one.statistics.rows),
     ("nv_inference_exec_count", "Runs of the model", lambda one: one.statistics.execution_count),
     (
         "nv_inference_request_duration_us",
         "Time of whole requests",
-        lambda one: one.statistics.total("success").ns // 1000,
+        lambda one: one.statistics.success.ns // 1000,
     ),
-    ("nv_inference_queue_duration_us", "Time requests waited", lambda one: one.statistics.total("queue").ns // 1000),
+    ("nv_inference_queue_duration_us", "Time requests waited", lambda one: one.statistics.queue // 1000),
     (
         "nv_inference_compute_input_duration_us",
         "Time of preparing inputs",
-        lambda one: one.statistics.total("compute_input").ns // 1000,
+        lambda one: one.statistics.compute_input // 1000,
     ),
     (
         "nv_inference_compute_infer_duration_us",
         "Time of running the model",
-        lambda one: one.statistics.total("compute_infer").ns // 1000,
+        lambda one: one.statistics.compute_infer // 1000,
     ),
     (
         "nv_inference_compute_output_duration_us",
         "Time of taking outputs",
-        lambda one: one.statistics.total("compute_output").ns // 1000,
+        lambda one: one.statistics.compute_output // 1000,
     ),
 )
-_FAILURES: tuple[tuple[str, Callable[[LoadedVersion], int]], ...] = (
-    ("REJECTED", lambda one: one.statistics.rejected),
-    ("CANCELED", lambda one: one.statistics.cancelled),
-    ("OTHER", lambda one: one.statistics.fail.count - one.statistics.rejected - one.statistics.cancelled),
+_GAUGES: tuple[tuple[str, str, Callable[[Engine, LoadedVersion], float]], ...] = (
+    ("nv_inference_pending_request_count", "Requests that wait or run", lambda _, one: one.pending),
+    ("crossover_model_queue_length", "Requests that wait for a worker", lambda _, one: len(one.queue)),
+    (
+        "crossover_model_expected_wait_seconds",
+        "Time that a request would wait which came now",
+        lambda engine, one: engine.executor.expected_wait(one),
+    ),
 )
 
 
 class EngineMetrics(Collector):
     """Reads the statistics when somebody scrapes; nothing is added to the way of a request."""
 
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     def collect(self) -> Iterator[Metric]:
-        shown = list(self._repository.loaded())
+        shown = list(self._engine.repository.loaded())
         for name, text, value in _COUNTERS:
-            metric = Metric(name, text, "unknown")
-            for one in shown:
-                metric.add_sample(name, _labels(one), value(one))
-            yield metric
-        failures = Metric("nv_inference_request_failure", "Requests that failed, by reason", "unknown")
-        for one in shown:
-            for reason, count in _FAILURES:
-                failures.add_sample(failures.name, {**_labels(one), "reason": reason}, count(one))
-        yield failures
-        pending = Metric("nv_inference_pending_request_count", "Requests that wait or run", "gauge")
-        for one in shown:
-            pending.add_sample(pending.name, _labels(one), one.pending)
-        yield pending
+            yield _family(name, text, "unknown", [(_labels(one), value(one)) for one in shown])
+        yield _family(
+            "nv_inference_request_failure", "Requests that failed, by reason", "unknown",
+            [
+                ({**_labels(one), "reason": reason.value}, duration.count)
+                for one in shown for reason, duration in one.statistics.failures.items()
+            ],
+        )  # fmt: skip
+        for name, text, gauge in _GAUGES:
+            yield _family(name, text, "gauge", [(_labels(one), gauge(self._engine, one)) for one in shown])
+        held = self._engine.executor.held
+        yield _family(
+            "crossover_workers_stuck", "Workers whose runs go on although they were to stop", "gauge", [({}, held)]
+        )
+        workers = self._engine.executor.workers
+        yield _family("crossover_workers", "Workers that run models", "gauge", [({}, workers)])
+
+
+def _family(name: str, text: str, kind: str, samples: Iterable[tuple[dict[str, str], float]]) -> Metric:
+    metric = Metric(name, text, kind)
+    for labels, value in samples:
+        metric.add_sample(name, labels, value)
+    return metric
 
 
 def _labels(one: LoadedVersion) -> dict[str, str]:

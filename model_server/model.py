@@ -11,8 +11,10 @@ from pathlib import Path
 from crossover.model_server import config as configuration
 from crossover.model_server import layout, onnx_file, ports, reshape
 from crossover.model_server.binding import Signature
+from crossover.model_server.model_queue import ModelQueue
 from crossover.model_server.onnx_session import ModelError, OnnxSession, Port, RunControl, RuntimeOptions
 from crossover.model_server.ports import Agreed
+from crossover.model_server.queue_policy import QueuePolicy
 from crossover.model_server.quickness import Quickness
 from crossover.model_server.statistics import Statistics
 from crossover.protocol.tensors import Tensor
@@ -34,9 +36,10 @@ class LoadedVersion:
     config: pb.ModelConfig
     agreed: Agreed
     quickness: Quickness
+    queue: ModelQueue
     statistics: Statistics = field(default_factory=Statistics)
     pending: int = 0
-    """Requests that wait for a thread or run on one."""
+    """Requests that wait for a worker or run on one."""
     clock: Callable[[], int] = field(init=False)
     """What tells how long a run took, in ns."""
     version: str = field(init=False)
@@ -49,6 +52,10 @@ class LoadedVersion:
         """Whether a run with these inputs is known to be so quick that it may stay on the event loop."""
         limit = self.quickness.limit
         return limit >= 0 and sum([tensor.nbytes for tensor in inputs]) <= limit
+
+    def rows(self, inputs: list[Tensor]) -> int:
+        """What the statistics count as inferences: rows when there is a batch dimension, else one."""
+        return inputs[0].shape[0] if self.signature.max_batch_size and inputs else 1
 
     def run(self, inputs: list[Tensor], outputs: list[str], control: RunControl) -> list[Tensor]:
         """The named outputs of inputs that were bound; blocks."""
@@ -91,7 +98,7 @@ def _load(name: str, folder: Path, number: int, config: pb.ModelConfig, options:
     floats = all(port.datatype.name in FLOATS for port in agreed.inputs)
     return LoadedVersion(
         name, number, session, Signature.of(name, agreed.inputs, agreed.outputs, full.max_batch_size), full, agreed,
-        Quickness(possible=floats and not facts.control_flow),
+        Quickness(possible=floats and not facts.control_flow), ModelQueue(QueuePolicy.of(full, join=options.join)),
     )  # fmt: skip
 
 

@@ -50,12 +50,14 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeOptions:
-    """How ONNX Runtime runs every model here."""
+    """How every model here is run."""
 
     intra_op_threads: int = 1
     inter_op_threads: int = 1
     graph_optimization: str = "all"
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    join: bool = True
+    """Run requests together where config.pbtxt has dynamic_batching."""
 
 
 def check_providers(names: Sequence[str]) -> None:

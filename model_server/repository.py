@@ -33,14 +33,22 @@ class Repository:
     """The models under one folder. Everything but looking and loading runs on the event loop."""
 
     def __init__(
-        self, path: Path, control: Control = "poll", poll_seconds: float = 1.0, options: RuntimeOptions | None = None
+        self,
+        path: Path,
+        control: Control = "poll",
+        poll_seconds: float = 1.0,
+        options: RuntimeOptions | None = None,
+        *,
+        strict_readiness: bool = False,
     ) -> None:
         self.path = path
         self.control = control
         self.poll_seconds = poll_seconds
         self.options = options or RuntimeOptions()
+        self.strict_readiness = strict_readiness
         self.entries: dict[str, Entry] = {}
         self.started = False
+        """Whether the repository has been read. Until then nothing can be said of what is not there yet: UNAVAILABLE."""
         self._changing = asyncio.Lock()
         self._shrinking: dict[str, dict[int, layout.Fingerprint]] = {}
         self._poller: asyncio.Task[None] | None = None
@@ -65,11 +73,26 @@ class Repository:
         """The version to run: the one asked for, or the highest that is ready."""
         return self._known(name).resolve(version)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the server may call itself ready: the repository has been read.
+
+        With strict readiness every model must serve too, but for those that somebody unloaded (Triton's
+        --strict-readiness).
+        """
+        return self.started and (not self.strict_readiness or all(entry.is_ready for entry in self.entries.values()))
+
     def _known(self, name: str) -> Entry:
         entry = self.entries.get(name)
         if entry is None:
+            self.check_started()
             raise InferenceError(Code.NOT_FOUND, f"Request for unknown model: '{name[:80]}' is not found")
         return entry
+
+    def check_started(self) -> None:
+        """UNAVAILABLE until the repository has been read."""
+        if not self.started:
+            raise InferenceError(Code.UNAVAILABLE, "the model repository is being read; try again")
 
     def ready(self, name: str, version: str) -> bool:
         """Whether a known model, or one version of it, serves; NOT_FOUND for an unknown one."""
@@ -90,6 +113,7 @@ class Repository:
             yield from list(entry.serving.values())
 
     def index(self, ready_only: bool) -> pb.RepositoryIndexResponse:
+        self.check_started()
         models = [line for name in sorted(self.entries) for line in self.entries[name].lines()]
         return pb.RepositoryIndexResponse(models=[line for line in models if not ready_only or line.state == "READY"])
 
@@ -116,7 +140,7 @@ class Repository:
             found = await self._look_at(name)
             if found is None:
                 raise InferenceError(Code.NOT_FOUND, f"model '{name[:80]}' is not in the repository")
-            entry = self.entries.setdefault(name, Entry(name, found.folder))
+            entry = self.entries.setdefault(name, Entry(name, found.folder, loading=True))
             entry.folder = found.folder
             await self._refresh(entry, found, None)
             _raise_when_failed(entry)
@@ -153,6 +177,7 @@ class Repository:
         log.info("model '%s' is unloaded", name)
 
     def _refuse_when_fixed(self, what: str) -> None:
+        self.check_started()
         if self.control == "none":
             raise InferenceError(
                 Code.FAILED_PRECONDITION, f"{what} is refused: this server runs with MODEL_CONTROL=none"
@@ -198,7 +223,7 @@ class Repository:
             if self.entries.pop(name, None) is not None:
                 log.info("model '%s' is gone from the repository", name)
         elif entry is None:
-            entry = self.entries[name] = Entry(name, found.folder)
+            entry = self.entries[name] = Entry(name, found.folder, loading=True)
             await self._refresh(entry, found, None)
         elif entry.stamps != found.stamps:
             await self._refresh(entry, found, entry.given)
@@ -209,6 +234,7 @@ class Repository:
             config = given if given is not None else await asyncio.to_thread(_read_config, found)
         except ModelError as error:
             entry.failed, entry.stamps, entry.unloaded = {WHOLE: str(error)}, found.stamps, False
+            entry.loading = False
             log.warning("model '%s' is unavailable: %s", entry.name, error)
             return
         same_source = entry.given is given and not entry.uploaded
@@ -218,7 +244,7 @@ class Repository:
         }  # fmt: skip
         opened = await Opening(found, config, self.options, entry.serving, unchanged).run()
         entry.serving, entry.failed, entry.stamps = opened.serving, opened.failed, found.stamps
-        entry.given, entry.uploaded, entry.unloaded = given, False, False
+        entry.given, entry.uploaded, entry.unloaded, entry.loading = given, False, False, False
 
 
 def _read_config(found: layout.Found) -> pb.ModelConfig:

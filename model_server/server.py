@@ -12,7 +12,6 @@ from crossover.endpoints.grpc.servicer import GrpcOptions
 from crossover.endpoints.rest.app import OipRest
 from crossover.endpoints.rest.serve import RestListener
 from crossover.endpoints.rest.types import RestOptions
-from crossover.model_server.batching import Batching
 from crossover.model_server.engine import Engine
 from crossover.model_server.metrics import EngineMetrics
 from crossover.model_server.settings import ModelServerSettings, engine_of
@@ -34,7 +33,7 @@ async def serve(settings: ModelServerSettings, stop: asyncio.Event) -> None:
     The ports open first, live but not ready, so that whoever waits for readiness can ask.
     """
     engine = engine_of(settings)
-    await serve_inference(engine, Batching(engine) if settings.model_batching else engine, settings, stop)
+    await serve_inference(engine, engine, settings, stop)
 
 
 async def serve_inference(
@@ -42,7 +41,7 @@ async def serve_inference(
 ) -> None:
     """Serve `inference`, which is the engine or something around it."""
     observer = Observer()
-    observer.register(EngineMetrics(engine.repository))
+    observer.register(EngineMetrics(engine))
     budget = MemoryBudget(settings.max_in_flight_bytes)
     grpc, rest = _listeners(inference, settings, observer, budget)
     local = _local_listeners(inference, settings, observer, budget)

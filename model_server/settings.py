@@ -18,10 +18,8 @@ class ModelServerSettings(ServiceSettings):
     """Both ports' certificates, beside what both services have."""
 
     title: ClassVar[str] = "The model server"
+    tables: ClassVar[tuple[str, ...]] = ("model_server",)
 
-    model_batching: bool = Field(
-        True, description="run requests together that arrive during a run, where config.pbtxt has dynamic_batching"
-    )
     model_server_grpc_library: Literal["grpcio", "lean"] = Field(
         "grpcio",
         description="what answers gRPC: grpcio, or HTTP/2 of our own at half its CPU or less (docs/performance.md)",
@@ -50,7 +48,7 @@ def engine_of(settings: ServiceSettings) -> Engine:
     ONNX Runtime is imported here and not above, so that whoever only reads settings does without it.
     """
     from crossover.model_server.engine import Engine
-    from crossover.model_server.execution import Executor
+    from crossover.model_server.executor import Executor
     from crossover.model_server.onnx_session import RuntimeOptions, check_providers
     from crossover.model_server.repository import Repository
 
@@ -60,7 +58,10 @@ def engine_of(settings: ServiceSettings) -> Engine:
     providers = tuple(name.strip() for name in settings.ort_providers.split(",") if name.strip())
     check_providers(providers)
     options = RuntimeOptions(
-        settings.ort_intra_op_threads, settings.ort_inter_op_threads, settings.ort_graph_optimization, providers
+        settings.ort_intra_op_threads, settings.ort_inter_op_threads, settings.ort_graph_optimization, providers,
+        settings.model_batching,
+    )  # fmt: skip
+    repository = Repository(
+        path, settings.model_control, settings.model_poll_seconds, options, strict_readiness=settings.strict_readiness
     )
-    repository = Repository(path, settings.model_control, settings.model_poll_seconds, options)
     return Engine(repository, Executor(settings.model_workers, settings.model_max_queue))

@@ -2,9 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
 
+from crossover.protocol.errors import Code, InferenceError
 from crossover.protos import inference as pb
+
+if TYPE_CHECKING:
+    from crossover.model_server.execution import Execution
+
+
+class Reason(Enum):
+    """Why a request failed, in the words of Triton's `nv_inference_request_failure`."""
+
+    REJECTED = "REJECTED"
+    """It was not begun: overload, a queue policy, a deadline that passed while it waited."""
+    CANCELED = "CANCELED"
+    """Its caller went away, or its deadline passed while it ran."""
+    BACKEND = "BACKEND"
+    """The run failed."""
+    OTHER = "OTHER"
+    """Everything else: it does not fit the model."""
+
+
+_STOPPED = frozenset({Code.CANCELLED, Code.DEADLINE_EXCEEDED})
+_REFUSED = frozenset({Code.OVERLOADED, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
+
+
+def reason_of(error: BaseException, deadline: float, *, begun: bool) -> Reason:
+    """The reason of a failure, told by its error and by whether its run had begun.
+
+    Whoever keeps the deadline before us ends a request by cancelling it, which is then no caller that went away.
+    """
+    if not isinstance(error, InferenceError):
+        late = isinstance(error, asyncio.CancelledError) and time.monotonic() >= deadline
+        gone = isinstance(error, asyncio.CancelledError)
+        return Reason.REJECTED if late and not begun else Reason.CANCELED if gone else Reason.BACKEND
+    if begun:
+        return Reason.CANCELED if error.code in _STOPPED else Reason.BACKEND
+    return Reason.REJECTED if error.code in _REFUSED else Reason.OTHER
 
 
 @dataclass(slots=True)
@@ -20,61 +59,71 @@ class Duration:
 
 
 @dataclass(slots=True)
-class Kind:
-    """All successful runs of one kind: so many rows, from so many requests that were joined. Times in nanoseconds."""
+class Runs:
+    """All runs with one number of rows that ended well. Times in nanoseconds."""
 
-    runs: int = 0
-    queue: int = 0
+    count: int = 0
     compute_input: int = 0
     compute_infer: int = 0
     compute_output: int = 0
-    success: int = 0
 
 
 @dataclass(slots=True)
 class Statistics:
     """Changed by the event loop's thread only, so that nothing is locked on the way of a request.
 
-    A run adds to the one cell of its kind; all that Triton's statistics tell is computed from the cells when it is asked
-    for. Each request of a run is charged the whole run, as Triton does.
+    Runs and requests are counted apart: a run may answer several requests that were joined, and is then charged to each of
+    them, as Triton does; a request counts once, as what its caller was told.
     """
 
     last_inference_ms: int = 0
-    fail: Duration = field(default_factory=Duration)
-    rejected: int = 0
-    cancelled: int = 0
-    kinds: dict[tuple[int, int], Kind] = field(default_factory=dict)
-    """By rows and requests."""
+    runs: dict[int, Runs] = field(default_factory=dict)
+    """By rows."""
+    rows: int = 0
+    """Of requests that succeeded."""
+    success: Duration = field(default_factory=Duration)
+    queue: int = 0
+    compute_input: int = 0
+    compute_infer: int = 0
+    compute_output: int = 0
+    failures: dict[Reason, Duration] = field(default_factory=lambda: {reason: Duration() for reason in Reason})
 
-    def kind(self, rows: int, requests: int) -> Kind:
-        """The cell to add a run to."""
-        found = self.kinds.get((rows, requests))
-        if found is None:
-            found = self.kinds[rows, requests] = Kind()
-        return found
+    def ran(self, rows: int, execution: Execution) -> None:
+        """A run of so many rows has ended well."""
+        runs = self.runs.get(rows)
+        if runs is None:
+            runs = self.runs[rows] = Runs()
+        runs.count += 1
+        runs.compute_input += execution.fed - execution.started
+        runs.compute_infer += execution.ran - execution.fed
+        runs.compute_output += execution.finished - execution.ran
 
-    @property
-    def inference_count(self) -> int:
-        return sum(rows * kind.runs for (rows, _), kind in self.kinds.items())
+    def succeeded(self, arrived: int, rows: int, execution: Execution) -> None:
+        """A request of so many rows that arrived at `arrived` was answered by this run."""
+        self.rows += rows
+        self.success.count += 1
+        self.success.ns += execution.finished - arrived
+        self.queue += execution.started - arrived
+        self.compute_input += execution.fed - execution.started
+        self.compute_infer += execution.ran - execution.fed
+        self.compute_output += execution.finished - execution.ran
+        self.last_inference_ms = time.time_ns() // 1_000_000
+
+    def failed(self, ns: int, reason: Reason) -> None:
+        """A request was not answered."""
+        self.failures[reason].add(ns)
 
     @property
     def execution_count(self) -> int:
-        return sum(kind.runs for kind in self.kinds.values())
-
-    def total(self, part: str) -> Duration:
-        """Requests that succeeded, and the time that they took in one part: a field of `Kind`."""
-        cells = [(requests, kind) for (_, requests), kind in self.kinds.items()]
-        return Duration(sum(n * kind.runs for n, kind in cells), sum(n * int(getattr(kind, part)) for n, kind in cells))
+        return sum(runs.count for runs in self.runs.values())
 
     def _batches(self) -> list[pb.InferBatchStatistics]:
-        sizes: dict[int, dict[str, Duration]] = {}
-        for (rows, _), kind in self.kinds.items():
-            size = sizes.setdefault(rows, {part: Duration() for part in _COMPUTE})
-            for part, duration in size.items():
-                duration.add(getattr(kind, part), kind.runs)
         return [
-            pb.InferBatchStatistics(batch_size=rows, **{part: _message(duration) for part, duration in size.items()})
-            for rows, size in sorted(sizes.items())
+            pb.InferBatchStatistics(
+                batch_size=rows,
+                **{part: pb.StatisticDuration(count=runs.count, ns=getattr(runs, part)) for part in _COMPUTE},
+            )
+            for rows, runs in sorted(self.runs.items())
         ]
 
     def to_message(self, name: str, version: str) -> pb.ModelStatistics:
@@ -82,16 +131,24 @@ class Statistics:
             name=name,
             version=version,
             last_inference=self.last_inference_ms,
-            inference_count=self.inference_count,
+            inference_count=self.rows,
             execution_count=self.execution_count,
             inference_stats=pb.InferStatistics(
-                fail=_message(self.fail),
+                success=_message(self.success),
+                fail=_message(self._fail()),
                 cache_hit=pb.StatisticDuration(),
                 cache_miss=pb.StatisticDuration(),
-                **{part: _message(self.total(part)) for part in ("success", "queue", *_COMPUTE)},
+                **{
+                    part: pb.StatisticDuration(count=self.success.count, ns=getattr(self, part))
+                    for part in ("queue", *_COMPUTE)
+                },
             ),
             batch_stats=self._batches(),
         )
+
+    def _fail(self) -> Duration:
+        parts = self.failures.values()
+        return Duration(sum(part.count for part in parts), sum(part.ns for part in parts))
 
 
 _COMPUTE = ("compute_input", "compute_infer", "compute_output")

@@ -31,8 +31,6 @@ class CallContext:
     headers: dict[str, str] = field(default_factory=dict)
     """Lower-case names (traceparent, tracestate, x-request-id) as they came; clients send on what
     `protocol.propagation` makes of them."""
-    requests: int = 1
-    """Requests that this call stands for: more than one when calls were joined."""
     bytes_sent: int = 0
     """Encoded bytes of the request message, filled in by clients."""
     bytes_received: int = 0

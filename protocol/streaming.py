@@ -20,6 +20,10 @@ from crossover.protocol.timeline import Timeline
 from crossover.protos import inference as pb
 
 TIMEOUT, HEADER, TIMELINE = "crossover_timeout_ms", "crossover_header_", "crossover_timeline"
+ORDER, ANY = "crossover-stream-order", "any"
+"""Metadata of a stream: answers need not come in the order of the requests."""
+TRITON_GRPC_ERROR = "triton_grpc_error"
+"""Triton's metadata of a stream: with "true" the first error ends it with a real status."""
 CANCEL, CODE, RETRY_AFTER = "crossover_cancel", "crossover_code", "crossover_retry_after"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -20,6 +20,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 Shape: TypeAlias = tuple[int, ...]
 MAX_ELEMENTS = 2**40
 """No message holds more; a bound that keeps the products of hostile shapes small."""
+MAX_RANK = 64
+"""Dimensions of a shape, numpy's limit; it also bounds the nesting of JSON `data`."""
 
 
 class Tensor:
@@ -102,8 +104,10 @@ class Tensor:
         return f"Tensor({self.name!r}, {self.datatype.name}, {list(self.shape)})"
 
 
-def checked_shape(name: str, shape: Iterable[int]) -> Shape:
-    """`shape` as a tuple; INVALID_ARGUMENT for a negative or non-integer dimension or an overflowing product."""
+def checked_shape(name: str, shape: Collection[int]) -> Shape:
+    """`shape` as a tuple; INVALID_ARGUMENT for a negative or non-integer dimension, too many or an overflowing product."""
+    if len(shape) > MAX_RANK:
+        raise invalid(f"shape of '{name}' has {len(shape)} dimensions; at most {MAX_RANK} are supported")
     dims = tuple(shape)
     for dim in dims:
         if type(dim) is not int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ["protos/model_config.proto", "protos/open_inference.proto"]
+SOURCES = ["model_config.proto", "open_inference.proto"]
 STUB_TAIL = """
 class Method(NamedTuple):
     request: Any
@@ -31,13 +31,13 @@ METHODS: dict[str, Method]
 def compile_to(folder: Path) -> None:
     arguments = [
         "protoc",
-        f"-I{HERE.parent}",
+        f"-I{HERE}",
         "--include_imports",
         f"--descriptor_set_out={folder / 'inference.binpb'}",
     ]
     if protoc.main([*arguments, f"--pyi_out={folder}", *SOURCES]) != 0:
         sys.exit("protoc refused the .proto files")
-    (folder / "inference.pyi").write_text(stub(folder / "protos"))
+    (folder / "inference.pyi").write_text(stub(folder))
 
 
 def stub(folder: Path) -> str:
@@ -53,7 +53,8 @@ def stub(folder: Path) -> str:
         lines = text.splitlines()
         imports.update(line for line in lines if re.match(r"(from|import) ", line) and "model_config_pb2" not in line)
         body = [line for line in lines if not re.match(r"(from|import) |DESCRIPTOR:", line)]
-        bodies.append("\n".join(body).replace("_model_config_pb2.", ""))
+        text = "\n".join(body).replace("_model_config_pb2.", "")
+        bodies.append(text.replace("**kwargs)", "**kwargs: Any)"))  # a field called `global` is no parameter's name
     head = "# Written by protos/generate.py.\n" + "\n".join(sorted(imports)) + "\n"
     return re.sub(r"\n{3,}", "\n\n", head + "\n" + "\n".join(bodies) + STUB_TAIL)
 

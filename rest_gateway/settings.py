@@ -21,6 +21,8 @@ class GatewaySettings(ServiceSettings):
     """Where the gateway listens, where it goes, and what it allows."""
 
     title: ClassVar[str] = "The gateway"
+    tables: ClassVar[tuple[str, ...]] = ("gateway",)
+    secrets: ClassVar[frozenset[str]] = frozenset({"database_url"})
 
     gateway_host: str = Field("127.0.0.1", description="address that the gateway binds; a name, IPv4 or IPv6")
     gateway_port: int = Field(8080, ge=0, le=65535, description="the gateway's public port")
@@ -115,6 +117,6 @@ class GatewaySettings(ServiceSettings):
             options={
                 name: str(getattr(self, name))
                 for name in ServiceSettings.model_fields
-                if name.startswith(("model_", "ort_"))
+                if name.startswith(("model_", "ort_", "strict_"))
             },
         )

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from crossover.protocol.wires import Target, connect, wire
+from crossover.rest_gateway.prompt import PromptHealth
 
 if TYPE_CHECKING:
     from crossover.protocol.inference import Inference
@@ -28,7 +29,8 @@ class Upstreams:
         chosen = self.default if name is None else name
         client = self._connected.get(chosen)
         if client is None:
-            client = self._connected[wire(chosen).name] = connect(chosen, self._target)
+            client = PromptHealth(chosen, connect(wire(chosen).name, self._target))
+            self._connected[chosen] = client
         return chosen, client
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -110,6 +111,14 @@ class StopSignal:
             os._exit(128 + number)
 
 
+_LEFT_BEHIND = threading.Event()
+
+
+def leave_threads() -> None:
+    """Threads of this process will never end; it ends without them, and without tearing down what they use."""
+    _LEFT_BEHIND.set()
+
+
 def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     """Run a service until a signal; 0 when it ended well, 2 with one sentence when it could not start."""
     keep_freed_memory()
@@ -127,6 +136,10 @@ def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:
         log.debug("the service could not start", exc_info=error)
         print(str(error), file=sys.stderr)
         return 2
+    if _LEFT_BEHIND.is_set():
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
     return 0
 
 

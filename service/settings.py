@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar, get
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from crossover.protocol.version import VERSION
+from crossover.service import config_file
 from crossover.transport.grpcio import poller as grpc_poller
 from crossover.transport.http1.limits import Http1Limits
 from crossover.transport.tls import Tls
@@ -42,6 +44,10 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, frozen=True)
     title: ClassVar[str] = "Both services"
+    tables: ClassVar[tuple[str, ...]] = ()
+    """Tables of a settings file that this service reads."""
+    secrets: ClassVar[frozenset[str]] = frozenset()
+    """Settings that may come in a file of their own, which NAME_FILE names."""
 
     model_server_host: str = Field("127.0.0.1", description="address that the model server binds; a name, IPv4 or IPv6")
     model_server_http_port: int = Field(8000, ge=0, le=65535, description="the model server's REST port")
@@ -86,8 +92,16 @@ class ServiceSettings(BaseSettings):
     model_poll_seconds: float = Field(
         1.0, gt=0, allow_inf_nan=False, description="how often the repository's files are looked at"
     )
+    strict_readiness: bool = Field(
+        False, description="ready only when every model that was not unloaded serves (Triton's --strict-readiness)"
+    )
+    model_batching: bool = Field(
+        True, description="run requests together that arrive during a run, where config.pbtxt has dynamic_batching"
+    )
     model_workers: int = Field(0, ge=0, description="threads that run models; 0: one a core, at least 2")
-    model_max_queue: int = Field(4096, ge=0, description="requests that may wait for a thread; more are OVERLOADED")
+    model_max_queue: int = Field(
+        4096, ge=0, description="requests that may wait for a worker, whatever their deadlines; more are OVERLOADED"
+    )
     ort_intra_op_threads: int = Field(1, ge=0, description="ONNX Runtime's threads inside one operator; 0: its choice")
     ort_inter_op_threads: int = Field(1, ge=0, description="ONNX Runtime's threads across operators; 0: its choice")
     ort_graph_optimization: Literal["disable", "basic", "extended", "all"] = Field(
@@ -127,11 +141,32 @@ def load(kind: type[S], program: str, arguments: Sequence[str] | None = None) ->
     if given.pop("settings_markdown"):
         print(markdown(kind), end="")
         sys.exit(0)
+    if given.pop("version"):
+        print(f"{program} {VERSION}")
+        sys.exit(0)
+    path = given.pop("config") or os.environ.get(config_file.VARIABLE)
     flags = {name: value for name, value in given.items() if value is not None}
     try:
-        return kind(**flags)
+        filed = _from_files(kind, Path(path) if path else None)
+        return kind(**{name: value for name, value in filed.items() if not os.environ.get(name.upper())} | flags)
+    except config_file.ConfigFileError as error:
+        fail(str(error))
     except ValidationError as error:
         fail(_sentence(kind, error, flags))
+
+
+def _from_files(kind: type[ServiceSettings], path: Path | None) -> dict[str, Any]:
+    """Settings from the settings file and from the files of secrets."""
+    values = config_file.read(path, kind.model_fields, kind.tables) if path else {}
+    for name in kind.secrets:
+        variable = f"{name.upper()}_FILE"
+        if secret := os.environ.get(variable):
+            try:
+                values[name] = Path(secret).read_text("utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+                raise config_file.ConfigFileError(f"{variable} names '{secret}', which cannot be read: {why}") from None
+    return values
 
 
 def fail(sentence: str) -> NoReturn:
@@ -170,6 +205,9 @@ def markdown(kind: type[ServiceSettings]) -> str:
         "Each setting is a flag and an environment variable; the flag wins. `python -m model_server --help` and",
         "`python -m rest_gateway --help` list them too; `make run` takes the variables and gives them to both.",
         "This page is made by `python -m stack --settings-markdown`.",
+        "",
+        "`--config FILE` (or `CONFIG_FILE`) reads settings from a TOML file: the variables' names in lower case, those of one service",
+        "in a table `[gateway]` or `[model_server]`. A flag goes before a variable, which goes before the file.",
     ]
     for title, fields in _sections(kind):
         parts += [f"\n## {title}\n", "| variable | flag | default | what |", "| --- | --- | --- | --- |"]
@@ -191,6 +229,12 @@ def _parser(kind: type[ServiceSettings], program: str) -> argparse.ArgumentParse
         usage=f"{program} [--SETTING VALUE ...]",
         description="Each setting is a flag and an environment variable of the same name in capitals; the flag wins.",
         allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help=f"settings in TOML; flags and variables go before them ({config_file.VARIABLE})",
     )
     parser.add_argument("--settings-markdown", action="store_true", help="print the settings as Markdown tables")
     for title, fields in _sections(kind):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from crossover.model_server.settings import ModelServerSettings
 from crossover.rest_gateway.settings import GatewaySettings
+from crossover.service.config_file import TABLES
 from crossover.stack.services import free_ports
 
 PORTS = ("model_server_http_port", "model_server_grpc_port", "gateway_port")
@@ -11,6 +14,8 @@ PORTS = ("model_server_http_port", "model_server_grpc_port", "gateway_port")
 
 class StackSettings(GatewaySettings, ModelServerSettings):
     """Both services' settings; port 0 means any free one."""
+
+    tables: ClassVar[tuple[str, ...]] = TABLES
 
     def with_ports(self) -> StackSettings:
         """The same settings with a free port wherever 0 was asked for, so that both services know it."""

@@ -6,9 +6,8 @@ import logging
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
-from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.grpc_errors import DETAILS_KEY, details_of
 
 log = logging.getLogger("crossover.grpc")
@@ -22,14 +21,6 @@ def as_inference_error(error: Exception) -> InferenceError:
         return error
     log.error("a call failed inside the service", exc_info=error)
     return InferenceError(Code.INTERNAL, "the service failed inside; its log has the reason")
-
-
-def parsed(message: Any, data: bytes) -> Any:
-    """A message of the class `message`; INVALID_ARGUMENT when the bytes are none."""
-    try:
-        return message.FromString(data)
-    except DecodeError:
-        raise invalid(f"the message is not a {message.DESCRIPTOR.full_name}: it can't be decoded as protobuf") from None
 
 
 async def abort(rpc: Any, error: InferenceError) -> None:

@@ -15,7 +15,7 @@ from crossover.protocol.inference import CallContext, Inference
 from crossover.protos import inference as pb
 
 WATCH_SECONDS = 0.25
-_ASKING_SECONDS = 5.0
+_ASKING_SECONDS = 0.9
 _Status = health_pb2.HealthCheckResponse
 
 

@@ -1,138 +1,202 @@
-"""ModelStreamInfer: many calls over one stream, each answered when it is ready (Triton's extension).
+"""ModelStreamInfer: many calls over one stream (Triton's extension).
 
-The RPC stays OK whatever happens to one request: its error travels in `error_message`, with the request's id and the
-name of our code beside it, so that a client with several requests under way knows whose it is. Deadlines, cancelling and
-headers travel in the stream's own messages (protocol/streaming.py), where gRPC's own would concern the whole stream.
+Requests run beside each other. Answers leave in the order of the requests, as Triton's do for models that are not
+decoupled; the metadata `crossover-stream-order: any` lets an answer leave as soon as it is ready where its request has an
+id to be told by (a request without one waits for those before it). The RPC stays OK whatever happens to one request: its
+error travels in `error_message`, with the request's id and the name of our code beside it. With the metadata
+`triton_grpc_error: true` the first error ends the stream with its own status instead. Deadlines, cancelling and headers
+travel in the stream's own messages (protocol/streaming.py), where gRPC's own would concern the whole stream.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from crossover.endpoints.grpc.errors import as_inference_error, log
-from crossover.endpoints.grpc.span import Span
+from crossover.endpoints.grpc.errors import abort, log
+from crossover.endpoints.grpc.operations import StreamedInfer
 from crossover.protocol import streaming
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
-from crossover.protocol.errors import Code, InferenceError
-from crossover.protocol.messages import InferRequest
+from crossover.protocol.errors import InferenceError
 from crossover.protos import inference as pb
 
 if TYPE_CHECKING:
-    from crossover.endpoints.grpc.servicer import Servicer
+    from crossover.endpoints.grpc.answer import Answering
+    from crossover.protocol.messages import InferRequest
 
-EMPTY_FINAL, FINAL = "triton_enable_empty_final_response", "triton_final_response"
 MOST_AT_ONCE = 1024
-"""Requests of one stream under way; the stream is not read on beyond, so that the sender feels it."""
+"""Requests of one stream that run or whose answers wait; the stream is not read on beyond, so that the sender feels it."""
+MOST_BYTES = 64 << 20
+"""Bytes of these requests and answers, likewise; twice the largest message where that is more."""
+IDLE_SECONDS = 600.0
+"""A stream on which nothing happens for so long is ended."""
+
+
+class _Slot:
+    """One request's place in the stream."""
+
+    __slots__ = ("answered", "error", "held", "identity", "message", "ordered")
+
+    def __init__(self, identity: str, ordered: bool, held: int) -> None:
+        self.identity = identity
+        self.ordered = ordered
+        self.held = held
+        """Bytes that it counts for."""
+        self.answered = False
+        self.message = b""
+        """Empty when it was cancelled."""
+        self.error: InferenceError | None = None
+        """What ends the stream."""
 
 
 class StreamOfCalls:
     """One open stream."""
 
-    def __init__(self, servicer: Servicer, rpc: Any) -> None:
-        self._servicer = servicer
+    def __init__(self, answering: Answering, rpc: Any) -> None:
+        metadata = dict(rpc.invocation_metadata() or ())
+        self._any_order = metadata.get(streaming.ORDER) == streaming.ANY
+        self._errors_end_it = metadata.get(streaming.TRITON_GRPC_ERROR) == "true"
+        self._answering = answering
         self._rpc = rpc
+        self._most_bytes = max(MOST_BYTES, 2 * answering.options.max_message_bytes)
         self._calls: dict[str, asyncio.Task[None]] = {}
+        """Those that can be cancelled, by id."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(MOST_AT_ONCE)
-        self._writing = asyncio.Lock()
-        self._unwritable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._order: deque[_Slot] = deque()
+        """Requests whose answers wait for the ones before them."""
+        self._ready: deque[_Slot] = deque()
+        """Answers that may leave."""
+        self._slots = 0
+        self._held = 0
+        self._largest_reply = 0
+        self._released = asyncio.Event()
+        self._writing = False
+        self._ended: asyncio.Future[InferenceError | None] = asyncio.get_running_loop().create_future()
+        """The stream is over: nobody reads it any more, or an error ends it."""
+        self._active = time.monotonic()
 
-    async def run(self, requests: Any) -> None:
+    async def run(self, requests: Any, draining: asyncio.Event) -> None:
         """Read until the client closes its side or the service stops, then finish what is under way.
 
         A stream that cannot be written to is ended: its client would wait for ever for what was lost.
         """
         reading = asyncio.create_task(self._read(requests))
-        stopping = asyncio.create_task(self._servicer.draining.wait())
+        stopping = asyncio.create_task(draining.wait())
         try:
-            await asyncio.wait((reading, stopping, self._unwritable), return_when=asyncio.FIRST_COMPLETED)
-            if reading.done():
-                reading.result()
+            await self._until_closed(reading, stopping)
             reading.cancel()
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            while self._tasks and not self._ended.done():
+                waited: set[asyncio.Future[Any]] = {*self._tasks, self._ended}
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            if not self._ended.done():
+                self._ended.set_result(None)
             for task in (reading, stopping, *self._tasks):
                 task.cancel()
+        error = self._ended.result()
+        if error is not None:
+            await abort(self._rpc, error)
+
+    async def _until_closed(self, reading: asyncio.Task[None], stopping: asyncio.Task[Any]) -> None:
+        """Until the client has closed its side, the service stops, or nothing has happened for too long."""
+        while True:
+            waited: set[asyncio.Future[Any]] = {reading, stopping, self._ended}
+            await asyncio.wait(waited, timeout=IDLE_SECONDS / 4, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                reading.result()
+            if reading.done() or stopping.done() or self._ended.done():
+                return
+            if not self._slots and time.monotonic() - self._active > IDLE_SECONDS:
+                return
 
     async def _read(self, requests: Any) -> None:
         async for data in requests:
-            await self._begin(data)
+            await self._begin(data, time.monotonic_ns())
 
-    async def _begin(self, data: bytes) -> None:
-        received = time.monotonic_ns()
+    async def _begin(self, data: bytes, received: int) -> None:
+        request: InferRequest | InferenceError
         try:
-            self._servicer.check_size(data)
             request = protobuf_codec.decode_request(data)
         except InferenceError as error:
-            await self._write(streaming.error_message(_id_of(data), error))
-            return
-        cancelled = streaming.cancelled_by(request)
-        if cancelled is not None:
-            if cancelled in self._calls:
-                self._calls[cancelled].cancel()
-            return
-        await self._room.acquire()
-        task = asyncio.create_task(self._call(request, received))
+            request, identity = error, _id_of(data)
+        else:
+            identity = request.id
+            cancelled = streaming.cancelled_by(request)
+            if cancelled is not None:
+                if cancelled in self._calls:
+                    self._calls[cancelled].cancel()
+                return
+        slot = _Slot(identity, not (self._any_order and identity), max(len(data), self._largest_reply))
+        await self._enter(slot)
+        task = asyncio.create_task(self._call(slot, StreamedInfer(request, received), data))
         self._tasks.add(task)
-        self._calls[request.id] = task
-        task.add_done_callback(lambda done: self._ended(request.id, done))
+        self._calls[identity] = task
+        task.add_done_callback(self._tasks.discard)
 
-    def _ended(self, identity: str, task: asyncio.Task[None]) -> None:
-        self._room.release()
-        self._tasks.discard(task)
-        self._forget(identity, task)
+    async def _enter(self, slot: _Slot) -> None:
+        """Wait for room on the stream, then take it."""
+        while self._slots and (self._slots >= MOST_AT_ONCE or self._held + slot.held > self._most_bytes):
+            self._released.clear()
+            await self._released.wait()
+        self._slots += 1
+        self._held += slot.held
+        if slot.ordered:
+            self._order.append(slot)
 
-    def _forget(self, identity: str, task: asyncio.Task[None] | None) -> None:
-        if self._calls.get(identity) is task:
-            del self._calls[identity]
-
-    async def _call(self, request: InferRequest, received: int) -> None:
-        identity = request.id
-        span = Span(self._servicer.observer, "ModelStreamInfer")
-        span.model = request.model_name
+    async def _call(self, slot: _Slot, operation: StreamedInfer, data: bytes) -> None:
         try:
-            try:
-                message = await self._answer(request, received)
-            except Exception as caught:  # noqa: BLE001 - the last handler of this request
-                error = as_inference_error(caught)
-                span.code = error.code
-                message = streaming.error_message(identity, error)
-            self._forget(identity, asyncio.current_task())  # a write cancelled half way would block all that follow
-            await self._write(message)
+            slot.message = await self._answering.answer(operation, data, self._rpc)
+        except InferenceError as error:
+            if self._errors_end_it:
+                slot.error = error
+            else:
+                slot.message = streaming.error_message(slot.identity, error)
         except asyncio.CancelledError:
-            span.code = Code.CANCELLED
+            if self._ended.done():
+                raise
+        if self._calls.get(slot.identity) is asyncio.current_task():
+            del self._calls[slot.identity]  # a write cancelled half way would block all that follow
+        self._answered(slot)
+        await self._write_ready()
+
+    def _answered(self, slot: _Slot) -> None:
+        """Everything that may leave now joins the ready ones."""
+        slot.answered = True
+        self._largest_reply = max(self._largest_reply, len(slot.message))
+        self._held += len(slot.message) - slot.held
+        slot.held = len(slot.message)
+        if not slot.ordered:
+            self._ready.append(slot)
+        while self._order and self._order[0].answered:
+            self._ready.append(self._order.popleft())
+
+    async def _write_ready(self) -> None:
+        """Write what is ready, unless another call's task is doing so, which will write this too."""
+        if self._writing:
+            return
+        self._writing = True
+        try:
+            while self._ready and not self._ended.done():
+                await self._write(self._ready.popleft())
         finally:
-            span.end()
+            self._writing = False
 
-    async def _answer(self, request: InferRequest, received: int) -> bytes:
-        context = self._servicer.context_of(self._rpc)
-        streaming.take_context(request, context)
-        if context.timeline is not None:
-            context.timeline.stamps["received"] = received
-            context.mark("decoded")
-        final = request.parameters.get(EMPTY_FINAL) is True
-        typed = request.parameters.pop(protobuf_codec.TYPED_OUTPUTS, False) is True
-        response = await self._servicer.inferred(request, context)
-        if final:
-            response.parameters[FINAL] = True
-        if context.timeline is not None:
-            context.mark("encoded")
-            response.parameters[streaming.TIMELINE] = context.timeline.to_header()
-        message = protobuf_codec.encode_stream_response(response, typed=typed)
-        self._servicer.check_size(message, "reply")
-        return message
-
-    async def _write(self, message: bytes) -> None:
-        async with self._writing:
+    async def _write(self, slot: _Slot) -> None:
+        if slot.error is not None:
+            self._ended.set_result(slot.error)
+        elif slot.message:
             try:
-                await self._rpc.write(message)
+                await self._rpc.write(slot.message)
             except Exception as error:  # noqa: BLE001 - gRPC raises several kinds for a client that has gone away
                 log.debug("a stream's client went away before its answer: %s", error)
-                if not self._unwritable.done():
-                    self._unwritable.set_result(None)
+                if not self._ended.done():
+                    self._ended.set_result(None)
+        self._slots -= 1
+        self._held -= slot.held
+        self._active = time.monotonic()
+        self._released.set()
 
 
 def _id_of(data: bytes) -> str:

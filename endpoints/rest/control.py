@@ -37,8 +37,13 @@ async def ready(request: Request) -> Reply:
 
 async def model_ready(request: Request) -> Reply:
     name, version = request.route.model, request.route.version
-    if await request.inference.model_ready(name, version, request.context):
-        return json_reply({"name": name, "ready": True})
+    try:
+        if await request.inference.model_ready(name, version, request.context):
+            return json_reply({"name": name, "ready": True})
+    except InferenceError as error:
+        if error.code is not Code.UNAVAILABLE:
+            raise
+        return error_reply(error, name=name, ready=False)
     wanted = f"version {version} of model '{name}'" if version else f"model '{name}'"
     return error_reply(InferenceError(Code.UNAVAILABLE, f"{wanted} is not ready"), name=name, ready=False)
 

@@ -19,11 +19,11 @@ from crossover.endpoints.rest.errors import JSON_TYPE, error_reply, json_reply
 from crossover.endpoints.rest.types import Reply
 from crossover.protocol import deadline
 from crossover.protocol.codecs.json.text import Fragment, dumps, kind_of, loads_object
-from crossover.protocol.codecs.json.values import MAX_RANK, flat_elements, not_carried, numbers_text, to_array
+from crossover.protocol.codecs.json.values import flat_elements, not_carried, numbers_text, to_array
 from crossover.protocol.datatypes import datatype
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.messages import InferRequest, InferResponse
-from crossover.protocol.tensors import Tensor
+from crossover.protocol.tensors import MAX_RANK, Tensor
 
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request

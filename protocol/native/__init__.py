@@ -1,4 +1,4 @@
-"""Native parts, each with a way in Python that it must agree with. `jsonnumbers` is None where it is not built."""
+"""Native parts, each with a way in Python that it must agree with. A name is None where its part is not built."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ def _built(name: str) -> ModuleType | None:
         return None
 
 
-jsonnumbers = _built("_jsonnumbers")
+jsontensors = _built("_jsontensors")

@@ -15,7 +15,6 @@ import numpy as np
 from crossover.protocol.codecs.json import values as json_values
 from crossover.protocol.codecs.json.text import Fragment, dumps
 from crossover.protocol.datatypes import datatype
-from crossover.protocol.deadline import after
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest
@@ -26,6 +25,7 @@ from crossover.rest_gateway.api.replies import representation
 from crossover.rest_gateway.predictions.callers import UPSTREAM_HEADER
 from crossover.rest_gateway.predictions.documents import answer_object
 from crossover.rest_gateway.predictions.in_url import tensors_in_url
+from crossover.rest_gateway.prompt import promptly
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -43,7 +43,6 @@ LISTED_SECONDS = 5
 COMPUTED_SECONDS = 60
 """How long a copy of a computed answer may be used without asking: the same input gives the same answer until the
 model changes."""
-_ASK_SECONDS = 5.0
 _MOST_SAMPLE_ELEMENTS = 4096
 _NOT_INPUTS = ("version", "upstream")
 """Query parameters of the computation that are not inputs; a model whose input has such a name takes POST."""
@@ -60,8 +59,8 @@ class Models:
         self._vary = {"Vary": f"Accept, {UPSTREAM_HEADER}"}
 
     async def all(self, request: Request) -> Response:
-        _, inference = self._calls.choose(request)
-        index = await inference.repository_index(False, CallContext(after(_ASK_SECONDS)))
+        upstream, inference = self._calls.choose(request)
+        index = await promptly(lambda context: inference.repository_index(False, context), CallContext(), upstream)
         models: dict[str, list[dict[str, Any]]] = {}
         for entry in index.models:
             version = {"version": entry.version, "state": entry.state, "reason": entry.reason or None}
@@ -71,8 +70,8 @@ class Models:
 
     async def one(self, request: Request) -> Response:
         name = request.path_params["name"]
-        _, inference = self._calls.choose(request)
-        metadata = await self._metadata(inference, name)
+        upstream, inference = self._calls.choose(request)
+        metadata = await self._metadata(upstream, inference, name)
         labels, samples = self._catalog.labels(name), self._catalog.samples(name)
         document = {
             "name": metadata.name,
@@ -90,8 +89,8 @@ class Models:
     async def samples(self, request: Request) -> Response:
         """Real inputs with their true labels, ready to be POSTed."""
         name = request.path_params["name"]
-        _, inference = self._calls.choose(request)
-        metadata = await self._metadata(inference, name)
+        upstream, inference = self._calls.choose(request)
+        metadata = await self._metadata(upstream, inference, name)
         found = [
             {"inputs": [tensor], "label": sample["label"]}
             for sample in self._catalog.samples(name)
@@ -105,7 +104,7 @@ class Models:
         timeline.mark("received")
         name, query = request.path_params["name"], request.query_params
         upstream, inference = self._calls.choose(request, query.get("upstream"))
-        metadata = await self._metadata(inference, name, query.get("version", ""))
+        metadata = await self._metadata(upstream, inference, name, query.get("version", ""))
         try:
             tensors = tensors_in_url(metadata.inputs, query.multi_items(), _NOT_INPUTS)
             timeline.mark("decoded")
@@ -126,9 +125,11 @@ class Models:
             headers["Server-Timing"] = server_timing(ran.timeline)
         return representation(request, dumps(document), None, _public(COMPUTED_SECONDS), headers)
 
-    async def _metadata(self, inference: Inference, name: str, version: str = "") -> Any:
+    async def _metadata(self, upstream: str, inference: Inference, name: str, version: str = "") -> Any:
         try:
-            return await inference.model_metadata(name, version, CallContext(after(_ASK_SECONDS)))
+            return await promptly(
+                lambda context: inference.model_metadata(name, version, context), CallContext(), upstream
+            )
         except InferenceError as error:
             if error.code is Code.NOT_FOUND:
                 raise not_found(error.message) from None

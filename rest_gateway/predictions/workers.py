@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from typing import TYPE_CHECKING
 
 from crossover.protocol.deadline import after
@@ -32,6 +34,8 @@ POLL_SECONDS = 1.0
 """How soon a job is seen that another gateway accepted, or whose lease has ended."""
 PRUNE_SECONDS = 20.0
 MOST_CRASHES = 20
+RECOVERY_SECONDS = 15.0
+"""So long after a model server was away, a model that it does not find may still be on its way into it."""
 _LONGEST_PAUSE = 10.0
 _STOP_SECONDS = 5.0
 _KEY_DAYS = 1
@@ -52,6 +56,8 @@ class Workers:
         self._waiters: dict[str, asyncio.Event] = {}
         self._stopping = asyncio.Event()
         self._jobs_held = 0
+        self._away_at = -math.inf
+        """When the model server last could not take a job."""
         self.keys_held = 0
         """Idempotency keys that requests of this gateway hold now; their leases are prolonged too."""
 
@@ -139,7 +145,7 @@ class Workers:
                 raise
             return  # `stop` puts it back
         except InferenceError as error:
-            if error.code.status.retryable and (pause := self._pause(job)):
+            if self._may_pass(error) and (pause := self._pause(job)):
                 await self._store.postpone(job, self._owner, pause)
             else:
                 await self._finish(job, failure(error), upstream_half(job.task.upstream, context))
@@ -164,6 +170,13 @@ class Workers:
     async def _finish(self, job: Job, outcome: Outcome, exchange: str | None = None) -> None:
         if not await self._store.finish(job, self._owner, outcome, exchange):
             log.info("prediction %s was changed or deleted while it ran", job.id)
+
+    def _may_pass(self, error: InferenceError) -> bool:
+        """Whether a later try may succeed. A server that was away a moment ago may not have read its models yet."""
+        if error.code.status.retryable:
+            self._away_at = time.monotonic()
+            return True
+        return error.code is Code.NOT_FOUND and time.monotonic() - self._away_at < RECOVERY_SECONDS
 
     def _pause(self, job: Job) -> float:
         """Seconds until the next try, longer the longer it has waited; 0 when it has waited long enough."""

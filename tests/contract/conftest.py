@@ -14,7 +14,7 @@ from crossover.endpoints.rest.app import OipRest
 from crossover.endpoints.rest.serve import RestListener
 from crossover.endpoints.rest.types import RestOptions
 from crossover.model_server.engine import Engine
-from crossover.model_server.execution import Executor
+from crossover.model_server.executor import Executor
 from crossover.model_server.repository import Repository
 from crossover.model_server.server import GRPC_LIBRARIES
 from crossover.protocol.datatypes import DATATYPES

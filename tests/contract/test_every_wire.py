@@ -187,8 +187,8 @@ async def test_cancelling_reaches_the_engine(wired):
 async def _idle(client, engine) -> None:
     """Return when no run is under way; the test's own time limit is the bound."""
     inner = getattr(client, "inner", None)
-    real = inner if hasattr(inner, "_executor") else engine
-    while real._executor._pending:
+    real = inner if hasattr(inner, "executor") else engine
+    while real.executor.pending:
         await asyncio.sleep(0.02)
 
 

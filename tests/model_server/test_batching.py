@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from crossover.model_server.batching import Batching
 from crossover.model_server.engine import Engine
-from crossover.model_server.execution import Executor
+from crossover.model_server.executor import Executor
+from crossover.model_server.onnx_session import RuntimeOptions
 from crossover.model_server.repository import Repository
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest
@@ -60,10 +61,23 @@ async def batching(tmp_path):
         save(tmp_path, name, slow_graph(last))
         if name != "silent":
             (tmp_path / name / "config.pbtxt").write_text(CONFIG)
-    engine = Engine(Repository(tmp_path, "none"), Executor())
-    await engine.repository.start()
-    yield Batching(engine)
+    engine = await started(tmp_path)
+    yield engine
     await engine.close()
+
+
+@pytest.fixture
+async def alone(tmp_path, batching):
+    """The same models where nothing is joined (MODEL_BATCHING=0)."""
+    engine = await started(tmp_path, join=False)
+    yield engine
+    await engine.close()
+
+
+async def started(repository: Path, *, join: bool = True) -> Engine:
+    engine = Engine(Repository(repository, "none", options=RuntimeOptions(join=join)), Executor())
+    await engine.repository.start()
+    return engine
 
 
 def request(model: str, rows: np.ndarray) -> InferRequest:
@@ -81,12 +95,12 @@ async def statistics(inference, model: str):
     return (await inference.model_statistics(model, "", CallContext())).model_stats[0]
 
 
-async def test_batched_answers_equal_single_ones(batching):
+async def test_batched_answers_equal_single_ones(batching, alone):
     """Requests run together answer as they would alone, within 1e-5 relative, and are counted as what they were."""
     together = await many(batching, "asked")
     counted = await statistics(batching, "asked")
-    alone = await many(batching.inner, "asked")
-    for a, b in zip(together, alone, strict=True):
+    single = await many(alone, "asked")
+    for a, b in zip(together, single, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
     assert counted.inference_stats.success.count == 16
     assert counted.inference_count == sum(1 + number % 3 for number in range(16))
@@ -100,9 +114,9 @@ async def test_a_model_that_does_not_ask_is_not_batched(batching):
     assert (await statistics(batching, "silent")).execution_count == 16
 
 
-async def test_a_model_whose_rows_interact_answers_right(batching):
+async def test_a_model_whose_rows_interact_answers_right(batching, alone):
     """Where the configuration is wrong about the model, the answers are still each request's own."""
     together = await many(batching, "mean")
-    alone = await many(batching.inner, "mean")
-    for a, b in zip(together, alone, strict=True):
+    single = await many(alone, "mean")
+    for a, b in zip(together, single, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from crossover.model_server.engine import Engine
-from crossover.model_server.execution import Executor
+from crossover.model_server.executor import Executor
 from crossover.model_server.repository import Repository
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext

@@ -8,9 +8,10 @@ import time
 import numpy as np
 import pytest
 
-from crossover.clients.coalescing import Coalescing, rows_allowed
+from crossover.clients.coalescing import Coalescing
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.inference import CallContext
+from crossover.protocol.joining import rows_allowed
 from crossover.protocol.messages import InferRequest, InferResponse, RequestedOutput
 from crossover.protocol.tensors import Tensor
 from crossover.protocol.timeline import Timeline

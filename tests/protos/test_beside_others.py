@@ -42,7 +42,7 @@ def compared(name, ours, theirs):
 
 report = {}
 for file in ("open_inference", "model_config"):
-    for name, message in pb.POOL.FindFileByName(f"protos/{file}.proto").message_types_by_name.items():
+    for name, message in pb.POOL.FindFileByName(f"{file}.proto").message_types_by_name.items():
         module = service_pb2 if hasattr(service_pb2, name) else model_config_pb2
         compared(name, message, getattr(module, name).DESCRIPTOR)
 print(json.dumps(report))

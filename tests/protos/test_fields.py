@@ -78,14 +78,6 @@ MESSAGES = {
     "RepositoryModelLoadResponse": "",
     "RepositoryModelUnloadRequest": REPOSITORY_CALL,
     "RepositoryModelUnloadResponse": "",
-    "ModelConfig": (
-        "1 string name; 2 string platform; 3 ModelVersionPolicy version_policy; 4 int32 max_batch_size; "
-        "5 repeated ModelInput input; 6 repeated ModelOutput output; 7 repeated ModelInstanceGroup instance_group; "
-        "8 string default_model_filename; 11 ModelDynamicBatching dynamic_batching; "
-        "13 ModelSequenceBatching sequence_batching; 14 map<string,ModelParameter> parameters; "
-        "15 ModelEnsembling ensemble_scheduling; 16 repeated ModelWarmup model_warmup; 17 string backend; "
-        "19 ModelTransactionPolicy model_transaction_policy; 24 ModelResponseCache response_cache; 25 string runtime"
-    ),
     "ModelInput": (
         "1 string name; 2 DataType data_type; 3 Format format; 4 repeated int64 dims; 5 ModelTensorReshape reshape; "
         "6 bool is_shape_tensor; 7 bool allow_ragged_batch; 8 bool optional; 9 bool is_non_linear_format_io"
@@ -104,7 +96,37 @@ MESSAGES = {
         "1 TimeoutAction timeout_action; 2 uint64 default_timeout_microseconds; 3 bool allow_timeout_override; "
         "4 uint32 max_queue_size"
     ),
-    "ModelInstanceGroup": "1 string name; 2 int32 count; 3 repeated int32 gpus; 4 Kind kind",
+    "ModelConfig": (
+        "1 string name; 2 string platform; 3 ModelVersionPolicy version_policy; 4 int32 max_batch_size; "
+        "5 repeated ModelInput input; 6 repeated ModelOutput output; 7 repeated ModelInstanceGroup instance_group; "
+        "8 string default_model_filename; 9 map<string,string> cc_model_filenames; "
+        "10 map<string,string> metric_tags; 11 ModelDynamicBatching dynamic_batching; "
+        "12 ModelOptimizationPolicy optimization; 13 ModelSequenceBatching sequence_batching; "
+        "14 map<string,ModelParameter> parameters; 15 ModelEnsembling ensemble_scheduling; "
+        "16 repeated ModelWarmup model_warmup; 17 string backend; 18 ModelOperations model_operations; "
+        "19 ModelTransactionPolicy model_transaction_policy; 20 repeated BatchInput batch_input; "
+        "21 repeated BatchOutput batch_output; 23 ModelRepositoryAgents model_repository_agents; "
+        "24 ModelResponseCache response_cache; 25 string runtime; 26 ModelMetrics model_metrics"
+    ),
+    "ModelInstanceGroup": (
+        "1 string name; 2 int32 count; 3 repeated int32 gpus; 4 Kind kind; 5 repeated string profile; "
+        "6 ModelRateLimiter rate_limiter; 7 bool passive; 8 repeated SecondaryDevice secondary_devices; "
+        "9 string host_policy"
+    ),
+    "ModelOptimizationPolicy": (
+        "1 Graph graph; 2 ModelPriority priority; 3 Cuda cuda; 4 ExecutionAccelerators execution_accelerators; "
+        "5 PinnedMemoryBuffer input_pinned_memory; 6 PinnedMemoryBuffer output_pinned_memory; "
+        "7 uint32 gather_kernel_buffer_threshold; 8 bool eager_batching"
+    ),
+    "ModelSequenceBatching": (
+        "1 uint64 max_sequence_idle_microseconds; 2 repeated ControlInput control_input; 3 StrategyDirect direct; "
+        "4 StrategyOldest oldest; 5 repeated State state; 6 bool iterative_sequence"
+    ),
+    "ModelEnsembling": ("1 repeated Step step; 2 uint32 max_inflight_requests"),
+    "BatchInput": ("1 Kind kind; 2 repeated string target_name; 3 DataType data_type; 4 repeated string source_input"),
+    "BatchOutput": ("1 repeated string target_name; 2 Kind kind; 3 repeated string source_input"),
+    "ModelWarmup": ("1 string name; 2 uint32 batch_size; 3 map<string,Input> inputs; 4 uint32 count"),
+    "ModelMetrics": ("1 repeated MetricControl metric_control"),
 }
 
 DATA_TYPES = "INVALID BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FP16 FP32 FP64 STRING BF16"

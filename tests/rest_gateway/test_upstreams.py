@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import Wrapper
 from crossover.protocol.wires import WIRES, Target
 from crossover.rest_gateway.upstreams import Upstreams
+from tests.fakes import RecordingInference
 from tests.rest_gateway.conftest import ask
 
 INFER = "/v2/models/digits/infer"
@@ -155,8 +157,9 @@ async def test_closing_one_client_badly_still_closes_the_others(monkeypatch):
     """A client that fails at the end must not leave the others open."""
     closed = []
 
-    class Closing:
+    class Closing(Wrapper):
         def __init__(self, name):
+            super().__init__(RecordingInference())
             self.name = name
 
         async def close(self):

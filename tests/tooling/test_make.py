@@ -180,3 +180,20 @@ def test_what_is_given_to_make_run_wins(checkout, given, expected, way):
     done = make(checkout, "run", **given) if way == "environment" else make(checkout, "run", *pairs)
     assert done.returncode == 0, done.stderr
     assert dict(line.split("=", 1) for line in done.stdout.splitlines()) == expected
+
+
+def test_the_contract_can_be_compiled_from_its_own_folder(root, tmp_path):
+    """`protoc -I protos` and a buf module rooted there find every import; Go and Java packages are named."""
+    from google.protobuf import descriptor_pb2
+    from grpc_tools import protoc
+
+    out = tmp_path / "set.binpb"
+    folder = root / "protos"
+    assert (
+        protoc.main(
+            ["protoc", f"-I{folder}", f"--descriptor_set_out={out}", "open_inference.proto", "model_config.proto"]
+        )
+        == 0
+    )
+    files = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file
+    assert all(file.options.go_package and file.options.java_package for file in files)

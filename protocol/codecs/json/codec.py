@@ -10,8 +10,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Protocol
 
-from crossover.protocol.codecs.json.numbers import NotNativeError, Numbers, split
-from crossover.protocol.codecs.json.templates import Skeletons
+from crossover.protocol.codecs.json.elements import Elements, NotNativeError, split
+from crossover.protocol.codecs.json.templates import RequestTemplates
 from crossover.protocol.codecs.json.text import MAX_DEPTH, Fragment, check_depth, dumps, kind_of, loads_object
 from crossover.protocol.codecs.json.values import to_array, to_text
 from crossover.protocol.codecs.reply_form import ReplyForm
@@ -27,7 +27,7 @@ _UNSUPPORTED = {
 _REQUEST_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
 _RESPONSE_KEYS = frozenset({"id", "parameters", "outputs", "model_name", "model_version"})
 _OUTPUT_KEYS = frozenset({"name", "parameters"})
-_SKELETONS = Skeletons()
+_TEMPLATES = RequestTemplates()
 _TENSOR_KEYS = frozenset({"name", "shape", "datatype", "parameters", "data"})
 
 
@@ -41,28 +41,28 @@ def decode_request(
     text: Buffer, model_name: str, model_version: str = "", tail: Tail | None = None
 ) -> tuple[InferRequest, ReplyForm]:
     """The request in `text`, and the form its reply is to have; INVALID_ARGUMENT that says what is wrong where."""
-    skeleton, numbers = split(text) if tail is None else (text, None)
-    if numbers is None:
+    skeleton, elements = split(text) if tail is None else (text, None)
+    if elements is None:
         return _request(loads_object(text), model_name, model_version, tail, None)
     try:
-        known = _SKELETONS.find(skeleton, numbers)
+        known = _TEMPLATES.find(skeleton, elements)
         if known is not None:
-            return known.request(numbers, model_name, model_version)
-        request, form = _request(loads_object(skeleton), model_name, model_version, tail, numbers)
-        numbers.check_claimed()
+            return known.request(elements, model_name, model_version)
+        request, form = _request(loads_object(skeleton), model_name, model_version, tail, elements)
+        elements.check_claimed()
     except (NotNativeError, InferenceError):
         return _request(loads_object(text), model_name, model_version, tail, None)
-    _SKELETONS.learn(skeleton, numbers, request, form)
+    _TEMPLATES.learn(skeleton, elements, request, form)
     return request, form
 
 
 def decode_response(text: Buffer, tail: Tail | None = None) -> InferResponse:
     """The reply in `text`; INVALID_ARGUMENT when it is not an OIP infer reply."""
-    skeleton, numbers = split(text) if tail is None else (text, None)
-    if numbers is not None:
+    skeleton, elements = split(text) if tail is None else (text, None)
+    if elements is not None:
         try:
-            response = _response(loads_object(skeleton), tail, numbers)
-            numbers.check_claimed()
+            response = _response(loads_object(skeleton), tail, elements)
+            elements.check_claimed()
         except (NotNativeError, InferenceError):
             pass
         else:
@@ -71,11 +71,11 @@ def decode_response(text: Buffer, tail: Tail | None = None) -> InferResponse:
 
 
 def _request(
-    document: dict[str, Any], model_name: str, model_version: str, tail: Tail | None, numbers: Numbers | None
+    document: dict[str, Any], model_name: str, model_version: str, tail: Tail | None, elements: Elements | None
 ) -> tuple[InferRequest, ReplyForm]:
     if type(document.get("model_name")) is str:  # kserve always sends it; the path has said it already
         del document["model_name"]
-    _check_unknown(document, _REQUEST_KEYS, numbers)
+    _check_unknown(document, _REQUEST_KEYS, elements)
     items = document.get("inputs")
     if type(items) is not list:
         raise invalid(
@@ -85,17 +85,17 @@ def _request(
     form = ReplyForm(_flag(parameters.pop("binary_data_output", False), "binary_data_output"))
     request = InferRequest(
         model_name,
-        [_tensor(item, tail, numbers, "inputs", index) for index, item in enumerate(items)],
+        [_tensor(item, tail, elements, "inputs", index) for index, item in enumerate(items)],
         model_version,
         _text(document, "id"),
-        _requested(document.get("outputs"), form, numbers),
+        _requested(document.get("outputs"), form, elements),
         parameters,
     )
     return request, form
 
 
-def _response(document: dict[str, Any], tail: Tail | None, numbers: Numbers | None) -> InferResponse:
-    _check_unknown(document, _RESPONSE_KEYS, numbers)
+def _response(document: dict[str, Any], tail: Tail | None, elements: Elements | None) -> InferResponse:
+    _check_unknown(document, _RESPONSE_KEYS, elements)
     items = document.get("outputs")
     if type(items) is not list:
         raise invalid(
@@ -104,7 +104,7 @@ def _response(document: dict[str, Any], tail: Tail | None, numbers: Numbers | No
     return InferResponse(
         _text(document, "model_name"),
         _text(document, "model_version"),
-        [_tensor(item, tail, numbers, "outputs", index) for index, item in enumerate(items)],
+        [_tensor(item, tail, elements, "outputs", index) for index, item in enumerate(items)],
         _text(document, "id"),
         _parameters(document.get("parameters"), "the reply"),
     )
@@ -179,7 +179,7 @@ def _output_object(output: RequestedOutput) -> dict[str, Any]:
     return item
 
 
-def _tensor(item: object, tail: Tail | None, numbers: Numbers | None, where: str, index: int) -> Tensor:
+def _tensor(item: object, tail: Tail | None, elements: Elements | None, where: str, index: int) -> Tensor:
     if type(item) is not dict:
         raise invalid(f"'{where}[{index}]' is {kind_of(item)}; it takes an object")
     name, kind, dims = item.get("name"), item.get("datatype"), item.get("shape")
@@ -192,12 +192,12 @@ def _tensor(item: object, tail: Tail | None, numbers: Numbers | None, where: str
     row, shape = datatype(kind), checked_shape(name, dims)
     parameters = _parameters(item.get("parameters"), f"tensor '{name}'")
     data, size = item.get("data"), parameters.get("binary_data_size")
-    _check_unknown(item, _TENSOR_KEYS, numbers)
+    _check_unknown(item, _TENSOR_KEYS, elements)
     if data is not None:
         if size is not None:
             raise invalid(f"tensor '{name}' has both 'data' and 'binary_data_size'; send one of them")
-        claimed = numbers.claim(data, row, shape) if numbers is not None else None
-        return Tensor(name, row, shape, array=to_array(name, row, shape, data) if claimed is None else claimed)
+        claimed = elements.claim(data, name, row, shape) if elements is not None else None
+        return claimed or Tensor(name, row, shape, array=to_array(name, row, shape, data))
     if size is None:
         raise invalid(f"tensor '{name}' has neither 'data' nor 'binary_data_size'; send one of them")
     return Tensor.from_raw(name, kind, shape, _EMPTY_TAIL.take(name, size) if tail is None else tail.take(name, size))
@@ -216,7 +216,7 @@ class _NoTail:
 _EMPTY_TAIL = _NoTail()
 
 
-def _requested(items: object, form: ReplyForm, numbers: Numbers | None) -> list[RequestedOutput]:
+def _requested(items: object, form: ReplyForm, elements: Elements | None) -> list[RequestedOutput]:
     if items is None:
         return []
     if type(items) is not list:
@@ -226,7 +226,7 @@ def _requested(items: object, form: ReplyForm, numbers: Numbers | None) -> list[
         name = item.get("name") if type(item) is dict else None
         if type(name) is not str or not name:
             raise invalid(f"'outputs[{index}]' has no 'name'; it takes an object with a 'name'")
-        _check_unknown(item, _OUTPUT_KEYS, numbers)
+        _check_unknown(item, _OUTPUT_KEYS, elements)
         parameters = _parameters(item.get("parameters"), f"output '{name}'")
         if "binary_data" in parameters:
             form.named[name] = _flag(parameters.pop("binary_data"), f"binary_data of output '{name}'")
@@ -269,10 +269,10 @@ def _text(document: dict[str, Any], key: str) -> str:
     return value
 
 
-def _check_unknown(item: dict[str, Any], known: frozenset[str], numbers: Numbers | None) -> None:
-    """Unknown keys are read no further than their depth; the native reader may have taken numbers out of them."""
+def _check_unknown(item: dict[str, Any], known: frozenset[str], elements: Elements | None) -> None:
+    """Unknown keys are read no further than their depth; the native reader may have taken arrays out of them."""
     if not known.issuperset(item):
-        if numbers is not None:
+        if elements is not None:
             raise NotNativeError
         for key in item.keys() - known:
             check_depth(item[key], MAX_DEPTH)

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from crossover.protocol.datatypes import Datatype
     from crossover.protocol.tensors import Shape, Tensor
 
-MAX_RANK = 64
-"""numpy's limit; it also bounds the nesting of `data`."""
-
 _ACCEPTED: dict[str, frozenset[type]] = {
     "bool": frozenset({bool}),
     "int": frozenset({int}),
@@ -45,8 +42,6 @@ def to_array(name: str, row: Datatype, shape: Shape, data: object) -> np.ndarray
     """The array of `shape` that a JSON `data` means; INVALID_ARGUMENT that names tensor and element otherwise."""
     if not row.json:
         raise not_carried(name, row)
-    if len(shape) > MAX_RANK:
-        raise invalid(f"tensor '{name}' has {len(shape)} dimensions; at most {MAX_RANK} are supported")
     flat = flat_elements(name, shape, data)
     if not _ACCEPTED[row.kind].issuperset(map(type, flat)):
         raise _wrong_type(name, row, flat)

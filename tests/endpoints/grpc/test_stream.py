@@ -9,10 +9,14 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 from grpc import aio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from crossover.endpoints.grpc import stream as stream_module
 from crossover.protocol import streaming
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
-from crossover.protocol.errors import Code
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.grpc_errors import DETAILS_KEY, details_in
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.tensors import Tensor
 from crossover.protos import inference as pb
@@ -34,10 +38,13 @@ class Stream:
         return data if data is aio.EOF else pb.ModelStreamInferResponse.FromString(data)
 
 
+ANY = ((streaming.ORDER, streaming.ANY),)
+
+
 @asynccontextmanager
-async def opened(inference, **options):
+async def opened(inference, metadata=(), **options):
     async with listening(inference, **options) as target, aio.insecure_channel(target.grpc) as channel:
-        call = channel.stream_stream(f"/{pb.SERVICE}/ModelStreamInfer")()
+        call = channel.stream_stream(f"/{pb.SERVICE}/ModelStreamInfer")(metadata=metadata)
         yield Stream(call)
         call.cancel()
 
@@ -56,9 +63,9 @@ async def test_answers_are_matched_by_id():
 
 
 async def test_requests_run_beside_each_other():
-    """A slow request does not hold up the ones behind it."""
+    """A slow request does not hold up the ones behind it, where the client asks for answers in any order."""
     slow = SlowInference()
-    async with opened(slow) as stream:
+    async with opened(slow, ANY) as stream:
         await stream.send("slow")
         await slow.started.acquire()
         slow.infer = slow.inner.infer
@@ -163,7 +170,7 @@ async def test_a_cancel_that_comes_while_the_answer_is_written_loses_nothing():
 async def test_each_request_has_its_own_deadline(parameters):
     """A request whose time is over is DEADLINE_EXCEEDED and its work ends; the one beside it goes on."""
     slow = SlowInference()
-    async with opened(slow) as stream:
+    async with opened(slow, ANY) as stream:
         await stream.send("patient")
         await stream.send("hasty", parameters)
         reply = await stream.read()
@@ -253,3 +260,128 @@ async def test_a_service_that_stops_ends_its_streams():
     assert await busy.read() is aio.EOF
     assert await idle.read() is aio.EOF
     await channel.close()
+
+
+class Paced(RecordingInference):
+    """Each request takes as many milliseconds as its id's last number says; `most` ran at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.running = self.most = 0
+
+    async def infer(self, request, context):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await asyncio.sleep(int(request.parameters["ms"]) / 1000)
+            if request.model_name == "bad":
+                raise InferenceError(Code.OVERLOADED, "too much", 2.5)
+            return InferResponse("echo", "1", request.inputs, request.id)
+        finally:
+            self.running -= 1
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.booleans())
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_answers_come_in_the_order_of_the_requests(times, ids):
+    """However long each takes, and with ids or without, as Triton answers for models that are not decoupled."""
+    paced = Paced()
+    async with opened(paced) as stream:
+        for number, milliseconds in enumerate(times):
+            await stream.send(str(number) if ids else "", {"ms": milliseconds, "number": number})
+        replies = [await asyncio.wait_for(stream.read(), 20) for _ in times]
+    assert [reply.infer_response.id for reply in replies] == [
+        str(number) if ids else "" for number in range(len(times))
+    ]
+
+
+async def test_errors_and_bad_messages_keep_their_place():
+    """What fails at once waits for the answers before it."""
+    async with opened(Paced()) as stream:
+        await stream.send("slow", {"ms": 100})
+        await stream.call.write(b"\x1a\x03bad" + b"\x2a\x03\x12\x01Z")
+        await stream.send("hasty", {"ms": 10_000, streaming.TIMEOUT: 20})
+        await stream.send("quick", {"ms": 0})
+        replies = [await stream.read() for _ in range(4)]
+    assert [reply.infer_response.id for reply in replies] == ["slow", "bad", "hasty", "quick"]
+    assert [bool(reply.error_message) for reply in replies] == [False, True, True, False]
+
+
+async def test_a_cancelled_request_holds_up_no_answer():
+    """It has no answer, so the ones behind it go on."""
+    slow = SlowInference()
+    async with opened(slow) as stream:
+        await stream.send("gone")
+        await slow.started.acquire()
+        slow.infer = slow.inner.infer
+        await stream.send("next")
+        await stream.call.write(streaming.cancel_message("gone"))
+        assert (await asyncio.wait_for(stream.read(), 20)).infer_response.id == "next"
+
+
+async def test_any_order_needs_an_id():
+    """A request without an id has nothing to be told by, so it waits for the ones before it that have none either."""
+    async with opened(Paced(), ANY) as stream:
+        await stream.send("", {"ms": 200, "n": 1})
+        await stream.send("", {"ms": 0, "n": 2})
+        await stream.send("x", {"ms": 0})
+        ids = [(await stream.read()).infer_response.id for _ in range(3)]
+    assert ids == ["x", "", ""]
+
+
+async def test_an_error_says_when_to_try_again():
+    """`crossover_retry_after` stands beside the code."""
+    async with opened(Paced()) as stream:
+        await stream.call.write(protobuf_codec.encode_request(request("a", "bad", parameters={"ms": 0})))
+        reply = await stream.read()
+    assert reply.infer_response.parameters[streaming.RETRY_AFTER].double_param == 2.5
+
+
+async def test_tritons_real_status_codes():
+    """With `triton_grpc_error: true` the first error ends the stream with its status, after the answers before it."""
+    async with opened(Paced(), ((streaming.TRITON_GRPC_ERROR, "true"),)) as stream:
+        await stream.send("slow", {"ms": 100})
+        await stream.call.write(protobuf_codec.encode_request(request("a", "bad", parameters={"ms": 0})))
+        await stream.send("later", {"ms": 5000})
+        assert (await stream.read()).infer_response.id == "slow"
+        with pytest.raises(aio.AioRpcError) as caught:
+            await asyncio.wait_for(stream.read(), 20)
+    assert caught.value.code().name == "RESOURCE_EXHAUSTED"
+    assert caught.value.details() == "too much"
+    details = dict(caught.value.trailing_metadata())[DETAILS_KEY]
+    assert details_in(details) == ("OVERLOADED", 2.5)
+
+
+async def test_a_slow_head_bounds_what_waits_behind_it(monkeypatch):
+    """Requests and answers behind a slow one count up to the bound; then the stream is read no further until it is done."""
+    monkeypatch.setattr(stream_module, "MOST_BYTES", 0)
+    limit, slow = 64 << 10, SlowInference()
+    large = Tensor.from_array("x", np.ones(limit // 8, np.float32))
+    async with opened(slow, max_message_bytes=limit) as stream:
+        message = protobuf_codec.encode_request(InferRequest("echo", [large]))
+        sending = asyncio.create_task(_write_all(stream, [message] * 40))
+        await slow.started.acquire()
+        await asyncio.sleep(0.3)
+        begun = 1
+        while not slow.started.locked():
+            await slow.started.acquire()
+            begun += 1
+        assert begun <= 2 * limit // len(message) + 1
+        slow.release.set()
+        for _ in range(40):
+            assert (await asyncio.wait_for(stream.read(), 20)).infer_response.outputs
+        await sending
+
+
+async def _write_all(stream, messages):
+    for message in messages:
+        await stream.call.write(message)
+
+
+async def test_a_stream_on_which_nothing_happens_is_ended(monkeypatch):
+    """It ends well, and not while a request is under way."""
+    monkeypatch.setattr(stream_module, "IDLE_SECONDS", 0.2)
+    async with opened(Paced()) as stream:
+        await stream.send("a", {"ms": 600})
+        assert (await stream.read()).infer_response.id == "a"
+        assert await asyncio.wait_for(stream.read(), 20) is aio.EOF

@@ -63,6 +63,29 @@ async def test_waits_for_the_model_server(gateway, client):
     assert (await gateway.until(place, "succeeded"))["outputs"]
 
 
+async def test_not_found_right_after_the_server_was_away_is_tried_again(gateway, client):
+    """A server that has just come back may not have read its models: the job waits; without that it fails at once."""
+    gateway.model.error = InferenceError(Code.UNAVAILABLE, "the model server is away")
+    accepted = await gateway.post(headers=LATER)
+    while not gateway.model.calls:
+        await asyncio.sleep(0.02)
+    gateway.model.calls, gateway.model.error = 0, InferenceError(Code.NOT_FOUND, "no such model")
+    while not gateway.model.calls:
+        await asyncio.sleep(0.02)
+    gateway.model.error = None
+    assert (await gateway.until(accepted.headers["location"], "succeeded", "failed"))["state"] == "succeeded"
+
+
+async def test_not_found_otherwise_is_the_outcome(gateway):
+    """Nobody waits for a model that was never there."""
+    gateway.model.gate.clear()
+    busy = await gateway.post(headers=LATER)
+    gateway.model.error = InferenceError(Code.NOT_FOUND, "no such model")
+    gateway.model.gate.set()
+    failed = await gateway.until(busy.headers["location"], "succeeded", "failed")
+    assert (failed["state"], failed["error"]["status"]) == ("failed", 404)
+
+
 async def test_gives_up(start):
     """Work that has waited longer than the setting allows fails with the reason."""
     async with start(retry_seconds=0.0) as gateway:

@@ -1,4 +1,4 @@
-"""The native reader of numbers changes no answer: with and without it a text means the same, or is refused the same."""
+"""The native reader of elements changes no answer: with and without it a text means the same, or is refused the same."""
 
 import json
 
@@ -8,10 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crossover.protocol.codecs.json import codec as json_codec
-from crossover.protocol.codecs.json import numbers as json_numbers
+from crossover.protocol.codecs.json import elements as json_elements
 from crossover.protocol.errors import InferenceError
 
-pytestmark = pytest.mark.skipif(json_numbers.jsonnumbers is None, reason="the native part is not built")
+pytestmark = pytest.mark.skipif(json_elements.jsontensors is None, reason="the native part is not built")
 
 numbers = (
     st.floats()
@@ -27,7 +27,11 @@ def tensors(draw):
     """Tensors that mostly fit, with long arrays, one-element arrays that look like placeholders, and nonsense."""
     shape = draw(shapes)
     count = int(np.prod(shape))
-    element = draw(st.sampled_from([numbers, st.integers(0, 100), st.floats(-1e6, 1e6)]))
+    element = draw(
+        st.sampled_from(
+            [numbers, st.integers(0, 100), st.floats(-1e6, 1e6), st.text('a"\\ü漢\n[]', max_size=9), st.booleans()]
+        )
+    )
     flat = draw(st.lists(element, min_size=count, max_size=count)) if count < 40 else [draw(element)] * count
     data = draw(
         st.sampled_from(
@@ -68,7 +72,7 @@ def outcome(text: bytes):
 def both(text: bytes, monkeypatch):
     native = outcome(text)
     with monkeypatch.context() as patch:
-        patch.setattr(json_numbers, "jsonnumbers", None)
+        patch.setattr(json_elements, "jsontensors", None)
         return native, outcome(text)
 
 
@@ -119,7 +123,7 @@ def test_the_native_reader_changes_no_answer(document, indent):
     """Arrays, errors and everything beside them are the same, whatever looks like a placeholder."""
     text = json.dumps(document, indent=indent).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_numbers, "SMALLEST_TEXT", 0)
+        patch.setattr(json_elements, "SMALLEST_TEXT", 0)
         native, python = both(text, patch)
     assert native == python
 
@@ -127,10 +131,10 @@ def test_the_native_reader_changes_no_answer(document, indent):
 def test_the_native_reader_is_used():
     """A plain request of some length takes the fast way, nested or flat; replies do so too."""
     calls = []
-    read = json_numbers.jsonnumbers.read
+    read = json_elements.jsontensors.read
 
     class Spy:
-        split = json_numbers.jsonnumbers.split
+        split = json_elements.jsontensors.split
 
         @staticmethod
         def read(*arguments):
@@ -140,7 +144,7 @@ def test_the_native_reader_is_used():
     array = np.arange(128, dtype=np.float32).reshape(2, 64) / 7
     item = {"name": "x", "datatype": "FP32", "shape": [2, 64]}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_numbers, "jsonnumbers", Spy)
+        patch.setattr(json_elements, "jsontensors", Spy)
         for data in (array.tolist(), array.ravel().tolist()):
             request, _ = json_codec.decode_request(json.dumps({"inputs": [{**item, "data": data}]}).encode(), "m")
             np.testing.assert_array_equal(request.inputs[0].array, array)

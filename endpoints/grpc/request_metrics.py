@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from crossover.service.metrics import Observer
 
 
-class Span:
+class RequestMetrics:
     """Counts from here to `end`; whoever answers fills in the model, and the code when it is an error."""
 
     __slots__ = ("_began", "_observer", "_route", "code", "model")

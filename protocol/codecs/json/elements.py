@@ -1,6 +1,6 @@
-"""JSON numbers straight into arrays, where the native reader is built; the way in Python decides all that is unusual.
+"""JSON elements straight into arrays, where the native reader is built; the way in Python decides all that is unusual.
 
-The reader takes the long arrays of numbers out of a text and leaves ``[[0]]``, ``[[1]]``, ... in their places. A tensor
+The reader takes the long arrays of elements out of a text and leaves ``[[0]]``, ``[[1]]``, ... in their places. A tensor
 claims its array by that placeholder. Real data may look like a placeholder too, so a decoding counts only when every
 array was claimed once and in order; `NotNativeError` stands for everything else, and the text is then decoded again
 without the reader, which also words the errors.
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crossover.protocol.datatypes import DATATYPES
-from crossover.protocol.native import jsonnumbers
+from crossover.protocol.native import jsontensors
+from crossover.protocol.tensors import Tensor
 
 if TYPE_CHECKING:
     from crossover.protocol.datatypes import Datatype
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
 SMALLEST_TEXT = 256
 """Shorter texts gain nothing."""
+MOST_ARRAYS = 1024
+"""Arrays that are taken out of a text; no message has as many tensors, and a text with more is read without the reader."""
 
-
-_KINDS = {row.name: row.dtype.str[1:] for row in DATATYPES.values() if row.kind in ("int", "float")}
+_KINDS = {row.name: row.dtype.str[1:] for row in DATATYPES.values() if row.json and row.kind != "bytes"}
 """What the reader calls the datatypes that it knows."""
 
 
@@ -32,7 +34,7 @@ class NotNativeError(Exception):
     """The native reader's answer cannot be relied on for this text."""
 
 
-class Numbers:
+class Elements:
     """The arrays taken out of one text, to be claimed in order."""
 
     __slots__ = ("_claimed", "_spans", "_text")
@@ -42,31 +44,35 @@ class Numbers:
         self._spans = spans
         self._claimed = 0
 
-    def claim(self, data: Any, row: Datatype, shape: Shape) -> np.ndarray | None:
-        """The array that `data` is the placeholder of; None when it is ordinary data."""
+    def claim(self, data: Any, name: str, row: Datatype, shape: Shape) -> Tensor | None:
+        """The tensor whose elements `data` is the placeholder of; None when it is ordinary data."""
         if not _is_placeholder(data):
             return None
-        assert jsonnumbers is not None
         if data[0][0] != self._claimed or self._claimed == len(self._spans):
             raise NotNativeError
         start, end = self._spans[self._claimed]
         self._claimed += 1
-        return self._read(start, end, row, shape)
+        return self._read(start, end, name, row, shape)
 
-    def all_of(self, tensors: list[tuple[str, Datatype, Shape]]) -> list[np.ndarray]:
-        """The arrays of all tensors, for a text whose skeleton is known to be theirs."""
+    def all_of(self, tensors: list[tuple[str, Datatype, Shape]]) -> list[Tensor]:
+        """The tensors of a text whose skeleton is known to be theirs."""
         spans = zip(self._spans, tensors, strict=True)
-        return [self._read(start, end, row, shape) for (start, end), (_, row, shape) in spans]
+        return [self._read(start, end, name, row, shape) for (start, end), (name, row, shape) in spans]
 
-    def _read(self, start: int, end: int, row: Datatype, shape: Shape) -> np.ndarray:
-        assert jsonnumbers is not None
+    def _read(self, start: int, end: int, name: str, row: Datatype, shape: Shape) -> Tensor:
+        assert jsontensors is not None
+        if row.kind == "bytes":
+            raw = jsontensors.strings(self._text, start, end, shape)
+            if raw is None:
+                raise NotNativeError
+            return Tensor(name, row, shape, raw=raw)
         kind = _KINDS.get(row.name)
         if kind is None or math.prod(shape) > end - start:
             raise NotNativeError
         array = np.empty(shape, row.dtype)
-        if not jsonnumbers.read(self._text, start, end, kind, array, shape):
+        if not jsontensors.read(self._text, start, end, kind, array, shape):
             raise NotNativeError
-        return array
+        return Tensor(name, row, shape, array=array)
 
     @property
     def count(self) -> int:
@@ -89,9 +95,9 @@ def _is_placeholder(data: Any) -> bool:
     )
 
 
-def split(text: Buffer) -> tuple[Buffer, Numbers | None]:
-    """The text without its long arrays of numbers, and these; None where there are none, or no reader."""
-    if jsonnumbers is None or len(text) < SMALLEST_TEXT:
+def split(text: Buffer) -> tuple[Buffer, Elements | None]:
+    """The text without its long arrays of elements, and these; None where there are none, or no reader."""
+    if jsontensors is None or len(text) < SMALLEST_TEXT:
         return text, None
-    skeleton, spans = jsonnumbers.split(text)
-    return (skeleton, Numbers(text, spans)) if spans else (text, None)
+    skeleton, spans = jsontensors.split(text, MOST_ARRAYS)
+    return (skeleton, Elements(text, spans)) if spans else (text, None)

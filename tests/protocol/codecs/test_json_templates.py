@@ -1,4 +1,4 @@
-"""A skeleton that is known is a shortcut and nothing else: every text means what it means without it."""
+"""A template that is known is a shortcut and nothing else: every text means what it means without it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crossover.protocol.bounded_cache import MOST_ENTRIES
 from crossover.protocol.codecs.json import codec as json_codec
-from crossover.protocol.codecs.json import templates as json_skeletons
 from crossover.protocol.errors import InferenceError
-from crossover.protocol.native import jsonnumbers
+from crossover.protocol.native import jsontensors
 
-pytestmark = pytest.mark.skipif(jsonnumbers is None, reason="the native reader is not built here")
+pytestmark = pytest.mark.skipif(jsontensors is None, reason="the native reader is not built here")
 
 
 @st.composite
@@ -67,7 +67,7 @@ def test_what_a_caller_changes_stays_its_own():
 
 
 def test_what_is_kept_is_bounded():
-    for size in range(300, 300 + 2 * json_skeletons.MOST):
+    for size in range(300, 300 + 2 * MOST_ENTRIES):
         tensor = {"name": f"x{size}", "datatype": "FP32", "shape": [200], "data": list(range(200))}
         json_codec.decode_request(json.dumps({"inputs": [tensor]}).encode(), "m")
-    assert len(json_codec._SKELETONS._known) <= json_skeletons.MOST
+    assert len(json_codec._TEMPLATES) <= MOST_ENTRIES

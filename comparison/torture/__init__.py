@@ -1,0 +1,1 @@
+"""What the services promise under overload and faults, tried on real processes."""

@@ -1,0 +1,673 @@
+/* Elements of a JSON tensor straight into an array, or into the raw form of BYTES.
+ *
+ * Most of what a JSON tensor costs in Python is one object an element. `split` walks a request body once, takes the arrays
+ * under a "data" key out of it and leaves a short skeleton for an ordinary JSON parser; `read` turns one of these arrays
+ * into machine numbers in a buffer that the caller gives, `strings` one of text into length-prefixed bytes.
+ *
+ * Only the good case is handled here. Whatever is unusual (a mixed array, a number out of range, a nesting that is not
+ * the shape) is answered with None or False, and the caller takes the path in Python, which words the error. So this
+ * file decides no meaning, and a differential test against the standard library's json can hold it to that.
+ *
+ * For the next author, two rules. Every function is linear in its text whatever the text is: a scan that fails is gone on
+ * with from where it failed, never from its beginning, and no search looks beyond the next quote. And what runs without
+ * the interpreter lock (texts of UNLOCKED_FROM bytes and more) touches buffers alone: no Python object, no Python memory.
+ *
+ * Rounding: a decimal number is read as a double, correctly rounded, and float32 is rounded from that, which is what
+ * json and numpy do one after the other. Up to 2^53 and 10^22 one division is exact (Clinger 1990); up to 19 digits and
+ * 10^27 the x87 long double holds mantissa and power exactly and its 64-bit quotient is rounded again, which is wrong
+ * only when it lies just half way between two doubles; that case, and all others, go to the C library's strtod, which
+ * rounds correctly (IEEE 754, glibc since 2.17) and, unlike Python's, needs no interpreter lock.
+ */
+#define _GNU_SOURCE /* strtod_l, newlocale */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <float.h>
+#include <locale.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __APPLE__
+#include <xlocale.h>
+#endif
+
+#define MAX_RANK 32
+#define MAX_NUMBER 400
+#define UNLOCKED_FROM (64 << 10)
+#define SMALLEST_SPAN 16 /* the placeholder must fit into what it replaces */
+
+static const double POWERS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+#if LDBL_MANT_DIG == 64
+static const long double LONG_POWERS[] = {1e0L,  1e1L,  1e2L,  1e3L,  1e4L,  1e5L,  1e6L,  1e7L,  1e8L,  1e9L,
+                                          1e10L, 1e11L, 1e12L, 1e13L, 1e14L, 1e15L, 1e16L, 1e17L, 1e18L, 1e19L,
+                                          1e20L, 1e21L, 1e22L, 1e23L, 1e24L, 1e25L, 1e26L, 1e27L};
+#endif
+
+typedef struct {
+    int negative;
+    int is_integer; /* no fraction and no exponent was written */
+    int digits;     /* digits in mantissa, leading zeros partly counted: never too few */
+    uint64_t mantissa;
+    int exponent;
+    const char *start, *end;
+} Decimal;
+
+static inline int is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+
+static inline const char *skip_space(const char *p, const char *end) {
+    while (p < end && is_space(*p)) p++;
+    return p;
+}
+
+/* Eight digits at once (after D. Lemire, "Quickly parsing eight digits"): 1 when all eight bytes are digits. */
+static inline int eight_digits(const char *p, uint64_t *value) {
+    uint64_t bytes;
+    memcpy(&bytes, p, 8);
+    if (((bytes & 0xf0f0f0f0f0f0f0f0) | (((bytes + 0x0606060606060606) & 0xf0f0f0f0f0f0f0f0) >> 4)) != 0x3333333333333333)
+        return 0;
+    bytes -= 0x3030303030303030;
+    bytes = bytes * 10 + (bytes >> 8);
+    *value = (((bytes & 0x000000ff000000ff) * 0x000f424000000064) +
+              (((bytes >> 16) & 0x000000ff000000ff) * 0x0000271000000001)) >> 32;
+    *value &= 0xffffffff;
+    return 1;
+}
+
+/* RFC 8259 number grammar. Returns 0 when there is no number at p. */
+static inline int scan_number(const char *p, const char *end, Decimal *number) {
+    number->start = p;
+    number->negative = 0;
+    number->is_integer = 1;
+    number->exponent = 0;
+    if (p < end && *p == '-') number->negative = 1, p++;
+    if (p >= end || (unsigned)(*p - '0') > 9) return 0;
+    uint64_t mantissa = 0;
+    int digits = 0;
+    if (*p == '0') {
+        p++;
+        if (p < end && (unsigned)(*p - '0') <= 9) return 0;
+    } else {
+        for (; p < end && (unsigned)(*p - '0') <= 9; p++, digits++) mantissa = mantissa * 10 + (uint64_t)(*p - '0');
+    }
+    if (p < end && *p == '.') {
+        number->is_integer = 0;
+        p++;
+        const char *fraction = p;
+        for (uint64_t eight; end - p >= 8 && eight_digits(p, &eight); p += 8, digits += 8)
+            mantissa = mantissa * 100000000 + eight;
+        for (; p < end && (unsigned)(*p - '0') <= 9; p++) {
+            mantissa = mantissa * 10 + (uint64_t)(*p - '0');
+            if (mantissa || digits) digits++;
+        }
+        if (p == fraction) return 0;
+        number->exponent = -(int)(p - fraction < MAX_NUMBER ? p - fraction : MAX_NUMBER);
+    }
+    if (p < end && (*p == 'e' || *p == 'E')) {
+        number->is_integer = 0;
+        p++;
+        int sign = 1, power = 0;
+        if (p < end && (*p == '+' || *p == '-')) sign = *p++ == '-' ? -1 : 1;
+        if (p >= end || (unsigned)(*p - '0') > 9) return 0;
+        for (; p < end && (unsigned)(*p - '0') <= 9; p++)
+            if (power < 10000) power = power * 10 + (*p - '0');
+        number->exponent += sign * power;
+    }
+    number->digits = digits;
+    number->mantissa = mantissa;
+    number->end = p;
+    return 1;
+}
+
+static locale_t C_LOCALE; /* decimal points are points, whatever LC_NUMERIC says */
+
+static int slow_double(const Decimal *number, double *value) {
+    char text[MAX_NUMBER];
+    size_t length = (size_t)(number->end - number->start);
+    if (length >= sizeof text) return 0;
+    memcpy(text, number->start, length);
+    text[length] = 0;
+    *value = strtod_l(text, NULL, C_LOCALE);
+    return 1;
+}
+
+static inline int to_double(const Decimal *number, double *value) {
+    int power = number->exponent;
+    double magnitude;
+    if (number->digits <= 19 && number->mantissa < (1ULL << 53) && power >= -22 && power <= 22) {
+        magnitude = (double)number->mantissa;
+        magnitude = power < 0 ? magnitude / POWERS[-power] : magnitude * POWERS[power];
+    }
+#if LDBL_MANT_DIG == 64
+    else if (number->digits <= 19 && number->mantissa && power >= -27 && power <= 27) {
+        long double wide = (long double)number->mantissa;
+        wide = power < 0 ? wide / LONG_POWERS[-power] : wide * LONG_POWERS[power];
+        uint64_t bits;
+        memcpy(&bits, &wide, sizeof bits);
+        if ((bits & 0x7ff) == 0x400) return slow_double(number, value);
+        magnitude = (double)wide;
+    }
+#endif
+    else
+        return slow_double(number, value);
+    /* json reads -0 as the integer 0, which has no sign */
+    *value = number->negative && !(number->is_integer && !number->mantissa) ? -magnitude : magnitude;
+    return 1;
+}
+
+/* What `read` writes: the kinds are numpy's one-letter codes with the item size. */
+typedef enum { F4, F8, I1, I2, I4, I8, U1, U2, U4, U8, B1, TEXT } Kind;
+
+static const struct {
+    const char *name;
+    int size;
+    int64_t low;
+    uint64_t high;
+} KINDS[] = {
+    {"f4", 4, 0, 0},           {"f8", 8, 0, 0},
+    {"i1", 1, INT8_MIN, INT8_MAX},   {"i2", 2, INT16_MIN, INT16_MAX},
+    {"i4", 4, INT32_MIN, INT32_MAX}, {"i8", 8, INT64_MIN, INT64_MAX},
+    {"u1", 1, 0, UINT8_MAX},   {"u2", 2, 0, UINT16_MAX},
+    {"u4", 4, 0, UINT32_MAX},  {"u8", 8, 0, UINT64_MAX},
+    {"b1", 1, 0, 1},
+};
+
+typedef struct {
+    const char *p, *end;
+    char *out;
+    Kind kind;
+    int rank;
+    Py_ssize_t left; /* elements that are still to come */
+    Py_ssize_t shape[MAX_RANK];
+} Reader;
+
+static inline int store_integer(Reader *reader, const Decimal *number) {
+    Kind kind = reader->kind;
+    if (!number->is_integer || number->digits > 20) return 0;
+    if (number->digits == 20 && (number->start[number->negative] != '1' || number->mantissa < 10000000000000000000ULL))
+        return 0; /* more than 64 bits: the mantissa wrapped */
+    uint64_t magnitude = number->mantissa;
+    if (number->negative ? magnitude > (uint64_t)0 - (uint64_t)KINDS[kind].low : magnitude > KINDS[kind].high) return 0;
+    uint64_t bits = number->negative ? (uint64_t)0 - magnitude : magnitude;
+    memcpy(reader->out, &bits, (size_t)KINDS[kind].size); /* little-endian hosts only, see PyInit */
+    return 1;
+}
+
+static inline int store(Reader *reader, const Decimal *number) {
+    if (reader->kind > F8) return store_integer(reader, number);
+    double value;
+    if (!to_double(number, &value) || isinf(value)) return 0;
+    if (reader->kind == F8) {
+        memcpy(reader->out, &value, 8);
+        return 1;
+    }
+    float narrow = (float)value;
+    if (isinf(narrow)) return 0; /* a number of JSON is finite; what FP32 cannot hold is refused elsewhere */
+    memcpy(reader->out, &narrow, 4);
+    return 1;
+}
+
+static inline const char *literal(const char *p, const char *end, const char *word) {
+    size_t length = strlen(word);
+    return (size_t)(end - p) >= length && !memcmp(p, word, length) ? p + length : NULL;
+}
+
+/* null (kserve's NaN) and the bare literals of tritonclient, for floats; true and false, for BOOL. */
+static const char *read_literal(Reader *reader, const char *p) {
+    static const struct {
+        const char *word;
+        double value;
+    } FLOATS[] = {{"null", NAN}, {"NaN", NAN}, {"Infinity", INFINITY}, {"-Infinity", -INFINITY}};
+    const char *after;
+    if (reader->kind == B1) {
+        int truth = *p == 't';
+        if ((after = literal(p, reader->end, truth ? "true" : "false"))) *reader->out = (char)truth;
+        return after;
+    }
+    if (reader->kind > F8) return NULL;
+    for (size_t k = 0; k < sizeof FLOATS / sizeof *FLOATS; k++) {
+        if (!(after = literal(p, reader->end, FLOATS[k].word))) continue;
+        float narrow = (float)FLOATS[k].value;
+        if (reader->kind == F8)
+            memcpy(reader->out, &FLOATS[k].value, 8);
+        else
+            memcpy(reader->out, &narrow, 4);
+        return after;
+    }
+    return NULL;
+}
+
+static inline int hex_digit(char c) {
+    if ((unsigned)(c - '0') <= 9) return c - '0';
+    return (unsigned)((c | 32) - 'a') <= 5 ? (c | 32) - 'a' + 10 : -1;
+}
+
+static inline int four_hex_digits(const char *p, const char *end) {
+    if (end - p < 4) return -1;
+    int a = hex_digit(p[0]), b = hex_digit(p[1]), c = hex_digit(p[2]), d = hex_digit(p[3]);
+    return (a | b | c | d) < 0 ? -1 : a << 12 | b << 8 | c << 4 | d;
+}
+
+/* \uXXXX or a surrogate pair of them, p behind the first 'u'; NULL for half of a pair. */
+static const char *read_unicode_escape(const char *p, const char *end, char **out) {
+    long code = four_hex_digits(p, end);
+    if (code < 0) return NULL;
+    p += 4;
+    if (code >= 0xd800 && code < 0xe000) {
+        if (code >= 0xdc00 || end - p < 6 || p[0] != '\\' || p[1] != 'u') return NULL;
+        int low = four_hex_digits(p + 2, end);
+        if (low < 0xdc00 || low >= 0xe000) return NULL;
+        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+        p += 6;
+    }
+    unsigned char *to = (unsigned char *)*out;
+    if (code < 0x80)
+        *to++ = (unsigned char)code;
+    else {
+        if (code < 0x800)
+            *to++ = (unsigned char)(0xc0 | code >> 6);
+        else {
+            if (code < 0x10000)
+                *to++ = (unsigned char)(0xe0 | code >> 12);
+            else {
+                *to++ = (unsigned char)(0xf0 | code >> 18);
+                *to++ = (unsigned char)(0x80 | (code >> 12 & 0x3f));
+            }
+            *to++ = (unsigned char)(0x80 | (code >> 6 & 0x3f));
+        }
+        *to++ = (unsigned char)(0x80 | (code & 0x3f));
+    }
+    *out = (char *)to;
+    return p;
+}
+
+static const char *read_escape(const char *p, const char *end, char **out) {
+    static const char NAMES[] = "\"\\/bfnrt", VALUES[] = "\"\\/\b\f\n\r\t";
+    if (p >= end) return NULL;
+    if (*p == 'u') return read_unicode_escape(p + 1, end, out);
+    const char *name = *p ? strchr(NAMES, *p) : NULL;
+    if (!name) return NULL;
+    *(*out)++ = VALUES[name - NAMES];
+    return p + 1;
+}
+
+/* Bytes of the UTF-8 sequence at p, which begins with no ASCII; 0 when it is not one (RFC 3629). */
+static inline int utf8_length(const char *p, const char *end) {
+    const unsigned char *u = (const unsigned char *)p;
+    int length = u[0] < 0xc2 ? 0 : u[0] < 0xe0 ? 2 : u[0] < 0xf0 ? 3 : u[0] < 0xf5 ? 4 : 0;
+    if (!length || end - p < length) return 0;
+    for (int i = 1; i < length; i++)
+        if ((u[i] & 0xc0) != 0x80) return 0;
+    if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) || (u[0] == 0xf0 && u[1] < 0x90) ||
+        (u[0] == 0xf4 && u[1] > 0x8f))
+        return 0;
+    return length;
+}
+
+#define EACH(byte) (0x0101010101010101ULL * (byte))
+
+/* Eight bytes of text that mean themselves: ASCII, no control character, no quote, no backslash. */
+static inline int eight_plain(const char *p) {
+    uint64_t b, quote, slash;
+    memcpy(&b, p, 8);
+    quote = b ^ EACH('"');
+    slash = b ^ EACH('\\');
+    return !((b | (b - EACH(0x20)) | (quote - EACH(1)) | (slash - EACH(1))) & EACH(0x80));
+}
+
+/* A string in the raw form of BYTES: its length as a little-endian uint32, and that many bytes. */
+static const char *read_string(Reader *reader, const char *p) {
+    const char *end = reader->end;
+    if (*p++ != '"') return NULL;
+    char *length_at = reader->out, *to = length_at + 4;
+    for (;;) {
+        for (; end - p >= 8 && eight_plain(p); p += 8, to += 8) memcpy(to, p, 8);
+        if (p >= end) return NULL;
+        unsigned char c = (unsigned char)*p;
+        if (c == '"') break;
+        if (c == '\\') {
+            if (!(p = read_escape(p + 1, end, &to))) return NULL;
+        } else if (c >= 0x80) {
+            int length = utf8_length(p, end);
+            if (!length) return NULL;
+            for (int i = 0; i < length; i++) *to++ = *p++;
+        } else if (c < 0x20)
+            return NULL;
+        else
+            *to++ = *p++;
+    }
+    size_t length = (size_t)(to - length_at - 4);
+    if (length > UINT32_MAX) return NULL;
+    uint32_t prefix = (uint32_t)length;
+    memcpy(length_at, &prefix, 4);
+    reader->out = to;
+    return p + 1;
+}
+
+/* One element at p; where it ends, or NULL. `numeric` is known where this is inlined. */
+static inline const char *read_element(Reader *reader, const char *p, const int numeric) {
+    Decimal number;
+    if (p >= reader->end) return NULL;
+    if (!numeric && reader->kind == TEXT) return read_string(reader, p);
+    if (numeric && scan_number(p, reader->end, &number)) {
+        if (!store(reader, &number)) return NULL;
+        p = number.end;
+    } else if (!(p = read_literal(reader, p)))
+        return NULL;
+    reader->out += KINDS[reader->kind].size;
+    return p;
+}
+
+/* The elements of one array, p behind its '['; `count` < 0: any number of them. */
+static inline int read_elements(Reader *reader, Py_ssize_t count, const int numeric) {
+    Py_ssize_t left = reader->left;
+    const char *p = skip_space(reader->p, reader->end);
+    if (p < reader->end && *p == ']') {
+        reader->p = p + 1;
+        return count <= 0;
+    }
+    for (;;) {
+        if (--left < 0) return 0;
+        p = read_element(reader, skip_space(p, reader->end), numeric);
+        if (!p) return 0;
+        p = skip_space(p, reader->end);
+        if (p >= reader->end) return 0;
+        if (*p == ']') break;
+        if (*p++ != ',') return 0;
+    }
+    Py_ssize_t seen = reader->left - left;
+    reader->p = p + 1;
+    reader->left = left;
+    return count < 0 || seen == count;
+}
+
+static int read_row(Reader *reader, Py_ssize_t count) {
+    return reader->kind < B1 ? read_elements(reader, count, 1) : read_elements(reader, count, 0);
+}
+
+/* An array nested exactly as the shape from `axis` on, p at its '['. */
+static int read_nested(Reader *reader, int axis) {
+    const char *p = skip_space(reader->p, reader->end);
+    if (p >= reader->end || *p != '[') return 0;
+    reader->p = p + 1;
+    if (axis == reader->rank - 1) return read_row(reader, reader->shape[axis]);
+    for (Py_ssize_t i = 0; i < reader->shape[axis]; i++) {
+        if (i) {
+            p = skip_space(reader->p, reader->end);
+            if (p >= reader->end || *p != ',') return 0;
+            reader->p = p + 1;
+        }
+        if (!read_nested(reader, axis + 1)) return 0;
+    }
+    p = skip_space(reader->p, reader->end);
+    if (p >= reader->end || *p != ']') return 0;
+    reader->p = p + 1;
+    return 1;
+}
+
+static int read_array(Reader *reader) {
+    const char *p = skip_space(reader->p, reader->end);
+    if (p >= reader->end || *p != '[') return 0;
+    const char *inner = skip_space(p + 1, reader->end);
+    int nested = inner < reader->end && *inner == '[';
+    if (nested) {
+        if (reader->rank < 2) return 0;
+        reader->p = p;
+        if (!read_nested(reader, 0)) return 0;
+    } else {
+        reader->p = p + 1;
+        if (!read_row(reader, -1)) return 0;
+    }
+    return skip_space(reader->p, reader->end) == reader->end && reader->left == 0;
+}
+
+/* As read_array, and without the interpreter lock where the text is long. */
+static int read_unlocked(Reader *reader) {
+    if (reader->end - reader->p < UNLOCKED_FROM) return read_array(reader);
+    int good;
+    Py_BEGIN_ALLOW_THREADS
+    good = read_array(reader);
+    Py_END_ALLOW_THREADS
+    return good;
+}
+
+/* Takes over text[start:end] and the shape; 0 when there is no such text or no such shape. */
+static int begin(Reader *reader, const Py_buffer *text, Py_ssize_t start, Py_ssize_t end, PyObject *shape) {
+    reader->rank = (int)PyTuple_GET_SIZE(shape);
+    if (start < 0 || start > end || end > text->len || reader->rank > MAX_RANK) return 0;
+    reader->p = (const char *)text->buf + start;
+    reader->end = (const char *)text->buf + end;
+    reader->left = 1;
+    for (int i = 0; i < reader->rank; i++) {
+        Py_ssize_t dim = PyLong_AsSsize_t(PyTuple_GET_ITEM(shape, i));
+        if (dim < 0 || __builtin_mul_overflow(reader->left, dim, &reader->left)) return 0;
+        reader->shape[i] = dim;
+    }
+    return reader->left <= end - start; /* an element has one byte at least, and a comma or bracket behind it */
+}
+
+static PyObject *read_numbers(PyObject *self, PyObject *args) {
+    Py_buffer text, out;
+    const char *name;
+    Py_ssize_t start, end;
+    PyObject *shape;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*nnsw*O!", &text, &start, &end, &name, &out, &PyTuple_Type, &shape)) return NULL;
+    Reader reader = {.out = out.buf};
+    int found = 0, good = 0;
+    for (size_t k = 0; k < sizeof KINDS / sizeof *KINDS; k++)
+        if (!strcmp(KINDS[k].name, name)) reader.kind = (Kind)k, found = 1;
+    if (found && begin(&reader, &text, start, end, shape) && out.len == reader.left * KINDS[reader.kind].size)
+        good = read_unlocked(&reader);
+    PyBuffer_Release(&text);
+    PyBuffer_Release(&out);
+    if (PyErr_Occurred()) return NULL;
+    return PyBool_FromLong(good);
+}
+
+static PyObject *read_strings(PyObject *self, PyObject *args) {
+    Py_buffer text;
+    Py_ssize_t start, end;
+    PyObject *shape, *raw = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*nnO!", &text, &start, &end, &PyTuple_Type, &shape)) return NULL;
+    Reader reader = {.kind = TEXT};
+    int good = begin(&reader, &text, start, end, shape);
+    /* two quotes and a comma become four bytes of length; escapes only shrink; eight are copied at a time */
+    if (good && (raw = PyBytes_FromStringAndSize(NULL, end - start + reader.left + 16))) {
+        reader.out = PyBytes_AS_STRING(raw);
+        good = read_unlocked(&reader);
+        if (good)
+            _PyBytes_Resize(&raw, reader.out - PyBytes_AS_STRING(raw));
+        else
+            Py_CLEAR(raw);
+    }
+    PyBuffer_Release(&text);
+    if (PyErr_Occurred()) return NULL;
+    if (raw) return raw;
+    Py_RETURN_NONE;
+}
+
+/* Behind the closing quote of a string, p behind the opening one; NULL at the end of the text. Both searches only go
+ * forward: a quote that is found is kept until an escape has passed it. */
+static const char *skip_string(const char *p, const char *end) {
+    for (int i = 0; i < 16 && p < end; i++) { /* most strings are short */
+        if (*p == '"') return p + 1;
+        p += *p == '\\' ? 2 : 1;
+    }
+    for (const char *quote = NULL; p < end;) {
+        if (!quote || quote < p) quote = memchr(p, '"', (size_t)(end - p));
+        if (!quote) return NULL;
+        const char *slash = memchr(p, '\\', (size_t)(quote - p));
+        if (!slash) return quote + 1;
+        p = slash + 2;
+    }
+    return NULL;
+}
+
+typedef struct {
+    const char *stop; /* behind the array; NULL when it is not one to take out */
+    const char *seen; /* up to here there is nothing to find, and no string is open; NULL: nothing more in this text */
+} Scan;
+
+/* An array of strings, `first` at the quote of the first and `depth` brackets before it. */
+static Scan string_array(const char *first, const char *end, int depth) {
+    for (const char *p = first; p < end;) {
+        if (*p == '"') {
+            if (!(p = skip_string(p + 1, end))) return (Scan){NULL, NULL};
+        } else if (*p == ']') {
+            p++;
+            if (--depth == 0) return (Scan){p, p};
+        } else if (*p == '[') {
+            if (++depth > MAX_RANK) return (Scan){NULL, p};
+            p++;
+        } else if (*p == ',' || is_space(*p))
+            p++;
+        else
+            return (Scan){NULL, p};
+    }
+    return (Scan){NULL, NULL};
+}
+
+/* An array without strings. Its brackets are looked for up to the next quote and no further. */
+static Scan plain_array(const char *first, const char *end, int depth) {
+    const char *quote = memchr(first, '"', (size_t)(end - first)), *limit = quote ? quote : end;
+    for (const char *from = first;;) {
+        const char *close = memchr(from, ']', (size_t)(limit - from));
+        if (!close) return (Scan){NULL, limit};
+        for (const char *open = from; (open = memchr(open, '[', (size_t)(close - open))); open++) depth++;
+        if (--depth == 0) return (Scan){close + 1, close + 1};
+        from = close + 1;
+    }
+}
+
+/* The array at p's '[' if it begins with a string, a number or a literal. What else is in it the readers see. */
+static Scan element_array(const char *p, const char *end) {
+    int depth = 0;
+    do {
+        if (++depth > MAX_RANK) return (Scan){NULL, p};
+        p = skip_space(p + 1, end);
+    } while (p < end && *p == '[');
+    if (p >= end) return (Scan){NULL, NULL};
+    if (*p == '"') return string_array(p, end, depth);
+    if (*p == '-' || (unsigned)(*p - '0') <= 9 || (*p && strchr("ntfNI", *p))) return plain_array(p, end, depth);
+    return (Scan){NULL, p};
+}
+
+typedef struct {
+    Py_ssize_t (*spans)[2];
+    Py_ssize_t count, most;
+    char *skeleton, *skeleton_end;
+} Split;
+
+/* 1 when all is well, 0 when memory ran out, -1 when there are more than `most` arrays. */
+static int split_text(const char *begin, const char *end, Split *split) {
+    const char *p = begin, *copied = begin;
+    char *to = split->skeleton;
+    Py_ssize_t room = 0;
+    while (p < end) {
+        const char *quote = memchr(p, '"', (size_t)(end - p));
+        if (!quote) break;
+        const char *after = skip_string(quote + 1, end);
+        if (!after) break;
+        p = after;
+        if (after - quote != 6 || memcmp(quote, "\"data\"", 6)) continue;
+        const char *value = skip_space(after, end);
+        if (value >= end || *value != ':') continue;
+        value = skip_space(value + 1, end);
+        if (value >= end || *value != '[') continue;
+        Scan array = element_array(value, end);
+        if (!array.seen) break;
+        p = array.seen;
+        if (!array.stop || array.stop - value < SMALLEST_SPAN) continue;
+        if (split->count == split->most) return -1;
+        if (split->count == room) {
+            room = room ? room * 2 : 16;
+            void *larger = realloc(split->spans, (size_t)room * sizeof *split->spans);
+            if (!larger) return 0;
+            split->spans = larger;
+        }
+        split->spans[split->count][0] = value - begin;
+        split->spans[split->count][1] = array.stop - begin;
+        memcpy(to, copied, (size_t)(value - copied));
+        to += value - copied;
+        to += snprintf(to, SMALLEST_SPAN, "[[%lld]]", (long long)split->count++);
+        copied = array.stop;
+    }
+    memcpy(to, copied, (size_t)(end - copied));
+    split->skeleton_end = to + (end - copied);
+    return 1;
+}
+
+static PyObject *span_list(const Split *split) {
+    PyObject *list = PyList_New(split->count);
+    for (Py_ssize_t i = 0; list && i < split->count; i++) {
+        PyObject *span = Py_BuildValue("(nn)", split->spans[i][0], split->spans[i][1]);
+        if (!span)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, i, span);
+    }
+    return list;
+}
+
+static PyObject *split(PyObject *self, PyObject *args) {
+    Py_buffer text;
+    Split parts = {.most = 0};
+    PyObject *result = NULL;
+    int good = 0;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*n", &text, &parts.most)) return NULL;
+    if (parts.most > 99999999) parts.most = 99999999; /* eight digits fit into the smallest placeholder */
+    const char *begin = text.buf, *end = begin + text.len;
+    if ((parts.skeleton = malloc((size_t)text.len + 1))) {
+        if (text.len < UNLOCKED_FROM)
+            good = split_text(begin, end, &parts);
+        else {
+            Py_BEGIN_ALLOW_THREADS
+            good = split_text(begin, end, &parts);
+            Py_END_ALLOW_THREADS
+        }
+    }
+    if (good > 0) {
+        PyObject *spans = span_list(&parts);
+        if (spans) result = Py_BuildValue("y#N", parts.skeleton, (Py_ssize_t)(parts.skeleton_end - parts.skeleton), spans);
+    } else if (good < 0)
+        result = Py_BuildValue("O[]", Py_None);
+    free(parts.skeleton);
+    free(parts.spans);
+    PyBuffer_Release(&text);
+    if (!result && !PyErr_Occurred()) PyErr_NoMemory();
+    return result;
+}
+
+static PyMethodDef METHODS[] = {
+    {"split", split, METH_VARARGS,
+     "split(text, most) -> (skeleton, spans): each array of elements under a \"data\" key, 16 bytes or more, is replaced\n"
+     "by [[i]] and its (start, end) is spans[i]. The skeleton is None when there are more than `most`."},
+    {"read", read_numbers, METH_VARARGS,
+     "read(text, start, end, kind, out, shape) -> bool: fills the writable buffer `out` exactly with the elements of the\n"
+     "array text[start:end], flat or nested as `shape`; False when that is not possible. kind: f4 f8 i1..i8 u1..u8 b1."},
+    {"strings", read_strings, METH_VARARGS,
+     "strings(text, start, end, shape) -> bytes: the strings of the array text[start:end], flat or nested as `shape`, each\n"
+     "as a little-endian uint32 length and its UTF-8; None when that is not possible."},
+    {NULL, NULL, 0, NULL}};
+
+static struct PyModuleDef MODULE = {.m_base = PyModuleDef_HEAD_INIT,
+                                    .m_name = "_jsontensors",
+                                    .m_doc = "Elements of a JSON tensor straight into an array or into raw bytes.",
+                                    .m_size = -1,
+                                    .m_methods = METHODS};
+
+PyMODINIT_FUNC PyInit__jsontensors(void) {
+    const uint16_t probe = 1;
+    if (*(const unsigned char *)&probe != 1) {
+        PyErr_SetString(PyExc_ImportError, "this module is written for little-endian machines");
+        return NULL;
+    }
+    if (!C_LOCALE && !(C_LOCALE = newlocale(LC_ALL_MASK, "C", (locale_t)0))) {
+        PyErr_SetString(PyExc_ImportError, "the C library has no \"C\" locale");
+        return NULL;
+    }
+    return PyModule_Create(&MODULE);
+}

@@ -1,0 +1,153 @@
+"""Bodies made to cost more than they are long: one unit repeated to any size, by codec.
+
+A row is (before, unit, behind): the body is `before`, as many `unit` as fit, `behind`. Most are no messages at all; what
+they have in common is that somebody who wrote a parser could have read a part of them twice for each unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from crossover.protocol.codecs.json import codec as json_codec
+
+ONE = b'{"inputs":[{"name":"x","datatype":"%b","shape":%b,"data":'
+"""The beginning of a request with one tensor, up to its data."""
+
+
+def one(kind: bytes, shape: bytes = b"[4]") -> bytes:
+    return ONE % (kind, shape)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One family of bodies."""
+
+    name: str
+    make: Callable[[int], bytes]
+    decode: Callable[[bytes], object]
+
+
+def _repeated(before: bytes, unit: bytes, behind: bytes) -> Callable[[int], bytes]:
+    return lambda size: before + unit * max(1, (size - len(before) - len(behind)) // len(unit)) + behind
+
+
+def decode_json_request(body: bytes) -> object:
+    return json_codec.decode_request(body, "m")
+
+
+JSON_REQUESTS: dict[str, tuple[bytes, bytes, bytes]] = {
+    "open numbers under data": (b'{"inputs":[', b'"data":[1,', b""),
+    "open nested numbers under data": (b'{"inputs":[', b'"data":[[1,', b""),
+    "open negative numbers": (b"", b'"data":[-', b""),
+    "open literals": (b"", b'"data":[null,', b""),
+    "open text under data": (b"", b'"data":["a",', b""),
+    "open nested text under data": (b"", b'"data":[["a",', b""),
+    "lists with blanks": (b"", b'"data":[1    ,', b""),
+    "lists closed by a brace": (b"", b'"data":[1}', b""),
+    "text closed by a brace": (b"", b'"data":["a"}', b""),
+    "lists in lists": (one(b"FP32"), b"[", b""),
+    "lists in lists with blanks": (one(b"FP32"), b"[ ", b""),
+    "lists in lists of numbers": (one(b"FP32"), b"[1,", b""),
+    "closed lists in a list": (one(b"FP32") + b"[", b"[1],", b"[1]]}]}"),
+    "closed lists in lists": (one(b"FP32") + b"[", b"[[[1]]],", b"[1]]}]}"),
+    "closers alone": (one(b"FP32") + b"[1", b"]", b"}]}"),
+    "brackets in a number list": (one(b"FP32") + b"[1,", b"[", b"]}]}"),
+    "objects in a number list": (one(b"FP32") + b"[1,", b"{},", b"1]}]}"),
+    "many short arrays": (b'{"inputs":[', b'{"data":[1.25,2.5,3.75,4.5]},', b"{}]}"),
+    "many arrays of text": (b'{"inputs":[', b'{"data":["aaaa","bbbb","cccc"]},', b"{}]}"),
+    "data keys without colons": (b"", b'"data" ', b""),
+    "data keys and blanks": (b"", b'"data"              ', b""),
+    "data keys with colons": (b"", b'"data":', b""),
+    "blanks behind a key": (b'{"inputs":[{"data"', b" ", b":[1.5,2.5,3.5,4.5]}]}"),
+    "blanks behind a colon": (b'{"inputs":[{"data":', b" ", b"[1.5,2.5,3.5,4.5]}]}"),
+    "blanks in a list": (one(b"FP32") + b"[1.5,2.5,3.5", b" ", b",4.5]}]}"),
+    "blanks before the end": (one(b"FP32") + b"[1.5,2.5,3.5,4.5]}]}", b" ", b""),
+    "quotes": (b"", b'"', b""),
+    "escaped quotes": (b'{"', b'\\"', b'":1}'),
+    "backslashes": (b'{"', b"\\", b""),
+    "quotes between backslashes": (b'{"', b'\\\\"', b""),
+    "escapes of data keys": (b'{"', b'\\"data\\":[1,', b'":1}'),
+    "one number of digits": (one(b"FP32") + b"[", b"1", b",2,3,4]}]}"),
+    "one fraction": (one(b"FP64") + b"[0.", b"1", b",2,3,4]}]}"),
+    "one exponent": (one(b"FP64") + b"[1e", b"0", b"1,2,3,4]}]}"),
+    "minus signs": (one(b"FP64") + b"[", b"-", b"1,2,3,4]}]}"),
+    "numbers of 399 digits": (one(b"FP64") + b"[", b"1" * 300 + b"e-300,", b"4]}]}"),
+    "numbers next to half way": (one(b"FP64") + b"[", b"9007199254740993.0000000000000000001,", b"4]}]}"),
+    "tiny numbers": (one(b"FP64") + b"[", b"2e-308,", b"4]}]}"),
+    "infinite numbers": (one(b"FP64") + b"[", b"1e999,", b"4]}]}"),
+    "too many elements": (one(b"FP32") + b"[", b"1,", b"1]}]}"),
+    "integers too large": (one(b"INT8") + b"[", b"999,", b"1]}]}"),
+    "NaN elements": (one(b"FP32") + b"[", b"NaN,", b"1]}]}"),
+    "NaN among integers": (one(b"INT32") + b"[", b"NaN,", b"1]}]}"),
+    "empty text as BYTES": (one(b"BYTES") + b"[", b'"",', b'""]}]}'),
+    "short text as BYTES": (one(b"BYTES") + b"[", b'"ab",', b'""]}]}'),
+    "text for a number": (one(b"FP32") + b"[", b'"",', b'""]}]}'),
+    "escaped text as BYTES": (one(b"BYTES") + b'["', b"\\u00e4", b'"]}]}'),
+    "surrogate pairs": (one(b"BYTES") + b'["', b"\\ud83d\\ude00", b'"]}]}'),
+    "half surrogates": (one(b"BYTES") + b'["', b"\\ud83d", b'"]}]}'),
+    "bad UTF-8": (one(b"BYTES") + b'["', b"\xc3", b'"]}]}'),
+    "text of three bytes": (one(b"BYTES") + b'["', "한".encode(), b'"]}]}'),
+    "empty lists as data": (one(b"FP32") + b"[", b"[],", b"[]]}]}"),
+    "empty objects as data": (one(b"FP32") + b"[", b"{},", b"{}]}]}"),
+    "lists as BYTES": (one(b"BYTES") + b"[", b'[""],', b'[""]]}]}'),
+    "rows of one": (one(b"FP32", b"[4,1]") + b"[", b"[1],", b"[1]]}]}"),
+    "rows of different lengths": (one(b"FP32", b"[2,2]") + b"[", b"[1],[1,2],", b"[1]]}]}"),
+    "true for numbers": (one(b"FP32") + b"[", b"true,", b"1]}]}"),
+    "BOOL elements": (one(b"BOOL") + b"[", b"true,", b"true]}]}"),
+    "BOOL of numbers": (one(b"BOOL") + b"[", b"1,", b"1]}]}"),
+    "FP16 elements": (one(b"FP16") + b"[", b"1,", b"1]}]}"),
+    "an unknown datatype": (one(b"FP8") + b"[", b"1,", b"1]}]}"),
+    "a datatype that is long": (b'{"inputs":[{"name":"x","datatype":"', b"F", b'","shape":[1],"data":[1]}]}'),
+    "a name that is long": (b'{"inputs":[{"name":"', b"x", b'","datatype":"FP32","shape":[2],"data":[1]}]}'),
+    "a shape of ones": (b'{"inputs":[{"name":"x","datatype":"FP32","data":[1],"shape":[', b"1,", b"1]}]}"),
+    "a shape of zeros": (b'{"inputs":[{"name":"x","datatype":"FP32","data":[1],"shape":[', b"0,", b"1]}]}"),
+    "a shape that multiplies": (b'{"inputs":[{"name":"x","datatype":"FP32","data":[1],"shape":[', b"1000000000,", b"1]}]}"),
+    "a shape of lists": (b'{"inputs":[{"name":"x","datatype":"FP32","data":[1],"shape":[', b"[],", b"1]}]}"),
+    "a shape of text": (b'{"inputs":[{"name":"x","datatype":"FP32","data":[1],"shape":[', b'"a",', b"1]}]}"),
+    "a dimension of digits": (b'{"inputs":[{"name":"x","datatype":"FP32","data":[1],"shape":[', b"1", b"]}]}"),
+    "empty inputs": (b'{"inputs":[', b"{},", b"{}]}"),
+    "null inputs": (b'{"inputs":[', b"null,", b"{}]}"),
+    "small inputs": (
+        b'{"inputs":[', b'{"name":"x","datatype":"FP32","shape":[1],"data":[1]},', b'{"name":"x"}]}'),
+    "repeated inputs keys": (b"{", b'"inputs":[],', b'"inputs":[]}'),
+    "repeated data keys": (b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1],', b'"data":[1],', b'"data":[1]}]}'),
+    "many outputs": (b'{"inputs":[],"outputs":[', b'{"name":"y"},', b'{"name":"y"}]}'),
+    "many binary outputs": (
+        b'{"inputs":[],"outputs":[', b'{"name":"y","parameters":{"binary_data":true}},', b'{"name":"y"}]}'),
+    "parameters of lists": (b'{"inputs":[],"parameters":{"a":[', b"[],", b"1]}}"),
+    "a parameter of text": (b'{"inputs":[],"parameters":{"a":"', b"b", b'"}}'),
+    "unknown keys that nest": (b'{"inputs":[],"z":', b"[", b""),
+    "unknown keys of lists": (b'{"inputs":[],"z":[', b"[],", b"1]}"),
+    "unknown keys of objects": (b'{"inputs":[],"z":[', b'{"a":{}},', b"1]}"),
+    "an id of text": (b'{"inputs":[],"id":"', b"b", b'"}'),
+    "NaN in the way of orjson": (b'{"inputs":[],"z":[', b"NaN,", b"1]}"),
+    "objects that nest": (b"", b'{"a":', b""),
+    "lists that nest and close": (b'{"inputs":[],"z":' + b"[" * 90, b"1,", b"1" + b"]" * 90 + b"}"),
+    "commas": (b"[", b",", b"]"),
+    "colons": (b"{", b":", b"}"),
+    "NUL bytes": (b'{"inputs":[', b"\0", b"]}"),
+    "high bytes": (b'{"inputs":["', b"\xff", b'"]}'),
+}  # fmt: skip
+
+
+def _distinct_keys(before: bytes, value: bytes, behind: bytes) -> Callable[[int], bytes]:
+    def make(size: int) -> bytes:
+        return before + b",".join(b'"k%07d":%b' % (i, value) for i in range(size // (11 + len(value)))) + behind
+
+    return make
+
+
+def json_shapes() -> Iterator[Shape]:
+    for name, parts in JSON_REQUESTS.items():
+        yield Shape(name, _repeated(*parts), decode_json_request)
+    for name, parts in {
+        "many parameters": (b'{"inputs":[],"parameters":{', b"1", b"}}"),
+        "many parameters of text": (b'{"inputs":[],"parameters":{', b'""', b"}}"),
+        "many unknown keys": (b'{"inputs":[],', b"1", b"}"),
+        "many unknown keys of a tensor": (b'{"inputs":[{', b"[]", b"}]}"),
+    }.items():
+        yield Shape(name, _distinct_keys(*parts), decode_json_request)
+
+
+SHAPES = {f"json: {shape.name}": shape for shape in json_shapes()}
