@@ -13,13 +13,17 @@ from typing import TypeAlias
 
 import numpy as np
 
-from crossover.protocol.datatypes import Datatype, datatype, of_array
+from crossover.protocol.datatypes import DATATYPES, Datatype, of_array
 from crossover.protocol.errors import invalid
+from crossover.protocol.limits import MAX_BYTES_ELEMENTS, too_many_elements
+from crossover.protocol.native import bytestensors
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Shape: TypeAlias = tuple[int, ...]
 MAX_ELEMENTS = 2**40
 """No message holds more; a bound that keeps the products of hostile shapes small."""
+PREFIX_BYTES = 4
+"""Length of a BYTES element in the raw form, before its bytes."""
 MAX_RANK = 64
 """Dimensions of a shape, numpy's limit; it also bounds the nesting of JSON `data`."""
 
@@ -54,13 +58,16 @@ class Tensor:
 
         BYTES are checked when they are first read, since that means walking through them.
         """
-        row = datatype(datatype_name)
-        dims = checked_shape(name, shape)
-        size = len(raw)
-        if row.itemsize and size != math.prod(dims) * row.itemsize:
-            expected = math.prod(dims) * row.itemsize
+        row, dims = declared(name, datatype_name, shape)
+        size, count = len(raw), math.prod(dims)
+        if row.itemsize and size != count * row.itemsize:
+            expected = count * row.itemsize
             raise invalid(
                 f"input '{name}' has {size} bytes, but shape {list(dims)} of {row.name} takes {expected} bytes"
+            )
+        if not row.itemsize and size < count * PREFIX_BYTES:
+            raise invalid(
+                f"BYTES input '{name}' has {size} bytes, too few for the {count} lengths that shape {list(dims)} takes"
             )
         return cls(name, row, dims, raw=raw)
 
@@ -104,6 +111,19 @@ class Tensor:
         return f"Tensor({self.name!r}, {self.datatype.name}, {list(self.shape)})"
 
 
+def declared(name: str, datatype_name: str, shape: Collection[int]) -> tuple[Datatype, Shape]:
+    """What a message says of a tensor, held against the bounds before any element is made; INVALID_ARGUMENT or TOO_LARGE."""
+    row = DATATYPES.get(datatype_name)
+    if row is None:
+        raise invalid(
+            f"tensor '{name[:80]}' has datatype '{datatype_name[:40]}'; it takes one of {', '.join(DATATYPES)}"
+        )
+    dims = checked_shape(name, shape)
+    if row.kind == "bytes" and (count := math.prod(dims)) > MAX_BYTES_ELEMENTS:
+        raise too_many_elements(name, count)
+    return row, dims
+
+
 def checked_shape(name: str, shape: Collection[int]) -> Shape:
     """`shape` as a tuple; INVALID_ARGUMENT for a negative or non-integer dimension, too many or an overflowing product."""
     if len(shape) > MAX_RANK:
@@ -123,6 +143,8 @@ def checked_shape(name: str, shape: Collection[int]) -> Shape:
 
 def encode_bytes(elements: Sequence[bytes]) -> bytes:
     """OIP's raw form of BYTES: each element after its length as a little-endian uint32."""
+    if bytestensors is not None and type(elements) is list and (raw := bytestensors.joined(elements)) is not None:
+        return raw
     parts: list[bytes] = []
     for element in elements:
         parts.append(struct.pack("<I", len(element)))
@@ -132,11 +154,25 @@ def encode_bytes(elements: Sequence[bytes]) -> bytes:
 
 def decode_bytes(name: str, raw: Buffer, shape: Shape) -> np.ndarray:
     """An object array of bytes from the raw form; INVALID_ARGUMENT unless lengths, count and size agree exactly."""
+    count = math.prod(shape)
+    elements = bytestensors.elements(raw, count) if bytestensors is not None else None
+    return object_array(_elements(name, raw, shape) if elements is None else elements, shape)
+
+
+def object_array(elements: list[bytes], shape: Shape) -> np.ndarray:
+    """An object array of `shape`."""
+    array = np.empty(len(elements), dtype=object)
+    array[:] = elements
+    return array.reshape(shape)
+
+
+def _elements(name: str, raw: Buffer, shape: Shape) -> list[bytes]:
+    """The elements in the raw form, with a sentence for whatever is wrong in it."""
     view, end, count = memoryview(raw), len(raw), math.prod(shape)
     elements: list[bytes] = []
     at = 0
-    while at < end:
-        start = at + 4
+    while at < end and len(elements) <= count:
+        start = at + PREFIX_BYTES
         if start > end:
             raise invalid(f"BYTES input '{name}' ends inside the 4-byte length of element {len(elements)}")
         at = start + int.from_bytes(view[at:start], "little")
@@ -146,17 +182,13 @@ def decode_bytes(name: str, raw: Buffer, shape: Shape) -> np.ndarray:
             )
         elements.append(bytes(view[start:at]))
     if len(elements) != count:
-        raise invalid(f"BYTES input '{name}' holds {len(elements)} elements, but shape {list(shape)} takes {count}")
-    array = np.empty(count, dtype=object)
-    array[:] = elements
-    return array.reshape(shape)
+        held = f"{len(elements)}" if len(elements) < count else f"more than {count}"
+        raise invalid(f"BYTES input '{name}' holds {held} elements, but shape {list(shape)} takes {count}")
+    return elements
 
 
 def _bytes_array(array: np.ndarray) -> np.ndarray:
-    flat = [_as_bytes(element) for element in array.ravel().tolist()]
-    made = np.empty(len(flat), dtype=object)
-    made[:] = flat
-    return made.reshape(array.shape)
+    return object_array([_as_bytes(element) for element in array.ravel().tolist()], array.shape)
 
 
 def _as_bytes(element: object) -> bytes:

@@ -20,10 +20,9 @@ from crossover.endpoints.rest.types import Reply
 from crossover.protocol import deadline
 from crossover.protocol.codecs.json.text import Fragment, dumps, kind_of, loads_object
 from crossover.protocol.codecs.json.values import flat_elements, not_carried, numbers_text, to_array
-from crossover.protocol.datatypes import datatype
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.messages import InferRequest, InferResponse
-from crossover.protocol.tensors import MAX_RANK, Tensor
+from crossover.protocol.tensors import MAX_RANK, Tensor, declared, object_array
 
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request
@@ -91,13 +90,10 @@ def _only(datatypes: dict[str, str]) -> str:
 
 def _tensor(name: str, kind: str, values: Any) -> Tensor:
     """The tensor that nested lists mean; the shape is theirs."""
-    row, shape = datatype(kind), _shape(name, values)
+    row, shape = declared(name, kind, _shape(name, values))
     if row.kind == "bytes":
         elements = flat_elements(name, shape, values) if shape else [values]
-        flat = [_bytes(name, value) for value in elements]
-        array = np.empty(len(flat), dtype=object)
-        array[:] = flat
-        return Tensor(name, row, shape, array=array.reshape(shape))
+        return Tensor(name, row, shape, array=object_array([_bytes(name, value) for value in elements], shape))
     return Tensor(name, row, shape, array=to_array(name, row, shape, values))
 
 

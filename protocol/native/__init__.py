@@ -14,3 +14,4 @@ def _built(name: str) -> ModuleType | None:
 
 
 jsontensors = _built("_jsontensors")
+bytestensors = _built("_bytestensors")

@@ -641,6 +641,28 @@ static PyObject *split(PyObject *self, PyObject *args) {
     return result;
 }
 
+/* What a text would become: its punctuation outside strings, and its strings. Nothing is checked. */
+static PyObject *survey(PyObject *self, PyObject *args) {
+    Py_buffer text;
+    Py_ssize_t start, end, strings = 0, seen[256] = {0};
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*nn", &text, &start, &end)) return NULL;
+    if (start < 0 || start > end || end > text.len) start = end = 0;
+    const char *p = (const char *)text.buf + start, *stop = (const char *)text.buf + end;
+    Py_BEGIN_ALLOW_THREADS
+    while (p && p < stop) {
+        unsigned char c = (unsigned char)*p++;
+        seen[c]++;
+        if (c == '"') {
+            strings++;
+            p = skip_string(p, stop);
+        }
+    }
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&text);
+    return Py_BuildValue("(nnnnn)", seen[','], seen['['], seen['{'], seen[':'], strings);
+}
+
 static PyMethodDef METHODS[] = {
     {"split", split, METH_VARARGS,
      "split(text, most) -> (skeleton, spans): each array of elements under a \"data\" key, 16 bytes or more, is replaced\n"
@@ -651,6 +673,8 @@ static PyMethodDef METHODS[] = {
     {"strings", read_strings, METH_VARARGS,
      "strings(text, start, end, shape) -> bytes: the strings of the array text[start:end], flat or nested as `shape`, each\n"
      "as a little-endian uint32 length and its UTF-8; None when that is not possible."},
+    {"survey", survey, METH_VARARGS,
+     "survey(text, start, end) -> (commas, lists, objects, colons, strings) outside the strings of text[start:end]."},
     {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef MODULE = {.m_base = PyModuleDef_HEAD_INIT,

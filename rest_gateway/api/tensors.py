@@ -12,9 +12,10 @@ import orjson
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json import values as json_values
 from crossover.protocol.codecs.json.text import Fragment, dumps, kind_of
-from crossover.protocol.datatypes import Datatype, datatype
+from crossover.protocol.datatypes import Datatype
 from crossover.protocol.errors import invalid
-from crossover.protocol.tensors import Tensor, checked_shape
+from crossover.protocol.limits import MAX_TENSORS, check_count
+from crossover.protocol.tensors import Tensor, declared
 
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
@@ -23,6 +24,7 @@ def read_tensors(items: object) -> list[Tensor]:
     """The input tensors in a body's `inputs`; INVALID_ARGUMENT that says what is wrong where."""
     if type(items) is not list or not items:
         raise invalid('\'inputs\' takes an array of at least one tensor: {"name", "datatype", "shape", "data"}')
+    check_count(items, MAX_TENSORS, "inputs")
     return [_tensor(item, index) for index, item in enumerate(items)]
 
 
@@ -43,7 +45,7 @@ def _tensor(item: object, index: int) -> Tensor:
         raise invalid(f"tensor '{name}' has no 'shape'; it takes an array of integers, 0 or more")
     if "data" not in item:
         raise invalid(f"tensor '{name}' has no 'data'; it takes an array of elements")
-    row, shape = datatype(kind), checked_shape(name, dims)
+    row, shape = declared(name, kind, dims)
     data = _numbers(name, item["data"]) if row.kind == "float" else item["data"]
     return Tensor(name, row, shape, array=json_values.to_array(name, row, shape, data))
 

@@ -11,15 +11,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crossover.protocol.bounded_cache import BoundedCache
 from crossover.protocol.codecs.binary.templates import (
-    LONGEST,
-    Heads,
-    KnownRequest,
-    KnownResponse,
+    RequestTemplate,
+    ResponseTemplate,
     bytes_of,
     key_of,
-    known_request,
-    known_response,
+    request_template,
+    response_template,
 )
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json.text import dumps
@@ -35,9 +34,9 @@ if TYPE_CHECKING:
 LENGTH_HEADER = "inference-header-content-length"
 
 
-_REQUESTS: Heads[KnownRequest] = Heads()
-_RESPONSES: Heads[KnownResponse] = Heads()
-_MADE: Heads[bytes] = Heads()
+_REQUESTS: BoundedCache[bytes | None, RequestTemplate] = BoundedCache()
+_RESPONSES: BoundedCache[bytes | None, ResponseTemplate] = BoundedCache()
+_ENCODED: BoundedCache[object, bytes] = BoundedCache()
 
 
 class Described(Protocol):
@@ -106,15 +105,15 @@ def decode_request(
         return json_codec.decode_request(body, model_name, model_version)
     view = memoryview(body)
     key = bytes_of(view[:length])
-    known = _REQUESTS.find(key)
+    known = _REQUESTS.get(key)
     if known is not None and (found := known.around(view[length:], model_name, model_version)) is not None:
         return found
     tail = BodyTail(view[length:])
     request, form = json_codec.decode_request(view[:length], model_name, model_version, tail)
     tail.check_used()
-    made = known_request(request, form, len(body) - length) if key is not None else None
-    if made is not None:
-        _REQUESTS.learn(key, made)
+    template = request_template(request, form, len(body) - length) if key is not None else None
+    if template is not None:
+        _REQUESTS.put(key, template, length)
     return request, form
 
 
@@ -134,15 +133,15 @@ def decode_response(body: Buffer, length: int | None) -> InferResponse:
         return json_codec.decode_response(body)
     view = memoryview(body)
     key = bytes_of(view[:length])
-    known = _RESPONSES.find(key)
+    known = _RESPONSES.get(key)
     if known is not None and (answer := known.around(view[length:])) is not None:
         return answer
     tail = BodyTail(view[length:])
     response = json_codec.decode_response(view[:length], tail)
     tail.check_used()
-    made = known_response(response, len(body) - length) if key is not None else None
-    if made is not None:
-        _RESPONSES.learn(key, made)
+    template = response_template(response, len(body) - length) if key is not None else None
+    if template is not None:
+        _RESPONSES.put(key, template, length)
     return response
 
 
@@ -151,7 +150,7 @@ def encode_request(request: InferRequest) -> Encoded:
     outputs = tuple([output.name for output in request.outputs])
     alone = not request.id and not any(output.parameters for output in request.outputs)
     key = key_of(request.inputs, request.parameters, outputs) if alone else None
-    head = _MADE.find(key)
+    head = _ENCODED.get(key)
     if head is None:
         inputs = [_binary(tensor) for tensor in request.inputs]
         head = dumps(json_codec.request_document(request, inputs, {"binary_data_output": True}))
@@ -167,7 +166,7 @@ def encode_response(response: InferResponse, form: ReplyForm) -> Encoded:
     key = None
     if not response.id and len(binary) == len(response.outputs):
         key = key_of(binary, response.parameters, response.model_name, response.model_version)
-    head = _MADE.find(key)
+    head = _ENCODED.get(key)
     if head is None:
         outputs = [
             _binary(tensor) if form.binary(tensor.name) else json_codec.with_data(tensor) for tensor in response.outputs
@@ -178,8 +177,8 @@ def encode_response(response: InferResponse, form: ReplyForm) -> Encoded:
 
 
 def _keep(key: object, head: bytes) -> None:
-    if key is not None and len(head) <= LONGEST:
-        _MADE.learn(key, head)
+    if key is not None:
+        _ENCODED.put(key, head, len(head))
 
 
 def _binary(tensor: Tensor) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """JSON heads of binary bodies that come again and again.
 
 A caller's requests for one model differ in their tensors' bytes and in nothing before them, nor do the replies. So a head
-is made or parsed once (protobuf_heads.py does the same for gRPC's messages), and behind a head that is known the bytes
-are cut as they were cut then.
+is made or parsed once (protobuf/templates.py does the same for gRPC's messages), and behind a head that is known the
+bytes are cut as they were cut then.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
+from crossover.protocol.bounded_cache import MOST_ENTRY_BYTES
 from crossover.protocol.codecs.reply_form import ReplyForm
 from crossover.protocol.messages import InferRequest, InferResponse, Parameters, RequestedOutput
 from crossover.protocol.tensors import Tensor
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     from crossover.protocol.datatypes import Datatype
     from crossover.protocol.tensors import Buffer, Shape
 
-MOST, LONGEST = 256, 4096
-"""Heads of a kind that are kept (when there are more, all are forgotten), and the longest of them, in bytes."""
-T = TypeVar("T")
+LONGEST = MOST_ENTRY_BYTES
+"""Bytes of the longest head that is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def layout_of(tensors: Sequence[Tensor], size: int) -> Layout | None:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownRequest:
+class RequestTemplate:
     """All of a request but its tensors' bytes, and but the model, which the path says."""
 
     layout: Layout
@@ -72,7 +72,7 @@ class KnownRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownResponse:
+class ResponseTemplate:
     """All of a reply but its tensors' bytes."""
 
     layout: Layout
@@ -87,21 +87,6 @@ class KnownResponse:
         return InferResponse(self.model_name, self.model_version, tensors, "", dict(self.parameters))
 
 
-class Heads(Generic[T]):
-    """What is known by a key: a head's bytes, or what a head is made of."""
-
-    def __init__(self) -> None:
-        self._known: dict[object, T] = {}
-
-    def find(self, key: object) -> T | None:
-        return self._known.get(key)
-
-    def learn(self, key: object, made: T) -> None:
-        if len(self._known) >= MOST:
-            self._known.clear()
-        self._known[key] = made
-
-
 def key_of(tensors: Sequence[Tensor], parameters: Parameters, *rest: object) -> tuple[object, ...] | None:
     """What a head says when all of these tensors are binary; None for one that says more than their shapes tell."""
     described = tuple([(t.name, t.datatype.name, t.shape) for t in tensors if t.datatype.itemsize])
@@ -111,21 +96,21 @@ def key_of(tensors: Sequence[Tensor], parameters: Parameters, *rest: object) -> 
     return described, tuple([(name, repr(value)) for name, value in parameters.items()]), *rest
 
 
-def known_request(request: InferRequest, form: ReplyForm, size: int) -> KnownRequest | None:
+def request_template(request: InferRequest, form: ReplyForm, size: int) -> RequestTemplate | None:
     """A request whose head may be kept, with `size` bytes behind it; one with an id comes only once."""
     layout = None if request.id else layout_of(request.inputs, size)
     if layout is None:
         return None
     outputs = [RequestedOutput(output.name, dict(output.parameters)) for output in request.outputs]
-    return KnownRequest(layout, outputs, dict(request.parameters), ReplyForm(form.default, dict(form.named)))
+    return RequestTemplate(layout, outputs, dict(request.parameters), ReplyForm(form.default, dict(form.named)))
 
 
-def known_response(response: InferResponse, size: int) -> KnownResponse | None:
+def response_template(response: InferResponse, size: int) -> ResponseTemplate | None:
     """A reply whose head may be kept, likewise."""
     layout = None if response.id else layout_of(response.outputs, size)
     if layout is None:
         return None
-    return KnownResponse(layout, response.model_name, response.model_version, dict(response.parameters))
+    return ResponseTemplate(layout, response.model_name, response.model_version, dict(response.parameters))
 
 
 def bytes_of(head: Buffer) -> bytes | None:

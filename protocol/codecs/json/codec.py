@@ -7,18 +7,18 @@ what would change an answer if ignored (shared memory, classification) is refuse
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Protocol
 
-from crossover.protocol.codecs.json.elements import Elements, NotNativeError, split
+from crossover.protocol.bounded_cache import BoundedCache
+from crossover.protocol.codecs.json.elements import LONG_ARRAY, Elements, NotNativeError, split
 from crossover.protocol.codecs.json.templates import RequestTemplates
 from crossover.protocol.codecs.json.text import MAX_DEPTH, Fragment, check_depth, dumps, kind_of, loads_object
 from crossover.protocol.codecs.json.values import to_array, to_text
 from crossover.protocol.codecs.reply_form import ReplyForm
-from crossover.protocol.datatypes import datatype
 from crossover.protocol.errors import InferenceError, invalid
+from crossover.protocol.limits import MAX_PARAMETERS, MAX_TENSORS, check_count
 from crossover.protocol.messages import InferRequest, InferResponse, Parameters, RequestedOutput
-from crossover.protocol.tensors import Buffer, Shape, Tensor, checked_shape
+from crossover.protocol.tensors import Buffer, Shape, Tensor, declared
 
 _UNSUPPORTED = {
     "shared_memory_region": "the shared memory extension",
@@ -50,7 +50,8 @@ def decode_request(
             return known.request(elements, model_name, model_version)
         request, form = _request(loads_object(skeleton), model_name, model_version, tail, elements)
         elements.check_claimed()
-    except (NotNativeError, InferenceError):
+    except (NotNativeError, InferenceError) as refused:
+        _check_worth_reading(text, refused)
         return _request(loads_object(text), model_name, model_version, tail, None)
     _TEMPLATES.learn(skeleton, elements, request, form)
     return request, form
@@ -63,11 +64,17 @@ def decode_response(text: Buffer, tail: Tail | None = None) -> InferResponse:
         try:
             response = _response(loads_object(skeleton), tail, elements)
             elements.check_claimed()
-        except (NotNativeError, InferenceError):
-            pass
+        except (NotNativeError, InferenceError) as refused:
+            _check_worth_reading(text, refused)
         else:
             return response
     return _response(loads_object(text), tail, None)
+
+
+def _check_worth_reading(text: Buffer, refused: Exception) -> None:
+    """Raise what a long text is refused for; a short one is read again with all its elements, to word the error exactly."""
+    if isinstance(refused, InferenceError) and len(text) >= LONG_ARRAY:
+        raise refused
 
 
 def _request(
@@ -81,6 +88,7 @@ def _request(
         raise invalid(
             f"'inputs' is {kind_of(items) if 'inputs' in document else 'missing'}; it takes an array of tensors"
         )
+    check_count(items, MAX_TENSORS, "inputs")
     parameters = _parameters(document.get("parameters"), "the request")
     form = ReplyForm(_flag(parameters.pop("binary_data_output", False), "binary_data_output"))
     request = InferRequest(
@@ -101,6 +109,7 @@ def _response(document: dict[str, Any], tail: Tail | None, elements: Elements | 
         raise invalid(
             f"'outputs' is {kind_of(items) if 'outputs' in document else 'missing'}; it takes an array of tensors"
         )
+    check_count(items, MAX_TENSORS, "outputs")
     return InferResponse(
         _text(document, "model_name"),
         _text(document, "model_version"),
@@ -119,18 +128,27 @@ def encode_response(response: InferResponse) -> bytes:
     """The reply as JSON; NOT_CARRIED for tensors that JSON cannot hold."""
     if len(response.outputs) == 1 and not (response.id or response.parameters):
         tensor = response.outputs[0]
-        before, behind = reply_around(response.model_name, response.model_version, tensor.name, tensor.datatype.name,
-                                      tensor.shape)  # fmt: skip
+        before, behind = _reply_around(
+            (response.model_name, response.model_version, tensor.name, tensor.datatype.name, tensor.shape)
+        )
         return b"".join((before, to_text(tensor), behind))
     return dumps(response_document(response, [with_data(tensor) for tensor in response.outputs]))
 
 
-@lru_cache(maxsize=1024)
-def reply_around(name: str, version: str, output: str, datatype_name: str, shape: Shape) -> tuple[bytes, bytes]:
+_REPLIES: BoundedCache[tuple[str, str, str, str, Shape], tuple[bytes, bytes]] = BoundedCache()
+
+
+def _reply_around(key: tuple[str, str, str, str, Shape]) -> tuple[bytes, bytes]:
     """What stands before and behind the elements in a reply with one output. Replies of a model differ in nothing else."""
+    known = _REPLIES.get(key)
+    if known is not None:
+        return known
+    name, version, output, datatype_name, shape = key
     item = {"name": output, "datatype": datatype_name, "shape": shape, "data": 0}
     text = dumps(response_document(InferResponse(name, version, []), [item]))
-    return text[: -len(b"0}]}")], text[-len(b"}]}") :]
+    around = text[: -len(b"0}]}")], text[-len(b"}]}") :]
+    _REPLIES.put(key, around, len(text))
+    return around
 
 
 def request_document(
@@ -189,7 +207,7 @@ def _tensor(item: object, tail: Tail | None, elements: Elements | None, where: s
         raise invalid(f"tensor '{name}' has no 'datatype'; it takes a string such as FP32")
     if type(dims) is not list:
         raise invalid(f"tensor '{name}' has no 'shape'; it takes an array of integers, 0 or more")
-    row, shape = datatype(kind), checked_shape(name, dims)
+    row, shape = declared(name, kind, dims)
     parameters = _parameters(item.get("parameters"), f"tensor '{name}'")
     data, size = item.get("data"), parameters.get("binary_data_size")
     _check_unknown(item, _TENSOR_KEYS, elements)
@@ -221,6 +239,7 @@ def _requested(items: object, form: ReplyForm, elements: Elements | None) -> lis
         return []
     if type(items) is not list:
         raise invalid(f"'outputs' is {kind_of(items)}; it takes an array of objects with a 'name'")
+    check_count(items, MAX_TENSORS, "outputs")
     requested = []
     for index, item in enumerate(items):
         name = item.get("name") if type(item) is dict else None
@@ -239,6 +258,7 @@ def _parameters(items: object, where: str) -> Parameters:
         return {}
     if type(items) is not dict:
         raise invalid(f"'parameters' of {where} is {kind_of(items)}; it takes an object")
+    check_count(items, MAX_PARAMETERS, f"parameters of {where}")
     for key, value in items.items():
         if type(value) not in _PLAIN:
             raise invalid(

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crossover.protocol.codecs.json.text import survey
+from crossover.protocol.codecs.json.values import not_carried, wrong_count
 from crossover.protocol.datatypes import DATATYPES
 from crossover.protocol.native import jsontensors
 from crossover.protocol.tensors import Tensor
@@ -25,6 +27,9 @@ SMALLEST_TEXT = 256
 """Shorter texts gain nothing."""
 MOST_ARRAYS = 1024
 """Arrays that are taken out of a text; no message has as many tensors, and a text with more is read without the reader."""
+
+LONG_ARRAY = 1 << 20
+"""Bytes of an array from which on its elements are not made only to word an error."""
 
 _KINDS = {row.name: row.dtype.str[1:] for row in DATATYPES.values() if row.json and row.kind != "bytes"}
 """What the reader calls the datatypes that it knows."""
@@ -63,16 +68,24 @@ class Elements:
         assert jsontensors is not None
         if row.kind == "bytes":
             raw = jsontensors.strings(self._text, start, end, shape)
-            if raw is None:
-                raise NotNativeError
-            return Tensor(name, row, shape, raw=raw)
-        kind = _KINDS.get(row.name)
-        if kind is None or math.prod(shape) > end - start:
-            raise NotNativeError
-        array = np.empty(shape, row.dtype)
-        if not jsontensors.read(self._text, start, end, kind, array, shape):
-            raise NotNativeError
-        return Tensor(name, row, shape, array=array)
+            if raw is not None:
+                return Tensor(name, row, shape, raw=raw)
+        elif (kind := _KINDS.get(row.name)) is not None and math.prod(shape) <= end - start:
+            array = np.empty(shape, row.dtype)
+            if jsontensors.read(self._text, start, end, kind, array, shape):
+                return Tensor(name, row, shape, array=array)
+        raise self._refusal(start, end, name, row, shape)
+
+    def _refusal(self, start: int, end: int, name: str, row: Datatype, shape: Shape) -> Exception:
+        """Why an array cannot be read; of a long one, what can be told without making its elements."""
+        if end - start < LONG_ARRAY:
+            return NotNativeError()
+        if not row.json:
+            return not_carried(name, row)
+        commas, lists, objects, *_ = survey(self._text, start, end)
+        if lists == 1 and not objects and commas + 1 != math.prod(shape):
+            return wrong_count(name, shape, commas + 1)
+        return NotNativeError()
 
     @property
     def count(self) -> int:

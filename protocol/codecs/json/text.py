@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from crossover.protocol.errors import InferenceError, invalid
+from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.native import jsontensors
 
 if TYPE_CHECKING:
     from crossover.protocol.tensors import Buffer
@@ -23,8 +24,25 @@ MAX_DEPTH = 100
 Fragment = orjson.Fragment
 
 
+SURVEYED_FROM = 64 << 10
+"""Shorter texts become a few megabytes at most, whatever is in them."""
+EXPANSION, EXPANSION_FLOOR = 16, 16 << 20
+"""A text becomes at most so many times its size in Python objects, beyond the floor: ``[],`` is three bytes and a list of 56."""
+_OBJECT_COSTS = (24, 64, 64, 100, 56)
+"""Bytes of memory for each comma, list, object, colon and string of a text: an element, an entry, what holds them."""
+
+
 def loads(text: Buffer) -> Any:
-    """The value that UTF-8 JSON text means; INVALID_ARGUMENT with the position when it is not JSON."""
+    """The value that UTF-8 JSON text means; INVALID_ARGUMENT with the position when it is not JSON.
+
+    TOO_LARGE, before anything is made, for a text of so many small values that its objects would be many times its size.
+    """
+    if len(text) >= SURVEYED_FROM and expansion(text) > EXPANSION * len(text) + EXPANSION_FLOOR:
+        raise InferenceError(
+            Code.TOO_LARGE,
+            f"the JSON text of {len(text)} bytes holds so many small values that it would take more than "
+            f"{EXPANSION} times its size in memory; send fewer values or binary data",
+        )
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -32,6 +50,20 @@ def loads(text: Buffer) -> Any:
         if b"NaN" in whole or b"Infinity" in whole:
             return _loads_with_literals(whole)
         raise _refusal(error) from None
+
+
+def survey(text: Buffer, start: int = 0, end: int | None = None) -> tuple[int, int, int, int, int]:
+    """Commas, lists, objects, colons and strings of text[start:end]; without the native part, those in strings count too."""
+    end = len(text) if end is None else end
+    if jsontensors is not None:
+        return jsontensors.survey(text, start, end)
+    part = bytes(memoryview(text)[start:end])
+    return part.count(b","), part.count(b"["), part.count(b"{"), part.count(b":"), part.count(b'"') // 2
+
+
+def expansion(text: Buffer) -> int:
+    """About how many bytes of memory the objects of a JSON text take."""
+    return sum(count * cost for count, cost in zip(survey(text), _OBJECT_COSTS, strict=True))
 
 
 def loads_object(text: Buffer, what: str = "the body") -> dict[str, Any]:
@@ -54,9 +86,9 @@ def dumps(value: object) -> bytes:
 
 def check_depth(value: object, room: int) -> None:
     """INVALID_ARGUMENT when `value` nests deeper than `room` levels; for parts that are not otherwise read."""
-    level: list[Any] = [value]
-    for _ in range(room + 1):
-        level = [child for parent in level for child in _children(parent)]
+    level: list[Any] = [value] if type(value) in _CONTAINERS else []
+    for _ in range(room):
+        level = [child for parent in level for child in _children(parent) if type(child) in _CONTAINERS]
         if not level:
             return
     raise _too_deep()
@@ -69,6 +101,9 @@ def kind_of(value: object) -> str:
 
 _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "an integer", float: "a number",
           type(None): "null"}  # fmt: skip
+
+
+_CONTAINERS = frozenset({dict, list})
 
 
 def _children(value: object) -> Any:

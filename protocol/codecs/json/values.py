@@ -16,6 +16,7 @@ import orjson
 
 from crossover.protocol.codecs.json.text import kind_of
 from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.tensors import object_array
 
 if TYPE_CHECKING:
     from crossover.protocol.datatypes import Datatype
@@ -46,7 +47,7 @@ def to_array(name: str, row: Datatype, shape: Shape, data: object) -> np.ndarray
     if not _ACCEPTED[row.kind].issuperset(map(type, flat)):
         raise _wrong_type(name, row, flat)
     if row.kind == "bytes":
-        return _text(flat).reshape(shape)
+        return object_array([element.encode() for element in flat], shape)
     try:
         array = np.array(flat, dtype=row.dtype) if row.name != "FP32" else _float32(flat)
     except OverflowError:
@@ -82,7 +83,7 @@ def flat_elements(name: str, shape: Shape, data: object) -> list[Any]:
     count = math.prod(shape)
     if not data or type(data[0]) is not list:
         if len(data) != count:
-            raise _wrong_count(name, shape, len(data))
+            raise wrong_count(name, shape, len(data))
         return data
     return _unnested(name, shape, data)
 
@@ -111,12 +112,6 @@ def _float32(flat: list[Any]) -> np.ndarray | None:
         wide = np.array(flat, dtype=np.float64)
         if not np.isinf(wide[np.isinf(array)]).all():
             return None
-    return array
-
-
-def _text(flat: list[str]) -> np.ndarray:
-    array = np.empty(len(flat), dtype=object)
-    array[:] = [element.encode() for element in flat]
     return array
 
 
@@ -155,7 +150,8 @@ def _out_of_range(name: str, row: Datatype, flat: list[Any]) -> InferenceError:
     return invalid(f"element {index} of tensor '{name}' is {str(item)[:40]}; {row.name} holds {low} to {top}")
 
 
-def _wrong_count(name: str, shape: Shape, count: int) -> InferenceError:
+def wrong_count(name: str, shape: Shape, count: int) -> InferenceError:
+    """`data` has another number of elements than its shape says."""
     return invalid(f"tensor '{name}' has {count} elements in 'data', but shape {list(shape)} takes {math.prod(shape)}")
 
 

@@ -13,9 +13,19 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from crossover.protocol.codecs.protobuf import contents as protobuf_contents
-from crossover.protocol.codecs.protobuf.templates import MadeHeads, ParsedHeads
-from crossover.protocol.codecs.protobuf.wire import cut, delimited, key, read_varint, varint
+from crossover.protocol.codecs.protobuf.templates import DecodedTemplates, EncodedTemplates
+from crossover.protocol.codecs.protobuf.wire import (
+    LENGTH_DELIMITED,
+    MOST_FIELDS,
+    content_of,
+    cut,
+    delimited,
+    key,
+    read_varint,
+    varint,
+)
 from crossover.protocol.errors import invalid
+from crossover.protocol.limits import MAX_PARAMETERS, MAX_TENSORS, check_count
 from crossover.protocol.messages import InferRequest, InferResponse, Parameters, ParameterValue, RequestedOutput
 from crossover.protocol.tensors import Buffer, Tensor
 from crossover.protos import inference as pb
@@ -27,14 +37,17 @@ _RAW_INPUT_FIELD, _RAW_OUTPUT_FIELD = 7, 6
 _RAW_INPUT_KEY, _RAW_OUTPUT_KEY = key(_RAW_INPUT_FIELD), key(_RAW_OUTPUT_FIELD)
 _TENSOR_KEY = key(5)
 """Tag of a request's inputs and of a response's outputs."""
-_CONTENTS_KEY = key(5)
+CONTENTS_FIELD = 5
+_CONTENTS_KEY = key(CONTENTS_FIELD)
 """Tag of `contents` in either."""
+_PARAMETER_TAG = key(4)[0]
+"""Tag of a message's parameters; tensors and requested outputs have greater ones."""
 _STREAM_RESPONSE_KEY = key(2)
 _SPLIT_FROM = 32 * 1024
 """Messages from this size on are cut by hand; below it the library alone is quicker."""
-_MADE_REQUESTS, _MADE_RESPONSES = MadeHeads(), MadeHeads()
-_PARSED_REQUESTS: ParsedHeads[InferRequest] = ParsedHeads(_RAW_INPUT_KEY)
-_PARSED_RESPONSES: ParsedHeads[InferResponse] = ParsedHeads(_RAW_OUTPUT_KEY)
+_ENCODED_REQUESTS, _ENCODED_RESPONSES = EncodedTemplates(), EncodedTemplates()
+_DECODED_REQUESTS: DecodedTemplates[InferRequest] = DecodedTemplates(_RAW_INPUT_KEY)
+_DECODED_RESPONSES: DecodedTemplates[InferResponse] = DecodedTemplates(_RAW_OUTPUT_KEY)
 _INT64 = range(-(2**63), 2**63)
 _UNSUPPORTED_INPUT_PARAMETER = "shared_memory_region"
 
@@ -44,11 +57,11 @@ def encode_request(request: InferRequest, *, typed: bool = False) -> bytes:
     if len(request.inputs) != 1 or typed or request.outputs or request.parameters or request.id:
         return _encoded_request(request, typed)
     tensor = request.inputs[0]
-    key = _head_key(request.model_name, request.model_version, tensor)
-    head = _MADE_REQUESTS.get(key)
+    key = _template_key(request.model_name, request.model_version, tensor)
+    head = _ENCODED_REQUESTS.get(key)
     if head is not None:
         return b"".join((head, tensor.raw))
-    return _MADE_REQUESTS.keep(key, _encoded_request(request, typed), tensor.nbytes)
+    return _ENCODED_REQUESTS.keep(key, _encoded_request(request, typed), tensor.nbytes)
 
 
 def _encoded_request(request: InferRequest, typed: bool) -> bytes:
@@ -71,14 +84,14 @@ def encode_response(response: InferResponse, *, typed: bool = False) -> bytes:
     if len(response.outputs) != 1 or typed or response.parameters or response.id:
         return b"".join(_response_parts(response, typed))
     tensor = response.outputs[0]
-    key = _head_key(response.model_name, response.model_version, tensor)
-    head = _MADE_RESPONSES.get(key)
+    key = _template_key(response.model_name, response.model_version, tensor)
+    head = _ENCODED_RESPONSES.get(key)
     if head is not None:
         return b"".join((head, tensor.raw))
-    return _MADE_RESPONSES.keep(key, b"".join(_response_parts(response, typed)), tensor.nbytes)
+    return _ENCODED_RESPONSES.keep(key, b"".join(_response_parts(response, typed)), tensor.nbytes)
 
 
-def _head_key(name: str, version: str, tensor: Tensor) -> tuple[object, ...]:
+def _template_key(name: str, version: str, tensor: Tensor) -> tuple[object, ...]:
     """All that the head of a message with this one raw tensor says."""
     return name, version, tensor.name, tensor.datatype.name, tensor.shape, tensor.nbytes
 
@@ -102,7 +115,7 @@ def decode_stream_response(data: bytes) -> tuple[str, InferResponse]:
         message = pb.ModelStreamInferResponse.FromString(data)
     except DecodeError:
         raise _undecodable(pb.ModelStreamInferResponse) from None
-    return message.error_message, response_of(message.infer_response, message.infer_response.raw_output_contents)
+    return message.error_message, _response_of(message.infer_response, message.infer_response.raw_output_contents, {})
 
 
 def _response_parts(response: InferResponse, typed: bool) -> list[Buffer]:
@@ -144,24 +157,25 @@ def _with_contents(head: Any, tensors: Sequence[Tensor]) -> list[Buffer]:
 
 def decode_request(data: Buffer) -> InferRequest:
     """An InferRequest from ModelInferRequest bytes; INVALID_ARGUMENT when they break a rule of OIP 1.5."""
-    known = _PARSED_REQUESTS.find(data)
+    known = _DECODED_REQUESTS.find(data)
     if known is not None:
         return _request_like(*known)
-    head, raws = _split(data, pb.ModelInferRequest, _RAW_INPUT_FIELD)
+    head, raws, contents = _split(data, pb.ModelInferRequest, _RAW_INPUT_FIELD)
     raws = raws or head.raw_input_contents
+    check_count(head.outputs, MAX_TENSORS, "outputs")
     for entry in head.inputs:
         if _UNSUPPORTED_INPUT_PARAMETER in entry.parameters:
             raise invalid(f"input '{entry.name}' asks for shared memory, which is not supported here; send its bytes")
     request = InferRequest(
         head.model_name,
-        _tensors(head.inputs, raws, "input"),
+        _tensors(head.inputs, raws, contents, "input"),
         head.model_version,
         head.id,
         [RequestedOutput(output.name, parameters_of(output.parameters)) for output in head.outputs],
         parameters_of(head.parameters) if head.parameters else {},
     )
     if len(raws) == 1 and not head.id:
-        _PARSED_REQUESTS.learn(data, len(raws[0]), _request_like(request, b""))
+        _DECODED_REQUESTS.learn(data, len(raws[0]), _request_like(request, b""))
     return request
 
 
@@ -180,14 +194,14 @@ def _request_like(known: InferRequest, raw: Buffer) -> InferRequest:
 
 def decode_response(data: Buffer) -> InferResponse:
     """An InferResponse from ModelInferResponse bytes."""
-    known = _PARSED_RESPONSES.find(data)
+    known = _DECODED_RESPONSES.find(data)
     if known is not None:
         return _response_like(*known)
-    head, raws = _split(data, pb.ModelInferResponse, _RAW_OUTPUT_FIELD)
+    head, raws, contents = _split(data, pb.ModelInferResponse, _RAW_OUTPUT_FIELD)
     raws = raws or head.raw_output_contents
-    response = response_of(head, raws)
+    response = _response_of(head, raws, contents)
     if len(raws) == 1 and not head.id:
-        _PARSED_RESPONSES.learn(data, len(raws[0]), _response_like(response, b""))
+        _DECODED_RESPONSES.learn(data, len(raws[0]), _response_like(response, b""))
     return response
 
 
@@ -203,25 +217,51 @@ def _response_like(known: InferResponse, raw: Buffer) -> InferResponse:
     )
 
 
-def response_of(head: pb.ModelInferResponse, raws: Sequence[Buffer]) -> InferResponse:
+def _response_of(head: pb.ModelInferResponse, raws: Sequence[Buffer], contents: Mapping[int, Buffer]) -> InferResponse:
     return InferResponse(
         head.model_name,
         head.model_version,
-        _tensors(head.outputs, raws, "output"),
+        _tensors(head.outputs, raws, contents, "output"),
         head.id,
         parameters_of(head.parameters) if head.parameters else {},
     )
 
 
-def _split(data: Buffer, message: Any, raw_field: int) -> tuple[Any, list[Buffer]]:
-    """The parsed head, and views of the raw fields when the message is large enough to be worth cutting."""
+def _split(data: Buffer, message: Any, raw_field: int) -> tuple[Any, list[Buffer], dict[int, Buffer]]:
+    """The parsed head; of a message that is worth cutting, views of the raw fields, and of typed contents by their tensor."""
     try:
         if len(data) < _SPLIT_FROM:
-            return message.FromString(_as_bytes(data)), []
+            return message.FromString(_as_bytes(data)), [], {}
         rest, raws = cut(memoryview(data), raw_field)
-        return message.FromString(b"".join(rest) if raws else _as_bytes(data)), raws
+        head, contents = _without_contents(rest, MOST_FIELDS - len(rest) - len(raws))
+        return message.FromString(b"".join(head) if raws or contents else _as_bytes(data)), raws, contents
     except (DecodeError, IndexError, ValueError):
         raise _undecodable(message) from None
+
+
+def _without_contents(fields: Sequence[memoryview], most: int) -> tuple[list[Buffer], dict[int, Buffer]]:
+    """The fields of a message with the large contents taken out of its tensors, and these by the tensor's index.
+
+    Every field within a tensor, output or parameter counts to the `most` that there may be, since the library makes
+    objects of dozens of bytes from the two that a field takes.
+    """
+    head: list[Buffer] = []
+    contents: dict[int, Buffer] = {}
+    index = 0
+    for field in fields:
+        if field[0] & 7 != LENGTH_DELIMITED or field[0] < _PARAMETER_TAG or len(field) < 3:
+            head.append(field)
+            index += field[:1] == _TENSOR_KEY
+            continue
+        rest, found = cut(content_of(field), CONTENTS_FIELD if field[:1] == _TENSOR_KEY else 0, max(0, most))
+        most -= len(rest) + len(found)
+        if sum(map(len, found)) >= _SPLIT_FROM:
+            contents[index] = found[0] if len(found) == 1 else b"".join(found)
+            head += delimited(_TENSOR_KEY, rest)
+        else:
+            head.append(field)
+        index += field[:1] == _TENSOR_KEY
+    return head, contents
 
 
 def _as_bytes(data: Buffer) -> bytes:
@@ -232,11 +272,14 @@ def _undecodable(message: Any) -> Exception:
     return invalid(f"the message is not a {message.DESCRIPTOR.full_name}: it can't be decoded as protobuf")
 
 
-def _tensors(entries: Sequence[Any], raws: Sequence[Buffer], what: str) -> list[Tensor]:
-    if not raws:
-        return [protobuf_contents.decode(entry, what) for entry in entries]
+def _tensors(entries: Sequence[Any], raws: Sequence[Buffer], contents: Mapping[int, Buffer], what: str) -> list[Tensor]:
+    check_count(entries, MAX_TENSORS, f"{what}s")
     for entry in entries:
-        if entry.HasField("contents"):
+        check_count(entry.parameters, MAX_PARAMETERS, f"parameters of {what} '{entry.name[:80]}'")
+    if not raws:
+        return [protobuf_contents.decode(entry, what, contents.get(index)) for index, entry in enumerate(entries)]
+    for index, entry in enumerate(entries):
+        if index in contents or entry.HasField("contents"):
             raise invalid(
                 f"contents field must not be specified when using raw_{what}_contents for {what} '{entry.name}'"
             )
@@ -246,8 +289,7 @@ def _tensors(entries: Sequence[Any], raws: Sequence[Buffer], what: str) -> list[
             "send either all inputs raw or none"
         )
     return [
-        Tensor.from_raw(entry.name, entry.datatype, tuple(entry.shape), raw)
-        for entry, raw in zip(entries, raws, strict=True)
+        Tensor.from_raw(entry.name, entry.datatype, entry.shape, raw) for entry, raw in zip(entries, raws, strict=True)
     ]
 
 
@@ -279,6 +321,7 @@ def _set_integer(parameter: pb.InferParameter, name: str, value: int) -> None:
 
 def parameters_of(found: Mapping[str, Any]) -> Parameters:
     """A map<string, InferParameter> as plain values; parameters without a value are left out."""
+    check_count(found, MAX_PARAMETERS, "parameters")
     return {name: getattr(value, choice) for name, value in found.items() if (choice := _choice(value)) is not None}
 
 

@@ -10,11 +10,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
-from crossover.protocol.codecs.protobuf.wire import delimited, key
-from crossover.protocol.datatypes import DATATYPES, Datatype, datatype
+from crossover.protocol.codecs.protobuf.wire import delimited, key, read_varint
+from crossover.protocol.datatypes import DATATYPES, Datatype
 from crossover.protocol.errors import Code, InferenceError, invalid
-from crossover.protocol.tensors import Buffer, Shape, Tensor, checked_shape
+from crossover.protocol.limits import MAX_BYTES_ELEMENTS
+from crossover.protocol.native import bytestensors
+from crossover.protocol.tensors import Buffer, Shape, Tensor, declared, object_array
 from crossover.protos import inference as pb
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 _FIELDS = sorted({row.contents for row in DATATYPES.values() if row.contents})
 _PACKED_AS_THEY_ARE = frozenset({"FP32", "FP64", "BOOL"})
+_CONTINUED = 0x80
+"""A byte of a varint that is less than this is the last one of its number."""
 _TAGS = {name: key(pb.InferTensorContents.DESCRIPTOR.fields_by_name[name].number) for name in _FIELDS}
 
 
@@ -47,23 +52,79 @@ def encode(tensor: Tensor) -> list[Buffer]:
     return [contents.SerializeToString()]
 
 
-def decode(entry: Any, what: str) -> Tensor:
-    """The tensor of an InferInputTensor or InferOutputTensor with typed contents; INVALID_ARGUMENT when they disagree."""
-    row = datatype(entry.datatype)
-    shape = checked_shape(entry.name, entry.shape)
+def decode(entry: Any, what: str, contents: Buffer | None = None) -> Tensor:
+    """The tensor of an InferInputTensor or InferOutputTensor with typed contents; INVALID_ARGUMENT when they disagree.
+
+    `contents` are those of a large tensor, which were taken out of `entry` before it was parsed.
+    """
+    row, shape = declared(entry.name, entry.datatype, entry.shape)
     if row.contents is None:
         raise invalid(f"{what} '{entry.name}' is {row.name}; it is carried by raw_{what}_contents only")
-    filled = [name for name in _FIELDS if len(getattr(entry.contents, name))]
+    if contents is not None:
+        tensor = _from_bytes(entry.name, row, shape, contents, what)
+        if tensor is not None:
+            return tensor
+    typed = entry.contents if contents is None else _parsed(contents)
+    filled = [name for name in _FIELDS if len(getattr(typed, name))]
     if any(name != row.contents for name in filled):
         raise invalid(
             f"{what} '{entry.name}' of {row.name} takes its elements in {row.contents}, but has {', '.join(filled)}"
         )
-    field, count = getattr(entry.contents, row.contents), math.prod(shape)
-    if len(field) != count:
-        raise invalid(
-            f"{what} '{entry.name}' has {len(field)} elements in {row.contents}, but shape {list(shape)} takes {count}"
-        )
+    field = getattr(typed, row.contents)
+    _check_count(entry.name, row, shape, len(field), what)
     return Tensor(entry.name, row, shape, array=_array(entry.name, row, field, shape))
+
+
+def _check_count(name: str, row: Datatype, shape: Shape, count: int, what: str) -> None:
+    if count != math.prod(shape):
+        raise invalid(
+            f"{what} '{name}' has {count} elements in {row.contents}, but shape {list(shape)} takes {math.prod(shape)}"
+        )
+
+
+def _parsed(contents: Buffer) -> Any:
+    try:
+        return pb.InferTensorContents.FromString(bytes(contents))
+    except DecodeError:
+        raise invalid("the message is not a inference.ModelInferRequest: it can't be decoded as protobuf") from None
+
+
+def _from_bytes(name: str, row: Datatype, shape: Shape, contents: Buffer, what: str) -> Tensor | None:
+    """The tensor of contents that are one field as a writer writes it, its elements counted before they are made.
+
+    None for any other contents, which the library reads.
+    """
+    assert row.contents is not None
+    if row.kind == "bytes":
+        found = (
+            bytestensors.from_repeated(contents, _TAGS[row.contents][0], MAX_BYTES_ELEMENTS) if bytestensors else None
+        )
+        if found is None:
+            return None
+        count, raw = found
+        _check_count(name, row, shape, count, what)
+        return Tensor(name, row, shape, raw=raw)
+    packed = _packed(memoryview(contents), _TAGS[row.contents])
+    if packed is None:
+        return None
+    if row.name in _PACKED_AS_THEY_ARE and (row.kind != "bool" or not packed.size or packed.max() <= 1):
+        if packed.size % row.itemsize:
+            return None
+        _check_count(name, row, shape, packed.size // row.itemsize, what)
+        return Tensor(name, row, shape, raw=packed.data)
+    _check_count(name, row, shape, int(np.count_nonzero(packed < _CONTINUED)), what)
+    return None
+
+
+def _packed(contents: memoryview, tag: bytes) -> NDArray[np.uint8] | None:
+    """The bytes of the one packed field that is all there is."""
+    if contents[:1] != tag:
+        return None
+    try:
+        size, at = read_varint(contents, 1)
+    except (IndexError, ValueError):
+        return None
+    return np.frombuffer(contents[at:], np.uint8) if at + size == len(contents) else None
 
 
 def _ones_and_zeros(tensor: Tensor) -> Buffer:
@@ -73,9 +134,7 @@ def _ones_and_zeros(tensor: Tensor) -> Buffer:
 
 def _array(name: str, row: Datatype, field: Any, shape: Shape) -> NDArray[Any]:
     if row.kind == "bytes":
-        made = np.empty(len(field), dtype=object)
-        made[:] = list(field)
-        return made.reshape(shape)
+        return object_array(list(field), shape)
     if row.kind != "int" or row.itemsize >= 4:
         return np.asarray(field, dtype=row.dtype).reshape(shape)
     wide = np.asarray(field, dtype=np.int64)

@@ -1,40 +1,39 @@
-"""Heads of messages that come again and again: all of a message but the one tensor's bytes at its end.
+"""Templates of messages that come again and again: all of a message but the one tensor's bytes at its end.
 
-A caller's requests for one model differ in nothing else, nor do the replies. So the library parses or makes a head once,
-and a message that begins with the same bytes, and has the same length, is the same message around other elements.
+A caller's requests for one model differ in nothing else, nor do the replies. So the library parses or makes a template
+once, and a message that begins with the same bytes, and has the same length, is the same message around other elements.
 """
 
 from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+from crossover.protocol.bounded_cache import BoundedCache
 from crossover.protocol.codecs.protobuf.wire import varint
 from crossover.protocol.tensors import Buffer
 
-MOST = 256
-"""Heads of a kind that are kept; when there are more, all are forgotten and learnt again."""
 VIEWED_FROM = 32 * 1024
 """Bytes of a message from which on its tensor is a view; a copy of less costs nothing and is well aligned."""
 _FIRST = 32
 T = TypeVar("T")
 
 
-class ParsedHeads(Generic[T]):
-    """What was made of heads that were parsed, by the length and the first bytes of the whole message.
+class DecodedTemplates(Generic[T]):
+    """What was made of messages that were parsed, by the length and the first bytes of the whole message.
 
     The first bytes hold the model's name, so that models in turn do not push each other out.
     """
 
     def __init__(self, raw_key: bytes) -> None:
         self._raw_key = raw_key
-        self._known: dict[tuple[int, bytes], tuple[bytes, T]] = {}
+        self._cache: BoundedCache[tuple[int, bytes], tuple[bytes, T]] = BoundedCache()
 
     def find(self, data: Buffer) -> tuple[T, Buffer] | None:
         """What was made of a message that began like `data`, and the tensor's bytes in `data`."""
-        found = self._known.get((len(data), bytes(data[:_FIRST])))
-        if found is None:
+        known = self._cache.get((len(data), bytes(data[:_FIRST])))
+        if known is None:
             return None
-        head, made = found
+        head, made = known
         size = len(head)
         if data[:size] != head:
             return None
@@ -45,23 +44,24 @@ class ParsedHeads(Generic[T]):
         at = len(data) - raw_size
         before = self._raw_key + varint(raw_size)
         if raw_size and data[at - len(before) : at] == before:
-            if len(self._known) >= MOST:
-                self._known.clear()
-            self._known[len(data), bytes(data[:_FIRST])] = bytes(data[:at]), made
+            self._cache.put((len(data), bytes(data[:_FIRST])), (bytes(data[:at]), made), at)
+
+    def __len__(self) -> int:
+        return len(self._cache)
 
 
-class MadeHeads:
-    """Heads that were made, by what is in them."""
+class EncodedTemplates:
+    """What stands before the tensor's bytes in messages that were made, by what is in it."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], bytes] = {}
-
-    def get(self, key: tuple[object, ...]) -> bytes | None:
-        return self._known.get(key)
+        self._cache: BoundedCache[tuple[object, ...], bytes] = BoundedCache()
+        self.get = self._cache.get
 
     def keep(self, key: tuple[object, ...], message: bytes, raw_size: int) -> bytes:
         """Keep what stands before the last `raw_size` bytes of `message`; gives the message back."""
-        if len(self._known) >= MOST:
-            self._known.clear()
-        self._known[key] = message[: len(message) - raw_size]
+        at = len(message) - raw_size
+        self._cache.put(key, message[:at], at)
         return message
+
+    def __len__(self) -> int:
+        return len(self._cache)

@@ -11,14 +11,14 @@ from crossover.protocol.errors import invalid
 from crossover.protocol.tensors import Buffer
 
 MOST_FIELDS = 10_000
-"""Top-level fields of a message that is cut; more would hold up the event loop, and no real message has them."""
-_LENGTH_DELIMITED = 2
+"""Fields of a message that is cut, and of its tensors; more would hold up the event loop, and no real message has them."""
+LENGTH_DELIMITED = 2
 _FIXED_SIZES = {1: 8, 5: 4}
 
 
 def key(field: int) -> bytes:
     """The tag before a length-delimited field with a number below 16."""
-    return bytes([field << 3 | _LENGTH_DELIMITED])
+    return bytes([field << 3 | LENGTH_DELIMITED])
 
 
 def varint(value: int) -> bytes:
@@ -50,21 +50,21 @@ def read_varint(view: memoryview, at: int) -> tuple[int, int]:
             raise ValueError
 
 
-def cut(view: memoryview, field: int) -> tuple[list[memoryview], list[Buffer]]:
+def cut(view: memoryview, field: int, most: int = MOST_FIELDS) -> tuple[list[memoryview], list[Buffer]]:
     """The top-level fields of a message: those that are not `field`, with their tags, and the contents of those that are.
 
-    All are views. IndexError or ValueError when the bytes are not a message.
+    All are views. IndexError or ValueError when the bytes are not a message, INVALID_ARGUMENT for more than `most` fields.
     """
     rest: list[memoryview] = []
     found: list[Buffer] = []
-    wanted = field << 3 | _LENGTH_DELIMITED
+    wanted = field << 3 | LENGTH_DELIMITED
     at, end = 0, len(view)
     while at < end:
         start = at
         tag, at = read_varint(view, at)
         content = at
         wire = tag & 7
-        if wire == _LENGTH_DELIMITED:
+        if wire == LENGTH_DELIMITED:
             size, content = read_varint(view, at)
             at = content + size
         elif wire == 0:
@@ -77,6 +77,11 @@ def cut(view: memoryview, field: int) -> tuple[list[memoryview], list[Buffer]]:
             found.append(view[content:at])
         else:
             rest.append(view[start:at])
-        if len(rest) + len(found) > MOST_FIELDS:
+        if len(rest) + len(found) > most:
             raise invalid(f"the message has more than {MOST_FIELDS} fields; it takes that many at most")
     return rest, found
+
+
+def content_of(field: memoryview) -> memoryview:
+    """What a length-delimited field with a number below 16 holds."""
+    return field[read_varint(field, 1)[1] :]

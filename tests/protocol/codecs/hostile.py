@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from crossover.endpoints.rest import v1
+from crossover.protocol.codecs.binary import codec as binary_codec
 from crossover.protocol.codecs.json import codec as json_codec
+from crossover.protocol.codecs.json.text import loads_object
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.codecs.protobuf.wire import varint
+from crossover.protocol.tensors import Tensor
 
 ONE = b'{"inputs":[{"name":"x","datatype":"%b","shape":%b,"data":'
 """The beginning of a request with one tensor, up to its data."""
@@ -150,4 +156,119 @@ def json_shapes() -> Iterator[Shape]:
         yield Shape(name, _distinct_keys(*parts), decode_json_request)
 
 
-SHAPES = {f"json: {shape.name}": shape for shape in json_shapes()}
+def decode_binary_request(body: bytes) -> object:
+    return binary_codec.decode_request(body, len(body) - 4, "m")
+
+
+BINARY_REQUESTS: dict[str, tuple[bytes, bytes, bytes]] = {
+    "open numbers under data": JSON_REQUESTS["open numbers under data"],
+    "inputs without bytes": (
+        b'{"inputs":[', b'{"name":"x","datatype":"FP32","shape":[0],"parameters":{"binary_data_size":0}},', b"{}]}1234"),
+    "empty inputs": (b'{"inputs":[', b"{},", b"{}]}1234"),
+    "blanks": (b'{"inputs":[', b" ", b"]}1234"),
+    "a shape that multiplies": (
+        b'{"inputs":[{"name":"x","datatype":"FP32","parameters":{"binary_data_size":4},"shape":[', b"999,", b"1]}]}1234"),
+}  # fmt: skip
+
+
+def decode_raw_bytes(body: bytes) -> object:
+    return Tensor.from_raw("x", "BYTES", [len(body) // 4], body).array
+
+
+def nested(tag: bytes, *more: bytes) -> Callable[[bytes], bytes]:
+    """A function that puts bytes into a field with this tag, and that field into the next one."""
+
+    def wrap(content: bytes) -> bytes:
+        for outer in (tag, *more):
+            content = outer + varint(len(content)) + content
+        return content
+
+    return wrap
+
+
+INPUT, OUTPUT, PARAMETER, RAW, CONTENTS = b"\x2a", b"\x32", b"\x22", b"\x3a", b"\x2a"
+_BYTES_INPUT = b"\x0a\x01x\x12\x05BYTES\x1a\x01\x04"
+_FP32_INPUT = b"\x0a\x01x\x12\x04FP32\x1a\x01\x04"
+_INT32_INPUT = b"\x0a\x01x\x12\x05INT32\x1a\x01\x04"
+
+
+def _message(before: bytes, unit: bytes, wrap: Callable[[bytes], bytes]) -> Callable[[int], bytes]:
+    return lambda size: wrap(before + unit * max(1, (size - len(before) - 20) // len(unit)))
+
+
+def _typed(described: bytes, unit: bytes, *inner: bytes) -> Callable[[int], bytes]:
+    """One input whose typed contents are `unit` repeated."""
+
+    def make(size: int) -> bytes:
+        contents = nested(*inner, CONTENTS)(unit * max(1, (size - 50) // len(unit)))
+        return nested(INPUT)(described + contents)
+
+    return make
+
+
+def plain(content: bytes) -> bytes:
+    return content
+
+
+PROTOBUF_REQUESTS: dict[str, Callable[[int], bytes]] = {
+    "empty inputs": _message(b"", INPUT + b"\0", plain),
+    "empty outputs": _message(b"", OUTPUT + b"\0", plain),
+    "empty parameters": _message(b"", PARAMETER + b"\0", plain),
+    "empty raw contents": _message(b"", RAW + b"\0", plain),
+    "model names": _message(b"", b"\x0a\x01x", plain),
+    "unknown fields": _message(b"", b"\x78\x01", plain),
+    "unknown fields of an input": _message(b"", b"\x78\x01", nested(INPUT)),
+    "groups": _message(b"", b"\x7b", plain),
+    "groups that close": _message(b"", b"\x7b\x7c", plain),
+    "endless varints": _message(b"", b"\xff", plain),
+    "parameters of an input": _message(_FP32_INPUT, PARAMETER + b"\0", nested(INPUT)),
+    "parameters of small inputs": _message(b"", nested(INPUT)(PARAMETER + b"\0"), plain),
+    "names of an input": _message(b"", b"\x0a\x01x", nested(INPUT)),
+    "dimensions of an input": _message(b"", b"\x01", nested(b"\x1a", INPUT)),
+    "dimensions one by one": _message(b"", b"\x18\x01", nested(INPUT)),
+    "contents of an input": _message(b"", CONTENTS + b"\0", nested(INPUT)),
+    "empty bytes_contents": _typed(_BYTES_INPUT, b"\x42\0"),
+    "short bytes_contents": _typed(_BYTES_INPUT, b"\x42\1a"),
+    "bytes_contents and others": _typed(_BYTES_INPUT, b"\x42\0\x08\1"),
+    "bytes_contents for numbers": _typed(_FP32_INPUT, b"\x42\0"),
+    "numbers one by one": _typed(_FP32_INPUT, b"\x35abcd"),
+    "packed numbers": _typed(_FP32_INPUT, b"abcd", b"\x32"),
+    "packed small integers": _typed(_INT32_INPUT, b"\1", b"\x12"),
+    "packed integers too long": _typed(_INT32_INPUT, b"\xff", b"\x12"),
+    "packed numbers in pieces": _typed(_FP32_INPUT, b"\x32\4abcd"),
+}
+
+
+def _v1(before: bytes, unit: bytes, behind: bytes) -> Shape:
+    def decode(body: bytes) -> object:
+        rows = loads_object(body)["instances"]
+        return [v1._tensor(name, "FP32", values) for name, values in v1._columns(rows, {"x": "FP32"}).items()]
+
+    return Shape("", _repeated(before, unit, behind), decode)
+
+
+V1_REQUESTS = {
+    "rows of one": _v1(b'{"instances":[', b"[1],", b"[1]]}"),
+    "rows of nothing": _v1(b'{"instances":[', b"[],", b"[]]}"),
+    "objects": _v1(b'{"instances":[', b'{"x":1},', b'{"x":1}]}'),
+    "empty objects": _v1(b'{"instances":[', b"{},", b"{}]}"),
+    "lists that nest": _v1(b'{"instances":[', b"[", b"]}"),
+    "numbers": _v1(b'{"instances":[', b"1.5,", b"1.5]}"),
+    "text": _v1(b'{"instances":[', b'"a",', b"1.5]}"),
+}
+
+SHAPES = {
+    **{f"json: {shape.name}": shape for shape in json_shapes()},
+    **{
+        f"binary: {name}": Shape(name, _repeated(*parts), decode_binary_request)
+        for name, parts in BINARY_REQUESTS.items()
+    },
+    "raw: empty elements": Shape("", _repeated(b"", b"\0\0\0\0", b""), decode_raw_bytes),
+    "raw: lengths beyond the end": Shape("", _repeated(b"", b"\xff\xff\xff\xff", b""), decode_raw_bytes),
+    **{
+        f"protobuf: {name}": Shape(name, make, protobuf_codec.decode_request)
+        for name, make in PROTOBUF_REQUESTS.items()
+    },
+    **{f"v1: {name}": shape for name, shape in V1_REQUESTS.items()},
+}
+"""All of them, by codec and name."""

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from crossover.protocol.codecs.binary import codec as binary_codec
-from crossover.protocol.codecs.binary.templates import Heads
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.reply_form import ReplyForm
 from crossover.protocol.datatypes import DATATYPES
@@ -65,7 +64,7 @@ def test_a_head_that_comes_again_is_the_same_head(inputs, given_parameters, data
     again = InferRequest("m", [_with_other_bytes(tensor, data) for tensor in inputs], parameters=given_parameters)
     _through(first)
     encoded = _through(again)
-    binary_codec._MADE = Heads()
+    binary_codec._ENCODED.clear()
     assert binary_codec.encode_request(again).parts == encoded.parts
     body = b"".join(encoded.parts)
     for broken in (body + b"x", body[:-1]):

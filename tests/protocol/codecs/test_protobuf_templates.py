@@ -1,4 +1,4 @@
-"""Heads that are known are a shortcut and nothing else: every message means what the library says it means."""
+"""Templates that are known are a shortcut and nothing else: every message means what the library says it means."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crossover.protocol.bounded_cache import MOST_ENTRIES
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
-from crossover.protocol.codecs.protobuf import templates as protobuf_heads
+from crossover.protocol.codecs.protobuf import templates
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.tensors import Tensor
 from crossover.protos import inference as pb
@@ -72,7 +73,7 @@ def test_what_a_caller_changes_stays_its_own():
 
 def test_models_in_turn_do_not_push_each_other_out():
     """Sixty-four models whose messages are equally long are all known."""
-    heads = protobuf_heads.ParsedHeads[int](b"\x3a")
+    heads = templates.DecodedTemplates[int](b"\x3a")
     values = np.ones(5, "f4").tobytes()
     sent = [
         protobuf_codec.encode_request(InferRequest(f"model-{number:02}", [Tensor.from_array("x", np.ones(5, "f4"))]))
@@ -91,12 +92,12 @@ def test_typed_contents_are_never_taken_for_raw_ones():
         assert protobuf_codec.decode_request(data).inputs[0].array.tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("heads", [protobuf_heads.ParsedHeads(b"\x3a"), protobuf_heads.MadeHeads()])
+@pytest.mark.parametrize("heads", [templates.DecodedTemplates(b"\x3a"), templates.EncodedTemplates()])
 def test_what_is_kept_is_bounded(heads):
-    for size in range(3 * protobuf_heads.MOST):
-        if isinstance(heads, protobuf_heads.MadeHeads):
+    for size in range(3 * MOST_ENTRIES):
+        if isinstance(heads, templates.EncodedTemplates):
             heads.keep((size,), b"head", 0)
         else:
             heads.learn(b"\x0a\x01m\x3a\x04" + b"1234" + b"", 4, size)
             heads.learn(b"\x0a\x01m" + b"x" * size + b"\x3a\x04" + b"1234", 4, size)
-    assert len(heads._known) <= protobuf_heads.MOST
+    assert len(heads) <= MOST_ENTRIES

@@ -1,0 +1,155 @@
+"""What a body may make the process build is bounded before it is built: counts, sizes, and memory for its size."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from crossover.protocol import limits
+from crossover.protocol.codecs.binary import codec as binary_codec
+from crossover.protocol.codecs.json import codec as json_codec
+from crossover.protocol.codecs.json.text import EXPANSION, EXPANSION_FLOOR
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.codecs.reply_form import ReplyForm
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.native import jsontensors
+from crossover.protocol.tensors import Tensor
+from crossover.protos import inference as pb
+from tests.protocol.codecs.hostile import SHAPES, nested, one
+
+MiB = 1 << 20
+EMPTY_TEXTS = b",".join([b'""'] * 3 * MiB)
+MOST_MEMORY = 12 + EXPANSION
+"""Bytes of memory for a byte of a hostile body, at most and beyond the floor: orjson alone sets aside twelve."""
+
+
+def inputs(count: int) -> bytes:
+    item = b'{"name":"x%d","datatype":"FP32","shape":[1],"data":[1]}'
+    return b'{"inputs":[%b]}' % b",".join(item % i for i in range(count))
+
+
+def parameters(count: int) -> bytes:
+    return b'{"inputs":[],"parameters":{%b}}' % b",".join(b'"p%d":1' % i for i in range(count))
+
+
+REFUSED = {
+    "8 MiB of empty text": (one(b"BYTES", b"[%d]" % (3 * MiB)) + b"[" + EMPTY_TEXTS + b"]}]}", "BYTES tensor 'x'"),
+    "empty text of another shape": (one(b"BYTES") + b"[" + EMPTY_TEXTS + b"]}]}", r"3145728 elements in 'data'"),
+    "empty lists": (one(b"FP32") + b"[" + b"[]," * (3 * MiB) + b"1]}]}", "so many small values"),
+    "empty objects as inputs": (b'{"inputs":[' + b"{}," * (3 * MiB) + b"{}]}", "so many small values"),
+    "150,000 inputs": (inputs(150_000), "150000 inputs"),
+    "2,000 inputs": (inputs(2000), "2000 inputs; a message takes 1024"),
+    "800,000 parameters": (parameters(800_000), "so many small values|800000 parameters"),
+    "2,000 parameters": (parameters(2000), "2000 parameters of the request; a message takes 1024"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_json_body_is_refused_before_it_is_built(name):
+    """Refused with a sentence that says what there is too much of, within a small multiple of the body's memory."""
+    body, says = REFUSED[name]
+    tracemalloc.start()
+    with pytest.raises(InferenceError, match=says) as caught:
+        json_codec.decode_request(body, "m")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert caught.value.code in (Code.INVALID_ARGUMENT, Code.TOO_LARGE)
+    assert peak < MOST_MEMORY * len(body)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_no_hostile_body_takes_many_times_its_size(name):
+    """Memory at the highest point stays within a multiple of the body and the floor that JSON text has."""
+    body = SHAPES[name].make(MiB)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        SHAPES[name].decode(body)
+    except InferenceError as error:
+        assert error.code in (Code.INVALID_ARGUMENT, Code.TOO_LARGE, Code.NOT_CARRIED)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < MOST_MEMORY * len(body) + EXPANSION_FLOOR
+
+
+@pytest.mark.parametrize(
+    ("count", "says"), [(4_000_000, "4000000 elements"), (limits.MAX_BYTES_ELEMENTS + 1, "elements")]
+)
+def test_empty_bytes_contents_are_counted_first(count, says):
+    """Four million empty elements over gRPC are refused without one being made, whatever shape they have."""
+    for shape in (4, count):
+        entry = pb.ModelInferRequest.InferInputTensor(name="x", datatype="BYTES", shape=[shape]).SerializeToString()
+        body = nested(b"\x2a")(entry + nested(b"\x2a")(b"\x42\0" * count))
+        tracemalloc.start()
+        with pytest.raises(InferenceError, match=says):
+            protobuf_codec.decode_request(body)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(body)
+        tracemalloc.stop()
+
+
+def test_large_typed_contents_mean_what_small_ones_mean():
+    """Contents that are taken out before the message is parsed are the tensor that the library would have read."""
+    rng = np.random.default_rng(1)
+    arrays = {
+        "FP32": rng.random(20_000, dtype="f4"),
+        "FP64": rng.random(20_000),
+        "BOOL": rng.random(40_000) < 0.5,
+        "INT32": rng.integers(-9, 9, 20_000, dtype="i4"),
+        "UINT64": rng.integers(0, 2**63, 20_000, dtype="u8"),
+        "BYTES": np.array([b"x" * (i % 9) for i in range(20_000)], object),
+    }
+    tensors = [Tensor.from_array(kind, array) for kind, array in arrays.items()]
+    data = protobuf_codec.encode_request(
+        InferRequest("m", [*tensors, Tensor.from_array("small", np.ones(1, "f4"))]), typed=True
+    )
+    decoded = protobuf_codec.decode_request(data)
+    assert [tensor.name for tensor in decoded.inputs] == [*arrays, "small"]
+    for tensor, (kind, array) in zip(decoded.inputs, arrays.items(), strict=False):
+        assert tensor.datatype.name == kind
+        np.testing.assert_array_equal(tensor.array, array)
+
+
+def test_the_reply_is_bounded_before_it_is_written():
+    """Binary tensors take their bytes, JSON two an element, BYTES four; what must be over the limit is TOO_LARGE."""
+    numbers = InferResponse("m", "1", [Tensor.from_array("y", np.zeros(1000, "f4"))])
+    text = InferResponse("m", "1", [Tensor.from_array("y", np.array([b""] * 10, object))])
+    assert limits.reply_size_at_least(numbers) == limits.reply_size_at_least(numbers, ReplyForm(True)) == 4000
+    assert limits.reply_size_at_least(numbers, ReplyForm()) == 2000
+    assert limits.reply_size_at_least(text) == 40
+    for response in (numbers, text):
+        for form in (ReplyForm(), ReplyForm(True)):
+            assert binary_codec.encode_response(response, form).size >= limits.reply_size_at_least(response, form)
+        assert len(protobuf_codec.encode_response(response)) >= limits.reply_size_at_least(response)
+    limits.check_reply(numbers, 4000)
+    with pytest.raises(InferenceError, match="MAX_MESSAGE_BYTES") as caught:
+        limits.check_reply(numbers, 3999)
+    assert caught.value.code is Code.TOO_LARGE
+
+
+def test_elements_of_bytes_count_as_objects():
+    """What a tensor will take in memory: its bytes, and a hundred for each element of BYTES."""
+    assert limits.memory_needed([Tensor.from_array("x", np.zeros(10, "f4"))]) == 40
+    assert (
+        limits.memory_needed([Tensor("x", Tensor.from_raw("x", "BYTES", [2], b"\0" * 8).datatype, (2,), raw=b"\0" * 8)])
+        == 208
+    )
+
+
+@pytest.mark.skipif(jsontensors is None, reason="the native part is not built")
+def test_others_run_while_a_long_text_is_read():
+    """A thread that reads a long array has given up the interpreter: this one goes on counting meanwhile."""
+    count = 4_000_000
+    body = one(b"FP32", b"[%d]" % count) + b"[" + b",".join([b"1.25"] * count) + b"]}]}"
+    reader = threading.Thread(target=json_codec.decode_request, args=(body, "m"))
+    turns = 0
+    reader.start()
+    while reader.is_alive():
+        turns += 1
+        time.sleep(0)
+    assert turns > 100
