@@ -14,7 +14,7 @@ from crossover.protocol.propagation import propagated
 from crossover.protocol.tensors import Buffer
 from crossover.protocol.wires import Target
 from crossover.protos import inference as pb
-from crossover.transport.grpc.messages import Metadata
+from crossover.transport.grpc.metadata import Metadata
 from crossover.transport.grpc.status import CallFailedError, ClientClosedError, UnaryMethod, UnaryTransport
 
 

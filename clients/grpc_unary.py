@@ -1,7 +1,7 @@
 """`grpc`, `grpc-typed` and `grpc-lean`: one unary ModelInfer for each request.
 
 The first two go through grpcio, with raw and with typed contents; `grpc-lean` sends what `grpc` sends through the
-HTTP/2 client of clients/http2.py.
+HTTP/2 client of transport/grpc/client.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.wire_capabilities import check_request, check_response
 from crossover.protocol.wires import WIRES, Target
-from crossover.transport.grpc.messages import Metadata
+from crossover.transport.grpc.metadata import Metadata
 from crossover.transport.grpc.status import UnaryTransport
 
 
@@ -35,9 +35,9 @@ def connect_typed(target: Target) -> GrpcUnary:
 
 def connect_lean(target: Target) -> GrpcUnary:
     """A client that sends raw contents through our own HTTP/2."""
-    from crossover.clients.http2 import Http2Channel
+    from crossover.clients.grpc_lean import lean_channel
 
-    return GrpcUnary(target, Http2Channel(target))
+    return GrpcUnary(target, lean_channel(target))
 
 
 class GrpcUnary(GrpcControl):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from crossover.endpoints.grpc.lean.serve import LeanListener
+from crossover.endpoints.grpc.lean import LeanListener
 from crossover.endpoints.grpc.listener import Listener
 from crossover.endpoints.grpc.serve import GrpcListener
 from crossover.endpoints.grpc.servicer import GrpcOptions

@@ -13,7 +13,7 @@ from grpc import aio
 from crossover.comparison.lab import grpc_bytes, http2, stock_grpc, stock_rest
 from crossover.comparison.lab.endpoint import LabRest
 from crossover.comparison.lab.wires import GRPC_PORT, HTTP2_PORT, LEAN_PORT, REST_PORT, STOCK_PORT
-from crossover.endpoints.grpc.lean.serve import LeanListener
+from crossover.endpoints.grpc.lean import LeanListener
 from crossover.endpoints.grpc.listener import Listener
 from crossover.endpoints.rest.app import OipRest
 from crossover.endpoints.rest.serve import RestListener

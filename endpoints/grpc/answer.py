@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from crossover.endpoints.grpc.operations import Operation
     from crossover.protocol.inference import Inference
     from crossover.service.metrics import Observer
-    from crossover.transport.grpc.messages import Metadata
+    from crossover.transport.grpc.metadata import Metadata
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from crossover.protos import inference as pb
 if TYPE_CHECKING:
     from crossover.protocol.inference import CallContext
     from crossover.protocol.messages import InferRequest, InferResponse
-    from crossover.transport.grpc.messages import Metadata
+    from crossover.transport.grpc.metadata import Metadata
 
 EMPTY_FINAL, FINAL = "triton_enable_empty_final_response", "triton_final_response"
 CHANGES_REPOSITORY = frozenset({"RepositoryModelLoad", "RepositoryModelUnload"})

@@ -1,40 +1,18 @@
-"""gRPC's messages, metadata and timeouts as HTTP/2 carries them, for both ends (gRPC over HTTP/2, PROTOCOL-HTTP2.md)."""
+"""gRPC's messages as they stand in DATA: a prefix of five bytes, perhaps compressed (gRPC over HTTP/2, PROTOCOL-HTTP2.md)."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import zlib
-from functools import lru_cache
-from typing import TYPE_CHECKING
 
-from crossover.protocol import deadline
 from crossover.protocol.errors import PortableError
+from crossover.transport.grpc.status import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from crossover.transport.http1.receive_buffer import SMALLEST, LargeBody
-
-if TYPE_CHECKING:
-    from crossover.protocol.tensors import Buffer
-    from crossover.transport.http2.frames import Fields
+from crossover.transport.http2.frames import Buffer
 
 PREFIX_BYTES = 5
 """Before every message: a byte that is 1 when it is compressed, and its length."""
-OK, CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = (
-    0, 1, 2, 4, 7, 8, 12, 13, 14,
-)  # fmt: skip
 ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """Message encodings beside identity, and how zlib calls their formats."""
-
-Metadata = tuple[tuple[str, "str | bytes"], ...]
-_NOT_METADATA = {
-    "grpc-status",
-    "grpc-message",
-    "grpc-timeout",
-    "grpc-encoding",
-    "grpc-accept-encoding",
-    "te",
-    "content-type",
-}
-_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
 class BadMessageError(PortableError):
@@ -104,8 +82,15 @@ class MessageReader:
         self._pieces.clear()
         size = int.from_bytes(prefix[1:], "big")
         self._compressed = bool(prefix[0])
+        if prefix[0] > 1:
+            raise BadMessageError(
+                INTERNAL, f"a message's first byte is {prefix[0]}; it is 0, or 1 when it is compressed"
+            )
+        if self._compressed and self._encoding == "identity":
+            raise BadMessageError(INTERNAL, "a message is compressed, but grpc-encoding does not say how")
         if self._compressed and self._encoding not in ENCODINGS:
-            raise BadMessageError(INTERNAL, "a message is compressed, and not in a way that was agreed upon")
+            known = ", ".join(("identity", *ENCODINGS))
+            raise BadMessageError(UNIMPLEMENTED, f"grpc-encoding '{self._encoding[:40]}' is not read here; {known} are")
         if size > self._limit:
             raise BadMessageError(
                 RESOURCE_EXHAUSTED, f"Received message larger than max ({size} vs. {self._limit})", size
@@ -137,52 +122,3 @@ def decompressed(message: Buffer, encoding: str, limit: int) -> bytes:
     if not reader.eof:
         raise BadMessageError(INTERNAL, f"a message in {encoding} ends too early")
     return data
-
-
-def metadata_in(fields: Fields) -> Metadata:
-    """The metadata among the fields; keys that end in -bin have bytes."""
-    found: list[tuple[str, str | bytes]] = []
-    for name, value in fields.items():
-        key = _key_of(name)
-        if key is not None:
-            found.append((key, _binary(value) if key.endswith("-bin") else value.decode("latin-1")))
-    return tuple(found)
-
-
-@lru_cache(maxsize=1024)
-def _key_of(name: bytes) -> str | None:
-    """The key that a field's name is; None for what is gRPC's or HTTP's own."""
-    key = name.decode("latin-1")
-    return None if key in _NOT_METADATA or key.startswith(":") else key
-
-
-def metadata_out(metadata: Metadata) -> tuple[tuple[str, str], ...]:
-    """Metadata as header fields: bytes become base64 without padding."""
-    return tuple(
-        (key, value if isinstance(value, str) else base64.b64encode(value).decode("ascii").rstrip("="))
-        for key, value in metadata
-    )
-
-
-def _binary(value: bytes) -> bytes:
-    try:
-        return base64.b64decode(value + b"=" * (-len(value) % 4))
-    except binascii.Error:
-        return b""
-
-
-def timeout_text(until: float) -> str:
-    """The time that remains as `grpc-timeout`: at most eight digits and a unit."""
-    left = max(0.0, deadline.remaining(until))
-    for unit, scale in (("u", 1e6), ("m", 1e3), ("S", 1.0)):
-        if left * scale < 1e8:
-            return f"{int(left * scale) or 1}{unit}"
-    return "99999999S"
-
-
-def deadline_of(text: bytes | None) -> float:
-    """The deadline that a `grpc-timeout` asks for; never when there is none or it cannot be read."""
-    if text is None or not 2 <= len(text) <= 9:
-        return deadline.NEVER
-    unit = _UNITS.get(chr(text[-1]))
-    return deadline.after(int(text[:-1]) * unit) if unit is not None and text[:-1].isdigit() else deadline.NEVER

@@ -14,7 +14,7 @@ from typing import Any
 from grpc import aio
 
 from crossover.protocol import deadline
-from crossover.transport.grpc.messages import Metadata
+from crossover.transport.grpc.metadata import Metadata
 from crossover.transport.grpc.status import CallFailedError, ClientClosedError, Status
 from crossover.transport.grpcio.release import UNARY_CALL
 

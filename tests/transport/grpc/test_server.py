@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import zlib
 
@@ -14,20 +15,22 @@ from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossover.endpoints.grpc.errors import too_large
-from crossover.endpoints.grpc.lean import call
-from crossover.endpoints.grpc.lean import connection as lean
-from crossover.endpoints.grpc.listener import Asked
+from crossover.endpoints.grpc import lean as lean_endpoint
+from crossover.endpoints.grpc.lean import service_of
+from crossover.endpoints.grpc.listener import Handlers
 from crossover.endpoints.grpc.servicer import GrpcOptions, Servicer
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
 from crossover.protos import inference as pb
+from crossover.transport.grpc import server as lean
 from crossover.transport.http2 import frames as http2
+from crossover.transport.http2 import socket as http2_socket
+from crossover.transport.http2.limits import Limits
 from tests import grpc_service
-from tests.endpoints.grpc.http2_client import connected, framed
 from tests.fakes import ImmediateInference, RecordingInference, SlowInference
 from tests.grpc_service import LIMIT, listening, request
+from tests.transport.grpc.http2_client import connected, framed
 
 OK, DEADLINE, NOT_FOUND, EXHAUSTED, UNIMPLEMENTED, INTERNAL = 0, 4, 5, 8, 12, 13
 INFER = protobuf_codec.encode_request(request())
@@ -37,6 +40,11 @@ INFER = protobuf_codec.encode_request(request())
 def library(request, monkeypatch):
     """These rules are the lean port's own."""
     monkeypatch.setattr(grpc_service, "LIBRARY", request.param)
+
+
+def limit(monkeypatch, **limits: int) -> None:
+    """Bounds of the connections that are accepted from here on."""
+    monkeypatch.setattr(lean_endpoint, "Service", functools.partial(lean.Service, limits=Limits(**limits)))
 
 
 def large(size: int) -> bytes:
@@ -72,11 +80,54 @@ async def test_http1_is_told_where_it_is():
         writer.close()
 
 
-@pytest.mark.parametrize("fields", [{"content_type": "application/json"}, {"pseudo_method": "PUT"}])
-async def test_what_is_no_grpc_is_415(fields):
-    """Another content type or method is refused in HTTP's own way."""
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"content_type": "application/json"}, "415"),
+        ({"content_type": "application/grpc-web"}, "415"),
+        ({"content_type": "application/grpc-web+proto"}, "415"),
+        ({"content_type": "application/grpcfoo"}, "415"),
+        ({"content_type": ""}, "415"),
+        ({"pseudo_method": "GET"}, "405"),
+        ({"pseudo_method": "PUT", "content_type": "text/plain"}, "405"),
+    ],
+)
+@pytest.mark.parametrize("ends", [True, False])
+async def test_requests_that_are_not_grpc(fields, status, ends):
+    """Another content type or method is refused with an HTTP status, whether the request has content or not."""
     async with listening(RecordingInference()) as target, connected(target) as client:
-        assert (await client.answer(client.begin(ends=True, **fields))).fields[":status"] == "415"
+        answer = await client.answer(client.begin(ends=ends, **fields))
+        assert answer.fields[":status"] == status
+        assert status == "415" or answer.fields["allow"] == "POST"
+        assert (await client.call("ServerLive")).status == OK
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"]
+)
+async def test_content_types_of_grpc(content_type):
+    """gRPC's content type may name protobuf, and have parameters."""
+    async with listening(RecordingInference()) as target, connected(target) as client:
+        assert (await client.call("ServerLive", content_type=content_type)).status == OK
+
+
+@pytest.mark.parametrize("timeout", ["1.5S", "S", "5", "-1m", "123456789m", "1x"])
+async def test_timeouts_that_are_none(timeout):
+    """A grpc-timeout that cannot be read is INVALID_ARGUMENT: not a call without the deadline that was meant."""
+    async with listening(RecordingInference()) as target, connected(target) as client:
+        answer = await client.call("ServerLive", grpc_timeout=timeout)
+        assert (answer.status, timeout in answer.text) == (3, True)
+
+
+@pytest.mark.parametrize("encoding", ["snappy", "zstd", ""])
+async def test_unknown_encodings(encoding):
+    """A message compressed in a way that is not read here is UNIMPLEMENTED, and the reply says what is read."""
+    async with listening(RecordingInference()) as target, connected(target) as client:
+        stream = client.begin("ModelInfer", grpc_encoding=encoding)
+        client.send(stream, framed(INFER, 1))
+        answer = await client.answer(stream)
+        assert answer.status == UNIMPLEMENTED
+        assert answer.fields["grpc-accept-encoding"] == "identity,deflate,gzip"
 
 
 async def test_a_method_that_is_not_there():
@@ -155,9 +206,11 @@ async def test_a_large_message_gets_credit_at_once():
 
 async def test_data_beyond_the_window(monkeypatch):
     """A client that sends more than it may loses the stream, not the server its memory."""
-    monkeypatch.setattr(call, "WINDOW", 100)  # while SETTINGS say more
+    monkeypatch.setattr(lean, "WINDOW", 100)
     async with listening(RecordingInference()) as target, connected(target) as client:
+        await client.settle()
         stream = client.begin("ModelInfer")
+        client.h2._get_stream_by_id(stream).outbound_flow_control_window = 1 << 20
         client.send(stream, framed(large(1000)), ends=False)
         assert (await client.answer(stream)).reset == ErrorCodes.FLOW_CONTROL_ERROR
         assert (await client.call("ServerLive")).status == OK
@@ -188,11 +241,20 @@ class Wire:
 
     pause_reading = resume_reading = set_write_buffer_limits
 
+    def can_write_eof(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def get_extra_info(self, _: str) -> None:
+        return None
+
 
 FRAMES = st.lists(
     st.tuples(st.integers(0, 11), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=40))
     | st.tuples(st.just(http2.HEADERS), st.sampled_from([4, 5]), st.integers(0, 9), st.sampled_from([
-        Encoder().encode([(":method", "POST"), (":path", f"/inference.GRPCInferenceService/{method}"),
+        Encoder().encode([(":method", "POST"), (":scheme", "http"), (":path", f"/inference.GRPCInferenceService/{method}"),
                           ("content-type", "application/grpc"), ("grpc-timeout", "9m")], huffman=False)
         for method in ("ModelInfer", "ModelStreamInfer", "Nonsense")]))
     | st.tuples(st.just(http2.DATA), st.sampled_from([0, 1, 8, 9]), st.integers(1, 9),
@@ -204,23 +266,18 @@ FRAMES = st.lists(
 @given(FRAMES, st.integers(1, 50))
 async def test_whatever_comes(frames, size):
     """No sequence of frames, well formed or not, cut wherever it may be, raises: it is answered or ends the connection."""
-    service = lean.Service(lambda path: handlers.get(path), LIMIT, lambda size: too_large(size, LIMIT, "request"))
-    servicer = Servicer(RecordingInference(), GrpcOptions(), None)
-    generic = servicer.handlers()
-    handlers = {
-        path: generic.service(Asked(path))
-        for path in map(f"/{pb.SERVICE}/".__add__, ("ModelInfer", "ModelStreamInfer"))
-    }
+    handlers = Handlers([Servicer(RecordingInference(), GrpcOptions(), None).handlers()])
+    service = service_of(handlers, GrpcOptions(LIMIT))
     wire, connection = Wire(), lean.ServerConnection(asyncio.get_running_loop(), service)
-    connection.connection_made(wire)
+    connection.socket.connection_made(wire)
     data = http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0)
     data += b"".join(http2.frame(kind, flags, number, payload) for kind, flags, number, payload in frames)
     for at in range(0, len(data), size):
         if not wire.closing:
-            connection.data_received(data[at : at + size])
+            connection.socket.data_received(data[at : at + size])
     await asyncio.sleep(0)
-    connection.connection_lost(None)
-    assert connection.streams == {}
+    connection.socket.connection_lost(None)
+    assert connection._connection.streams == {}
     assert service.connections == set()
 
 
@@ -288,8 +345,7 @@ async def test_a_connection_that_is_lost_cancels():
 
 async def test_calls_taken_back_too_often(monkeypatch):
     """A client that begins and cancels calls without end is sent away (CVE-2023-44487)."""
-    monkeypatch.setattr(lean, "CANCELS_AT_ONCE", 5)
-    monkeypatch.setattr(lean, "CANCELS_PER_SECOND", 0)
+    limit(monkeypatch, resets=5, resets_per_second=0)
     async with listening(SlowInference()) as target, connected(target) as client:
         for _ in range(7):
             stream = client.begin("ModelInfer")
@@ -301,12 +357,14 @@ async def test_calls_taken_back_too_often(monkeypatch):
 
 async def test_too_many_at_once(monkeypatch):
     """Beyond the limit that was told, streams are refused, which means that they may be tried again."""
-    monkeypatch.setattr(lean, "MOST_STREAMS", 2)
+    limit(monkeypatch, streams=2)
     slow = SlowInference()
     async with listening(slow) as target, connected(target) as client:
         for _ in range(2):
             client.send(client.begin("ModelInfer"), framed(INFER))
             await slow.started.acquire()
+        client.h2.remote_settings.max_concurrent_streams = 99
+        client.h2.remote_settings.acknowledge()
         third = client.begin("ModelInfer")
         assert (await client.answer(third)).reset == ErrorCodes.REFUSED_STREAM
 
@@ -356,7 +414,7 @@ async def test_a_deadline_of_a_stream():
 
 async def test_replies_that_nobody_reads(monkeypatch):
     """From a client that does not read its replies nothing more is read, until it does."""
-    monkeypatch.setattr(lean, "WRITTEN_BYTES", 1 << 16)
+    monkeypatch.setattr(http2_socket, "WRITTEN_BYTES", 1 << 16)
     fake = RecordingInference()
     async with listening(fake) as target:
         huge = {SettingCodes.INITIAL_WINDOW_SIZE: (1 << 31) - 1}

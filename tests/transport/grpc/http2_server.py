@@ -13,8 +13,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import Settings
 
-from crossover.clients.http2 import Http2Channel
-from crossover.protocol.wires import Target
+from crossover.transport.grpc.client import Address, Channel
 
 START = [(":status", "200"), ("content-type", "application/grpc")]
 OK = [("grpc-status", "0")]
@@ -96,7 +95,7 @@ async def serving(answer: Any = echo, **more: Any) -> AsyncIterator[tuple[Any, l
 
     server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    channel = Http2Channel(Target(grpc=f"127.0.0.1:{port}", max_message_bytes=1 << 20))
+    channel = Channel(Address.of(f"127.0.0.1:{port}"), limit=1 << 20, user_agent="test")
     try:
         yield channel.method("/a.Service/Method"), peers
     finally:

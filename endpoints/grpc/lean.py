@@ -1,4 +1,4 @@
-"""A listening gRPC port over our own HTTP/2."""
+"""A gRPC port without grpcio's core: the same handlers, served by `transport.grpc` (MODEL_SERVER_GRPC_LIBRARY=lean)."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from crossover.endpoints.grpc.errors import too_large
-from crossover.endpoints.grpc.lean.connection import ServerConnection, Service
+from crossover.endpoints.grpc.errors import too_large, trailing_of
 from crossover.endpoints.grpc.listener import Listener
 from crossover.transport import addresses
+from crossover.transport.grpc.server import ServerConnection, Service
+from crossover.transport.grpc.status import Status
 
 if TYPE_CHECKING:
     from crossover.endpoints.grpc.listener import Handlers
+    from crossover.endpoints.grpc.servicer import GrpcOptions
 
 _LAST_WORDS_SECONDS = 0.5
 """How long what was written at the end may take to leave."""
 
 
 class LeanListener(Listener):
-    """By `endpoints.grpc.lean.connection`."""
+    """By `transport.grpc.server`."""
 
     _servers: list[asyncio.Server]
     _service: Service
@@ -27,12 +29,12 @@ class LeanListener(Listener):
     async def _open(self, handlers: Handlers) -> None:
         loop = asyncio.get_running_loop()
         tls = self.tls.server_context("h2") if self.tls is not None else None
-        limit = self.options.max_message_bytes
-        service = self._service = Service(handlers.of, limit, lambda size: too_large(size, limit, "request"))
+        service = self._service = service_of(handlers, self.options)
         sockets = addresses.listening(self.host, self.port)
         self.port = addresses.port_of(sockets[0]) or self.port
         self._servers = [
-            await loop.create_server(lambda: ServerConnection(loop, service), sock=bound, ssl=tls) for bound in sockets
+            await loop.create_server(lambda: ServerConnection(loop, service).socket, sock=bound, ssl=tls)
+            for bound in sockets
         ]
 
     async def _close(self, grace_seconds: float) -> None:
@@ -40,13 +42,13 @@ class LeanListener(Listener):
         for server in self._servers:
             server.close()
         for connection in list(connections):
-            connection.retire()
+            connection.drain()
         await self._emptied(grace_seconds)
         for connection in list(connections):
             connection.stop()
         await self._emptied(_LAST_WORDS_SECONDS)
         for connection in list(connections):
-            connection.drop()
+            connection.socket.abort()
 
     async def _emptied(self, seconds: float) -> None:
         """Wait until the last connection has gone, for at most so long."""
@@ -55,3 +57,14 @@ class LeanListener(Listener):
             async with asyncio.timeout(seconds):
                 while self._service.connections:
                     await self._service.emptied.wait()
+
+
+def service_of(handlers: Handlers, options: GrpcOptions) -> Service:
+    """What `transport.grpc` has to know of a port."""
+    limit, timeout_ms = options.max_message_bytes, options.default_timeout_ms
+
+    def refusal(size: int) -> Status:
+        error = too_large(size, limit, "request")
+        return Status(error.code.status.grpc, error.message, trailing_of(error))
+
+    return Service(handlers.of, limit, refusal, timeout_ms / 1000 if timeout_ms else None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossover.protocol import deadline
-from crossover.transport.grpc import messages
+from crossover.transport.grpc import messages, metadata, status
 
 LIMIT = 1 << 20
 
@@ -42,10 +42,12 @@ def test_what_is_missing_is_known_from_the_prefix_on():
 @pytest.mark.parametrize(
     ("data", "encoding", "code"),
     [
-        (framed(bytes(LIMIT + 1))[:5], "identity", messages.RESOURCE_EXHAUSTED),
-        (framed(b"x", 1), "identity", messages.INTERNAL),
-        (framed(b"x", 1), "gzip", messages.INTERNAL),
-        (framed(gzip.compress(bytes(LIMIT + 1)), 1), "gzip", messages.RESOURCE_EXHAUSTED),
+        (framed(bytes(LIMIT + 1))[:5], "identity", status.RESOURCE_EXHAUSTED),
+        (framed(b"x", 1), "identity", status.INTERNAL),
+        (framed(b"x", 1), "gzip", status.INTERNAL),
+        (framed(b"x", 2), "gzip", status.INTERNAL),
+        (framed(b"x", 1), "snappy", status.UNIMPLEMENTED),
+        (framed(gzip.compress(bytes(LIMIT + 1)), 1), "gzip", status.RESOURCE_EXHAUSTED),
     ],
 )
 def test_bad_messages(data, encoding, code):
@@ -60,26 +62,34 @@ def test_bad_messages(data, encoding, code):
 )
 def test_metadata_survives(texts, data):
     """Text stays text, and bytes of -bin keys come back."""
-    metadata = (*texts, ("key-bin", data))
-    fields = {key.encode(): value.encode() for key, value in messages.metadata_out(metadata)}
-    assert messages.metadata_in(fields) == metadata
+    sent = (*texts, ("key-bin", data))
+    fields = {key.encode(): value.encode() for key, value in metadata.metadata_out(sent)}
+    assert metadata.metadata_in(fields) == sent
 
 
 @given(st.floats(1e-3, 1e7))
 def test_timeouts_survive(seconds):
     """What is written is read as the same deadline, within a ten-thousandth and the time that passed."""
     until = deadline.after(seconds)
-    found = messages.deadline_of(messages.timeout_text(until).encode())
+    found = metadata.deadline_of(metadata.timeout_text(until).encode())
     assert found == pytest.approx(until, rel=1e-4, abs=0.05)
 
 
-@pytest.mark.parametrize("text", [None, b"", b"5", b"m", b"5x", b"-5m", b"123456789m"])
+def test_no_timeout():
+    """Without a grpc-timeout there is no deadline."""
+    assert metadata.deadline_of(None) == deadline.NEVER
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"5", b"m", b"5x", b"-5m", b"123456789m", b"1.5S", b" 5S", b"5 S", b"\xb2S", "５S".encode()]
+)
 def test_timeouts_that_are_none(text):
-    """What is not a timeout limits nothing."""
-    assert messages.deadline_of(text) == deadline.NEVER
+    """What is not a timeout is refused: a call without the deadline that its caller meant would be worse."""
+    with pytest.raises(metadata.BadTimeoutError, match="at most 8 digits"):
+        metadata.deadline_of(text)
 
 
 def test_units_of_timeouts():
     """H, M, S, m, u and n are hours down to nanoseconds."""
     for text, seconds in ((b"1H", 3600), (b"2M", 120), (b"3S", 3), (b"4m", 0.004), (b"5u", 5e-6), (b"6n", 6e-9)):
-        assert messages.deadline_of(text) - time.monotonic() == pytest.approx(seconds, abs=0.05)
+        assert metadata.deadline_of(text) - time.monotonic() == pytest.approx(seconds, abs=0.05)

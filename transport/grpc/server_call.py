@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.protocol import deadline
 from crossover.protocol.errors import PortableError
-from crossover.transport.grpc import messages
-from crossover.transport.http2.connection import Stream
+from crossover.transport.grpc.messages import MessageReader
+from crossover.transport.grpc.metadata import Metadata, deadline_of
+from crossover.transport.grpc.status import INTERNAL
 
 if TYPE_CHECKING:
-    import grpc
-
-    from crossover.endpoints.grpc.lean.connection import ServerConnection
-    from crossover.protocol.tensors import Buffer
-    from crossover.transport.grpc.messages import Metadata
-    from crossover.transport.http2.frames import Fields
+    from crossover.transport.deadline_queue import Deadline
+    from crossover.transport.grpc.server import ServerConnection
+    from crossover.transport.http2.connection import Stream
+    from crossover.transport.http2.frames import Buffer
+    from crossover.transport.http2.header_blocks import Fields
 
 WINDOW = 1 << 20
 """Bytes of a stream that may be under way to a handler which does not take them."""
@@ -33,24 +33,27 @@ class AbortedError(PortableError):
         self.trailing = trailing
 
 
-class Call(Stream):
+class ServerCall:
     """One call; `handler` is what gRPC's registry gave for its method."""
 
     __slots__ = (
-        "_connection", "begun", "closed", "fields", "flushed", "handler", "queue", "queued", "reader", "room", "task",
-        "trailing", "until", "waiter",
+        "_connection", "answered", "closed", "deadline", "fields", "flushed", "handler", "queue", "queued", "reader",
+        "room", "stream", "task", "trailing", "until", "waiter",
     )  # fmt: skip
 
-    def __init__(self, number: int, fields: Fields, handler: Any, connection: ServerConnection, limit: int) -> None:
-        super().__init__(number, connection.initial_window)
-        self._connection = connection
+    def __init__(
+        self, stream: Stream, fields: Fields, handler: Any, connection: ServerConnection, limit: int, longest: float
+    ) -> None:
+        """BadTimeoutError where `grpc-timeout` is none; `longest` is the deadline of a call that asks for less or nothing."""
+        self.until = min(deadline_of(fields.get(b"grpc-timeout")), longest)
+        self.stream = stream
         self.fields = fields
         self.handler = handler
-        self.until = messages.deadline_of(fields.get(b"grpc-timeout"))
-        self.reader = messages.MessageReader(limit, fields.get(b"grpc-encoding", b"identity").decode("latin-1"))
+        self.reader = MessageReader(limit, fields.get(b"grpc-encoding", b"identity").decode("latin-1"))
+        self.deadline: Deadline | None = None
         self.task: asyncio.Task[None] | None = None
         self.trailing: Metadata = ()
-        self.begun = False
+        self.answered = False
         """The reply's first header fields have gone."""
         self.closed = False
         """The client has ended its side."""
@@ -58,11 +61,12 @@ class Call(Stream):
         self.queued = 0
         """Bytes in the queue."""
         self.room = WINDOW
-        """Bytes that the client may still send on this stream."""
+        """Bytes that the client may still send; the stream's own window is ahead of what has been handled."""
         self.waiter: asyncio.Future[None] | None = None
         """Whoever waits for the next message, ..."""
         self.flushed: asyncio.Future[None] | None = None
         """... and whoever waits until what was written has gone."""
+        self._connection = connection
 
     # what comes
 
@@ -84,11 +88,11 @@ class Call(Stream):
     @property
     def wanted(self) -> int:
         """Bytes by which the client's window should grow now; small amounts are left until they are worth a frame."""
-        missing = self.reader.missing
+        missing, room = self.reader.missing, self.room
         if self.handler.request_streaming:
-            lacking = max(WINDOW - self.queued, missing) - self.room
-            return lacking if lacking >= WINDOW // 2 or missing > self.room else 0
-        return max(0, missing - self.room)
+            lacking = max(WINDOW - self.queued, missing) - room
+            return lacking if lacking >= WINDOW // 2 or missing > room else 0
+        return max(0, missing - room)
 
     def taken(self) -> Buffer:
         """The next message of the queue."""
@@ -96,7 +100,7 @@ class Call(Stream):
         self.queued -= len(message)
         return message
 
-    def __aiter__(self) -> Call:
+    def __aiter__(self) -> ServerCall:
         return self
 
     async def __anext__(self) -> Any:
@@ -119,7 +123,7 @@ class Call(Stream):
         try:
             return parse(bytes(message))
         except Exception:  # noqa: BLE001 - protobuf raises several kinds for one cause
-            raise AbortedError(messages.INTERNAL, "the message can't be decoded") from None
+            raise AbortedError(INTERNAL, "the message can't be decoded") from None
 
     def reply(self, answer: Any) -> bytes:
         """The message that stands for a handler's answer."""
@@ -130,7 +134,7 @@ class Call(Stream):
     # what a handler asks and says
 
     def time_remaining(self) -> float | None:
-        """Seconds until the client's deadline; None without one."""
+        """Seconds until the call's deadline; None without one."""
         return deadline.timeout_of(self.until)
 
     def invocation_metadata(self) -> Metadata:
@@ -139,7 +143,8 @@ class Call(Stream):
     def set_trailing_metadata(self, metadata: Metadata) -> None:
         self.trailing = metadata
 
-    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> None:
+    async def abort(self, code: Any, details: str = "", trailing_metadata: Metadata = ()) -> None:
+        """End the call; `code` is a grpc.StatusCode. Never returns."""
         raise AbortedError(code.value[0], details, trailing_metadata)
 
     async def write(self, answer: Any) -> None:

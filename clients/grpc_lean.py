@@ -1,0 +1,33 @@
+"""The channel of `grpc-lean`: a target's address, TLS files and limits for `transport.grpc.client`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from crossover.clients.grpc_tls import tls_of
+from crossover.protocol.errors import invalid
+from crossover.protocol.version import VERSION
+from crossover.transport.grpc.client import Address, Channel
+
+if TYPE_CHECKING:
+    import ssl
+
+    from crossover.protocol.wires import Target
+
+
+def lean_channel(target: Target) -> Channel:
+    """A channel to the target; INVALID_ARGUMENT when its address is none."""
+    try:
+        address = Address.of(target.grpc)
+    except ValueError as error:
+        raise invalid(str(error)) from None
+
+    def tls() -> ssl.SSLContext:
+        return cast("ssl.SSLContext", tls_of(target))
+
+    return Channel(
+        address,
+        limit=target.max_message_bytes,
+        user_agent=f"grpc-python-crossover/{VERSION}",
+        tls=tls if target.tls_ca is not None else None,
+    )
