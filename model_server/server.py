@@ -18,7 +18,7 @@ from crossover.model_server.settings import ModelServerSettings, engine_of
 from crossover.protocol.inference import Inference
 from crossover.protocol.wires import UNIX
 from crossover.service.metrics import Observer
-from crossover.service.process import naming, url_host
+from crossover.service.process import Stop, naming, url_host
 from crossover.transport.memory_budget import MemoryBudget
 from crossover.transport.tls import Tls
 
@@ -27,8 +27,8 @@ log = logging.getLogger("crossover.model_server")
 GRPC_LIBRARIES: dict[str, type[Listener]] = {"grpcio": GrpcListener, "lean": LeanListener}
 
 
-async def serve(settings: ModelServerSettings, stop: asyncio.Event) -> None:
-    """Serve until `stop`, then finish what is in flight within the grace period.
+async def serve(settings: ModelServerSettings, stop: Stop) -> None:
+    """Serve until `stop`, drain, then finish what is in flight within the grace period.
 
     The ports open first, live but not ready, so that whoever waits for readiness can ask.
     """
@@ -36,9 +36,7 @@ async def serve(settings: ModelServerSettings, stop: asyncio.Event) -> None:
     await serve_inference(engine, engine, settings, stop)
 
 
-async def serve_inference(
-    engine: Engine, inference: Inference, settings: ModelServerSettings, stop: asyncio.Event
-) -> None:
+async def serve_inference(engine: Engine, inference: Inference, settings: ModelServerSettings, stop: Stop) -> None:
     """Serve `inference`, which is the engine or something around it."""
     observer = Observer()
     observer.register(EngineMetrics(engine))
@@ -60,15 +58,19 @@ async def serve_inference(
             "s" if settings.tls() else "", url_host(settings.model_server_host), rest.port,
         )  # fmt: skip
         await stop.wait()
-        log.info("stopping: requests in flight have %g s", settings.grace_seconds)
         engine.draining = True
+        for listener in (grpc, rest, *local):
+            listener.drain()
+        log.info("draining: unready and still answering for %g s", settings.drain_seconds)
+        await stop.drained(settings.drain_seconds)
+        log.info("stopping: requests in flight have %g s", settings.grace_seconds)
     finally:
         await asyncio.gather(*(listener.stop(settings.grace_seconds) for listener in (grpc, rest, *local)))
         await engine.close()
         log.info("stopped")
 
 
-async def _started(engine: Engine, stop: asyncio.Event) -> bool:
+async def _started(engine: Engine, stop: Stop) -> bool:
     """Load the repository; False when the signal to stop came first."""
     loading = asyncio.ensure_future(engine.repository.start())
     stopping = asyncio.ensure_future(stop.wait())

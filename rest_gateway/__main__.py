@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from typing import TYPE_CHECKING
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("crossover.gateway")
 
 
-async def serve(chosen: GatewaySettings, stop: asyncio.Event) -> None:
-    """Serve until `stop`, then finish what is in flight within the grace period."""
+async def serve(chosen: GatewaySettings, stop: process.Stop) -> None:
+    """Serve until `stop`, drain, then finish what is in flight within the grace period."""
     await predictions.prepare(chosen)
     listener = RestListener(
-        create_app(chosen),
+        create_app(chosen, stop.is_set),
         chosen.gateway_host,
         chosen.gateway_port,
         chosen.tls(),
@@ -37,6 +36,9 @@ async def serve(chosen: GatewaySettings, stop: asyncio.Event) -> None:
     where = f"{process.url_host(chosen.gateway_host)}:{listener.port}"
     log.info("ready: http%s://%s, upstream %s", "s" if chosen.tls() else "", where, chosen.gateway_upstream)
     await stop.wait()
+    listener.drain()
+    log.info("draining: unready and still answering for %g s", chosen.drain_seconds)
+    await stop.drained(chosen.drain_seconds)
     log.info("stopping: requests in flight have %g s", chosen.grace_seconds)
     await listener.stop(chosen.grace_seconds)
     log.info("stopped")

@@ -26,7 +26,7 @@ from crossover.rest_gateway.upstreams import HEADER, Upstreams
 from crossover.service.metrics import Observer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from starlette.requests import Request
 
@@ -38,12 +38,13 @@ log = logging.getLogger("crossover.gateway")
 SUMMARY = "One model server behind gRPC, REST or nothing: the Open Inference Protocol, and predictions as resources."
 
 
-def create_app(settings: GatewaySettings) -> OipRest:
+def create_app(settings: GatewaySettings, is_draining: Callable[[], bool] = lambda: False) -> OipRest:
     """The whole gateway as one ASGI application; its lifespan opens and closes the upstreams and the store.
 
+    While `is_draining()` it is not ready, and answers everything else.
     ValueError or DatabaseError, one sentence, when a setting does not do.
     """
-    upstreams = Upstreams(settings.gateway_upstream, settings.target())
+    upstreams = Upstreams(settings.gateway_upstream, settings.target(), is_draining)
     options = RestOptions(
         max_message_bytes=settings.max_message_bytes,
         default_timeout_ms=settings.default_timeout_ms,

@@ -89,12 +89,35 @@ def naming(*settings: str) -> Iterator[None]:
         raise OSError(f"{error} (set by {' and '.join(settings)})") from None
 
 
-class StopSignal:
-    """SIGINT and SIGTERM as one event; a second signal, later, ends the process at once."""
+class Stop(asyncio.Event):
+    """Set when the service is to stop; `drained` is the time in which it only says so."""
 
     def __init__(self) -> None:
-        self.event = asyncio.Event()
-        self._first: tuple[int, float] | None = None
+        super().__init__()
+        self._hurried = asyncio.Event()
+        self._draining = False
+
+    async def drained(self, seconds: float) -> None:
+        """Wait for so long, while the service says that it is leaving and goes on answering; not when somebody hurries."""
+        self._draining = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurried.wait()
+        self._draining = False
+
+    def hurry(self) -> bool:
+        """Skip or end the drain; False when it is over, so that there is nothing left to skip."""
+        left = self._draining and not self._hurried.is_set()
+        self._hurried.set()
+        return left
+
+
+class StopSignal:
+    """SIGINT and SIGTERM as one event. SIGTERM drains; SIGINT, and a second signal, skip that; a third ends the process."""
+
+    def __init__(self) -> None:
+        self.event = Stop()
+        self._last: tuple[int, float] | None = None
 
     def listen(self) -> None:
         loop = asyncio.get_running_loop()
@@ -102,12 +125,16 @@ class StopSignal:
             loop.add_signal_handler(number, self._received, number)
 
     def _received(self, number: int) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (number, now)
+        now, last = time.monotonic(), self._last
+        if last is not None and number == last[0] and now - last[1] < SAME_SIGNAL_SECONDS:
+            return
+        self._last = (number, now)
+        if last is None:
             self.event.set()
-        elif now - self._first[1] > SAME_SIGNAL_SECONDS:
-            log.warning("second signal: stopping at once")
+            if number == signal.SIGINT:
+                self.event.hurry()
+        elif not self.event.hurry():
+            log.warning("another signal: stopping at once")
             os._exit(128 + number)
 
 
@@ -119,7 +146,7 @@ def leave_threads() -> None:
     _LEFT_BEHIND.set()
 
 
-def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+def run(serve: Callable[[Stop], Awaitable[None]]) -> int:
     """Run a service until a signal; 0 when it ended well, 2 with one sentence when it could not start."""
     keep_freed_memory()
     settle_garbage_collection()

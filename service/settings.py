@@ -58,6 +58,10 @@ class ServiceSettings(BaseSettings):
     default_timeout_ms: int = Field(
         60_000, ge=1, le=10**9, description="time for a call in milliseconds; a request can only ask for less"
     )
+    drain_seconds: float = Field(
+        5.0, ge=0, le=86_400,
+        description="how long a service that got SIGTERM says that it is leaving, unready but accepting, before it stops",
+    )  # fmt: skip
     grace_seconds: float = Field(
         10.0, ge=0, le=86_400, description="how long requests in flight may take after a stop signal, in seconds"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,6 @@ from crossover.endpoints.grpc.health import Health
 from crossover.endpoints.grpc.servicer import GrpcOptions, Servicer
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterable
 
     import grpc
@@ -65,6 +65,7 @@ class Listener(ABC):
         self._inference = inference
         self._observer = observer
         self._draining: asyncio.Event | None = None
+        self._leaving = asyncio.Event()
 
     async def start(self) -> None:
         """Bind and serve; OSError or ValueError, one sentence, when the address or a certificate cannot be used."""
@@ -73,7 +74,14 @@ class Listener(ABC):
         health_pb2_grpc.add_HealthServicer_to_server(Health(self._inference, servicer.draining), handlers)
         reflection.add_to(handlers)
         await self._open(handlers)
-        self._draining = servicer.draining
+        self._draining, self._leaving = servicer.draining, servicer.leaving
+
+    def drain(self) -> None:
+        """Go on accepting and answering, and tell those who are connected to go elsewhere.
+
+        grpcio has no GOAWAY for a server that goes on accepting: its clients are told when it stops, and by health.
+        """
+        self._leaving.set()
 
     async def stop(self, grace_seconds: float) -> None:
         """Accept nothing more, let calls in flight finish for at most `grace_seconds`, then end them.

@@ -32,6 +32,8 @@ class Servicer:
     def __init__(self, inference: Inference, options: GrpcOptions, observer: Observer | None) -> None:
         self.draining = asyncio.Event()
         self._answering = Answering(inference, options, observer)
+        self.leaving = asyncio.Event()
+        """Set some time before `draining`: streams are told, and still served."""
 
     def handlers(self) -> grpc.GenericRpcHandler:
         table = {
