@@ -13,11 +13,13 @@ StringStringEntryProto.key 1 / value 2, ValueInfoProto.name 1 / type 2, TypeProt
 
 from __future__ import annotations
 
+import fcntl
 import mmap
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -38,6 +40,7 @@ _CHILDREN = {
     "entry": {},
 }
 _MAX_DEPTH = 64
+_PREFIX, _LOCK = "crossover-load-", ".lock"
 
 
 @dataclass(slots=True)
@@ -58,13 +61,36 @@ def snapshot(path: Path) -> Iterator[tuple[Path, FileFacts]]:
 
     ModelError when the file is no ONNX model or names data outside its own folder.
     """
-    with tempfile.TemporaryDirectory(prefix="crossover-load-") as folder:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, _held(Path(folder)):
         copy = Path(folder) / path.name
         shutil.copyfile(path, copy)
         facts = read(copy)
         for location in sorted(facts.external):
             _copy_data(path.parent, location, copy.parent)
         yield copy, facts
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """A lock that the system takes from a process when it ends, however it ends."""
+    fd = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def sweep() -> None:
+    """Remove the copies of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(fd)
 
 
 def read(path: Path) -> FileFacts:

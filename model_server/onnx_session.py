@@ -58,6 +58,10 @@ class RuntimeOptions:
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     join: bool = True
     """Run requests together where config.pbtxt has dynamic_batching."""
+    isolated: bool = False
+    """Run the model in processes of its own."""
+    memory: int = 0
+    """Bytes that such a process may take above its idle size; 0: any."""
 
 
 def check_providers(names: Sequence[str]) -> None:
@@ -121,10 +125,11 @@ class OnnxSession:
 class RunControl:
     """One run's handle: once armed, `stop` ends it between two operators, from any thread; stamps in monotonic ns."""
 
-    __slots__ = ("fed", "options", "ran")
+    __slots__ = ("fed", "options", "ran", "stopped")
 
     def __init__(self) -> None:
         self.options: ort.RunOptions | None = None
+        self.stopped = False
         self.fed = 0
         self.ran = 0
 
@@ -133,6 +138,7 @@ class RunControl:
         self.options = ort.RunOptions()
 
     def stop(self) -> None:
+        self.stopped = True
         if self.options is not None:
             self.options.terminate = True
 

@@ -59,7 +59,7 @@ def engine_of(settings: ServiceSettings) -> Engine:
     check_providers(providers)
     options = RuntimeOptions(
         settings.ort_intra_op_threads, settings.ort_inter_op_threads, settings.ort_graph_optimization, providers,
-        settings.model_batching,
+        settings.model_batching, settings.model_isolation == "process", settings.model_memory_bytes,
     )  # fmt: skip
     repository = Repository(
         path, settings.model_control, settings.model_poll_seconds, options, strict_readiness=settings.strict_readiness

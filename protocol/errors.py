@@ -67,6 +67,8 @@ class Code(Enum):
     """Data was lost or corrupted."""
     UNAVAILABLE = "UNAVAILABLE"
     """The service or the model is not there now."""
+    WORKER_LOST = "WORKER_LOST"
+    """The request ended the process that ran it; it is not given to another."""
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     """The caller's time was over before the answer."""
 
@@ -95,6 +97,7 @@ TABLE: dict[Code, Status] = {
     Code.UNKNOWN: Status(2, 500),
     Code.DATA_LOSS: Status(15, 500),
     Code.UNAVAILABLE: Status(14, 503, retryable=True),
+    Code.WORKER_LOST: Status(14, 503),
     Code.DEADLINE_EXCEEDED: Status(4, 504),
 }
 

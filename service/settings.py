@@ -106,6 +106,14 @@ class ServiceSettings(BaseSettings):
     model_max_queue: int = Field(
         4096, ge=0, description="requests that may wait for a worker, whatever their deadlines; more are OVERLOADED"
     )
+    model_isolation: Literal["none", "process"] = Field(
+        "none",
+        description="process: models run in processes of their own, so that a crash ends only the calls in it (also per "
+        "model, in config.pbtxt's parameters)",
+    )
+    model_memory_bytes: int = Field(
+        0, ge=0, description="bytes that such a process may take above its idle size, else it is ended; 0: any"
+    )
     ort_intra_op_threads: int = Field(1, ge=0, description="ONNX Runtime's threads inside one operator; 0: its choice")
     ort_inter_op_threads: int = Field(1, ge=0, description="ONNX Runtime's threads across operators; 0: its choice")
     ort_graph_optimization: Literal["disable", "basic", "extended", "all"] = Field(
