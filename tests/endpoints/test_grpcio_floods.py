@@ -21,8 +21,8 @@ from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.inference import CallContext
 from crossover.protocol.wires import Target
 from crossover.transport.http2 import frames as http2
-from tests.endpoints.grpc.http2_client import framed
 from tests.grpc_service import request
+from tests.transport.grpc.http2_client import framed
 
 SERVER = """
 import asyncio

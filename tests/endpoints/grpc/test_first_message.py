@@ -7,9 +7,9 @@ import pytest
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protos import inference as pb
 from crossover.transport.grpcio import first_message
-from tests.endpoints.grpc.http2_client import connected, framed
 from tests.fakes import RecordingInference
 from tests.grpc_service import listening, request
+from tests.transport.grpc.http2_client import connected, framed
 
 DEADLINE_EXCEEDED, INTERNAL, OK = 4, 13, 0
 METHODS = ("ModelInfer", "ServerReady", "ModelMetadata")
