@@ -18,6 +18,7 @@ from crossover.transport.grpcio.request_pool import RequestPool
 
 if TYPE_CHECKING:
     from crossover.endpoints.grpc.listener import Handlers
+    from crossover.transport.tls import Tls
 
 MOST_STREAMS = 1024
 """Calls under way on one connection; a client's library keeps more back. Without a bound (grpcio's default) calls that are
@@ -60,21 +61,18 @@ class GrpcListener(Listener):
             await self._pool.ended()
 
     def _bind(self, server: Any) -> None:
-        if self.tls is not None:
-            self.tls.server_context()  # says what is wrong with a file, where gRPC says nothing
+        credentials = _credentials(self.tls) if self.tls is not None else None
         if self.host.startswith(UNIX):
             addresses.check_unix_free(self.host)
-            self._add_port(server, self.host)
+            self._add_port(server, self.host, credentials)
             return
         for address in addresses.numeric(self.host):
-            self.port = self._add_port(server, f"{addresses.bracketed(address)}:{self.port}")
+            self.port = self._add_port(server, f"{addresses.bracketed(address)}:{self.port}", credentials)
 
-    def _add_port(self, server: Any, address: str) -> int:
+    def _add_port(self, server: Any, address: str, credentials: Any) -> int:
         try:
-            if self.tls is None:
+            if credentials is None:
                 return int(server.add_insecure_port(address))
-            key, cert, ca = self.tls.pem()
-            credentials = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=ca is not None)
             return int(server.add_secure_port(address, credentials))
         except RuntimeError:
             raise addresses.refused(self.host, self.port) from None
@@ -94,3 +92,24 @@ class GrpcListener(Listener):
             ("grpc.http2.max_ping_strikes", 0),
             ("grpc.keepalive_permit_without_calls", 1),
         ]
+
+
+def _credentials(tls: Tls) -> Any:
+    """Certificates that gRPC asks for at each handshake; ValueError, one sentence, when a file cannot be used."""
+    current = tls.pem()
+    given = current()
+
+    def configuration() -> Any:
+        key, cert, ca = given
+        return grpc.ssl_server_certificate_configuration([(key, cert)], ca)
+
+    def changed() -> Any:
+        """None when nothing has."""
+        nonlocal given
+        now = current()
+        if now is given:
+            return None
+        given = now
+        return configuration()
+
+    return grpc.dynamic_ssl_server_credentials(configuration(), changed, given[2] is not None)
