@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ import onnxruntime as ort
 ort.disable_telemetry_events()
 ort.set_default_logger_severity(4)  # what a caller or operator must know is said by us, once
 
+_HOST_PATH = re.compile(r"(?<![\w./-])/(?:[\w.+@-]+/)+([\w.+@-]*)")
 BFLOAT16 = 16
 """onnx.TensorProto.BFLOAT16."""
 
@@ -160,8 +162,7 @@ def _first_line(error: Exception) -> str:
     """ONNX Runtime's own sentence without its prefix and without paths of this machine."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else "ONNX Runtime gave no reason"
     text = text.split(" : ", 2)[-1] if text.startswith("[ONNXRuntimeError]") else text
-    words = [Path(word).name if word.startswith("/") else word for word in text.split()]
-    return " ".join(words)[:300]
+    return " ".join(_HOST_PATH.sub(r"\1", text).split())[:300]
 
 
 def _runtime_error(error: Exception) -> InferenceError:

@@ -15,8 +15,10 @@ from crossover.endpoints.rest.types import RestOptions
 from crossover.model_server.engine import Engine
 from crossover.model_server.metrics import EngineMetrics
 from crossover.model_server.settings import ModelServerSettings, engine_of
+from crossover.protocol.control_policy import ControlPolicy
 from crossover.protocol.inference import Inference
 from crossover.protocol.wires import UNIX
+from crossover.service.doors.setup import controls, warn_when_open
 from crossover.service.metrics import Observer
 from crossover.service.process import Stop, naming, url_host
 from crossover.transport.memory_budget import MemoryBudget
@@ -88,6 +90,7 @@ def _listeners(
     inference: Inference, settings: ModelServerSettings, observer: Observer, budget: MemoryBudget
 ) -> tuple[Listener, RestListener]:
     host, tls = settings.model_server_host, settings.tls()
+    warn_when_open(settings, host, tls, "model server")
     return (
         _grpc(inference, settings, observer, host, settings.model_server_grpc_port, tls),
         _rest(inference, settings, observer, budget, host, settings.model_server_http_port, tls),
@@ -111,15 +114,20 @@ def _grpc(
     inference: Inference, settings: ModelServerSettings, observer: Observer, host: str, port: int = 0,
     tls: Tls | None = None,
 ) -> Listener:  # fmt: skip
-    options = GrpcOptions(settings.max_message_bytes, settings.default_timeout_ms)
+    options = GrpcOptions(settings.max_message_bytes, settings.default_timeout_ms, _policy(settings, host, tls))
     return GRPC_LIBRARIES[settings.model_server_grpc_library](inference, host, port, tls, options, observer)
+
+
+def _policy(settings: ModelServerSettings, host: str, tls: Tls | None) -> ControlPolicy:
+    control = controls(settings.model_server_repository_control, settings, host, tls)
+    return ControlPolicy(control, settings.model_uploads)
 
 
 def _rest(
     inference: Inference, settings: ModelServerSettings, observer: Observer, budget: MemoryBudget, host: str,
     port: int = 0, tls: Tls | None = None,
 ) -> RestListener:  # fmt: skip
-    options = RestOptions(settings.max_message_bytes, settings.default_timeout_ms)
+    options = RestOptions(settings.max_message_bytes, settings.default_timeout_ms, _policy(settings, host, tls))
     app = OipRest(lambda _: (None, inference), settings=options, observer=observer)
     return RestListener(
         app, host, port, tls, access_log=settings.access_log, limits=settings.http_limits(), budget=budget

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from crossover.service.settings import ServiceSettings, tls_of
+from crossover.service.settings import RepositoryControl, ServiceSettings, switch, tls_of
 
 if TYPE_CHECKING:
     from crossover.model_server.engine import Engine
@@ -27,6 +27,11 @@ class ModelServerSettings(ServiceSettings):
     model_server_unix_sockets: Path | None = Field(
         None, description="folder for grpc.sock and rest.sock, plain, for callers on the same host who may write there"
     )
+    model_server_repository_control: RepositoryControl = Field(
+        "auto",
+        description="allow load and unload through the model server's ports: 1, 0 (403), or auto, which is 1 where only this "
+        "host, an API key or a client certificate gets in",
+    )
     model_server_tls_cert: Path | None = Field(
         None, description="PEM certificate chain of both of the model server's ports"
     )
@@ -34,6 +39,11 @@ class ModelServerSettings(ServiceSettings):
     model_server_tls_client_ca: Path | None = Field(
         None, description="PEM authorities; callers must show a certificate of theirs"
     )
+
+    @field_validator("model_server_repository_control", mode="before")
+    @classmethod
+    def _is_a_switch(cls, value: object) -> object:
+        return switch(value)
 
     def tls(self) -> Tls | None:
         return tls_of(

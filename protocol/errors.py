@@ -41,6 +41,10 @@ class Code(Enum):
     """No valid credentials."""
     PERMISSION_DENIED = "PERMISSION_DENIED"
     """Known caller, forbidden operation."""
+    INSUFFICIENT_SCOPE = "INSUFFICIENT_SCOPE"
+    """The caller's key does not allow the operation."""
+    MISDIRECTED = "MISDIRECTED"
+    """The request is for a host that this service does not answer for."""
     NOT_FOUND = "NOT_FOUND"
     """No such model, version, route or resource."""
     UNIMPLEMENTED = "UNIMPLEMENTED"
@@ -84,6 +88,8 @@ TABLE: dict[Code, Status] = {
     Code.OUT_OF_RANGE: Status(11, 400),
     Code.UNAUTHENTICATED: Status(16, 401),
     Code.PERMISSION_DENIED: Status(7, 403),
+    Code.INSUFFICIENT_SCOPE: Status(7, 403),
+    Code.MISDIRECTED: Status(7, 421),
     Code.NOT_FOUND: Status(5, 404),
     Code.UNIMPLEMENTED: Status(12, 501),
     Code.METHOD_NOT_ALLOWED: Status(12, 405),

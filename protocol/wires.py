@@ -16,6 +16,8 @@ from crossover.protocol.datatypes import DATATYPES
 from crossover.protocol.errors import invalid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from crossover.protocol.inference import Inference
 
 EVERYTHING = frozenset(DATATYPES)
@@ -47,6 +49,8 @@ class Target:
     """Largest message either way, in bytes."""
     connections: int = 100
     """Most connections that a pooling client opens."""
+    api_key: Callable[[], str] | None = None
+    """Gives the API key to send; asked at each call, since a key is exchanged while clients live."""
     options: dict[str, str] = field(default_factory=dict)
     """Anything else that a factory of its own understands (the in-process engine: its repository)."""
 

@@ -1,4 +1,4 @@
-"""`python -m rest_gateway`"""
+"""`python -m rest_gateway`: the gateway; with `keys` as first argument, the API keys of both services."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from crossover.endpoints.rest.serve import RestListener
-from crossover.rest_gateway import predictions
+from crossover.rest_gateway import keys_command, predictions
 from crossover.rest_gateway.app import create_app
 from crossover.rest_gateway.settings import GatewaySettings
 from crossover.service import process, settings
+from crossover.service.doors.setup import warn_when_open
 from crossover.transport.memory_budget import MemoryBudget
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ log = logging.getLogger("crossover.gateway")
 async def serve(chosen: GatewaySettings, stop: process.Stop) -> None:
     """Serve until `stop`, drain, then finish what is in flight within the grace period."""
     await predictions.prepare(chosen)
+    warn_when_open(chosen, chosen.gateway_host, chosen.tls(), "gateway")
     listener = RestListener(
         create_app(chosen, stop.is_set),
         chosen.gateway_host,
@@ -45,6 +47,9 @@ async def serve(chosen: GatewaySettings, stop: process.Stop) -> None:
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m rest_gateway") -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["keys"]:
+        return keys_command.main(given[1:], f"{program} keys")
     chosen = settings.load(GatewaySettings, program, arguments)
     process.set_up_log(chosen.log_level)
     return process.run(lambda stop: serve(chosen, stop))

@@ -17,12 +17,14 @@ from starlette.responses import Response
 from crossover.endpoints.rest.app import OipRest
 from crossover.endpoints.rest.types import RestOptions
 from crossover.protocol.codecs.json.text import dumps
+from crossover.protocol.control_policy import ControlPolicy
 from crossover.protocol.errors import Code, code_from_http
 from crossover.protocol.version import VERSION
 from crossover.rest_gateway import docs_page, page, predictions
 from crossover.rest_gateway.observed import Observed
 from crossover.rest_gateway.openapi import add_oip
 from crossover.rest_gateway.upstreams import HEADER, Upstreams
+from crossover.service.doors.setup import controls
 from crossover.service.metrics import Observer
 
 if TYPE_CHECKING:
@@ -48,8 +50,11 @@ def create_app(settings: GatewaySettings, is_draining: Callable[[], bool] = lamb
     options = RestOptions(
         max_message_bytes=settings.max_message_bytes,
         default_timeout_ms=settings.default_timeout_ms,
-        repository_control=settings.gateway_repository_control,
-        uploads=False,
+        control=ControlPolicy(
+            controls(settings.gateway_repository_control, settings, settings.gateway_host, settings.tls()),
+            settings.model_uploads,
+            "GATEWAY_REPOSITORY_CONTROL",
+        ),
         timing=settings.gateway_timing,
     )
     choose = _by_header(upstreams) if settings.gateway_upstream_header else _default(upstreams)

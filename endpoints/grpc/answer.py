@@ -1,6 +1,6 @@
 """One function answers a gRPC call, whoever brought it: grpcio, our own HTTP/2, or a stream for each of its messages.
 
-The stations of a call, each once, in this order: metrics begin, context (deadline, propagated headers, timeline),
+The stations of a call, each once, in this order: metrics begin, the door (who may call), context (deadline, propagated headers, timeline),
 size of the request, decoding, admission, the deadline around the work, encoding, size of the reply, the error's code,
 metrics end. What differs between methods is an `Operation`; what brings calls adds only how bytes come and go.
 """
@@ -15,15 +15,19 @@ from crossover.endpoints.grpc.errors import as_inference_error, too_large
 from crossover.endpoints.grpc.operations import CHANGES_REPOSITORY
 from crossover.endpoints.grpc.request_metrics import RequestMetrics
 from crossover.protocol import deadline, timeline
+from crossover.protocol.control_policy import EVERYTHING, ControlPolicy
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
+from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED
+from crossover.protos import inference as pb
 from crossover.transport.eager_start import waiting
 from crossover.transport.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from crossover.endpoints.grpc.operations import Operation
     from crossover.protocol.inference import Inference
+    from crossover.service.doors import Door
     from crossover.service.metrics import Observer
     from crossover.transport.grpc.metadata import Metadata
 
@@ -36,8 +40,10 @@ class GrpcOptions:
     """Largest message either way, in bytes."""
     default_timeout_ms: int | None = None
     """Upper bound of every call's time; a request can only ask for less."""
-    repository_control: bool = True
-    """False: load and unload are PERMISSION_DENIED."""
+    control: ControlPolicy = EVERYTHING
+    """What is allowed of load and unload."""
+    door: Door | None = None
+    """Who may call; None for everybody."""
 
 
 class CallDetails(Protocol):
@@ -48,6 +54,9 @@ class CallDetails(Protocol):
 
     def invocation_metadata(self) -> Metadata | None: ...
 
+    def peer(self) -> str:
+        """The other end as gRPC writes it: ``ipv4:127.0.0.1:5000``."""
+
 
 class Answering:
     """Answers the calls of one port."""
@@ -57,12 +66,15 @@ class Answering:
         self._inference = inference
         self._infer_now = getattr(inference, "infer_now", None)
         self._observer = observer
+        self._door = options.door
         self._default_timeout = options.default_timeout_ms / 1000 if options.default_timeout_ms else None
 
     async def answer(self, operation: Operation, data: bytes, call: CallDetails) -> bytes:
         """The reply message; InferenceError is what the caller is to be told. It needs no task before it waits."""
         metrics = RequestMetrics(self._observer, operation.method)
         try:
+            if self._door is not None:
+                self._door.check_call(f"/{pb.SERVICE}/{operation.method}", call)
             context = self._context(call)
             self._check_size(data, "request")
             request = operation.decode(data, context)
@@ -99,11 +111,13 @@ class Answering:
     def _admit(self, operation: Operation, request: Any) -> None:
         """Whether the call may be made here."""
         if operation.infers:
+            check_model_name(request.model_name)
             return
+        check_model_name(getattr(request, "model_name", "") or getattr(request, "name", ""))
         if getattr(request, "repository_name", ""):
             raise InferenceError(Code.UNIMPLEMENTED, "there is one repository here; leave repository_name empty")
-        if operation.method in CHANGES_REPOSITORY and not self.options.repository_control:
-            raise InferenceError(Code.PERMISSION_DENIED, "loading and unloading models is switched off here")
+        if operation.method in CHANGES_REPOSITORY:
+            self.options.control.check(request.parameters)
 
     def _check_size(self, data: bytes, what: str) -> None:
         if len(data) > self.options.max_message_bytes:

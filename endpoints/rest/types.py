@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from crossover.protocol.control_policy import EVERYTHING, ControlPolicy
 from crossover.transport.http1.asgi import ASGIApp, Receive, Scope, Send
 from crossover.transport.http1.messages import Reply
 
@@ -27,10 +28,8 @@ class RestOptions:
     """Largest body in bytes, as sent and decompressed."""
     default_timeout_ms: int | None = None
     """Upper bound of every call's time; a request can only ask for less."""
-    repository_control: bool = True
-    """False: load and unload are PERMISSION_DENIED."""
-    uploads: bool = True
-    """False: a load that brings its own files or configuration is PERMISSION_DENIED."""
+    control: ControlPolicy = EVERYTHING
+    """What is allowed of load and unload."""
     timing: bool = False
     """Send ``Server-Timing`` with infer replies."""
 

@@ -11,6 +11,7 @@ from crossover.endpoints.grpc.errors import STATUS_CODES
 from crossover.protocol.codecs.binary import codec as binary_codec
 from crossover.protocol.codecs.proto_json import to_object
 from crossover.protos import inference as pb
+from crossover.rest_gateway.predictions.shown_fields import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,11 +89,11 @@ def _trailers(recording: Recording) -> list[list[str]]:
 
 
 def _fields(fields: list[tuple[str, str]] | list[tuple[str, str | bytes]]) -> list[list[str]]:
-    """Names and values as text; binary metadata as the base64 that travels (PROTOCOL-HTTP2)."""
-    return [
-        [name, base64.b64encode(value).decode().rstrip("=") if isinstance(value, bytes) else value]
+    """Names, and values that are kept, as text; binary metadata as the base64 that travels (PROTOCOL-HTTP2)."""
+    return shown(
+        (name, base64.b64encode(value).decode().rstrip("=") if isinstance(value, bytes) else value)
         for name, value in fields
-    ]
+    )
 
 
 def _message(kind: type[Message], data: bytes) -> dict[str, Any]:

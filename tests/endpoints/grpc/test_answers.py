@@ -13,6 +13,7 @@ from grpc import aio
 
 from crossover.protocol import timeline
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.control_policy import ControlPolicy
 from crossover.protocol.errors import Code
 from crossover.protos import inference as pb
 from crossover.service.metrics import Observer
@@ -234,7 +235,10 @@ async def test_the_control_plane_passes_through():
 async def test_repository_control():
     """Switched off, load and unload are PERMISSION_DENIED; a repository by name is UNIMPLEMENTED."""
     fake = RecordingInference()
-    async with listening(fake, repository_control=False) as target, aio.insecure_channel(target.grpc) as channel:
+    async with (
+        listening(fake, control=ControlPolicy(control=False)) as target,
+        aio.insecure_channel(target.grpc) as channel,
+    ):
         for name in ("RepositoryModelLoad", "RepositoryModelUnload", "RepositoryIndex"):
             message = pb.METHODS[name].request(repository_name="other").SerializeToString()
             error = await refused(channel.unary_unary(f"/{pb.SERVICE}/{name}")(message))
