@@ -23,7 +23,7 @@ from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, InferResponse
-from crossover.protocol.wires import Target
+from crossover.protocol.wires import Target, bearer
 from crossover.protos import inference as pb
 from crossover.transport.grpc.status import ClientClosedError
 from crossover.transport.grpcio.unary_call import status_of
@@ -155,7 +155,7 @@ class GrpcStream(GrpcControl):
 
     def _opened(self) -> _Stream:
         try:
-            call = self._channel.stream(_PATH, _METADATA)
+            call = self._channel.stream(_PATH, (*_METADATA, *bearer(self.target)))
         except ClientClosedError:
             raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
         return _Stream(call, self.target.grpc)

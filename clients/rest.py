@@ -15,7 +15,7 @@ from crossover.protocol.codecs.proto_json import from_object
 from crossover.protocol.errors import Code, InferenceError, code_from_http, invalid
 from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.propagation import propagated
-from crossover.protocol.wires import Target, wire
+from crossover.protocol.wires import Target, bearer, wire
 from crossover.protos import inference as pb
 from crossover.transport.http1.client import HttpPool, HttpReply
 
@@ -49,6 +49,7 @@ class RestClient(Inference):
     """Calls another service's OIP REST routes; one instance belongs to one event loop."""
 
     def __init__(self, target: Target, wire_name: str) -> None:
+        self._target = target
         self._wire = wire(wire_name)
         self._binary = not self._wire.bytes_as_text
         self._pool = _pool(target, target.connections)
@@ -127,11 +128,12 @@ class RestClient(Inference):
                 raise deadline.exceeded(f"before the call to {self._url}")
             sent.append((deadline.TIMEOUT_HEADER, deadline.to_header(context.deadline) or "1"))
         pool = pool or self._control
+        key = bearer(self._target)
         if context.recording is None:
-            return await pool.request(method, path, sent, parts or (), context.deadline)
+            return await pool.request(method, path, [*sent, *key], parts or (), context.deadline)
         body = b"".join(parts or ())
         context.recording.begin(pool.origin.prefix + path, pool.framed(sent, len(body)), body)
-        reply = await pool.request(method, path, sent, parts or (), context.deadline)
+        reply = await pool.request(method, path, [*sent, *key], parts or (), context.deadline)
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in reply.headers.items()]
         context.recording.end(reply.status, [*headers], bytes(reply.body))
         return reply

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from crossover.service.settings import RepositoryControl, ServiceSettings, switch, tls_of
+from crossover.service.settings import RepositoryControl, ServiceSettings, rate_burst, rate_limit, switch, tls_of
 
 if TYPE_CHECKING:
     from crossover.model_server.engine import Engine
@@ -32,6 +32,8 @@ class ModelServerSettings(ServiceSettings):
         description="allow load and unload through the model server's ports: 1, 0 (403), or auto, which is 1 where only this "
         "host, an API key or a client certificate gets in",
     )
+    model_server_rate_limit: float = rate_limit("the model server")
+    model_server_rate_burst: int = rate_burst("MODEL_SERVER_RATE_LIMIT")
     model_server_tls_cert: Path | None = Field(
         None, description="PEM certificate chain of both of the model server's ports"
     )

@@ -55,6 +55,11 @@ class Target:
     """Anything else that a factory of its own understands (the in-process engine: its repository)."""
 
 
+def bearer(target: Target) -> tuple[tuple[str, str], ...]:
+    """The field, or metadata, that shows the target's key (RFC 6750 2.1); nothing without one."""
+    return () if target.api_key is None else (("authorization", f"Bearer {target.api_key()}"),)
+
+
 @dataclass(frozen=True, slots=True)
 class Wire:
     """One way to reach an `Inference`."""

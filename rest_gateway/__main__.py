@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from crossover.endpoints.rest.serve import RestListener
 from crossover.rest_gateway import keys_command, predictions
 from crossover.rest_gateway.app import create_app
+from crossover.rest_gateway.refusals import refused
 from crossover.rest_gateway.settings import GatewaySettings
 from crossover.service import process, settings
-from crossover.service.doors.setup import warn_when_open
+from crossover.service.doors.setup import door_of, warn_when_open
 from crossover.transport.memory_budget import MemoryBudget
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ async def serve(chosen: GatewaySettings, stop: process.Stop) -> None:
         access_log=chosen.access_log,
         limits=chosen.http_limits(),
         budget=MemoryBudget(chosen.max_in_flight_bytes),
+        door=door_of(chosen, "gateway"),
+        refuse=refused,
     )
     with process.naming("GATEWAY_HOST", "GATEWAY_PORT"):
         await listener.start()

@@ -12,7 +12,15 @@ from pydantic import Field, field_validator
 from crossover.protocol.wires import WIRES, Target
 from crossover.service.doors.setup import upstream_key
 from crossover.service.process import url_host
-from crossover.service.settings import RepositoryControl, ServiceSettings, switch, tls_of, user_data
+from crossover.service.settings import (
+    RepositoryControl,
+    ServiceSettings,
+    rate_burst,
+    rate_limit,
+    switch,
+    tls_of,
+    user_data,
+)
 from crossover.transport.tls import Tls
 
 _GRPC_TARGET = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):\d{1,5}|(unix|dns|ipv4|ipv6):\S+")
@@ -37,6 +45,8 @@ class GatewaySettings(ServiceSettings):
         description="allow load and unload through the gateway: 1, 0 (403), or auto, which is 1 where only this host, an API "
         "key or a client certificate gets in (make run has auto)",
     )
+    gateway_rate_limit: float = rate_limit("the gateway")
+    gateway_rate_burst: int = rate_burst("GATEWAY_RATE_LIMIT")
     gateway_grpc_target: str = Field(
         "",
         description="host:port of the model server's gRPC, or unix:PATH; none: MODEL_SERVER_HOST and MODEL_SERVER_GRPC_PORT",

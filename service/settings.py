@@ -94,15 +94,6 @@ class ServiceSettings(BaseSettings):
         None,
         description="file of hashed API keys, made by python -m rest_gateway keys add; with it every call but health needs one",
     )
-    rate_limit: float = Field(
-        0.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="requests a second of one key, or of one address without keys; 0: no limit",
-    )
-    rate_burst: int = Field(
-        0, ge=0, description="requests of one caller at once under RATE_LIMIT; 0: those of one second"
-    )
     forwarded_allow_ips: str = Field(
         "",
         description="addresses and networks of proxies whose X-Forwarded-For and -Proto count, by commas; *: all; none: no one's",
@@ -188,6 +179,17 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+
+def rate_limit(service: str) -> Any:
+    """The field of a service's rate."""
+    text = f"requests a second that {service} takes of one key, or of one address without keys; 0: no limit"
+    return Field(0.0, ge=0, allow_inf_nan=False, description=text)
+
+
+def rate_burst(setting: str) -> Any:
+    """The field of what goes with it."""
+    return Field(0, ge=0, description=f"requests of one caller at once under {setting}; 0: those of one second")
 
 
 def switch(value: object) -> object:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crossover.endpoints.grpc.errors import as_inference_error, too_large
+from crossover.endpoints.grpc.guard import Caller, check_call
 from crossover.endpoints.grpc.operations import CHANGES_REPOSITORY
 from crossover.endpoints.grpc.request_metrics import RequestMetrics
 from crossover.protocol import deadline, timeline
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from crossover.protocol.inference import Inference
     from crossover.service.doors import Door
     from crossover.service.metrics import Observer
-    from crossover.transport.grpc.metadata import Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +46,11 @@ class GrpcOptions:
     """Who may call; None for everybody."""
 
 
-class CallDetails(Protocol):
+class CallDetails(Caller, Protocol):
     """What is asked of grpc.aio's ServicerContext, and of whatever stands in for it."""
 
     def time_remaining(self) -> float | None:
         """Seconds until the client's deadline; None without one."""
-
-    def invocation_metadata(self) -> Metadata | None: ...
-
-    def peer(self) -> str:
-        """The other end as gRPC writes it: ``ipv4:127.0.0.1:5000``."""
 
 
 class Answering:
@@ -74,7 +69,7 @@ class Answering:
         metrics = RequestMetrics(self._observer, operation.method)
         try:
             if self._door is not None:
-                self._door.check_call(f"/{pb.SERVICE}/{operation.method}", call)
+                check_call(self._door, f"/{pb.SERVICE}/{operation.method}", call)
             context = self._context(call)
             self._check_size(data, "request")
             request = operation.decode(data, context)
@@ -93,6 +88,11 @@ class Answering:
             raise error from None
         finally:
             metrics.end()
+
+    def check_stream(self, method: str, call: CallDetails) -> None:
+        """Whether a stream may be opened; its messages come to `answer`, and count, one by one."""
+        if self._door is not None:
+            check_call(self._door, f"/{pb.SERVICE}/{method}", call, counted=False)
 
     def _context(self, call: CallDetails) -> CallContext:
         """Deadline, propagated headers and the wish for a timeline, from a call's metadata."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from grpc_health.v1 import health_pb2_grpc
 
 from crossover.endpoints.grpc import reflection
+from crossover.endpoints.grpc.guard import Guarded
 from crossover.endpoints.grpc.health import Health
 from crossover.endpoints.grpc.servicer import GrpcOptions, Servicer
 
@@ -71,8 +72,11 @@ class Listener(ABC):
         """Bind and serve; OSError or ValueError, one sentence, when the address or a certificate cannot be used."""
         servicer = Servicer(self._inference, self.options, self._observer)
         handlers = Handlers([servicer.handlers()])
-        health_pb2_grpc.add_HealthServicer_to_server(Health(self._inference, servicer.draining), handlers)
-        reflection.add_to(handlers)
+        beside = Handlers()
+        health_pb2_grpc.add_HealthServicer_to_server(Health(self._inference, servicer.draining), beside)
+        reflection.add_to(beside)
+        door = self.options.door
+        handlers.extend(beside if door is None else (Guarded(each, door) for each in beside))
         await self._open(handlers)
         self._draining, self._leaving = servicer.draining, servicer.leaving
 

@@ -67,4 +67,8 @@ class Servicer:
         return reply
 
     async def _model_stream_infer(self, requests: Any, rpc: Any) -> None:
+        try:
+            self._answering.check_stream("ModelStreamInfer", rpc)
+        except InferenceError as error:
+            await abort(rpc, error)
         await StreamOfCalls(self._answering, rpc).run(requests, self.draining)

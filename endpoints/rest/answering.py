@@ -20,6 +20,7 @@ from crossover.endpoints.rest.types import Reply, Request, RestOptions
 from crossover.protocol import deadline, timeline
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext, Inference
+from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED
 from crossover.transport.eager_start import waiting
 from crossover.transport.http1.messages import BodyTooLargeError, ClientGoneError, NoMemoryError, RefusalError
@@ -226,8 +227,9 @@ class RestEndpoint:
 
 
 def _check(route: Route, head: RequestHead) -> None:
-    """NOT_FOUND or METHOD_NOT_ALLOWED, before the body is read."""
+    """NOT_FOUND, METHOD_NOT_ALLOWED, or INVALID_ARGUMENT for a name that is none, before the body is read."""
     if head.method in route.methods:
+        check_model_name(route.model)
         return
     if not route.methods:
         raise not_found(head.path)

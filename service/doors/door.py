@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from crossover.protocol.bounded_cache import BoundedCache
 from crossover.protocol.errors import Code, InferenceError
-from crossover.service.doors import forwarded, hosts, origins, response_fields, scopes
+from crossover.service.doors import forwarded, hosts, origins, scopes
 from crossover.service.doors.scopes import Access
 
 if TYPE_CHECKING:
@@ -26,27 +26,31 @@ if TYPE_CHECKING:
     from crossover.service.doors.origins import Origins
 
 Field = tuple[bytes, bytes]
-V = TypeVar("V")
 REALM = 'Bearer realm="crossover"'
 POLICY = b"rate"
 """The policy's name in ``RateLimit-Policy`` and ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers-11)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A request's head, as far as it matters here."""
+class Head(Protocol):
+    """A request's head, as far as it matters here (transport.http1.messages.RequestHead)."""
 
-    method: str
-    path: bytes
-    """Without its query, as it was sent."""
-    fields: Sequence[Field]
-    """Names in lower case."""
-    peer: str = ""
-    """The address of the other end; "" for a Unix socket."""
-    secure: bool = False
-    """Whether it came over TLS."""
-    authority: str | None = None
-    """That of a target in absolute form, which counts instead of ``Host`` (RFC 9112 3.2.2)."""
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def path(self) -> bytes:
+        """Without its query, as it was sent."""
+        ...
+
+    @property
+    def by_name(self) -> dict[str, str]:
+        """Fields by their names in lower case, repeated ones joined by commas."""
+        ...
+
+    @property
+    def authority(self) -> str:
+        """Host and port that it is for: those of a target in absolute form, else of ``Host``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +68,6 @@ class Refusal:
     fields: tuple[Field, ...] = field(default=())
 
 
-@dataclass(frozen=True, slots=True)
-class _FromWhere:
-    """What follows from host and origin alone, which a client's requests repeat."""
-
-    refusal: Refusal | None
-    fields: tuple[Field, ...]
-
-
 class Door:
     """The policies of one port."""
 
@@ -82,6 +78,7 @@ class Door:
         trusted: Forwarded,
         keys: Callable[[], KeyRing] | None = None,
         buckets: TokenBuckets | None = None,
+        rate_setting: str = "RATE_LIMIT",
     ) -> None:
         """`keys` gives the keys that are valid now; None where callers need none."""
         self._hosts = allowed_hosts
@@ -89,111 +86,100 @@ class Door:
         self._forwarded = trusted
         self._keys = keys
         self._buckets = buckets
-        self._known: BoundedCache[tuple[object, ...], _FromWhere] = BoundedCache()
+        self._rate_setting = rate_setting
+        self._open = keys is None and buckets is None
+        self._known: BoundedCache[tuple[object, ...], Pass | Refusal] = BoundedCache()
 
     @property
     def needs_keys(self) -> bool:
         return self._keys is not None
 
-    def check(self, head: Head) -> Pass | Refusal:
-        """Whether a request may go on."""
-        found = self._from_where(head)
-        if found.refusal is not None:
-            return found.refusal
-        if self._keys is None and self._buckets is None:
-            return Pass(found.fields)
+    def check(self, head: Head, peer: str, scheme: str) -> Pass | Refusal:
+        """Whether a request may go on. `peer` is the address of the other end, "" for a Unix socket; `scheme` http or https."""
+        found = self._from_where(head, peer, scheme)
+        if self._open or isinstance(found, Refusal):
+            return found
         need = scopes.of_http(head.path)
-        kept = found.fields
         if need is Access.HEALTH:
-            return Pass(kept)
-        if self._keys is not None and need is not Access.PUBLIC:
-            kept = (*kept, response_fields.NO_STORE)
-        key, error, challenge = self._authenticated(need, _values(head.fields, b"authorization"))
+            return found
+        fields = found.fields
+        key, error, challenge = self._authenticated(need, head.by_name.get("authorization", ""))
         if challenge is not None:
-            kept = (*kept, (b"www-authenticate", challenge))
-        limited, said = self._limited(key, head.peer, lambda: _values(head.fields, b"x-forwarded-for"))
+            fields = (*fields, (b"www-authenticate", challenge))
+        limited, said = self._limited(key, peer, head.by_name.get("x-forwarded-for", ""))
         error = limited or error
-        return Pass((*kept, *said)) if error is None else Refusal(error, (*kept, *said))
+        return Pass((*fields, *said)) if error is None else Refusal(error, (*fields, *said))
 
-    def check_call(self, path: str, metadata: Sequence[tuple[str, str | bytes]], peer: str) -> InferenceError | None:
-        """Why a gRPC call is refused; None when it may go on. `peer` is the address of the other end."""
-        if self._keys is None and self._buckets is None:
+    def check_call(
+        self, path: str, metadata: Sequence[tuple[str, str | bytes]], peer: str, *, counted: bool = True
+    ) -> InferenceError | None:
+        """Why a gRPC call is refused; None when it may go on.
+
+        `peer` is the address of the other end; a call that is not `counted` takes no token of its caller's rate.
+        """
+        if self._open:
             return None
         need = scopes.of_grpc(path)
         if need is Access.HEALTH:
             return None
-        key, error, _ = self._authenticated(need, _texts(metadata, "authorization"))
-        limited, _ = self._limited(key, peer, lambda: _texts(metadata, "x-forwarded-for"))
+        key, error, _ = self._authenticated(need, _joined(metadata, "authorization"))
+        if not counted:
+            return error
+        limited, _ = self._limited(key, peer, _joined(metadata, "x-forwarded-for"))
         return limited or error
 
-    def _from_where(self, head: Head) -> _FromWhere:
-        named, origin, sites, asked = [], [], [], []
-        for name, value in head.fields:
-            if name == b"host":
-                named.append(value)
-            elif name == b"origin":
-                origin.append(value)
-            elif name == b"sec-fetch-site":
-                sites.append(value)
-            elif name.startswith(b"access-control-request-"):
-                asked.append((name, value))
-        safe = head.method in origins.SAFE_METHODS
-        preflight = head.method == "OPTIONS" and bool(asked)
-        scheme = self._scheme(head) if origin else ""
-        known = (safe, preflight, scheme, head.authority, *named, None, *origin, None, *sites, None, *asked)
+    def _from_where(self, head: Head, peer: str, scheme: str) -> Pass | Refusal:
+        """What follows from host and origin alone, which a client's requests repeat."""
+        sent = head.by_name
+        origin, site = sent.get("origin"), sent.get("sec-fetch-site")
+        asked = sent.get("access-control-request-method") if head.method == "OPTIONS" else None
+        if origin is None and site is None and asked is None:
+            known: tuple[object, ...] = (head.authority,)
+        else:
+            scheme = self._scheme(sent, peer, scheme)
+            wanted = sent.get("access-control-request-headers") if asked is not None else None
+            known = (head.authority, head.method in origins.SAFE_METHODS, scheme, origin, site, asked, wanted)
         found = self._known.get(known)
         if found is None:
-            found = self._judged(head, scheme, preflight, named, origin, sites, asked)
-            size = sum(map(len, (*named, *origin, *sites))) + sum(len(n) + len(v) for n, v in asked)
-            self._known.put(known, found, size + len(head.authority or ""))
+            found = self._judged(head, scheme, origin, site, asked)
+            self._known.put(known, found, sum(len(part) for part in known if isinstance(part, str)))
         return found
 
     def _judged(
-        self,
-        head: Head,
-        scheme: str,
-        preflight: bool,
-        named: list[bytes],
-        origin: list[bytes],
-        sites: list[bytes],
-        asked: list[Field],
-    ) -> _FromWhere:
-        sent = [value.decode("latin-1").strip() for value in origin]
-        fields = tuple(self._origins.fields(sent[0] if len(sent) == 1 else None))
-        text = head.authority if head.authority is not None else ",".join(value.decode("latin-1") for value in named)
-        found = hosts.parse(text.strip())
-        if text.strip() and (found is None or not self._hosts.allows(found)):
-            return _FromWhere(Refusal(_misdirected(text), fields), fields)
-        if preflight and len(sent) == 1 and self._origins.allows(sent[0]):
-            wanted = next((v.decode("latin-1") for n, v in asked if n == b"access-control-request-headers"), None)
-            return _FromWhere(Refusal(None, (*fields, *self._origins.preflight(wanted))), fields)
-        own = origins.of(scheme, found) if found is not None and scheme else None
-        reason = self._origins.refusal(head.method, own, sent, [value.decode("latin-1").strip() for value in sites])
-        refusal = Refusal(InferenceError(Code.PERMISSION_DENIED, reason), fields) if reason is not None else None
-        return _FromWhere(refusal, fields)
+        self, head: Head, scheme: str, origin: str | None, site: str | None, asked: str | None
+    ) -> Pass | Refusal:
+        fields = tuple(self._origins.fields(origin))
+        found = hosts.parse(head.authority)
+        if head.authority and (found is None or not self._hosts.allows(found)):
+            return Refusal(_misdirected(head.authority), fields)
+        if asked is not None and origin is not None and self._origins.allows(origin):
+            wanted = head.by_name.get("access-control-request-headers")
+            return Refusal(None, (*fields, *self._origins.preflight(wanted)))
+        own = origins.of(scheme, found) if found is not None else None
+        reason = self._origins.refusal(head.method, own, origin, site)
+        return Pass(fields) if reason is None else Refusal(InferenceError(Code.PERMISSION_DENIED, reason), fields)
 
-    def _scheme(self, head: Head) -> str:
+    def _scheme(self, sent: dict[str, str], peer: str, scheme: str) -> str:
         """By which scheme the caller came, perhaps to a proxy that we trust."""
-        if self._forwarded.enabled and self._forwarded.trusts(head.peer):
-            said = _values(head.fields, b"x-forwarded-proto")
-            if said and said[-1].lower() in origins.DEFAULT_PORTS:
-                return said[-1].lower()
-        return "https" if head.secure else "http"
+        if self._forwarded.enabled and self._forwarded.trusts(peer):
+            said = sent.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
+            if said in origins.DEFAULT_PORTS:
+                return said
+        return scheme
 
-    def _authenticated(
-        self, need: scopes.Need, sent: Sequence[str]
-    ) -> tuple[Key | None, InferenceError | None, bytes | None]:
+    def _authenticated(self, need: scopes.Need, sent: str) -> tuple[Key | None, InferenceError | None, bytes | None]:
         """The caller's key; why it will not do; and the challenge that says so in HTTP (RFC 6750 3)."""
         if self._keys is None or need is Access.PUBLIC:
             return None, None, None
-        if len(sent) > 1:
-            error = InferenceError(Code.INVALID_ARGUMENT, "there is more than one Authorization; send one")
-            return None, error, _challenge("invalid_request", error.message)
-        scheme, _, token = (sent[0] if sent else "").strip().partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        scheme, _, token = sent.strip().partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
             text = "this needs an API key, sent as 'Authorization: Bearer KEY'"
             return None, InferenceError(Code.UNAUTHENTICATED, text), REALM.encode()
-        key = self._keys().find(token.strip())
+        if "," in token:  # repeated fields, joined; a key has no comma
+            error = InferenceError(Code.INVALID_ARGUMENT, "there is more than one Authorization; send one")
+            return None, error, _challenge("invalid_request", error.message)
+        key = self._keys().find(token)
         if key is None:
             error = InferenceError(Code.UNAUTHENTICATED, "this API key is not valid here")
             return None, error, _challenge("invalid_token", error.message)
@@ -205,24 +191,21 @@ class Door:
         return key, error, _challenge("insufficient_scope", error.message, need)
 
     def _limited(
-        self, key: Key | None, peer: str, forwarded_for: Callable[[], Sequence[str]]
+        self, key: Key | None, peer: str, forwarded_for: str
     ) -> tuple[InferenceError | None, tuple[Field, ...]]:
         """Take a token of the key's rate, or of the address's where there is no key that is known."""
         if self._buckets is None:
             return None, ()
-        if key is not None:
-            caller = f"key {key.name}"
-        else:
-            caller = forwarded.caller_of(
-                self._forwarded.client(peer, forwarded_for() if self._forwarded.enabled else ())
-            )
-        taken = self._buckets.take(caller)
+        taken = self._buckets.take(f"key {key.name}" if key is not None else self._address(peer, forwarded_for))
         fields = self._rate_fields(taken)
         if taken.allowed:
             return None, fields
         wait = max(1, math.ceil(taken.retry_in))
-        text = f"this caller sends more than its rate (RATE_LIMIT); the next request is taken in {wait} s"
+        text = f"this caller sends more than its rate ({self._rate_setting}); the next request is taken in {wait} s"
         return InferenceError(Code.OVERLOADED, text, taken.retry_in), fields
+
+    def _address(self, peer: str, forwarded_for: str) -> str:
+        return forwarded.caller_of(self._forwarded.client(peer, forwarded_for))
 
     def _rate_fields(self, taken: Taken) -> tuple[Field, ...]:
         assert self._buckets is not None
@@ -247,9 +230,7 @@ def _challenge(error: str, description: str, scope: str | None = None) -> bytes:
     return f'{REALM}, error="{error}", error_description="{described}"{scoped}'.encode()
 
 
-def _values(fields: Sequence[Field], name: bytes) -> list[str]:
-    return [value.decode("latin-1").strip() for found, value in fields if found == name]
-
-
-def _texts(metadata: Sequence[tuple[str, str | bytes]], name: str) -> list[str]:
-    return [value if isinstance(value, str) else value.decode("latin-1") for found, value in metadata if found == name]
+def _joined(metadata: Sequence[tuple[str, str | bytes]], name: str) -> str:
+    return ", ".join(
+        value if isinstance(value, str) else value.decode("latin-1") for found, value in metadata if found == name
+    )

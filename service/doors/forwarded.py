@@ -6,7 +6,7 @@ import ipaddress
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
@@ -41,7 +41,7 @@ class Forwarded:
         address = parse(peer)
         return address is not None and self._trusted(address)
 
-    def client(self, peer: str, fields: Sequence[str]) -> str:
+    def client(self, peer: str, forwarded_for: str) -> str:
         """The address of the caller: the peer's own, or the last in ``X-Forwarded-For`` that no trusted hop has.
 
         The list is read from its end, which the nearest hop wrote; whatever stands before the first hop that is not
@@ -50,8 +50,8 @@ class Forwarded:
         address = parse(peer)
         if address is None:
             return ""
-        if self.enabled and fields and self._trusted(address):
-            address = self._behind(address, ",".join(fields))
+        if forwarded_for and self.enabled and self._trusted(address):
+            address = self._behind(address, forwarded_for)
         return str(address)
 
     def _behind(self, address: Address, text: str) -> Address:

@@ -141,13 +141,13 @@ def _key(line: str) -> Key:
 
 def read(path: Path) -> KeyRing:
     """The keys in a file; KeysFileError when it cannot be used."""
-    name = f"API_KEYS_FILE {path}"
+    name = "API_KEYS_FILE"
     return parse(_content(path, name), name)
 
 
 def read_own(path: Path) -> str:
     """The one key in a file that holds nothing else, for a service that calls another one; KeysFileError."""
-    name = f"UPSTREAM_API_KEY_FILE {path}"
+    name = "UPSTREAM_API_KEY_FILE"
     try:
         token = _content(path, name).decode("ascii").strip()
     except UnicodeDecodeError:

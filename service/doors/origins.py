@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from crossover.service.doors import hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """RFC 9110 9.2.1: they change nothing."""
@@ -79,29 +79,31 @@ class Origins:
         """Whether pages of this origin were let in by the setting."""
         return self.enabled and (self._any or parse(origin) in self._allowed)
 
-    def refusal(self, method: str, own: Origin | None, sent: Sequence[str], sites: Sequence[str]) -> str | None:
+    def refusal(self, method: str, own: Origin | None, sent: str | None, site: str | None) -> str | None:
         """Why a request that changes something is refused; None when it is not.
 
-        `own` is the origin that the request itself goes to, `sent` its ``Origin`` fields, `sites` its ``Sec-Fetch-Site``.
+        `own` is the origin that the request itself goes to, `sent` its ``Origin``, `site` its ``Sec-Fetch-Site``. Repeated
+        fields, joined by commas, are neither ours nor anybody's.
         """
-        if method in SAFE_METHODS or not (sent or sites):
+        if method in SAFE_METHODS or (sent is None and site is None):
             return None
-        if len(sent) == 1 and self.allows(sent[0]):
-            return None
-        if sent and (len(sent) > 1 or own is None or parse(sent[0]) != own):
+        if sent is not None:
+            if self.allows(sent):
+                return None
+            if own is None or parse(sent) != own:
+                return (
+                    f"a page of another origin ('{_shown(sent)}') may not change anything here; "
+                    "CORS_ALLOW_ORIGINS lets origins in"
+                )
+        if site is not None and site not in _OWN_SITES:
             return (
-                f"a page of another origin ('{_shown(sent[0])}') may not change anything here; "
-                "CORS_ALLOW_ORIGINS lets origins in"
-            )
-        if any(site not in _OWN_SITES for site in sites):
-            return (
-                f"the browser says that a page of another site sends this (Sec-Fetch-Site: {_shown(sites[-1])}); "
+                f"the browser says that a page of another site sends this (Sec-Fetch-Site: {_shown(site)}); "
                 "CORS_ALLOW_ORIGINS lets origins in"
             )
         return None
 
     def fields(self, origin: str | None) -> list[tuple[bytes, bytes]]:
-        """What CORS adds to a reply; `origin` is the request's, None when it has none or several."""
+        """What CORS adds to a reply; `origin` is the request's, None when it has none."""
         if not self.enabled:
             return []
         vary = (b"vary", b"Origin")

@@ -25,25 +25,27 @@ if TYPE_CHECKING:
 log = logging.getLogger("crossover.doors")
 
 
-def door_of(settings: ServiceSettings, host: str) -> Door:
-    """The door of the ports that a service binds on `host`; KeysFileError, one sentence, when the keys cannot be used."""
+def door_of(settings: ServiceSettings, service: str) -> Door:
+    """The door of a service's ports; `service` begins its settings' names. KeysFileError when the keys cannot be used.
+
+    The model server's callers and the gateway's are counted apart: the gateway is one caller there, for all of its own.
+    """
     path = settings.api_keys_file
     ring = Reread([path], lambda: keys.read(path), "the API keys").value if path is not None else None
     if ring is not None and not ring().keys:
         log.warning("API_KEYS_FILE has no keys: health alone is answered")
     return Door(
-        AllowedHosts(settings.allowed_hosts.split(","), bound=host),
+        AllowedHosts(settings.allowed_hosts.split(","), bound=getattr(settings, f"{service}_host")),
         Origins(settings.cors_allow_origins.split(",")),
         Forwarded(settings.forwarded_allow_ips.split(",")),
         ring,
-        _buckets(settings),
+        _buckets(getattr(settings, f"{service}_rate_limit"), getattr(settings, f"{service}_rate_burst")),
+        f"{service}_rate_limit".upper(),
     )
 
 
-def _buckets(settings: ServiceSettings) -> TokenBuckets | None:
-    if not settings.rate_limit:
-        return None
-    return TokenBuckets(settings.rate_limit, settings.rate_burst or max(1, math.ceil(settings.rate_limit)))
+def _buckets(rate: float, burst: int) -> TokenBuckets | None:
+    return TokenBuckets(rate, burst or max(1, math.ceil(rate))) if rate else None
 
 
 def upstream_key(settings: ServiceSettings) -> Callable[[], str] | None:

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from crossover.endpoints.grpc.lean.serve import LeanListener
+from crossover.endpoints.grpc.lean import LeanListener
 from crossover.endpoints.grpc.serve import GrpcListener
 from crossover.endpoints.rest import OipRest, RestListener, RestOptions
 from crossover.transport import reread
