@@ -13,6 +13,7 @@ from crossover.comparison import progress
 from crossover.comparison.analysis.failif import RuleError
 from crossover.comparison.analysis.whole import Analysis
 from crossover.comparison.experiment import samples
+from crossover.comparison.experiment.own import OipServices
 from crossover.comparison.experiment.run import Run
 from crossover.comparison.load.generator import GeneratorError
 from crossover.comparison.machine import provenance
@@ -58,7 +59,7 @@ def run(given: argparse.Namespace) -> int:
 
 def _run(options: Options, command: str) -> int:
     with progress.shown() as told:
-        measured = Run(options, command, told)
+        measured = Run(options, OipServices(options), command, told)
         measured.measure()
     if not measured.measured:
         return _refuse("the run was stopped before anything was measured")

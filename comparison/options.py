@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from crossover.comparison.analysis.cost import Prices
 from crossover.comparison.analysis.failif import Rule, RuleError, parse
 from crossover.comparison.experiment.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
+from crossover.comparison.experiment.course import Course
 from crossover.comparison.experiment.payloads import Wish
 from crossover.comparison.lab.wires import LAB_WIRES, UNIX_WIRES
 from crossover.comparison.network.profiles import LOOPBACK, NETWORKS
@@ -46,11 +47,9 @@ THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=10, tur
 
 
 @dataclass(slots=True)
-class Options:
-    """A checked command line."""
+class Options(Course):
+    """A checked command line of `run`."""
 
-    view: str
-    """`end-to-end`, or `hop`: clients call the model server directly."""
     model: str
     repository: Path
     payloads: list[int]
@@ -59,30 +58,10 @@ class Options:
     request: Path | None
     wish: Wish
     """What the lab's own models are asked for beside the size."""
-    concurrency: list[int]
-    rates: list[float]
-    """Requests per second that were asked for; empty: shares of the capacity."""
-    loads: list[float]
-    """Shares of the slowest arm's capacity."""
-    closed: bool
-    goal_ms: float | None
-    """Search each arm's capacity at this latency; None: do not."""
-    networks: list[str]
-    tls: bool
-    """The hop goes over TLS."""
-    arms: list[Arm]
-    blocks: int
-    turns: int
-    seconds: float
-    seed: int
-    thorough: bool
     rest: str | None
     grpc: str | None
-    out: Path
-    fail_if: list[Rule]
-    prices: Prices
-    notes: list[str]
-    """What had to be left out before anything began, and why."""
+    tolerance: float
+    """Relative difference from the reference arm's numbers that passes, for services of somebody else."""
 
     @property
     def foreign(self) -> bool:
@@ -139,6 +118,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--thorough", action="store_true", help="more payloads, arms and blocks: some 35 minutes")
     add("--rest", metavar="URL", help="compare a running OIP service: its REST address")
     add("--grpc", metavar="TARGET", help="compare a running OIP service: its gRPC host:port")
+    add(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="with --rest and --grpc: relative difference of FP32 numbers that passes (default: bit for bit)",
+    )
     add("--out", type=Path, metavar="DIR", help="folder of the result (default: runs/<UTC time>)")
     add(
         "--fail-if",
@@ -186,6 +172,7 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         thorough=given.thorough,
         rest=given.rest,
         grpc=given.grpc,
+        tolerance=given.tolerance,
         out=out,
         fail_if=_rules(given.fail_if),
         notes=list(getattr(given, "notes", [])),

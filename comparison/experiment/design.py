@@ -37,10 +37,15 @@ class Cell:
     """The arms that run in it; empty: all."""
     slow: tuple[str, ...] = ()
     """The arms for whose sake it has a slower rate than its sister; the others in it are what they are compared with."""
+    case: str = ""
+    """The name of what is sent, where a run has several kinds of it; `MIX` for all of them by weight."""
 
     def compares(self, pair: tuple[str, str]) -> bool:
         """Whether the cell is where this pair is judged."""
         return not self.slow or not set(self.slow).isdisjoint(pair)
+
+
+MIX = "mix"
 
 
 @dataclass(frozen=True, slots=True)

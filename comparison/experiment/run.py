@@ -6,32 +6,31 @@ import math
 import signal
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from crossover.comparison.analysis import capacity
-from crossover.comparison.experiment import alone, preparation, searching, slices
+from crossover.comparison.experiment import alone, searching, slices
 from crossover.comparison.experiment.design import plan
 from crossover.comparison.experiment.part import Part, first_requests, staged, warm
 from crossover.comparison.experiment.preparation import Prepared
-from crossover.comparison.experiment.samples import Experiment, Writer
+from crossover.comparison.experiment.samples import Experiment, SliceLine, Writer
 from crossover.comparison.lab import wires as lab_wires
+from crossover.comparison.load import outcomes as out
 from crossover.comparison.load.generator import Generator, GeneratorError
 from crossover.comparison.network.networks import Networks
 from crossover.comparison.network.profiles import LOOPBACK
 from crossover.comparison.options import UsageError
 from crossover.comparison.services import ask
 from crossover.comparison.services.fleet import FleetError
-from crossover.comparison.services.views import ORACLE, Foreign, ours
-from crossover.protocol.wires import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from crossover.comparison.experiment.course import Course, Subject
     from crossover.comparison.experiment.design import Block, Slice
-    from crossover.comparison.options import Options
+    from crossover.comparison.load.outcomes import Table
     from crossover.comparison.services.views import View
-    from crossover.protos import inference as pb
 
 _MOST_RERUNS = 0.10
 """Share of all slices that may be run again; after that noisy ones are kept."""
@@ -50,8 +49,8 @@ class Progress(Protocol):
 class Run:
     """One run of the experiment, from the first probe to the last slice."""
 
-    def __init__(self, options: Options, command: str, progress: Progress) -> None:
-        self.options, self.command, self.progress = options, command, progress
+    def __init__(self, options: Course, subject: Subject[Any], command: str, progress: Progress) -> None:
+        self.options, self.subject, self.command, self.progress = options, subject, command, progress
         self.writer = Writer(options.out)
         self.stopped = ""
         """Why the run ended before its plan; empty when it did not."""
@@ -85,7 +84,7 @@ class Run:
 
     def _measure_over_networks(self) -> None:
         self.progress.tell("starting the services")
-        prepared, metadata = self._prepare()
+        prepared = self._prepare()
         options = self.options
         blocks = plan(options.blocks, prepared.cells, list(self._arms), options.turns, options.seconds, options.seed)
         count = sum(len(block.slices) for block in blocks)
@@ -94,41 +93,28 @@ class Run:
         self.progress.total(count + self._searched(prepared) * len(blocks))
         for block in blocks:
             for network, part in _by_network(block, prepared).items():
-                self._block(block, network, part, prepared, metadata)
+                self._block(block, network, part, prepared)
 
     def _view(self, seed: int, network: str) -> View:
-        if self.options.foreign:
-            rest, grpc = self.options.rest, self.options.grpc
-            target = Target(grpc or Target().grpc, rest or Target().rest)
-            return Foreign(target, ORACLE if rest else "grpc")
-        link = self._networks.use(network, seed)
-        options = self.options
-        return ours(options.view, options.repository, options.out / "services.log", seed, link, tls=options.tls)
+        return self.subject.view(seed, self._networks.use(network, seed))
 
-    def _prepare(self) -> tuple[Prepared, pb.ModelMetadataResponse]:
+    def _prepare(self) -> Prepared:
         prepared = Prepared([], [], [], [])
         for network in self._networks.usable:
-            found, metadata = self._prepare_over(network)
-            prepared.add(found)
-        return prepared, metadata
-
-    def _prepare_over(self, network: str) -> tuple[Prepared, pb.ModelMetadataResponse]:
-        view = self._view(self.options.seed, network)
-        try:
-            wire = "grpc" if self.options.foreign and not self.options.rest else "rest"
-            metadata = ask.metadata(wire, view.target, self.options.model)
-            with Generator(view.driver) as generator:
-                found = preparation.prepare(self.options, view, generator, metadata, network, self.progress.tell)
-                return found, metadata
-        finally:
-            view.stop()
+            view = self._view(self.options.seed, network)
+            try:
+                with Generator(view.driver) as generator:
+                    prepared.add(self.subject.prepare(view, generator, network, self.progress.tell))
+            finally:
+                view.stop()
+        return prepared
 
     def _experiment(self, prepared: Prepared) -> Experiment:
         options = self.options
         return Experiment(
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             command=self.command,
-            model=options.model,
+            model=self.subject.model,
             cells=prepared.cells,
             arms=list(self._arms),
             options={
@@ -140,13 +126,13 @@ class Run:
                 "tls": options.tls,
                 "goal_ms": options.goal_ms,
                 "thorough": options.thorough,
-                "public_encoding": "binary tensors",
-                **asdict(options.wish),
+                **self.subject.facts(),
             },
+            pairs=self.subject.pairs(),
             message_bytes=prepared.message_bytes,
             busy_ns=prepared.busy_ns,
             capacity=prepared.capacity,
-            services="foreign" if options.foreign else "ours",
+            services=self.subject.services,
             networks=[asdict(found) for found in self._networks.calibrations.values()],
             notes=[*options.notes, *self._networks.notes],
         )
@@ -157,7 +143,6 @@ class Run:
         network: str,
         part_slices: list[Slice],
         prepared: Prepared,
-        metadata: pb.ModelMetadataResponse,
     ) -> None:
         """The part of a block that goes over one network, on services of its own."""
         view = self._view(block.seed, network)
@@ -165,9 +150,7 @@ class Run:
             with Generator(view.driver) as generator:
                 part = Part(block, network, part_slices, self._arms, prepared, view, generator)
                 for c in part.cells:
-                    size = prepared.cells[c].payload_bytes
-                    requests = preparation.requests_of(self.options, metadata, size, block.seed)
-                    view.load(c, requests, prepared.busy_ns[c])
+                    self.subject.load(view, c, prepared, block.seed)
                 self._measure_part(part)
         finally:
             view.stop()
@@ -206,7 +189,8 @@ class Run:
         self.writer.add(line, table)
         self.measured += 1
         if dead := part.view.dead():
-            raise FleetError(f"the {dead} ended by itself while it was measured; see services.log")
+            raise FleetError(f"{dead} ended by itself while it was measured")
+        _check_answers(line, table)
 
     def _stepped(self, part: Part) -> Callable[[str], None]:
         """Tells a step with the block and network that it belongs to."""
@@ -219,6 +203,15 @@ class Run:
             return 0
         places = searching.places(prepared.cells, range(len(prepared.cells)))
         return len(places) * len(searching.arms_of(self._arms.values())) * capacity.STEPS
+
+
+def _check_answers(line: SliceLine, table: Table) -> None:
+    """A service that answers nothing, or wrongly, is not measured to the planned end."""
+    outcomes = table[:, out.OUTCOME]
+    if (outcomes == out.WRONG).any():
+        raise ask.AskError(f"arm '{line.arm}' gave a wrong reply: {line.complaint}")
+    if not (outcomes == out.OK).any():
+        raise ask.AskError(f"arm '{line.arm}' answered none of {len(table)} requests: {line.complaint or 'silence'}")
 
 
 def _by_network(block: Block, prepared: Prepared) -> dict[str, list[Slice]]:

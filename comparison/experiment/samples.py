@@ -65,6 +65,8 @@ class SliceLine:
     """On an emulated network: how late packets left, median and 99th percentile, µs."""
     packets_lost: int = 0
     """Packets that the network lost or that overflowed its queue."""
+    opened: int = 0
+    """Connections that the load opened within the slice."""
 
 
 @dataclass(slots=True)
@@ -88,6 +90,8 @@ class Experiment:
     """The calibration of every emulated network."""
     notes: list[str] = field(default_factory=list)
     """What was skipped, and why."""
+    pairs: list[list[str]] = field(default_factory=list)
+    """The pairs that are judged, each [gRPC arm, REST arm, question]; empty: those declared for our own arms."""
 
 
 class Writer:

@@ -138,10 +138,11 @@ class Fleet:
         return {name: cpu.peak_memory_bytes(service.pid) for name, service in self.services.items()}
 
     def dead(self) -> str | None:
-        """The name of a service that has ended by itself."""
+        """Which service has ended by itself, and where it may have said why."""
         if self._link and self._link.dead():
-            return WIRE
-        return next((name for name, service in self.services.items() if service.returncode() is not None), None)
+            return f"the {WIRE}"
+        ended = next((name for name, service in self.services.items() if service.returncode() is not None), None)
+        return f"the {ended} (its log is {self._log.name})" if ended else None
 
     def stop(self) -> None:
         for name in (GATEWAY, MODEL_SERVER):

@@ -1,0 +1,7 @@
+"""What a pair's user can get wrong."""
+
+from __future__ import annotations
+
+
+class PairError(ValueError):
+    """A pair that cannot be compared as it was asked for, in one sentence."""
