@@ -75,5 +75,5 @@ class Subject(Protocol[V]):
         ...
 
     def pairs(self) -> list[list[str]]:
-        """The pairs that are judged, each [gRPC arm, REST arm, question]; empty: those declared for our own arms."""
+        """The pairs that are judged, each [gRPC arm, REST arm, question, lead]; empty: those declared for our own arms."""
         ...

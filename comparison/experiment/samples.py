@@ -91,7 +91,7 @@ class Experiment:
     notes: list[str] = field(default_factory=list)
     """What was skipped, and why."""
     pairs: list[list[str]] = field(default_factory=list)
-    """The pairs that are judged, each [gRPC arm, REST arm, question]; empty: those declared for our own arms."""
+    """The pairs that are judged, each [gRPC arm, REST arm, question, lead]; empty: those declared for our own arms."""
 
 
 class Writer:

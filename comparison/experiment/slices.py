@@ -88,7 +88,7 @@ def _line(part: Part, item: Slice, arm: Arm, record: Record, before: _Reading, a
         wall_ns=record.wall_ns,
         wire_bytes=_carried(part, arm, before.carried, after.carried),
         steal=seen.steal_ns / max(1, seen.total_ns),
-        others=max(0.0, (seen.busy_ns - ours) / max(1, seen.total_ns)),
+        others=max(0.0, (seen.busy_ns - ours) / max(1, seen.total_ns)) if part.view.sees_services else 0.0,
         pressure=seen.pressure_ns / max(1, after.at_ns - before.at_ns),
         complaint=record.complaint,
         opened=record.opened,

@@ -146,16 +146,9 @@ def checked(files: Sequence[descriptor_pb2.FileDescriptorProto], call: str) -> S
     return schema
 
 
-def methods(schema_files: bytes) -> list[MethodDescriptor]:
-    """Every method of every service in the files."""
-    found = descriptor_pb2.FileDescriptorSet.FromString(schema_files)
-    pool = _pool(schema_files)
-    return [
-        method
-        for file in found.file
-        for service in file.service
-        for method in pool.FindServiceByName(f"{file.package}.{service.name}".lstrip(".")).methods
-    ]
+def methods_of(files: Sequence[descriptor_pb2.FileDescriptorProto], service: str) -> list[MethodDescriptor]:
+    """Every method of a service that the files declare."""
+    return list(_pool(_in_order(files)).FindServiceByName(service).methods)
 
 
 def find(pool: descriptor_pool.DescriptorPool, service: str, method: str) -> MethodDescriptor:

@@ -38,6 +38,8 @@ class View(Protocol):
     driver: str
     has_stages: bool
     """The services stamp the stations that a request passes when they are asked to."""
+    sees_services: bool
+    """The services' CPU time is known, so that what is left is that of other programs."""
 
     def variants(self, cell: int) -> int:
         """How many different requests the cell has."""
@@ -153,6 +155,7 @@ class EndToEnd(_Ours):
 
     driver = "crossover.comparison.load.drive:Driver"
     has_stages = True
+    sees_services = True
 
     def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> Work:
         whole, expected = self.encoded(cell, arm, stages), self._prepared[cell].expected
@@ -178,6 +181,7 @@ class Hop(_Ours):
 
     driver = "crossover.comparison.load.hop:Driver"
     has_stages = True
+    sees_services = True
 
     def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> hop.Work:
         messages, expected = self.encoded(cell, arm, stages=False), self._prepared[cell].expected
@@ -212,6 +216,7 @@ class Foreign:
 
     driver = "crossover.comparison.load.hop:Driver"
     has_stages = True
+    sees_services = False
 
     def __init__(self, target: Target, oracle: str, tolerance: float = 0.0) -> None:
         self.target = target
