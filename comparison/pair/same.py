@@ -114,7 +114,8 @@ class Same:
         try:
             other = method.parsed_reply(body)
         except (json_format.ParseError, AttributeError, TypeError, ValueError) as error:
-            return [f"the body is no {method.descriptor.output_type.full_name}: {error}"]
+            said = " ".join(str(error).split())
+            return [f"the body is no {method.descriptor.output_type.full_name}: {said}"]
         if message == other:
             return []
         pairs = _unequal(

@@ -451,7 +451,7 @@ def _not_measured_of_pair(summary: Summary) -> list[str]:
     left = [
         (any(c["metric"] == "cpu" for c in cells), "CPU of the services: not measured here: --pid-grpc and --pid-rest, or --start-*"),
         (any(row["wire_bytes"] for row in summary["arms"]), "bytes over the wire: not measured (services of another host)"),
-        ("grpc-client" in arms and "rest-client" in arms, "a client's encoding and decoding: not measured here: --arms grpc-client rest-client"),
+        ("grpc-client" in arms and "rest-client" in arms, "a client's encoding: not measured here: --arms grpc-client rest-client"),
         (any(c["metric"] == "p99" for c in cells), "ratios of the tail (p90, p99): not measured here: --thorough"),
         (len({c["payload_bytes"] for c in cells}) > 1, "other payloads, and a crossover: not measured here: cases in a file"),
         (any(c["network"] != LOOPBACK for c in cells), "other networks: not measured here: --network with --start-*"),
