@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
@@ -15,9 +16,9 @@ def main(arguments: list[str] | None = None, program: str = "python -m compariso
     parser = argparse.ArgumentParser(prog=program, description="gRPC or REST between two services?")
     parser.set_defaults(command=None)
     commands_of = parser.add_subparsers(metavar="run|pair|report|diff|bench", required=True)
-    run = commands_of.add_parser("run", help="measure, and say what it shows (about five minutes)")
+    run = commands_of.add_parser("run", help="measure, and say what it shows")
     options.add_arguments(run)
-    run.set_defaults(command=commands.run)
+    run.set_defaults(command=functools.partial(commands.run, run))
     pair = commands_of.add_parser("pair", help="measure a gRPC method against an HTTP endpoint, whoever wrote them")
     pair_command.add_arguments(pair)
     report = commands_of.add_parser("report", help="make a run's summary and report again from its raw samples")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossover.comparison import progress
+from crossover.comparison.analysis.cost import Prices
 from crossover.comparison.analysis.failif import RuleError
 from crossover.comparison.analysis.whole import Analysis
 from crossover.comparison.experiment import samples
@@ -19,11 +21,12 @@ from crossover.comparison.load.generator import GeneratorError
 from crossover.comparison.machine import provenance
 from crossover.comparison.network import hosts
 from crossover.comparison.network.profiles import LOOPBACK
-from crossover.comparison.options import UsageError, checked
+from crossover.comparison.options import UsageError, checked, continued
 from crossover.comparison.pair.errors import PairError
 from crossover.comparison.report import terminal
 from crossover.comparison.report.page import html
 from crossover.comparison.report.words import not_measured
+from crossover.comparison.services import scratch
 from crossover.comparison.services.ask import AskError
 from crossover.comparison.services.fleet import FleetError
 
@@ -34,12 +37,18 @@ if TYPE_CHECKING:
     from crossover.comparison.analysis.failif import Rule
     from crossover.comparison.experiment.course import Course, Subject
 
+_KILLED = "it was killed before its end"
 OK, FAILED, USAGE, RULE, WITHHELD = 0, 1, 2, 3, 4
 """Ended as planned; ended early; cannot be done; a --fail-if rule holds; a control withholds verdicts."""
 
 
-def run(given: argparse.Namespace) -> int:
+def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
     """Measure and say what it shows."""
+    if given.goes_on is not None:
+        try:
+            given = continued(given, parser, "run")
+        except UsageError as error:
+            return refuse(str(error))
     elsewhere = moved(given)
     if elsewhere is not None:
         return elsewhere
@@ -87,9 +96,11 @@ def refusing(work: Callable[[], int], out: Path) -> int:
 
 def measured(course: Course, subject: Subject[Any], arguments: list[str]) -> int:
     """Measure `subject`, say what it shows, and give the exit code; `arguments` are the whole command line."""
+    scratch.sweep()
     command = shlex.join(["python", "-m", "comparison", *arguments])
     with progress.shown() as told:
         run = Run(course, subject, command, told)
+        _keep_state(course, _KILLED)  # until it ends, a run is one that was killed
         run.measure()
     if not run.measured:
         return refuse("the run was stopped before anything was measured")
@@ -121,16 +132,18 @@ def finish(folder: Path, stopped: str, options: Course | None = None) -> dict[st
 
 def _state(folder: Path, stopped: str, options: Course | None) -> dict[str, Any]:
     """What the samples do not hold: whether the run was complete, and the prices; kept beside them for `report`."""
-    from dataclasses import asdict
-
-    from crossover.comparison.analysis.cost import Prices
-
-    path = folder / "state.json"
     if options is not None:
-        path.write_text(json.dumps({"stopped": stopped, "prices": asdict(options.prices)}) + "\n")
-    kept = _read_json(path)
-    why = str(kept.get("stopped", ""))
+        _keep_state(options, stopped)
+    kept = _read_json(folder / "state.json")
+    why = str(kept.get("stopped", _KILLED))
     return {"complete": not why, "stopped": why, "prices": Prices(**kept.get("prices", {}))}
+
+
+def _keep_state(course: Course, stopped: str) -> None:
+    path = course.out / "state.json"
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps({"stopped": stopped, "prices": asdict(course.prices)}) + "\n")
+    new.replace(path)
 
 
 def report(given: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from crossover.comparison.analysis.cost import Prices
 from crossover.comparison.analysis.failif import Rule, RuleError, parse
+from crossover.comparison.experiment import samples
 from crossover.comparison.experiment.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
 from crossover.comparison.experiment.course import Course
 from crossover.comparison.experiment.payloads import Wish
@@ -137,7 +139,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --rest and --grpc: relative difference of FP32 numbers that passes (default: bit for bit)",
     )
     add("--out", type=Path, metavar="DIR", help="folder of the result (default: runs/<UTC time>)")
+    add_continue_argument(parser)
     add_result_arguments(parser)
+
+
+def add_continue_argument(parser: argparse.ArgumentParser) -> None:
+    """The option that adds blocks to a run."""
+    parser.add_argument(
+        "--continue",
+        type=Path,
+        dest="goes_on",
+        metavar="RUN",
+        help="add --blocks N to the run in this folder, as it was asked for",
+    )
+
+
+def continued(given: argparse.Namespace, parser: argparse.ArgumentParser, command: str) -> argparse.Namespace:
+    """The command line of the run that `--continue` names, with that folder and the blocks that are to be added.
+
+    UsageError where that run cannot be continued, or where anything else is asked for beside.
+    """
+    folder: Path = given.goes_on
+    try:
+        words = shlex.split(samples.read(folder).experiment.command)
+    except samples.SamplesError as error:
+        raise UsageError(f"--continue: {error}") from None
+    if command not in words:
+        raise UsageError(f"--continue: the run in '{folder}' was not made by `{command}`: {' '.join(words[:5])}")
+    if given.blocks is None:
+        raise UsageError("--continue goes with --blocks N, the number of blocks to add")
+    _check_alone(given, parser)
+    found = parser.parse_args(words[words.index(command) + 1 :])
+    found.out, found.blocks, found.goes_on, found.fail_if = folder, given.blocks, folder, given.fail_if or found.fail_if
+    found.arguments = given.arguments
+    found.words = words[words.index(command) + 1 :]
+    return found
+
+
+def _check_alone(given: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    for action in parser._actions:
+        if action.dest in {"help", "goes_on", "blocks", "fail_if"}:
+            continue
+        if getattr(given, action.dest, action.default) != action.default:
+            name = action.option_strings[-1] if action.option_strings else action.dest
+            raise UsageError(f"{name} does not go with --continue: a run goes on as it was asked for")
 
 
 def add_result_arguments(parser: argparse.ArgumentParser) -> None:
@@ -196,6 +241,7 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         fail_if=rules(given.fail_if),
         notes=list(getattr(given, "notes", [])),
         prices=prices(given),
+        goes_on=given.goes_on is not None,
     )
     if options.request is not None and not options.request.is_file():
         raise UsageError(f"--request: the file '{options.request}' cannot be read")
@@ -322,7 +368,7 @@ def check_course(course: Course, payloads: Sequence[int] = (1,)) -> None:
     for name, smallest, low, high, largest in limits:
         if not low <= smallest <= largest <= high:
             raise UsageError(f"{name} takes values from {low:g} to {high:g}")
-    _check_room(course.out)
+    _check_room(course.out, goes_on=course.goes_on)
 
 
 def _check_repository(options: Options) -> None:
@@ -337,10 +383,12 @@ def _check_repository(options: Options) -> None:
         )
 
 
-def _check_room(out: Path) -> None:
+def _check_room(out: Path, *, goes_on: bool) -> None:
     """Refuse before measuring when what is measured could not be kept, or would be mixed with another run's."""
-    if (out / "samples" / "experiment.json").exists():
-        raise UsageError(f"--out: '{out}' holds a run already; give a folder that does not")
+    if (out / "samples" / "experiment.json").exists() and not goes_on:
+        raise UsageError(
+            f"--out: '{out}' holds a run already; give a folder that does not, or add to it with --continue"
+        )
     existing = next(path for path in (out, *out.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < _ROOM_BYTES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Course:
     prices: Prices
     notes: list[str]
     """What had to be left out before anything began, and why."""
+    goes_on: bool = field(default=False, kw_only=True)
+    """The folder holds a run to which blocks are added."""
 
 
 class Subject(Protocol[V]):
@@ -64,6 +66,10 @@ class Subject(Protocol[V]):
 
     def prepare(self, view: V, generator: Generator, network: str, tell: Callable[[str], None]) -> Prepared:
         """The cells over one network, and what was found out about each; UsageError for what cannot be measured."""
+        ...
+
+    def resume(self, view: V, prepared: Prepared) -> None:
+        """Instead of `prepare`: make ready to load cells that an earlier part of the run prepared."""
         ...
 
     def load(self, view: V, c: int, prepared: Prepared, seed: int) -> None:

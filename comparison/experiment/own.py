@@ -43,9 +43,15 @@ class OipServices:
         return ORACLE if ORACLE in wires else wires[0]
 
     def prepare(self, view: OipView, generator: Generator, network: str, tell: Callable[[str], None]) -> Prepared:
-        wire = "grpc" if self.options.foreign and not self.options.rest else "rest"
-        self._metadata = ask.metadata(wire, view.target, self.options.model)
+        self._metadata = self._asked(view)
         return preparation.prepare(self.options, view, generator, self._metadata, network, tell)
+
+    def resume(self, view: OipView, prepared: Prepared) -> None:  # noqa: ARG002 - the samples say nothing of the model
+        self._metadata = self._asked(view)
+
+    def _asked(self, view: OipView) -> pb.ModelMetadataResponse:
+        wire = "grpc" if self.options.foreign and not self.options.rest else "rest"
+        return ask.metadata(wire, view.target, self.options.model)
 
     def load(self, view: OipView, c: int, prepared: Prepared, seed: int) -> None:
         assert self._metadata is not None

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crossover.comparison.analysis import capacity
-from crossover.comparison.experiment import alone, searching, slices
+from crossover.comparison.experiment import alone, samples, searching, slices
 from crossover.comparison.experiment.design import plan
 from crossover.comparison.experiment.part import Part, first_requests, staged, warm
 from crossover.comparison.experiment.preparation import Prepared
 from crossover.comparison.experiment.samples import Experiment, SliceLine, Writer
+from crossover.comparison.experiment.schedule import FEWEST
 from crossover.comparison.lab import wires as lab_wires
 from crossover.comparison.load import outcomes as out
 from crossover.comparison.load.generator import Generator, GeneratorError
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from crossover.comparison.load.outcomes import Table
     from crossover.comparison.services.views import View
 
+_PAUSES_S, _BLOCK_S = 0.06, 6.0
+"""Beside a slice's own length; and beside its slices what a block takes: starts, warming up, single calls."""
 _MOST_RERUNS = 0.10
 """Share of all slices that may be run again; after that noisy ones are kept."""
 
@@ -56,15 +59,19 @@ class Run:
         """Why the run ended before its plan; empty when it did not."""
         self.measured = 0
         self._reruns_left = 0
+        self._created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._notes: list[str] = []
+        self.last = options.blocks
+        """Blocks of the whole run, with those of its earlier parts."""
         self._arms = {arm.name: arm for arm in options.arms}
 
     def measure(self) -> None:
-        """Measure everything; Ctrl-C, SIGTERM and dying services end it early, and `stopped` says why.
+        """Measure everything; Ctrl-C, SIGTERM, SIGHUP and dying services end it early, and `stopped` says why.
 
         Raises what forbids measuring at all: UsageError, FleetError, AskError.
         """
         lab_wires.register()
-        previous = signal.signal(signal.SIGTERM, _interrupt)
+        previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
         try:
             self._measure()
         except KeyboardInterrupt:
@@ -74,7 +81,8 @@ class Run:
                 raise
             self.stopped = str(error)
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def _measure(self) -> None:
         with Networks(self.options.networks, self.options.seed, self.progress.tell) as self._networks:
@@ -84,16 +92,41 @@ class Run:
 
     def _measure_over_networks(self) -> None:
         self.progress.tell("starting the services")
-        prepared = self._prepare()
         options = self.options
-        blocks = plan(options.blocks, prepared.cells, list(self._arms), options.turns, options.seconds, options.seed)
+        prepared, first = self._resume() if options.goes_on else (self._prepare(), 0)
+        blocks = plan(
+            options.blocks, prepared.cells, list(self._arms), options.turns, options.seconds, options.seed, first
+        )
         count = sum(len(block.slices) for block in blocks)
         self._reruns_left = math.ceil(_MOST_RERUNS * count)
+        self.last = first + options.blocks
         self.writer.experiment(self._experiment(prepared))
-        self.progress.total(count + self._searched(prepared) * len(blocks))
+        steps = self._searched(prepared) * len(blocks)
+        self.progress.tell(f"measuring {options.blocks} blocks: {self._estimate(prepared, count, len(blocks))}")
+        self.progress.total(count + steps)
         for block in blocks:
             for network, part in _by_network(block, prepared).items():
                 self._block(block, network, part, prepared)
+
+    def _estimate(self, prepared: Prepared, slices_: int, blocks: int) -> str:
+        """How long the measuring takes, from the plan: slices with their pauses, and what every block does beside."""
+        longest = [self.options.seconds] + [FEWEST / cell.rate for cell in prepared.cells if cell.rate]
+        mean = max(self.options.seconds, sum(longest) / len(longest) if self.options.rates else self.options.seconds)
+        minutes = (slices_ * (mean + _PAUSES_S) + blocks * len(self._networks.usable) * _BLOCK_S) / 60
+        return f"about {max(1, round(minutes))} minute{'s' * (round(minutes) > 1)} on a quiet machine"
+
+    def _resume(self) -> tuple[Prepared, int]:
+        """What the run in the folder prepared, and the index of its next block."""
+        found = samples.read(self.options.out)
+        experiment = found.experiment
+        self._created, self.command, self._notes = experiment.created, experiment.command, experiment.notes
+        prepared = Prepared(experiment.cells, experiment.message_bytes, experiment.capacity, experiment.busy_ns)
+        view = self._view(self.options.seed, self._networks.usable[0])
+        try:
+            self.subject.resume(view, prepared)
+        finally:
+            view.stop()
+        return prepared, 1 + max((line.block for line, _ in found.slices), default=-1)
 
     def _view(self, seed: int, network: str) -> View:
         return self.subject.view(seed, self._networks.use(network, seed))
@@ -112,14 +145,14 @@ class Run:
     def _experiment(self, prepared: Prepared) -> Experiment:
         options = self.options
         return Experiment(
-            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            created=self._created,
             command=self.command,
             model=self.subject.model,
             cells=prepared.cells,
             arms=list(self._arms),
             options={
                 "seed": options.seed,
-                "blocks": options.blocks,
+                "blocks": self.last,
                 "turns": options.turns,
                 "slice_seconds": options.seconds,
                 "load": options.loads,
@@ -134,7 +167,7 @@ class Run:
             capacity=prepared.capacity,
             services=self.subject.services,
             networks=[asdict(found) for found in self._networks.calibrations.values()],
-            notes=[*options.notes, *self._networks.notes],
+            notes=list(dict.fromkeys([*self._notes, *options.notes, *self._networks.notes])),
         )
 
     def _block(
@@ -195,7 +228,7 @@ class Run:
     def _stepped(self, part: Part) -> Callable[[str], None]:
         """Tells a step with the block and network that it belongs to."""
         over = "" if part.network == LOOPBACK else f"{part.network}  "
-        return lambda text: self.progress.step(f"block {part.block.index + 1}/{self.options.blocks}  {over}{text}")
+        return lambda text: self.progress.step(f"block {part.block.index + 1}/{self.last}  {over}{text}")
 
     def _searched(self, prepared: Prepared) -> int:
         """Steps of all searches of a block."""

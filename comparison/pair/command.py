@@ -6,18 +6,18 @@ import argparse
 import contextlib
 import functools
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossover.comparison import commands
 from crossover.comparison.network.profiles import LOOPBACK
-from crossover.comparison.options import UsageError
+from crossover.comparison.options import UsageError, continued
 from crossover.comparison.pair import differences, options, start
 from crossover.comparison.pair.cases import answered
 from crossover.comparison.pair.errors import PairError
 from crossover.comparison.pair.exchange import grpc_answer, rest_answer
 from crossover.comparison.pair.subject import PairSubject, PairView
+from crossover.comparison.services import scratch
 
 if TYPE_CHECKING:
     from crossover.comparison.pair.cases import Asker, Seen, Variants
@@ -38,13 +38,20 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
         return commands.refusing(lambda: start.write(given), Path())
     if given.what == TWIN:
         return commands.refuse("pair twin: not in this version; compare two running services with pair")
-    arguments = given.arguments[1:]
-    out = commands.folder_of(given)
     try:
-        asked = options.asked(given, _own(arguments, given), parser)
+        whole = given.arguments
+        arguments = _own(whole[1:], given)
+        goes_on = given.goes_on
+        if goes_on is not None:
+            given = continued(given, parser, "pair")
+            arguments = given.words
+        out, blocks = commands.folder_of(given), given.blocks
+        asked = options.asked(given, arguments, parser)
+        if goes_on is not None:
+            asked.given.out, asked.given.blocks, asked.given.goes_on = out, blocks, goes_on
     except (UsageError, PairError) as error:
         return commands.refuse(str(error))
-    asked.given.arguments = given.arguments
+    asked.given.arguments = whole
     asked.given.network = asked.given.network or [LOOPBACK]
     if not asked.given.dry_run and (elsewhere := commands.moved(asked.given)) is not None:
         return elsewhere
@@ -59,12 +66,12 @@ def _own(arguments: list[str], given: argparse.Namespace) -> list[str]:
 def _compared(asked: options.Asked, out: Path) -> int:
     pair = options.pair_of(asked)
     if asked.given.dry_run:
-        with tempfile.TemporaryDirectory(prefix="crossover-lab-") as scratch:
-            course = options.course_of(asked, pair, Path(scratch))
+        with scratch.folder() as folder:
+            course = options.course_of(asked, pair, Path(folder))
             return _shown(PairSubject(pair, course))
     course = options.course_of(asked, pair, out)
     subject = PairSubject(pair, course)
-    if course.networks == [LOOPBACK] and not pair.processes.commands:
+    if course.networks == [LOOPBACK] and not pair.processes.commands and not course.goes_on:
         code = _shown(subject)
         if code:
             return code

@@ -21,6 +21,7 @@ from crossover.comparison.pair.errors import PairError
 from crossover.comparison.pair.exchange import Rules
 from crossover.comparison.pair.reflection import Reflection
 from crossover.comparison.pair.subject import ARMS, Pair, Processes
+from crossover.comparison.services import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,6 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load("--thorough", action="store_true", help="judge the tail too (p90, p99)")
     load("--stream", action="store_true", help=argparse.SUPPRESS)
     load("--out", type=Path, metavar="DIR", help="folder of the result (default: runs/<UTC time>); with init, the file")
+    common.add_continue_argument(parser)
     common.add_result_arguments(parser)
 
 
@@ -342,14 +344,12 @@ def _described(given: argparse.Namespace, grpc: GrpcSide, processes: Processes) 
     command = processes.commands.get("grpc")
     if command is None or given.proto or given.protoset:
         return schema_of(given, lambda: grpc)
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="crossover-lab-") as scratch:
+    with scratch.folder() as folder:
         if services.is_taken(grpc.address):
             raise PairError(
                 f"--start-grpc: somebody listens at {grpc.address} already; stop that or leave the flag out"
             )
-        started = services.Started("gRPC", command, Path(scratch, "log"))
+        started = services.Started("gRPC", command, Path(folder, "log"))
         try:
             started.await_ready(services.Ready("tcp"), grpc)
             return schema_of(given, lambda: grpc)
@@ -417,6 +417,7 @@ def course_of(asked: Asked, pair: Pair, out: Path) -> Course:
         fail_if=common.rules(given.fail_if),
         prices=common.prices(given),
         notes=[*getattr(given, "notes", []), *_notes(asked, pair)],
+        goes_on=given.goes_on is not None,
     )
     common.check_course(course)
     return course

@@ -246,16 +246,7 @@ class PairSubject:
     def prepare(self, view: PairView, generator: Generator, network: str, tell: Callable[[str], None]) -> Prepared:
         """Ask for every row of every case, then probe what each arm can take."""
         found = Prepared([], [], [], [])
-        for case, variants in zip(self.pair.cases, self.variants_of_cases, strict=True):
-            tell(f"asking both services for {len(variants)} rows{f' of {case.name}' if case.name else ''}")
-            with self.asker(view) as asker:
-                seen = case_room.answered(variants, asker, case.name)
-                said = differences.seen_in(self.pair, asker, seen)
-                self.differences += [text for text in said if text not in self.differences]
-        together = list(zip([case.name for case in self.pair.cases], self.variants_of_cases, strict=True))
-        if self.pair.mix:
-            together.append((MIX, case_room.mixed(self.pair.cases, self.variants_of_cases)))
-        for name, variants in together:
+        for name, variants in self._asked(view, tell).items():
             tell(f"probing {name or self.model} over {network}")
             view.load(0, variants, 0)
             over_grpc, over_rest = variants.message_bytes
@@ -264,6 +255,25 @@ class PairSubject:
             found.add(cells)
             self._of_cell += [variants] * len(cells.cells)
         return found
+
+    def resume(self, view: PairView, prepared: Prepared) -> None:
+        asked = self._asked(view, lambda _: None)
+        if missing := {cell.case for cell in prepared.cells} - asked.keys():
+            raise PairError(f"the run has a case '{min(missing)}', which its pair has no more")
+        self._of_cell = [asked[cell.case] for cell in prepared.cells]
+
+    def _asked(self, view: PairView, tell: Callable[[str], None]) -> dict[str, Variants]:
+        """The requests of every case by its name, with the answers to them."""
+        for case, variants in zip(self.pair.cases, self.variants_of_cases, strict=True):
+            tell(f"asking both services for {len(variants)} rows{f' of {case.name}' if case.name else ''}")
+            with self.asker(view) as asker:
+                seen = case_room.answered(variants, asker, case.name)
+                said = differences.seen_in(self.pair, asker, seen)
+                self.differences += [text for text in said if text not in self.differences]
+        together = {case.name: variants for case, variants in zip(self.pair.cases, self.variants_of_cases, strict=True)}
+        if self.pair.mix:
+            together[MIX] = case_room.mixed(self.pair.cases, self.variants_of_cases)
+        return together
 
     def load(self, view: PairView, c: int, prepared: Prepared, seed: int) -> None:
         view.load(c, self._of_cell[c], prepared.busy_ns[c])

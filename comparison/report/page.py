@@ -260,7 +260,7 @@ def _items(lines: Iterable[str]) -> str:
 
 def _provenance(summary: Summary, provenance: dict[str, Any]) -> str:
     shown = json.dumps({**provenance, "samples_sha256": summary["samples_sha256"]}, indent=1)
-    command = escape(summary["command"])
+    command = escape(words.again(summary))
     return (
         f"<h2>Where this comes from</h2><p>Run it again with</p><pre>{command}</pre>"
         f"<details><summary>Machine, versions, settings, hash of the raw samples</summary><pre>{escape(shown)}</pre></details>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from crossover.comparison.experiment import naming
@@ -379,6 +380,20 @@ def _span(values: list[float]) -> str:
 
 def _rounded(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def again(summary: Summary) -> str:
+    """The command that makes the run anew: into another folder, since its own holds a run."""
+    given, kept = shlex.split(summary["command"]), []
+    skip = False
+    for word in given:
+        if skip:
+            skip = False
+        elif word == "--out":
+            skip = True
+        elif not word.startswith("--out="):
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def limits(summary: Summary) -> list[str]:
