@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOREIGN_REST_ARMS, FOREIGN_GRPC_ARMS = ("rest", "rest-binary"), ("grpc", "grpc-again")
 VIEWS = ("end-to-end", "hop")
 _ROOM_BYTES = 200 << 20
+_LEAST_LOAD, _MOST_LOAD = 0.01, 0.95
 
 
 class UsageError(ValueError):
@@ -323,7 +324,9 @@ def prices(given: argparse.Namespace) -> Prices:
 
 
 def check_loop(given: argparse.Namespace) -> None:
-    """UsageError for two options that say different things about the load."""
+    """UsageError for shares that are none, and for two options that say different things about the load."""
+    if not all(_LEAST_LOAD <= share <= _MOST_LOAD for share in given.load or ()):
+        raise UsageError(f"--load takes values from {_LEAST_LOAD:g} to {_MOST_LOAD:g}")
     if given.closed and given.rate:
         raise UsageError("--closed and --rate contradict each other: in the closed loop the answers make the rate")
     if given.closed and given.load:
@@ -358,7 +361,6 @@ def check_course(course: Course, payloads: Sequence[int] = (1,)) -> None:
             min(course.concurrency), 1, 1000, max(course.concurrency),
         ),
         ("--rate", min(course.rates, default=1.0), 0.01, 100_000, max(course.rates, default=1.0)),
-        ("--load", min(course.loads), 0.01, 0.95, max(course.loads)),
         ("--goal", goal, 0.01, 60_000, goal),
         ("--blocks", course.blocks, 1, 1000, course.blocks),
         ("--turns", course.turns, 1, 100, course.turns),

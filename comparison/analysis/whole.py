@@ -194,7 +194,8 @@ class Analysis:
         services = sorted({name for found_bin in bins for name in found_bin.services})
         wire = list(self.measures.by_block(c, arm, "wire_bytes").values())
         message = list(self.measures.by_block(c, arm, "message_bytes").values())
-        cpu = {name: float(np.mean([b.cpu_us(name) for b in bins])) for name in [*services, "generator"]}
+        own = [name for name in ("generator", CALLER) if any(name in line.cpu_ns for b in bins for line in b.lines)]
+        cpu = {name: float(np.mean([b.cpu_us(name) for b in bins])) for name in [*services, *own]}
         cost = None
         if wire and services:
             cost = asdict(per_million(sum(cpu[name] for name in services) / 1e6, float(np.mean(wire)), self.prices))
