@@ -11,7 +11,7 @@ import numpy as np
 from crossover.comparison.analysis import controls, crossover, explain, gates, quantiles, summary, verdicts
 from crossover.comparison.analysis import statistics as st
 from crossover.comparison.analysis.cost import Prices, per_million
-from crossover.comparison.analysis.measures import LARGER_IS_BETTER, METRICS, QUICK_METRICS, Measures
+from crossover.comparison.analysis.measures import CALLER, LARGER_IS_BETTER, METRICS, QUICK_METRICS, Measures
 from crossover.comparison.experiment import naming
 from crossover.comparison.experiment.arms import ARMS, Pair, headline_pairs
 from crossover.comparison.experiment.samples import LOAD

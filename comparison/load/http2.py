@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from hpack import HPACKError
-
 from crossover.comparison.load import sockets
 from crossover.comparison.load.http1 import BrokenConnectionError
 from crossover.transport.http2 import frames as http2
-from crossover.transport.http2.frames import Http2Error
+from crossover.transport.http2.frames import ConnectionFaultError
+from crossover.transport.http2.header_blocks import HeaderReader, HeaderWriter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +70,8 @@ class Connection:
         self._socket = sockets.opened(address, timeout)
         self._fields = tuple(fields)
         self._reader = http2.FrameReader()
-        self._headers = http2.HeaderReader()
-        self._writer = http2.HeaderWriter()
+        self._headers = HeaderReader()
+        self._writer = HeaderWriter()
         self._buffer = bytearray(_CHUNK)
         self._out: list[memoryview] = []
         """Frames that are ready to leave."""
@@ -83,7 +82,8 @@ class Connection:
         self._window = self._initial = http2.DEFAULT_WINDOW
         self._stream_window = 0
         self._frame = http2.DEFAULT_FRAME
-        self._replenished = 0
+        self._received = 0
+        """Bytes of DATA since the connection's window was last replenished."""
         self._blocks: list[bytes] = []
         self._partial: tuple[int, bytearray] | None = None
         self._body: list[bytes] = []
@@ -171,7 +171,7 @@ class Connection:
         for block in blocks:
             try:
                 read = self._headers.fields(block)
-            except (Http2Error, HPACKError) as error:
+            except ConnectionFaultError as error:
                 raise BrokenConnectionError(f"the service's header block cannot be read: {error}") from None
             found |= {name.decode("latin-1"): value.decode("latin-1") for name, value in read.items()}
         return found
@@ -209,15 +209,20 @@ class Connection:
 
     def _feed(self, data: bytes) -> None:
         try:
-            for kind, flags, number, payload in self._reader.feed(data):
-                self._take(kind, flags, number, payload)
-        except Http2Error as error:
+            while True:
+                for kind, flags, number, payload, counted in self._reader.feed(data):
+                    if kind == http2.DATA:
+                        self._received += counted
+                    self._take(kind, flags, number, payload)
+                if not self._reader.behind:
+                    break
+                data = b""
+        except ConnectionFaultError as error:
             text = str(error) if self._settled else "the service does not speak HTTP/2; is it a gRPC port?"
             raise BrokenConnectionError(text) from None
-        received = self._reader.data_bytes - self._replenished
-        if received >= _REPLENISH:
-            self._replenished += received
-            self._out.append(memoryview(http2.frame(http2.WINDOW_UPDATE, 0, 0, http2.number(received))))
+        if self._received >= _REPLENISH:
+            self._out.append(memoryview(http2.frame(http2.WINDOW_UPDATE, 0, 0, http2.number(self._received))))
+            self._received = 0
 
     def _take(self, kind: int, flags: int, number: int, payload: Buffer) -> None:
         if not self._settled and kind != http2.SETTINGS:
@@ -227,9 +232,10 @@ class Connection:
                 self._body.append(bytes(payload))
                 self._ended = self._ended or bool(flags & http2.END_STREAM)
         elif kind in (http2.HEADERS, http2.CONTINUATION):
-            self._take_headers(kind, flags, number, bytes(payload))
+            block = http2.header_block_in(flags, payload) if kind == http2.HEADERS else bytes(payload)
+            self._take_headers(kind, flags, number, block)
         elif kind == http2.SETTINGS and not flags & http2.ACK:
-            self._adopt(http2.settings_in(bytes(payload)))
+            self._adopt(dict(http2.settings_in(bytes(payload))))
         elif kind == http2.WINDOW_UPDATE:
             by = http2.number_in(payload) & http2.LARGEST_WINDOW
             if not number:
