@@ -119,7 +119,7 @@ class _Ports:
     def _grpc(self, host: str, port: int = 0, tls: Tls | None = None) -> Listener:
         settings = self.settings
         options = GrpcOptions(
-            settings.max_message_bytes, settings.default_timeout_ms, self._policy(host, tls), self.door
+            settings.max_message_bytes, settings.default_timeout_ms, self._policy(host, tls), self.door, self.budget
         )
         kind = GRPC_LIBRARIES[settings.model_server_grpc_library]
         return kind(self.inference, host, port, tls, options, self.observer)

@@ -1,7 +1,8 @@
 """One function answers a gRPC call, whoever brought it: grpcio, our own HTTP/2, or a stream for each of its messages.
 
-The stations of a call, each once, in this order: metrics begin, the door (who may call), context (deadline, propagated headers, timeline),
-size of the request, decoding, admission, the deadline around the work, encoding, size of the reply, the error's code,
+The stations of a call, each once, in this order: metrics begin, the door (who may call), context (deadline, propagated
+headers, timeline), size of the request, memory, decoding, admission, the deadline around the work, encoding, size of the
+reply, the error's code,
 metrics end. What differs between methods is an `Operation`; what brings calls adds only how bytes come and go.
 """
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from crossover.protocol.inference import Inference
     from crossover.service.doors import Door
     from crossover.service.metrics import Observer
+    from crossover.transport.memory_budget import MemoryBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class GrpcOptions:
     """What is allowed of load and unload."""
     door: Door | None = None
     """Who may call; None for everybody."""
+    budget: MemoryBudget | None = None
+    """The memory that all requests in flight of the process may hold; None: no bound."""
 
 
 class CallDetails(Caller, Protocol):
@@ -67,11 +71,14 @@ class Answering:
     async def answer(self, operation: Operation, data: bytes, call: CallDetails) -> bytes:
         """The reply message; InferenceError is what the caller is to be told. It needs no task before it waits."""
         metrics = RequestMetrics(self._observer, operation.method)
+        budget, held = self.options.budget, 0
         try:
             if self._door is not None:
                 check_call(self._door, f"/{pb.SERVICE}/{operation.method}", call)
             context = self._context(call)
             self._check_size(data, "request")
+            if budget is not None:
+                held = self._reserve(budget, len(data))
             request = operation.decode(data, context)
             metrics.model = operation.model_of(request)
             context.mark("decoded")
@@ -87,6 +94,8 @@ class Answering:
             metrics.code = error.code
             raise error from None
         finally:
+            if budget is not None:
+                budget.release(held)
             metrics.end()
 
     def check_stream(self, method: str, call: CallDetails) -> None:
@@ -118,6 +127,14 @@ class Answering:
             raise InferenceError(Code.UNIMPLEMENTED, "there is one repository here; leave repository_name empty")
         if operation.method in CHANGES_REPOSITORY:
             self.options.control.check(request.parameters)
+
+    @staticmethod
+    def _reserve(budget: MemoryBudget, size: int) -> int:
+        if not budget.reserve(size):
+            raise InferenceError(
+                Code.OVERLOADED, "the requests in flight hold all the memory that MAX_IN_FLIGHT_BYTES allows"
+            )
+        return size
 
     def _check_size(self, data: bytes, what: str) -> None:
         if len(data) > self.options.max_message_bytes:

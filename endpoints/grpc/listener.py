@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a registry of handlers wants to know (grpc.HandlerCallDetails)."""
+class HandlerCallDetails:
+    """What a registry of handlers asks for (grpc.HandlerCallDetails)."""
 
     method: str
     invocation_metadata: tuple[()] = ()
@@ -37,7 +37,7 @@ class Handlers(list["grpc.GenericRpcHandler"]):
 
     def of(self, path: str) -> Any:
         """The handler of a method; None when there is no such method."""
-        found = (each.service(Asked(path)) for each in self)
+        found = (each.service(HandlerCallDetails(path)) for each in self)
         return next((handler for handler in found if handler is not None), None)
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
