@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from crossover.endpoints.rest.compression import decompress, request_coding
-from crossover.endpoints.rest.errors import HttpError, as_inference_error, error_reply, refused, too_large
+from crossover.endpoints.rest.errors import HttpError, as_inference_error, error_reply, no_memory, refused, too_large
 from crossover.endpoints.rest.mounting import AsgiCall, beside_http, send_reply
 from crossover.endpoints.rest.routes import not_found
 from crossover.endpoints.rest.types import Reply, Request, RestOptions
@@ -142,7 +142,7 @@ class RestEndpoint:
             _check(route, call.head)
             headers = call.head.by_name
             upstream, inference = self._choose(headers)
-            request = Request(route, headers, b"", self._context(headers), inference, self._options)
+            request = Request(route, headers, b"", self._context(headers), inference, self._options, call.hold)
             reply = self._at_once(call, request)
             if reply is None:
                 await waiting()
@@ -196,9 +196,7 @@ class RestEndpoint:
         except BodyTooLargeError:
             raise too_large(limit) from None
         except NoMemoryError:
-            raise InferenceError(
-                Code.OVERLOADED, "the requests in flight hold all the memory that MAX_IN_FLIGHT_BYTES allows"
-            ) from None
+            raise no_memory() from None
         request.body = body
         request.context.mark("received")
 

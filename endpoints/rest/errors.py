@@ -43,6 +43,12 @@ def too_large(limit: int) -> InferenceError:
     )
 
 
+def no_memory() -> InferenceError:
+    return InferenceError(
+        Code.OVERLOADED, "the requests in flight hold all the memory that MAX_IN_FLIGHT_BYTES allows; try again later"
+    )
+
+
 def json_reply(document: object, status: int = 200) -> Reply:
     return Reply(status, [JSON_TYPE], [dumps(document)])
 

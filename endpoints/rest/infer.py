@@ -9,14 +9,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from crossover.endpoints.rest.compression import SMALLEST_COMPRESSED, compress, reply_coding, request_coding
-from crossover.endpoints.rest.errors import JSON_TYPE
+from crossover.endpoints.rest.errors import JSON_TYPE, no_memory
 from crossover.endpoints.rest.types import Reply
 from crossover.protocol import deadline
 from crossover.protocol.codecs.binary import codec as binary_codec
 from crossover.protocol.codecs.codec import FRAMING_HEADER
 from crossover.protocol.codecs.codec import JSON_TYPE as CODEC_JSON_TYPE
 from crossover.protocol.codecs.registry import codec_for
-from crossover.protocol.limits import check_reply, reply_too_large
+from crossover.protocol.limits import HEAVY_BYTES, check_reply, is_heavy, memory_needed, reply_too_large
 
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
 _RAW_REQUEST = 0
 """The framing of a body that is the only input's bytes."""
-LARGE_JSON_BYTES = 256 << 10
-"""JSON of a request from which on it is read in a thread."""
-LARGE_JSON_ELEMENTS = 32 << 10
-"""Elements of a reply's JSON tensors from which on it is written in one."""
+_TYPICAL_ELEMENT_BYTES = 4
+"""Of a number in JSON."""
 
 
 def infer_at_once(request: Request) -> Reply | None:
@@ -42,7 +40,7 @@ def infer_at_once(request: Request) -> Reply | None:
     if (
         framing == _RAW_REQUEST
         or "accept-encoding" in request.headers
-        or codec.text_size(len(body), framing) >= LARGE_JSON_BYTES
+        or is_heavy(codec.text_size(len(body), framing))
     ):
         return None
     call, form = request.decoded = codec.decode_request(body, framing, request.route.model, request.route.version)
@@ -50,7 +48,7 @@ def infer_at_once(request: Request) -> Reply | None:
     response = ask(call, request.context)
     if response is None:
         return None
-    if _json_elements(response, form) >= LARGE_JSON_ELEMENTS:
+    if _is_heavy(response, form):
         request.response = response
         return None
     return _plain(_encoded(request, response, form))
@@ -60,11 +58,14 @@ async def infer(request: Request) -> Reply:
     if request.decoded is None:
         request.decoded = await _decoded(request)
         _begin(request.decoded[0], request)
+        objects = memory_needed(request.decoded[0].inputs) - len(request.body)
+        if objects > HEAVY_BYTES and request.hold is not None and not request.hold(objects):
+            raise no_memory()
     call, form = request.decoded
     response = request.response or await request.inference.infer(call, request.context)
-    if _json_elements(response, form) < LARGE_JSON_ELEMENTS:
-        return await _reply(request, _encoded(request, response, form))
-    return await _reply(request, await asyncio.to_thread(_encoded, request, response, form))
+    if _is_heavy(response, form):
+        return await _reply(request, await asyncio.to_thread(_encoded, request, response, form))
+    return await _reply(request, _encoded(request, response, form))
 
 
 def _begin(call: InferRequest, request: Request) -> None:
@@ -84,14 +85,15 @@ async def _decoded(request: Request) -> tuple[InferRequest, ReplyForm]:
     if framing == _RAW_REQUEST:
         metadata = await request.inference.model_metadata(route.model, route.version, request.context)
         return binary_codec.decode_raw_request(body, metadata.inputs, route.model, route.version)
-    if codec.text_size(len(body), framing) < LARGE_JSON_BYTES:
+    if not is_heavy(codec.text_size(len(body), framing)):
         return codec.decode_request(body, framing, route.model, route.version)
     return await asyncio.to_thread(codec.decode_request, body, framing, route.model, route.version)
 
 
-def _json_elements(response: InferResponse, form: ReplyForm) -> int:
-    """Elements of the outputs that are sent as JSON."""
-    return sum([tensor.count for tensor in response.outputs if not form.binary(tensor.name)])
+def _is_heavy(response: InferResponse, form: ReplyForm) -> bool:
+    """Whether the JSON of a reply is written in a thread."""
+    elements = sum([tensor.count for tensor in response.outputs if not form.binary(tensor.name)])
+    return is_heavy(_TYPICAL_ELEMENT_BYTES * elements)
 
 
 def _encoded(request: Request, response: InferResponse, form: ReplyForm) -> Encoded:

@@ -10,6 +10,8 @@ from crossover.transport.http1.asgi import ASGIApp, Receive, Scope, Send
 from crossover.transport.http1.messages import Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from crossover.endpoints.rest.routes import Route
     from crossover.protocol.codecs.reply_form import ReplyForm
     from crossover.protocol.inference import CallContext, Inference
@@ -44,6 +46,8 @@ class Request:
     context: CallContext
     inference: Inference
     options: RestOptions
+    hold: Callable[[int], bool] | None = None
+    """Counts memory that the request takes beside its body; False where the requests in flight may have no more."""
     limit: TimeLimit | None = None
     """What keeps the deadline; None while nothing is waited for."""
     decoded: tuple[InferRequest, ReplyForm] | None = None

@@ -90,7 +90,8 @@ class HeadReader:
             head = parse(raw)
             if self._route is not None:
                 head.route = self._route(head)
-            self._known.put(raw, head, len(raw))
+            if head.repeats:
+                self._known.put(raw, head, len(raw))
         return head
 
 
@@ -128,7 +129,7 @@ def parse(raw: bytes) -> RequestHead:
     if major != b"1":  # RFC 9110 15.6.6
         raise RefusalError(505, f"HTTP/{major.decode()}.{minor.decode()} is not spoken here; use HTTP/1.1")
     version = "1.0" if minor == b"0" else "1.1"
-    fields, by_name = _fields(raw[line.end() :])
+    fields, by_name, repeats = _fields(raw[line.end() :])
     if method == b"CONNECT":
         raise RefusalError(400, "this is no proxy: CONNECT is not served")
     authority, path, query = _target(method, target)
@@ -140,11 +141,12 @@ def parse(raw: bytes) -> RequestHead:
     return RequestHead(
         method.decode("ascii"), target, path, query, version, fields, by_name, host if authority is None else authority,
         _length(by_name, version), keep_alive, "expect" in by_name and _expects_continue(by_name["expect"], version),
+        repeats,
     )  # fmt: skip
 
 
-def _fields(raw: bytes) -> tuple[Fields, dict[str, str]]:
-    """The header fields, in order and by name."""
+def _fields(raw: bytes) -> tuple[Fields, dict[str, str], bool]:
+    """The header fields, in order and by name; and whether every line of them has come before."""
     lines = raw.split(b"\r\n")[:-2]
     if len(lines) > MAX_FIELDS:
         raise _too_many_fields()
@@ -158,7 +160,7 @@ def _fields(raw: bytes) -> tuple[Fields, dict[str, str]]:
         field, name, text = read[line]  # type: ignore[misc]
         fields.append(field)
         by_name[name] = f"{by_name[name]}, {text}" if name in by_name else text
-    return fields, by_name
+    return fields, by_name, not new
 
 
 def _tokens(lines: list[bytes]) -> list[tuple[tuple[bytes, bytes], str, str]]:
