@@ -24,11 +24,11 @@ class Case:
 
 BODY = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}'
 CHUNKS = b"%x\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (10, BODY[:10], len(BODY) - 10, BODY[10:])
-HOST = b"Host: example\r\n"
+HOST = b"Host: localhost\r\n"
 
 
 def get(*fields: bytes, target: bytes = b"{get}", version: bytes = b"1.1", method: bytes = b"GET") -> bytes:
-    lines = fields or (b"Host: example",)
+    lines = fields or (b"Host: localhost",)
     return method + b" " + target + b" HTTP/" + version + b"\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
 
 
@@ -36,7 +36,7 @@ def post(
     *fields: bytes, body: bytes = BODY, length: bytes | None = b"%d" % len(BODY), version: bytes = b"1.1"
 ) -> bytes:
     framing = () if length is None else (b"Content-Length: " + length,)
-    lines = (b"Host: example", *framing, *fields)
+    lines = (b"Host: localhost", *framing, *fields)
     return b"POST {post} HTTP/" + version + b"\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
 
 
@@ -50,10 +50,10 @@ NEXT = get()
 CASES = [
     # 2.2 Message parsing
     Case("empty lines before a request line", b"\r\n\r\n" + get(), [200]),
-    Case("a line that ends in LF", b"GET {get} HTTP/1.1\nHost: example\r\n\r\n", [400], CLOSED),
-    Case("a head that ends in LF LF", b"GET {get} HTTP/1.1\nHost: example\n\n", [400], CLOSED),
-    Case("a bare CR in a value", get(b"Host: example", b"X: a\rb"), [400], CLOSED),
-    Case("whitespace behind the request line", b"GET {get} HTTP/1.1\r\n Host: example\r\n\r\n", [400], CLOSED),
+    Case("a line that ends in LF", b"GET {get} HTTP/1.1\nHost: localhost\r\n\r\n", [400], CLOSED),
+    Case("a head that ends in LF LF", b"GET {get} HTTP/1.1\nHost: localhost\n\n", [400], CLOSED),
+    Case("a bare CR in a value", get(b"Host: localhost", b"X: a\rb"), [400], CLOSED),
+    Case("whitespace behind the request line", b"GET {get} HTTP/1.1\r\n Host: localhost\r\n\r\n", [400], CLOSED),
     Case("bytes that are not HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(20), [400], CLOSED),
     # 2.3 HTTP version
     Case("HTTP/2.0", get(version=b"2.0"), [505], CLOSED),
@@ -71,15 +71,15 @@ CASES = [
     Case("a long target", get(target=b"/v2/" + b"a" * 17_000), [414], CLOSED),
     Case("a target without end", b"GET /" + b"a" * 70_000, [414], CLOSED),
     # 3.2 Request target
-    Case("absolute form", get(target=b"http://example{get}"), [200]),
-    Case("absolute form with another host", get(b"Host: other", target=b"http://example:80{get}"), [200]),
+    Case("absolute form", get(target=b"http://localhost{get}"), [200]),
+    Case("absolute form with another host", get(b"Host: 127.0.0.1", target=b"http://localhost:80{get}"), [200]),
     Case("absolute form without an authority", get(target=b"http:///x"), [400], CLOSED),
     Case("a target that is neither path nor URL", get(target=b"v2"), [400], CLOSED),
-    Case("authority form", get(target=b"example:80"), [400], CLOSED),
-    Case("CONNECT", get(target=b"example:80", method=b"CONNECT"), [400], CLOSED),
+    Case("authority form", get(target=b"localhost:80"), [400], CLOSED),
+    Case("CONNECT", get(target=b"localhost:80", method=b"CONNECT"), [400], CLOSED),
     # 3.2 Host
     Case("no Host", get(b"X: y"), [400], CLOSED),
-    Case("no Host in absolute form", get(b"X: y", target=b"http://example{get}"), [400], CLOSED),
+    Case("no Host in absolute form", get(b"X: y", target=b"http://localhost{get}"), [400], CLOSED),
     Case("two Hosts", get(b"Host: a", b"Host: b"), [400], CLOSED),
     Case("two equal Hosts", get(b"Host: a", b"Host: a"), [400], CLOSED),
     Case("a Host that is none", get(b"Host: a b"), [400], CLOSED),
@@ -94,18 +94,18 @@ CASES = [
     Case("HTTP/1.0 without Host", get(b"X: y", version=b"1.0"), [200], CLOSED),
     Case("HTTP/1.0 with two Hosts", get(b"Host: a", b"Host: b", version=b"1.0"), [400], CLOSED),
     # 5 Field syntax
-    Case("whitespace before the colon", get(b"Host: example", b"X : y"), [400], CLOSED),
-    Case("no colon", get(b"Host: example", b"X"), [400], CLOSED),
-    Case("no name", get(b"Host: example", b": y"), [400], CLOSED),
-    Case("a name that is no token", get(b"Host: example", b"X(: y"), [400], CLOSED),
-    Case("obs-fold", get(b"Host: example", b"X: a", b" b"), [400], CLOSED),
-    Case("obs-fold by TAB", get(b"Host: example", b"X: a", b"\tb"), [400], CLOSED),
-    Case("NUL in a value", get(b"Host: example", b"X: a\0b"), [400], CLOSED),
-    Case("bytes over 0x7f in a value", get(b"Host: example", b"X: \xfc"), [200]),
-    Case("whitespace around a value", get(b"Host: \t example \t", b"X:"), [200]),
-    Case("100 fields", get(b"Host: example", *[b"X: y"] * 99), [200]),
-    Case("101 fields", get(b"Host: example", *[b"X: y"] * 100), [431], CLOSED),
-    Case("one large field", get(b"Host: example", b"X: " + b"y" * 70_000), [431], CLOSED),
+    Case("whitespace before the colon", get(b"Host: localhost", b"X : y"), [400], CLOSED),
+    Case("no colon", get(b"Host: localhost", b"X"), [400], CLOSED),
+    Case("no name", get(b"Host: localhost", b": y"), [400], CLOSED),
+    Case("a name that is no token", get(b"Host: localhost", b"X(: y"), [400], CLOSED),
+    Case("obs-fold", get(b"Host: localhost", b"X: a", b" b"), [400], CLOSED),
+    Case("obs-fold by TAB", get(b"Host: localhost", b"X: a", b"\tb"), [400], CLOSED),
+    Case("NUL in a value", get(b"Host: localhost", b"X: a\0b"), [400], CLOSED),
+    Case("bytes over 0x7f in a value", get(b"Host: localhost", b"X: \xfc"), [200]),
+    Case("whitespace around a value", get(b"Host: \t localhost \t", b"X:"), [200]),
+    Case("100 fields", get(b"Host: localhost", *[b"X: y"] * 99), [200]),
+    Case("101 fields", get(b"Host: localhost", *[b"X: y"] * 100), [431], CLOSED),
+    Case("one large field", get(b"Host: localhost", b"X: " + b"y" * 70_000), [431], CLOSED),
     Case("fields without end", b"GET {get} HTTP/1.1\r\n" + b"X: y\r\n" * 20_000, [431], CLOSED),
     Case("a field without end", b"GET {get} HTTP/1.1\r\nX: " + b"y" * 200_000, [431], CLOSED),
     # 6.1 Transfer-Encoding
@@ -152,18 +152,18 @@ CASES = [
     Case("a large trailer", chunked(CHUNKS[:-2] + b"X: " + b"y" * 100_000 + b"\r\n\r\n"), [431], CLOSED),
     Case("trailers without end", chunked(CHUNKS[:-2] + b"X: y\r\n" * 30_000), [431], CLOSED),
     # 9.3 Persistence
-    Case("Connection: close", get(b"Host: example", b"Connection: close"), [200], CLOSED),
-    Case("close among others", get(b"Host: example", b"Connection: x, Close"), [200], CLOSED),
-    Case("close in a second field", get(b"Host: example", b"Connection: x", b"Connection: close"), [200], CLOSED),
-    Case("keep-alive", get(b"Host: example", b"Connection: keep-alive"), [200]),
+    Case("Connection: close", get(b"Host: localhost", b"Connection: close"), [200], CLOSED),
+    Case("close among others", get(b"Host: localhost", b"Connection: x, Close"), [200], CLOSED),
+    Case("close in a second field", get(b"Host: localhost", b"Connection: x", b"Connection: close"), [200], CLOSED),
+    Case("keep-alive", get(b"Host: localhost", b"Connection: keep-alive"), [200]),
     Case("HTTP/1.0", get(version=b"1.0"), [200], CLOSED),
-    Case("HTTP/1.0 that stays", get(b"Host: example", b"Connection: keep-alive", version=b"1.0"), [200]),
+    Case("HTTP/1.0 that stays", get(b"Host: localhost", b"Connection: keep-alive", version=b"1.0"), [200]),
     Case("HTTP/1.0 with a body", post(version=b"1.0"), [200], CLOSED),
     # 9.3.2 Pipelining
     Case("requests together", get() + post() + chunked() + get(), [200] * 4),
     Case("garbage behind a request", post() + b"\0\0\0\0 nonsense\r\n\r\n", [200, 400], CLOSED),
     Case("a wrong request behind a request", get() + get(b"X: y"), [200, 400], CLOSED),
-    Case("requests behind the last", get(b"Host: example", b"Connection: close") + get(), [200], CLOSED),
+    Case("requests behind the last", get(b"Host: localhost", b"Connection: close") + get(), [200], CLOSED),
     # 9.8 and RFC 9110 7.8 Upgrade: ignored
     Case("Upgrade", post(b"Connection: Upgrade", b"Upgrade: h2c"), [200]),
     Case("Upgrade and close", post(b"Connection: Upgrade, close", b"Upgrade: h2c"), [200], CLOSED),
@@ -178,7 +178,7 @@ CASES = [
     Case("HEAD", get(method=b"HEAD"), [200]),
     Case("a method that the path does not take", get(method=b"DELETE"), [405]),
     Case("a method that nobody knows", get(method=b"FOO"), [405]),
-    Case("GET with a body", get(b"Host: example", b"Content-Length: 5") + b"hello", [200]),
+    Case("GET with a body", get(b"Host: localhost", b"Content-Length: 5") + b"hello", [200]),
     Case("a body for a path that is not there", post().replace(b"{post}", b"/v2/nowhere"), [404]),
     Case("a large body for a path that is not there",
          post(body=bytes(300_000), length=b"300000").replace(b"{post}", b"/v2/nowhere"), [404], CLOSED),
@@ -211,7 +211,7 @@ async def answers(port: int, pieces: list[bytes], follow: bytes, pause: float = 
     return statuses, CLOSED
 
 
-LAST = b"GET /v2/the-last-one HTTP/1.1\r\nHost: example\r\nConnection: close\r\nAccept: text/last\r\n\r\n"
+LAST = b"GET /v2/the-last-one HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept: text/last\r\n\r\n"
 """The request that asks whether a connection stays; its 404 is told from others by its place behind them."""
 LAST_STATUS = -404
 
