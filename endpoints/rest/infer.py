@@ -37,11 +37,7 @@ def infer_at_once(request: Request) -> Reply | None:
         return None
     codec, body = codec_for(request.headers.get("content-type")), request.body
     framing = codec.framing(request.headers.get(FRAMING_HEADER), len(body))
-    if (
-        framing == _RAW_REQUEST
-        or "accept-encoding" in request.headers
-        or is_heavy(codec.text_size(len(body), framing))
-    ):
+    if framing == _RAW_REQUEST or "accept-encoding" in request.headers or is_heavy(codec.text_size(len(body), framing)):
         return None
     call, form = request.decoded = codec.decode_request(body, framing, request.route.model, request.route.version)
     _begin(call, request)

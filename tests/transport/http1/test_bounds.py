@@ -370,17 +370,18 @@ async def test_the_gate_sees_every_head_before_its_body():
     def gate(exchange):
         head = exchange.head
         seen.append((head.method, head.path, head.by_name.get("x-key"), exchange.scheme, exchange.peer[0]))
-        exchange.added.append((b"x-content-type-options", b"nosniff"))
+        exchange.added.append((b"x-added", b"by the gate"))
         return None if head.by_name.get("x-key") else Reply(401, [(b"www-authenticate", b"Bearer")], [b"no"])
 
-    async with served(gate=gate, fallback=application) as service, connected(service.port) as (reader, writer):
+    async with served(fallback=application) as service, connected(service.port) as (reader, writer):
+        service.listener.http.gate = gate
         for request, status in ((infer(), 401), (infer("echo", b"X-Key: k"), 200),
                                 (b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n", 401),
                                 (b"GET /other HTTP/1.1\r\nHost: x\r\nX-Key: k\r\n\r\n", 200)):  # fmt: skip
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(int(head.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0]))
-            assert (int(head[9:12]), head.count(b"x-content-type-options: nosniff")) == (status, 1)
+            assert (int(head[9:12]), head.count(b"x-added: by the gate")) == (status, 1)
         assert [(method, key, scheme, peer) for method, _, key, scheme, peer in seen] == [
             ("POST", None, "http", "127.0.0.1"), ("POST", "k", "http", "127.0.0.1"),
             ("GET", None, "http", "127.0.0.1"), ("GET", "k", "http", "127.0.0.1"),
