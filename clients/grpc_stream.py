@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -24,7 +23,7 @@ from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, InferResponse
-from crossover.protocol.wires import Target, bearer
+from crossover.protocol.wires import Target
 from crossover.protos import inference as pb
 from crossover.transport.grpc.status import ClientClosedError
 from crossover.transport.grpcio.unary_call import status_of
@@ -39,10 +38,6 @@ ignore it."""
 def connect(target: Target) -> GrpcStream:
     """A client that keeps its streams open."""
     return GrpcStream(target)
-
-
-IDLE_SECONDS = 240.0
-"""A stream unused for so long is not used again: the service may be about to end it (after 600 s, ours)."""
 
 
 class _Waiting:
@@ -62,8 +57,7 @@ class _Stream:
         self.call = call
         self.target = target
         self.waiting: dict[str, _Waiting] = {}
-        self.closing = False
-        self.used = time.monotonic()
+        self.broken = False
         self.outgoing: asyncio.Queue[bytes] = asyncio.Queue()
         self.tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._read())]
 
@@ -100,16 +94,8 @@ class _Stream:
         else:
             found.future.set_result(response)
 
-    @property
-    def broken(self) -> bool:
-        """It takes no more requests."""
-        if not self.closing and not self.waiting and time.monotonic() - self.used > IDLE_SECONDS:
-            self.closing = True
-            self.call.cancel()  # which ends its tasks
-        return self.closing
-
     def _break(self, error: InferenceError) -> None:
-        self.closing = True
+        self.broken = True
         for found in self.waiting.values():
             if not found.future.done():
                 found.future.set_exception(copy.copy(error))
@@ -143,7 +129,6 @@ class GrpcStream(GrpcControl):
             context.recording.begin(_PATH, [], data)
             context.recording.stream = True
         stream = self._streams.take()
-        stream.used = time.monotonic()
         found = _Waiting(asyncio.get_running_loop().create_future(), context)
         stream.waiting[identity] = found
         stream.outgoing.put_nowait(data)
@@ -170,7 +155,7 @@ class GrpcStream(GrpcControl):
 
     def _opened(self) -> _Stream:
         try:
-            call = self._channel.stream(_PATH, (*_METADATA, *bearer(self.target)))
+            call = self._channel.stream(_PATH, _METADATA)
         except ClientClosedError:
             raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
         return _Stream(call, self.target.grpc)

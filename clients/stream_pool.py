@@ -17,10 +17,8 @@ MOST_STREAMS = 32
 class Open(Protocol):
     """An open stream."""
 
-    @property
-    def broken(self) -> bool:
-        """It takes no more requests."""
-        ...
+    broken: bool
+    """It takes no more requests."""
 
     @property
     def waiting(self) -> Sized:

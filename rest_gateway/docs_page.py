@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi.responses import FileResponse
-
-from crossover.rest_gateway.files import PageFiles
+from fastapi.staticfiles import StaticFiles
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -29,4 +28,4 @@ def install(app: FastAPI) -> None:
         )
 
     app.add_api_route("/docs", docs, methods=["GET", "HEAD"], include_in_schema=False)
-    app.mount("/static", PageFiles(directory=STATIC), name="static")
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -11,7 +12,7 @@ import numpy as np
 from crossover.comparison.lab.wires import PORTS, SOCKETS
 from crossover.comparison.machine import cpu, sockets
 from crossover.comparison.network.link import THERE_ADDRESS
-from crossover.comparison.services import certificates, scratch
+from crossover.comparison.services import certificates
 from crossover.protocol.wires import Target
 from crossover.stack.services import Service, StartError, free_ports
 
@@ -52,7 +53,7 @@ class Fleet:
         rest, grpc, public, *lab = free_ports(3 + len(PORTS))
         self._with_gateway = gateway
         self.lab_ports = dict(zip(PORTS, map(str, lab), strict=True))
-        self._scratch = scratch.folder()
+        self._scratch = tempfile.TemporaryDirectory(prefix="crossover-lab-")
         self._log = log.open("ab")
         self.environment = {
             "MODEL_REPOSITORY": str(repository),
@@ -137,11 +138,10 @@ class Fleet:
         return {name: cpu.peak_memory_bytes(service.pid) for name, service in self.services.items()}
 
     def dead(self) -> str | None:
-        """Which service has ended by itself, and where it may have said why."""
+        """The name of a service that has ended by itself."""
         if self._link and self._link.dead():
-            return f"the {WIRE}"
-        ended = next((name for name, service in self.services.items() if service.returncode() is not None), None)
-        return f"the {ended} (its log is {self._log.name})" if ended else None
+            return WIRE
+        return next((name for name, service in self.services.items() if service.returncode() is not None), None)
 
     def stop(self) -> None:
         for name in (GATEWAY, MODEL_SERVER):

@@ -123,9 +123,9 @@ class ClientConnection:
     async def call(self, fixed: HeaderFields, data: Buffer, until: float, metadata: HeaderFields) -> Result:
         """The reply's message and trailers; CallFailedError, or RefusedError when the request may be sent again."""
         connection = self._connection
-        while len(connection.streams) >= connection.peer_streams and self.usable:
+        while len(connection.streams) >= connection.peer_streams and not self._retired:
             await self._wait_for_slot(until)
-        if not self.usable:
+        if self._retired or self.suspect_since is not None or not connection.may_open:
             raise RefusedError
         now = self._loop.time()
         call = _Call(self._loop.create_future(), self._limit, now)

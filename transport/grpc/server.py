@@ -136,15 +136,6 @@ class ServerConnection:
         service.connections.add(self)
         self._look_again()
 
-    @property
-    def peer(self) -> str:
-        """The client's address as gRPC writes it: ``ipv4:host:port``, ``ipv6:%5Bhost%5D:port``, or ``unix:``."""
-        name = self.socket.peername
-        if not isinstance(name, tuple):
-            return "unix:"
-        host, port = name[:2]
-        return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
-
     # what comes
 
     def _handle(self, event: Event) -> None:
@@ -246,9 +237,10 @@ class ServerConnection:
 
     def metadata_of(self, fields: Fields) -> Metadata:
         """The metadata among a call's fields."""
-        if self._metadata[0] is not fields:
-            self._metadata = fields, metadata_in(fields)
-        return self._metadata[1]
+        shared, own = fields.shared, fields.own
+        if self._metadata[0] is not shared:
+            self._metadata = shared, metadata_in(shared)
+        return self._metadata[1] + metadata_in(own) if own else self._metadata[1]
 
     # the answer
 

@@ -37,9 +37,7 @@ def refusal_reply(status: int, message: str) -> Reply:
 class ReplyHeads:
     """Makes the heads of a listener's replies."""
 
-    def __init__(self, always: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """`always`: fields of every reply that does not say them itself."""
-        self._always = always
+    def __init__(self) -> None:
         self._known: BoundedCache[tuple[object, ...], bytes] = BoundedCache()
         self._second = 0
         self._date = b""
@@ -68,8 +66,7 @@ class ReplyHeads:
         self, status: int, fields: Sequence[tuple[bytes, bytes]], length: int, version: str, keep_alive: bool
     ) -> bytes:
         lines = [STATUS_LINES[status], self._date]
-        said = {name for name, _ in fields}
-        for name, value in (*fields, *(field for field in self._always if field[0] not in said)):
+        for name, value in fields:
             if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
                 raise ValueError(f"the reply's field {name!r} is not one")
             lines.append(b"%b: %b\r\n" % (name, value))

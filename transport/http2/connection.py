@@ -120,6 +120,8 @@ class Connection:
         """The peer's first SETTINGS have come."""
         self.failed = False
         """The peer broke the protocol: nothing more is read."""
+        self.is_behind = False
+        """More frames have come than were read: call `receive(b"")`, when others have had their turn."""
         self.not_http2 = False
         """It failed because what came instead of a client's preface was not HTTP/2."""
         self.peer_streams = http2.LAST_STREAM
@@ -201,11 +203,6 @@ class Connection:
     def blocked(self) -> list[Stream]:
         """Streams whose DATA waits for the peer."""
         return [stream for stream in self._blocked if stream.unsent]
-
-    @property
-    def is_behind(self) -> bool:
-        """More frames have come than were read: call `receive(b"")`, when others have had their turn."""
-        return self._frames.behind and not self.failed
 
     @property
     def may_open(self) -> bool:
@@ -293,7 +290,7 @@ class Connection:
         """A header block, in CONTINUATION frames too where it is longer than the peer's frames (4.3)."""
         size = self._frame
         if len(block) <= size:
-            self._out.append(http2.frame(http2.HEADERS, http2.END_HEADERS | flags, number, block))
+            self._out.append(http2.head(http2.HEADERS, http2.END_HEADERS | flags, number, len(block)) + block)
             return
         pieces = [block[at : at + size] for at in range(0, len(block), size)]
         self._out.append(http2.frame(http2.HEADERS, flags, number, pieces[0]))
@@ -388,6 +385,7 @@ class Connection:
                         self._take_other(kind, flags, number, payload, size)
                 except _StreamFaultError as fault:
                     self._fail_stream(number, fault)
+            self.is_behind = self._frames.behind
         except ConnectionFaultError as fault:
             self._fail(fault)
         return events
@@ -688,7 +686,7 @@ class Connection:
             self._events.append(StreamReset(stream, fault.code, fault.text))
 
     def _fail(self, fault: ConnectionFaultError) -> None:
-        self.failed = True
+        self.failed, self.is_behind = True, False
         if not self.not_http2:
             last = min(self._last, self._taken)
             payload = http2.number(last) + http2.number(fault.code) + fault.text.encode()

@@ -168,7 +168,8 @@ class FrameReader:
                 self._skipped = size
                 yield kind, flags, stream, b"", size
                 continue
-            _check_size(kind, flags, size)
+            if kind != HEADERS or size > LARGEST_BLOCK:
+                _check_size(kind, flags, size)
             if end - at < 9 + size:
                 break
             payload = data[at + 9 : at + 9 + size]
@@ -199,6 +200,8 @@ def _check_size(kind: int, flags: int, size: int) -> None:
 
 def header_block_in(flags: int, payload: Buffer) -> bytes:
     """The piece of a header block in a HEADERS frame, without padding and priority (6.2)."""
+    if not flags & (PADDED | WITH_PRIORITY):
+        return bytes(payload)
     start = stop = 0
     if flags & PADDED:
         start, stop = 1, _padding(payload[0] if len(payload) else 0, len(payload))
@@ -208,4 +211,4 @@ def header_block_in(flags: int, payload: Buffer) -> bytes:
             raise ConnectionFaultError(FRAME_SIZE_ERROR, "a HEADERS frame ends before its priority does")
     if start + stop > len(payload):
         raise ConnectionFaultError(PROTOCOL_ERROR, "the padding is longer than what is left of the frame")
-    return bytes(payload[start : len(payload) - stop]) if start or stop else bytes(payload)
+    return bytes(payload[start : len(payload) - stop])

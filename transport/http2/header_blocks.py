@@ -35,6 +35,10 @@ _BAD_VALUE = re.compile(rb"[\0\r\n]|\A[ \t]|[ \t]\Z", re.DOTALL)
 _REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
 _PSEUDO = _REQUEST_PSEUDO | {b":status"}
 _OF_CONNECTIONS = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
+_BAD_VALUE_TEXT = "a field value has NUL, CR or LF, or blanks around it"
+_NONE: dict[bytes, bytes] = {}
+_known_names: BoundedCache[bytes, bool] = BoundedCache()
+"""Names of regular fields that are well-formed whatever their value, but for what no value may have."""
 _LONGEST_INTEGER = 5
 """Bytes after its prefix: more is an error, not a number (RFC 7541, 5.1)."""
 
@@ -42,7 +46,7 @@ _LONGEST_INTEGER = 5
 class Fields(dict[bytes, bytes]):
     """The header fields of one block, not to be changed; values of a repeated name are joined by a comma (RFC 9110, 5.3)."""
 
-    __slots__ = ("content_length", "kind", "malformed", "size")
+    __slots__ = ("content_length", "is_too_large", "kind", "malformed", "own", "shared", "size")
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
         super().__init__()
@@ -51,25 +55,33 @@ class Fields(dict[bytes, bytes]):
         self.malformed = ""
         """What makes the message malformed, where something does (RFC 9113, 8.1.1); the stream's error, not the table's."""
         self.size = 0
-        """As SETTINGS_MAX_HEADER_LIST_SIZE counts it. Above LARGEST_FIELDS the fields are not all here."""
+        """As SETTINGS_MAX_HEADER_LIST_SIZE counts it."""
+        self.is_too_large = False
+        """It is above LARGEST_FIELDS, and the fields are not all here."""
+        self.shared: Fields = self
+        """The fields that other blocks have too: the same object in each, ..."""
+        self.own: dict[bytes, bytes] = _NONE
+        """... and those of this block alone."""
         self.content_length: int | None = None
         for name, value in pairs:
             self._add(name, value)
 
-    @property
-    def is_too_large(self) -> bool:
-        return self.size > LARGEST_FIELDS
-
-    def with_literals(self, pairs: list[tuple[bytes, bytes]]) -> Fields:
-        """These fields, and then more regular ones."""
+    def with_own(self, own: dict[bytes, bytes], size: int) -> Fields:
+        """These fields, and then regular ones with other names, which count `size` bytes."""
         found = Fields()
         found.update(self)
-        found.kind, found.malformed, found.size, found.content_length = (
-            self.kind, self.malformed, self.size, self.content_length,
-        )  # fmt: skip
-        for name, value in pairs:
-            found.size += len(name) + len(value) + FIELD_BYTES
-            found._add(name, value)
+        found.kind, found.malformed, found.content_length = self.kind, self.malformed, self.content_length
+        found.size = self.size + size
+        found.shared, found.own = self, own
+        for name, value in own.items():
+            if _known_names.get(name) is None:
+                found._add(name, value)
+                if not found.malformed:
+                    _known_names.put(name, True, len(name))
+            else:
+                if _BAD_VALUE.search(value) is not None:
+                    found.malformed = _BAD_VALUE_TEXT
+                found[name] = value
         return found
 
     def check(self) -> Fields:
@@ -116,7 +128,7 @@ class Fields(dict[bytes, bytes]):
         elif name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):  # 8.2.2
             self.malformed = f"{name.decode()} is a field of HTTP/1.1 connections"
         if _BAD_VALUE.search(value) is not None:  # 8.2.1
-            self.malformed = "a field value has NUL, CR or LF, or blanks around it"
+            self.malformed = _BAD_VALUE_TEXT
         self[name] = self[name] + b"," + value if name in self else value
 
 
@@ -139,8 +151,9 @@ class HeaderReader:
         split = _INDEXED.match(block).end()  # type: ignore[union-attr]
         if 0 < split < len(block) and (own := _plain_literals(block, split)) is not None:
             shared = self.fields(block[:split])
-            if shared.size + len(block) * FIELD_BYTES <= LARGEST_FIELDS:
-                return shared.with_literals(own)
+            size = len(block) - split + FIELD_BYTES * len(own)
+            if shared.size + size <= LARGEST_FIELDS and shared.keys().isdisjoint(own):
+                return shared.with_own(own, size)
         return self._decoded(block)
 
     def _decoded(self, block: bytes) -> Fields:
@@ -178,7 +191,7 @@ class HeaderReader:
         except (IndexError, HPACKError):
             raise ConnectionFaultError(COMPRESSION_ERROR, "a header block cannot be read") from None
         found = Fields(pairs).check()
-        found.size = size
+        found.size, found.is_too_large = size, size > LARGEST_FIELDS
         if changes:
             self._kept.clear()
         else:
@@ -222,24 +235,25 @@ def _text_in(block: bytes, at: int) -> tuple[bytes, int]:
     return (bytes(decode_huffman(text)) if coded else text), end
 
 
-def _plain_literals(block: bytes, at: int) -> list[tuple[bytes, bytes]] | None:
+_CHECKED = frozenset((b"host", b"content-length", b"te"))
+"""Fields whose value says whether they may be."""
+
+
+def _plain_literals(block: bytes, at: int) -> dict[bytes, bytes] | None:
     """The fields from `at` on where all are regular ones, and literals as plain as `literal` writes them; else None."""
-    found: list[tuple[bytes, bytes]] = []
+    found: dict[bytes, bytes] = {}
     end = len(block)
     while at < end:
         if block[at]:
             return None
-        texts = []
-        at += 1
-        for _ in range(2):
-            if at >= end or block[at] >= 127:
-                return None
-            texts.append(block[at + 1 : at + 1 + block[at]])
-            at += 1 + block[at]
-        name, value = texts
-        if name[:1] == b":" or name in (b"host", b"content-length"):
+        middle = at + 2 + block[at + 1] if at + 1 < end else end
+        if middle >= end or block[at + 1] >= 127 or block[middle] >= 127:
             return None
-        found.append((name, value))
+        name = block[at + 2 : middle]
+        at = middle + 1 + block[middle]
+        if name[:1] == b":" or name in _CHECKED or name in found:
+            return None
+        found[name] = block[middle + 1 : at]
     return found if at == end else None
 
 
@@ -255,7 +269,7 @@ class HeaderWriter:
         self._encoder.header_table_size = min(table_bytes, TABLE_BYTES)
         self._kept.clear()
 
-    def block(self, repeated: tuple[tuple[str, str], ...], own: Iterable[tuple[str, str]] = ()) -> bytes:
+    def block(self, repeated: tuple[tuple[str, str], ...], own: Sequence[tuple[str, str]] = ()) -> bytes:
         """A block with the fields that requests repeat, and this request's own, which never enter the table."""
         kept = self._kept.get(repeated)
         if kept is None:
@@ -264,7 +278,7 @@ class HeaderWriter:
                 self._kept[repeated] = kept
             else:
                 self._kept.clear()
-        return kept + b"".join([literal(name, value) for name, value in own])
+        return kept + b"".join([literal(name, value) for name, value in own]) if own else kept
 
 
 def _leaves_table(block: bytes) -> bool:

@@ -1,1 +1,0 @@
-"""`python -m comparison pair`: a unary gRPC method against an HTTP endpoint, whoever wrote the two services."""
