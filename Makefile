@@ -33,7 +33,7 @@ native: | .venv/bin/pip  ## build the native parts; without a compiler or header
 
 # An environment variable given to `make run` wins: `:-` gives a value only where there is none.
 run: .venv/.serve native  ## start the model server and the gateway; Ctrl-C stops both
-	@GATEWAY_REPOSITORY_CONTROL=$${GATEWAY_REPOSITORY_CONTROL:-1} GATEWAY_UPSTREAM_HEADER=$${GATEWAY_UPSTREAM_HEADER:-1} \
+	@GATEWAY_REPOSITORY_CONTROL=$${GATEWAY_REPOSITORY_CONTROL:-auto} GATEWAY_UPSTREAM_HEADER=$${GATEWAY_UPSTREAM_HEADER:-1} \
 	 GATEWAY_TIMING=$${GATEWAY_TIMING:-1} exec $(BIN)/python -m stack
 
 compare: .venv/.lab native  ## measure gRPC against REST (about five minutes); ARGS=... are passed on

@@ -14,7 +14,7 @@ from crossover.protocol.errors import InferenceError
 from crossover.protocol.wires import WIRES, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 DESCRIPTION = "Call a model server, or with --rest the gateway, from the shell."
 
@@ -60,6 +60,7 @@ def _where(default: str | None = None) -> Parser:
     shared.add_argument("--grpc", metavar="HOST:PORT", help=f"gRPC service ({host}:{ports[0]})")
     shared.add_argument("--rest", metavar="URL", help=f"REST service (http://{host}:{ports[1]})")
     shared.add_argument("--ca", type=Path, metavar="FILE", help="PEM authorities of the service's certificate (TLS)")
+    shared.add_argument("--api-key-file", type=Path, metavar="FILE", help="file with the API key to send")
     shared.add_argument("--cert", type=Path, metavar="FILE", help="PEM certificate to show the service, with --key")
     shared.add_argument("--key", type=Path, metavar="FILE", help="PEM private key of that certificate")
     shared.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="time for each call (10)")
@@ -89,13 +90,24 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _key(path: Path | None) -> Callable[[], str] | None:
+    return None if path is None else lambda: path.read_text("ascii").strip()
+
+
 def main(given: Sequence[str] | None = None, program: str = "python -m clients") -> int:
     arguments = parser(program).parse_args(given)
-    for path in (arguments.ca, arguments.cert, arguments.key):
+    for path in (arguments.ca, arguments.cert, arguments.key, arguments.api_key_file):
         if path is not None and not path.is_file():
             print(f"there is no file {path}", file=sys.stderr)
             return 2
-    target = Target(arguments.grpc, arguments.rest, arguments.ca, arguments.cert, arguments.key)
+    target = Target(
+        arguments.grpc,
+        arguments.rest,
+        arguments.ca,
+        arguments.cert,
+        arguments.key,
+        api_key=_key(arguments.api_key_file),
+    )
     try:
         return asyncio.run(COMMANDS[arguments.command](arguments, target))
     except InferenceError as error:

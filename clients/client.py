@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
@@ -51,6 +51,7 @@ class Where(TypedDict, total=False):
     tls_key: Path | None
     max_message_bytes: int
     connections: int
+    api_key: Callable[[], str] | None
     options: dict[str, str]
 
 

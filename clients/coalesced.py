@@ -14,4 +14,4 @@ def connect_grpc(target: Target) -> Coalescing:
 
 def connect_rest(target: Target) -> Coalescing:
     """HTTP/1.1 calls with binary tensors, joined."""
-    return Coalescing(rest.connect_binary(target))
+    return Coalescing(rest.connect(target))

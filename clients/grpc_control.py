@@ -12,7 +12,7 @@ from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.propagation import propagated
 from crossover.protocol.tensors import Buffer
-from crossover.protocol.wires import Target
+from crossover.protocol.wires import Target, bearer
 from crossover.protos import inference as pb
 from crossover.transport.grpc.metadata import Metadata
 from crossover.transport.grpc.status import CallFailedError, ClientClosedError, UnaryMethod, UnaryTransport
@@ -36,6 +36,7 @@ class GrpcControl(Inference):
         recording = context.recording
         if recording is not None:
             recording.begin(_path(name), list(metadata), data)
+        metadata += bearer(self.target)  # behind the recording: nobody is to see it
         wanted = timed or recording is not None
         try:
             reply, trailing = await self._method(name).call(data, context.deadline, metadata, trailing=wanted)

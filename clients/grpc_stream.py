@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +24,7 @@ from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, InferResponse
-from crossover.protocol.wires import Target
+from crossover.protocol.wires import Target, bearer
 from crossover.protos import inference as pb
 from crossover.transport.grpc.status import ClientClosedError
 from crossover.transport.grpcio.unary_call import status_of
@@ -38,6 +39,10 @@ ignore it."""
 def connect(target: Target) -> GrpcStream:
     """A client that keeps its streams open."""
     return GrpcStream(target)
+
+
+IDLE_SECONDS = 240.0
+"""A stream unused for so long is not used again: the service may be about to end it (after 600 s, ours)."""
 
 
 class _Waiting:
@@ -57,7 +62,8 @@ class _Stream:
         self.call = call
         self.target = target
         self.waiting: dict[str, _Waiting] = {}
-        self.broken = False
+        self.closing = False
+        self.used = time.monotonic()
         self.outgoing: asyncio.Queue[bytes] = asyncio.Queue()
         self.tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._read())]
 
@@ -94,8 +100,16 @@ class _Stream:
         else:
             found.future.set_result(response)
 
+    @property
+    def broken(self) -> bool:
+        """It takes no more requests."""
+        if not self.closing and not self.waiting and time.monotonic() - self.used > IDLE_SECONDS:
+            self.closing = True
+            self.call.cancel()  # which ends its tasks
+        return self.closing
+
     def _break(self, error: InferenceError) -> None:
-        self.broken = True
+        self.closing = True
         for found in self.waiting.values():
             if not found.future.done():
                 found.future.set_exception(copy.copy(error))
@@ -129,6 +143,7 @@ class GrpcStream(GrpcControl):
             context.recording.begin(_PATH, [], data)
             context.recording.stream = True
         stream = self._streams.take()
+        stream.used = time.monotonic()
         found = _Waiting(asyncio.get_running_loop().create_future(), context)
         stream.waiting[identity] = found
         stream.outgoing.put_nowait(data)
@@ -155,7 +170,7 @@ class GrpcStream(GrpcControl):
 
     def _opened(self) -> _Stream:
         try:
-            call = self._channel.stream(_PATH, _METADATA)
+            call = self._channel.stream(_PATH, (*_METADATA, *bearer(self.target)))
         except ClientClosedError:
             raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
         return _Stream(call, self.target.grpc)

@@ -1,4 +1,4 @@
-"""OIP REST as an `Inference`: `connect` sends and asks for JSON, `connect_binary` the binary tensor data extension."""
+"""OIP REST as an `Inference`, with bodies of the codec that the wire's line names."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.clients.rest_control import RESOURCES, model_path
 from crossover.protocol import deadline, timeline
-from crossover.protocol.codecs.binary import codec as binary_codec
-from crossover.protocol.codecs.binary.codec import LENGTH_HEADER, Encoded
-from crossover.protocol.codecs.json.codec import encode_request
+from crossover.protocol.codecs.codec import FRAMING_HEADER, Encoded
 from crossover.protocol.codecs.json.text import dumps, loads
 from crossover.protocol.codecs.proto_json import from_object
+from crossover.protocol.codecs.registry import JSON
 from crossover.protocol.errors import Code, InferenceError, code_from_http, invalid
 from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.propagation import propagated
-from crossover.protocol.wires import Target, wire
+from crossover.protocol.wires import Target, bearer, wire
 from crossover.protos import inference as pb
 from crossover.transport.http1.client import HttpPool, HttpReply
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from crossover.protocol.messages import InferRequest, InferResponse
 
 _JSON = ("content-type", "application/json")
-_LENGTH_HEADER = LENGTH_HEADER.encode()
+_FRAMING_HEADER = FRAMING_HEADER.encode()
 _TIMELINE_HEADER = timeline.HEADER.encode()
 _SLACK_BYTES = 64 << 10
 """A reply's JSON head comes on top of its tensors."""
@@ -36,21 +35,17 @@ unready, nor may a model that takes long to load."""
 
 
 def connect(target: Target) -> Inference:
-    """REST with JSON both ways."""
-    return RestClient(target, "rest")
-
-
-def connect_binary(target: Target) -> Inference:
-    """REST with tensors as binary data both ways."""
-    return RestClient(target, "rest-binary")
+    """REST with the codec of the wire that is connected to; plain JSON both ways where none is named."""
+    return RestClient(target, target.wire or "rest")
 
 
 class RestClient(Inference):
     """Calls another service's OIP REST routes; one instance belongs to one event loop."""
 
     def __init__(self, target: Target, wire_name: str) -> None:
+        self._target = target
         self._wire = wire(wire_name)
-        self._binary = not self._wire.bytes_as_text
+        self._codec = (self._wire.codec or JSON).load()
         self._pool = _pool(target, target.connections)
         self._control = _pool(target, CONTROL_CONNECTIONS)
         self._health = _pool(target, HEALTH_CONNECTIONS)
@@ -58,9 +53,7 @@ class RestClient(Inference):
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
         encoded = self._encoded(request)
-        headers = [_JSON]
-        if encoded.header_length is not None:
-            headers = [("content-type", "application/octet-stream"), (LENGTH_HEADER, str(encoded.header_length))]
+        headers = encoded.headers
         if context.timeline is not None:
             headers.append((timeline.HEADER, "1"))
         context.bytes_sent = encoded.size
@@ -95,20 +88,15 @@ class RestClient(Inference):
             await pool.close()
 
     def _encoded(self, request: InferRequest) -> Encoded:
-        if self._binary:
-            return binary_codec.encode_request(request)
         try:
-            return Encoded([encode_request(request)], None)
+            return self._codec.encode_request(request)
         except InferenceError as error:
             raise self._with_alternative(error) from None
 
     def _decoded(self, reply: HttpReply) -> InferResponse:
-        length = reply.headers.get(_LENGTH_HEADER)
+        framing = reply.headers.get(_FRAMING_HEADER)
         try:
-            found = binary_codec.header_length(
-                length.decode("latin-1") if length is not None else None, len(reply.body)
-            )
-            return binary_codec.decode_response(reply.body, found)
+            return self._codec.decode_response(reply.body, framing.decode("latin-1") if framing is not None else None)
         except InferenceError as error:
             raise self._unreadable(error) from None
 
@@ -127,11 +115,12 @@ class RestClient(Inference):
                 raise deadline.exceeded(f"before the call to {self._url}")
             sent.append((deadline.TIMEOUT_HEADER, deadline.to_header(context.deadline) or "1"))
         pool = pool or self._control
+        key = bearer(self._target)
         if context.recording is None:
-            return await pool.request(method, path, sent, parts or (), context.deadline)
+            return await pool.request(method, path, [*sent, *key], parts or (), context.deadline)
         body = b"".join(parts or ())
         context.recording.begin(pool.origin.prefix + path, pool.framed(sent, len(body)), body)
-        reply = await pool.request(method, path, sent, parts or (), context.deadline)
+        reply = await pool.request(method, path, [*sent, *key], parts or (), context.deadline)
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in reply.headers.items()]
         context.recording.end(reply.status, [*headers], bytes(reply.body))
         return reply

@@ -17,8 +17,10 @@ MOST_STREAMS = 32
 class Open(Protocol):
     """An open stream."""
 
-    broken: bool
-    """It takes no more requests."""
+    @property
+    def broken(self) -> bool:
+        """It takes no more requests."""
+        ...
 
     @property
     def waiting(self) -> Sized:

@@ -1,8 +1,9 @@
-"""`python -m comparison run|report|diff|bench`."""
+"""`python -m comparison run|pair|report|diff|bench`."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
@@ -10,13 +11,16 @@ from pathlib import Path
 def main(arguments: list[str] | None = None, program: str = "python -m comparison") -> int:
     from crossover.comparison import commands, options
     from crossover.comparison.bench import command as bench_command
+    from crossover.comparison.pair import command as pair_command
 
     parser = argparse.ArgumentParser(prog=program, description="gRPC or REST between two services?")
     parser.set_defaults(command=None)
-    commands_of = parser.add_subparsers(metavar="run|report|diff|bench", required=True)
-    run = commands_of.add_parser("run", help="measure, and say what it shows (about five minutes)")
+    commands_of = parser.add_subparsers(metavar="run|pair|report|diff|bench", required=True)
+    run = commands_of.add_parser("run", help="measure, and say what it shows")
     options.add_arguments(run)
-    run.set_defaults(command=commands.run)
+    run.set_defaults(command=functools.partial(commands.run, run))
+    pair = commands_of.add_parser("pair", help="measure a gRPC method against an HTTP endpoint, whoever wrote them")
+    pair_command.add_arguments(pair)
     report = commands_of.add_parser("report", help="make a run's summary and report again from its raw samples")
     report.add_argument("folder", type=Path, metavar="RUN")
     report.add_argument("--csv", action="store_true", help="also write cells.csv and arms.csv")

@@ -5,73 +5,118 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossover.comparison import progress
+from crossover.comparison.analysis.cost import Prices
 from crossover.comparison.analysis.failif import RuleError
 from crossover.comparison.analysis.whole import Analysis
 from crossover.comparison.experiment import samples
+from crossover.comparison.experiment.own import OipServices
 from crossover.comparison.experiment.run import Run
 from crossover.comparison.load.generator import GeneratorError
 from crossover.comparison.machine import provenance
 from crossover.comparison.network import hosts
 from crossover.comparison.network.profiles import LOOPBACK
-from crossover.comparison.options import UsageError, checked
+from crossover.comparison.options import UsageError, checked, continued
+from crossover.comparison.pair.errors import PairError
 from crossover.comparison.report import terminal
 from crossover.comparison.report.page import html
 from crossover.comparison.report.words import not_measured
+from crossover.comparison.services import scratch
 from crossover.comparison.services.ask import AskError
 from crossover.comparison.services.fleet import FleetError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from crossover.comparison.analysis.failif import Rule
-    from crossover.comparison.options import Options
+    from crossover.comparison.experiment.course import Course, Subject
 
-OK, FAILED, USAGE, RULE = 0, 1, 2, 3
-"""Ended as planned; ended early; cannot be done; a --fail-if rule holds."""
+_KILLED = "it was killed before its end"
+OK, FAILED, USAGE, RULE, WITHHELD = 0, 1, 2, 3, 4
+"""Ended as planned; ended early; cannot be done; a --fail-if rule holds; a control withholds verdicts."""
 
 
-def run(given: argparse.Namespace) -> int:
+def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
     """Measure and say what it shows."""
-    if hosts.should_move(given.network):
+    if given.goes_on is not None:
+        try:
+            given = continued(given, parser, "run")
+        except UsageError as error:
+            return refuse(str(error))
+    elsewhere = moved(given)
+    if elsewhere is not None:
+        return elsewhere
+    out = folder_of(given)
+
+    def measure() -> int:
+        options = checked(given, out)
+        return measured(options, OipServices(options), given.arguments)
+
+    return refusing(measure, out)
+
+
+def moved(given: argparse.Namespace) -> int | None:
+    """Where a network is asked for: the exit code of this command on a host of its own, or that of a refusal.
+
+    None: go on here, without the networks that cannot be had, which `given.notes` says.
+    """
+    networks = given.network or [LOOPBACK]
+    if hosts.should_move(networks):
         reason = hosts.why_not()
         if not reason:
             return hosts.moved(given.arguments)
-        given.notes = [f"network {name}: skipped, {reason}" for name in given.network if name != LOOPBACK]
-        given.network = [name for name in given.network if name == LOOPBACK]
+        given.notes = [f"network {name}: skipped, {reason}" for name in networks if name != LOOPBACK]
+        given.network = [name for name in networks if name == LOOPBACK]
         if not given.network:
-            return _refuse("; ".join(given.notes))
+            return refuse("; ".join(given.notes))
     hosts.arrive()
-    out = given.out or Path("runs") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return None
+
+
+def folder_of(given: argparse.Namespace) -> Path:
+    """Where the result goes."""
+    return given.out or Path("runs") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def refusing(work: Callable[[], int], out: Path) -> int:
+    """The exit code of `work`, or that of its refusal, told in one sentence."""
     try:
-        options = checked(given, out)
-        return _run(options, shlex.join(["python", "-m", "comparison", *given.arguments]))
-    except (UsageError, FleetError, GeneratorError, AskError, samples.SamplesError, RuleError) as error:
-        return _refuse(str(error))
+        return work()
+    except (UsageError, FleetError, GeneratorError, AskError, PairError, samples.SamplesError, RuleError) as error:
+        return refuse(str(error))
     except OSError as error:
-        return _refuse(f"the run cannot be kept in '{out}': {error.strerror or error}")
+        return refuse(f"the run cannot be kept in '{out}': {error.strerror or error}")
 
 
-def _run(options: Options, command: str) -> int:
+def measured(course: Course, subject: Subject[Any], arguments: list[str]) -> int:
+    """Measure `subject`, say what it shows, and give the exit code; `arguments` are the whole command line."""
+    scratch.sweep()
+    command = shlex.join(["python", "-m", "comparison", *arguments])
     with progress.shown() as told:
-        measured = Run(options, command, told)
-        measured.measure()
-    if not measured.measured:
-        return _refuse("the run was stopped before anything was measured")
-    (options.out / "provenance.json").write_text(
-        json.dumps(provenance.provenance(command, options.seed), indent=1) + "\n"
+        run = Run(course, subject, command, told)
+        _keep_state(course, _KILLED)  # until it ends, a run is one that was killed
+        run.measure()
+    if not run.measured:
+        return refuse("the run was stopped before anything was measured")
+    (course.out / "provenance.json").write_text(
+        json.dumps(provenance.provenance(command, course.seed), indent=1) + "\n"
     )
-    summary = finish(options.out, measured.stopped, options)
-    if measured.stopped:
+    summary = finish(course.out, run.stopped, course)
+    if run.stopped:
+        print(f"The run ended early: {run.stopped}", file=sys.stderr)
         return FAILED
-    return RULE if _holds(options.fail_if, summary) else OK
+    if _holds(course.fail_if, summary):
+        return RULE
+    return WITHHELD if summary["withheld"] else OK
 
 
-def finish(folder: Path, stopped: str, options: Options | None = None) -> dict[str, Any]:
+def finish(folder: Path, stopped: str, options: Course | None = None) -> dict[str, Any]:
     """Analyse a run's samples; write its summary and report, and show the verdict."""
     found = samples.read(folder)
     state = _state(folder, stopped, options)
@@ -85,18 +130,20 @@ def finish(folder: Path, stopped: str, options: Options | None = None) -> dict[s
     return summary
 
 
-def _state(folder: Path, stopped: str, options: Options | None) -> dict[str, Any]:
+def _state(folder: Path, stopped: str, options: Course | None) -> dict[str, Any]:
     """What the samples do not hold: whether the run was complete, and the prices; kept beside them for `report`."""
-    from dataclasses import asdict
-
-    from crossover.comparison.analysis.cost import Prices
-
-    path = folder / "state.json"
     if options is not None:
-        path.write_text(json.dumps({"stopped": stopped, "prices": asdict(options.prices)}) + "\n")
-    kept = _read_json(path)
-    why = str(kept.get("stopped", ""))
+        _keep_state(options, stopped)
+    kept = _read_json(folder / "state.json")
+    why = str(kept.get("stopped", _KILLED))
     return {"complete": not why, "stopped": why, "prices": Prices(**kept.get("prices", {}))}
+
+
+def _keep_state(course: Course, stopped: str) -> None:
+    path = course.out / "state.json"
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps({"stopped": stopped, "prices": asdict(course.prices)}) + "\n")
+    new.replace(path)
 
 
 def report(given: argparse.Namespace) -> int:
@@ -108,9 +155,9 @@ def report(given: argparse.Namespace) -> int:
 
             export.csv_files(summary, given.folder)
     except samples.SamplesError as error:
-        return _refuse(str(error))
+        return refuse(str(error))
     except OSError as error:
-        return _refuse(f"'{given.folder}' cannot be written: {error.strerror or error}")
+        return refuse(f"'{given.folder}' cannot be written: {error.strerror or error}")
     return OK
 
 
@@ -121,7 +168,7 @@ def diff(given: argparse.Namespace) -> int:
     try:
         difference.show(given.before, given.after)
     except samples.SamplesError as error:
-        return _refuse(str(error))
+        return refuse(str(error))
     return OK
 
 
@@ -132,7 +179,7 @@ def _holds(rules: list[Rule], summary: dict[str, Any]) -> bool:
     return bool(held)
 
 
-def _refuse(sentence: str) -> int:
+def refuse(sentence: str) -> int:
     print(sentence, file=sys.stderr)
     return USAGE
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from crossover.comparison.analysis.cost import Prices
 from crossover.comparison.analysis.failif import Rule, RuleError, parse
+from crossover.comparison.experiment import samples
 from crossover.comparison.experiment.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
+from crossover.comparison.experiment.course import Course
 from crossover.comparison.experiment.payloads import Wish
 from crossover.comparison.lab.wires import LAB_WIRES, UNIX_WIRES
 from crossover.comparison.network.profiles import LOOPBACK, NETWORKS
@@ -24,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOREIGN_REST_ARMS, FOREIGN_GRPC_ARMS = ("rest", "rest-binary"), ("grpc", "grpc-again")
 VIEWS = ("end-to-end", "hop")
 _ROOM_BYTES = 200 << 20
+_LEAST_LOAD, _MOST_LOAD = 0.01, 0.95
 
 
 class UsageError(ValueError):
@@ -46,11 +51,9 @@ THOROUGH = Plan((256, 4 << 10, 64 << 10, 1 << 20), THOROUGH_ARMS, blocks=10, tur
 
 
 @dataclass(slots=True)
-class Options:
-    """A checked command line."""
+class Options(Course):
+    """A checked command line of `run`."""
 
-    view: str
-    """`end-to-end`, or `hop`: clients call the model server directly."""
     model: str
     repository: Path
     payloads: list[int]
@@ -59,30 +62,10 @@ class Options:
     request: Path | None
     wish: Wish
     """What the lab's own models are asked for beside the size."""
-    concurrency: list[int]
-    rates: list[float]
-    """Requests per second that were asked for; empty: shares of the capacity."""
-    loads: list[float]
-    """Shares of the slowest arm's capacity."""
-    closed: bool
-    goal_ms: float | None
-    """Search each arm's capacity at this latency; None: do not."""
-    networks: list[str]
-    tls: bool
-    """The hop goes over TLS."""
-    arms: list[Arm]
-    blocks: int
-    turns: int
-    seconds: float
-    seed: int
-    thorough: bool
     rest: str | None
     grpc: str | None
-    out: Path
-    fail_if: list[Rule]
-    prices: Prices
-    notes: list[str]
-    """What had to be left out before anything began, and why."""
+    tolerance: float
+    """Relative difference from the reference arm's numbers that passes, for services of somebody else."""
 
     @property
     def foreign(self) -> bool:
@@ -96,11 +79,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--view",
         choices=VIEWS,
-        default=VIEWS[0],
         help="through the gateway with the same load for every arm, or our clients straight to the model server",
     )
     add("--model", default="identity", help="model to call (default: identity, which gives its input back)")
-    add("--repository", type=Path, default=ROOT / "models", metavar="DIR", help="model repository (default: models/)")
+    add("--repository", type=Path, metavar="DIR", help="model repository (default: models/)")
     add("--payload", type=int, nargs="+", metavar="BYTES", help="tensor bytes of a request; several make several cells")
     add("--request", type=Path, metavar="FILE", help="send this OIP JSON request instead of generated ones")
     add("--reply", type=int, metavar="BYTES", help="bytes of the reply, with --model sized (default: as the request)")
@@ -111,7 +93,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--load",
         type=float,
         nargs="+",
-        default=[0.3],
         metavar="SHARE",
         help="share of what the slowest arm reached in the probe (default: 0.3)",
     )
@@ -132,14 +113,82 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--tls", action="store_true", help="TLS between gateway and model server (or client and model server)")
     add("--arms", nargs="+", metavar="ARM", help=f"any of {', '.join(ARMS)}")
-    add("--blocks", type=int, metavar="N", help="fresh starts of all services (default: 6; --thorough 10)")
-    add("--turns", type=int, metavar="N", help="slices of each arm in a block and cell (default: 10; --thorough 14)")
-    add("--slice", type=float, dest="seconds", metavar="SECONDS", help="length of a slice (default: 0.125)")
+    add(
+        "--blocks",
+        type=int,
+        metavar="N",
+        help=f"fresh starts of all services (default: {QUICK.blocks}; --thorough {THOROUGH.blocks})",
+    )
+    add(
+        "--turns",
+        type=int,
+        metavar="N",
+        help=f"slices of each arm in a block and cell (default: {QUICK.turns}; --thorough {THOROUGH.turns})",
+    )
+    add(
+        "--slice", type=float, dest="seconds", metavar="SECONDS", help=f"length of a slice (default: {QUICK.seconds:g})"
+    )
     add("--seed", type=int, default=1, help="of schedules, payloads and orders (default: 1)")
     add("--thorough", action="store_true", help="more payloads, arms and blocks: some 35 minutes")
     add("--rest", metavar="URL", help="compare a running OIP service: its REST address")
     add("--grpc", metavar="TARGET", help="compare a running OIP service: its gRPC host:port")
+    add(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="with --rest and --grpc: relative difference of FP32 numbers that passes (default: bit for bit)",
+    )
     add("--out", type=Path, metavar="DIR", help="folder of the result (default: runs/<UTC time>)")
+    add_continue_argument(parser)
+    add_result_arguments(parser)
+
+
+def add_continue_argument(parser: argparse.ArgumentParser) -> None:
+    """The option that adds blocks to a run."""
+    parser.add_argument(
+        "--continue",
+        type=Path,
+        dest="goes_on",
+        metavar="RUN",
+        help="add --blocks N to the run in this folder, as it was asked for",
+    )
+
+
+def continued(given: argparse.Namespace, parser: argparse.ArgumentParser, command: str) -> argparse.Namespace:
+    """The command line of the run that `--continue` names, with that folder and the blocks that are to be added.
+
+    UsageError where that run cannot be continued, or where anything else is asked for beside.
+    """
+    folder: Path = given.goes_on
+    try:
+        words = shlex.split(samples.read(folder).experiment.command)
+    except samples.SamplesError as error:
+        raise UsageError(f"--continue: {error}") from None
+    if command not in words:
+        raise UsageError(f"--continue: the run in '{folder}' was not made by `{command}`: {' '.join(words[:5])}")
+    if given.blocks is None:
+        raise UsageError("--continue goes with --blocks N, the number of blocks to add")
+    _check_alone(given, parser)
+    found = parser.parse_args(words[words.index(command) + 1 :])
+    found.out, found.blocks, found.goes_on, found.fail_if = folder, given.blocks, folder, given.fail_if or found.fail_if
+    found.arguments = given.arguments
+    found.words = words[words.index(command) + 1 :]
+    return found
+
+
+def _check_alone(given: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    for action in parser._actions:
+        if action.dest in {"help", "goes_on", "blocks", "fail_if"}:
+            continue
+        if getattr(given, action.dest, action.default) != action.default:
+            name = action.option_strings[-1] if action.option_strings else action.dest
+            raise UsageError(f"{name} does not go with --continue: a run goes on as it was asked for")
+
+
+def add_result_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of what is made of a run's samples."""
+    add = parser.add_argument
     add(
         "--fail-if",
         action="append",
@@ -162,36 +211,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def checked(given: argparse.Namespace, out: Path) -> Options:
     """The options of a parsed command line; UsageError for what cannot be."""
     plan = THOROUGH if given.thorough else QUICK
+    check_loop(given)
+    _check_foreign(given)
     foreign = bool(given.rest or given.grpc)
     options = Options(
-        view=VIEWS[1] if foreign else given.view,
+        view=VIEWS[1] if foreign else given.view or VIEWS[0],
         model=given.model,
-        repository=given.repository.resolve(),
+        repository=(given.repository or ROOT / "models").resolve(),
         payloads=given.payload or list(plan.payloads),
         natural_payload=not given.payload and given.model not in {"identity", "sized", "work"},
         request=given.request,
         wish=_wish(given),
         concurrency=given.concurrency,
         rates=given.rate or [],
-        loads=given.load,
+        loads=given.load or [0.3],
         closed=given.closed,
         goal_ms=given.goal,
         networks=list(dict.fromkeys(given.network)),
         tls=given.tls,
         arms=_arms(given, plan.arms),
-        blocks=given.blocks or plan.blocks,
-        turns=given.turns or plan.turns,
-        seconds=given.seconds or plan.seconds,
+        blocks=plan.blocks if given.blocks is None else given.blocks,
+        turns=plan.turns if given.turns is None else given.turns,
+        seconds=plan.seconds if given.seconds is None else given.seconds,
         seed=given.seed,
         thorough=given.thorough,
         rest=given.rest,
         grpc=given.grpc,
+        tolerance=given.tolerance,
         out=out,
-        fail_if=_rules(given.fail_if),
+        fail_if=rules(given.fail_if),
         notes=list(getattr(given, "notes", [])),
-        prices=Prices(given.price_vcpu_hour, given.price_gigabyte, given.utilisation),
+        prices=prices(given),
+        goes_on=given.goes_on is not None,
     )
-    _check_numbers(options)
     if options.request is not None and not options.request.is_file():
         raise UsageError(f"--request: the file '{options.request}' cannot be read")
     if not foreign:
@@ -200,7 +252,7 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         raise UsageError(
             "--network needs services that the lab starts itself; it cannot put a network before --rest and --grpc"
         )
-    _check_room(out)
+    check_course(options, options.payloads)
     return options
 
 
@@ -254,29 +306,71 @@ def _with_tls(given: argparse.Namespace, names: list[str]) -> list[str]:
     return [name for name in names if name not in plain]
 
 
-def _rules(texts: Sequence[str]) -> list[Rule]:
+def rules(texts: Sequence[str]) -> list[Rule]:
     try:
         return [parse(text) for text in texts]
     except RuleError as error:
         raise UsageError(str(error)) from None
 
 
-def _check_numbers(options: Options) -> None:
-    goal = 1.0 if options.goal_ms is None else options.goal_ms
+def prices(given: argparse.Namespace) -> Prices:
+    """The reader's prices; UsageError for what is no price."""
+    for name, value in (("--price-vcpu-hour", given.price_vcpu_hour), ("--price-gigabyte", given.price_gigabyte)):
+        if not (math.isfinite(value) and value >= 0):
+            raise UsageError(f"{name} takes a number from 0 on, not {value:g}")
+    if not 0.01 <= given.utilisation <= 1:
+        raise UsageError("--utilisation takes values from 0.01 to 1")
+    return Prices(given.price_vcpu_hour, given.price_gigabyte, given.utilisation)
+
+
+def check_loop(given: argparse.Namespace) -> None:
+    """UsageError for shares that are none, and for two options that say different things about the load."""
+    if not all(_LEAST_LOAD <= share <= _MOST_LOAD for share in given.load or ()):
+        raise UsageError(f"--load takes values from {_LEAST_LOAD:g} to {_MOST_LOAD:g}")
+    if given.closed and given.rate:
+        raise UsageError("--closed and --rate contradict each other: in the closed loop the answers make the rate")
+    if given.closed and given.load:
+        raise UsageError("--closed and --load contradict each other: in the closed loop the answers make the rate")
+    if given.rate and given.load:
+        raise UsageError("--rate and --load both say how much is sent; give one of them")
+
+
+def _check_foreign(given: argparse.Namespace) -> None:
+    """UsageError for options that would say nothing, since somebody else runs the services."""
+    for name in ("rest", "grpc"):
+        if getattr(given, name) is not None and not getattr(given, name).strip():
+            raise UsageError(f"--{name} is empty; give the service's address, or leave it out to measure our own")
+    if given.rest is None and given.grpc is None:
+        if given.tolerance:
+            raise UsageError("--tolerance goes with --rest and --grpc; our own arms answer alike bit for bit")
+        return
+    for name, value in (("--view", given.view), ("--repository", given.repository)):
+        if value is not None:
+            raise UsageError(
+                f"{name} is for services that the lab starts itself; it does not go with --rest and --grpc"
+            )
+
+
+def check_course(course: Course, payloads: Sequence[int] = (1,)) -> None:
+    """UsageError for a number that is out of its range, and for a place where the result cannot be kept."""
+    goal = 1.0 if course.goal_ms is None else course.goal_ms
     limits = (
-        ("--payload", min(options.payloads), 1, 512 << 20, max(options.payloads)),
-        ("--concurrency", min(options.concurrency), 1, 1000, max(options.concurrency)),
-        ("--rate", min(options.rates, default=1.0), 0.01, 100_000, max(options.rates, default=1.0)),
-        ("--load", min(options.loads), 0.01, 0.95, max(options.loads)),
+        ("--payload", min(payloads), 1, 512 << 20, max(payloads)),
+        (
+            "--connections" if course.view == "pair" else "--concurrency",
+            min(course.concurrency), 1, 1000, max(course.concurrency),
+        ),
+        ("--rate", min(course.rates, default=1.0), 0.01, 100_000, max(course.rates, default=1.0)),
         ("--goal", goal, 0.01, 60_000, goal),
-        ("--blocks", options.blocks, 1, 1000, options.blocks),
-        ("--turns", options.turns, 1, 100, options.turns),
-        ("--slice", options.seconds, 0.05, 600, options.seconds),
-        ("--utilisation", options.prices.utilisation, 0.01, 1, options.prices.utilisation),
-    )
+        ("--blocks", course.blocks, 1, 1000, course.blocks),
+        ("--turns", course.turns, 1, 100, course.turns),
+        ("--slice", course.seconds, 0.05, 600, course.seconds),
+        ("--seed", course.seed, 0, 2**31 - 1, course.seed),
+    )  # fmt: skip
     for name, smallest, low, high, largest in limits:
         if not low <= smallest <= largest <= high:
             raise UsageError(f"{name} takes values from {low:g} to {high:g}")
+    _check_room(course.out, goes_on=course.goes_on)
 
 
 def _check_repository(options: Options) -> None:
@@ -291,10 +385,12 @@ def _check_repository(options: Options) -> None:
         )
 
 
-def _check_room(out: Path) -> None:
+def _check_room(out: Path, *, goes_on: bool) -> None:
     """Refuse before measuring when what is measured could not be kept, or would be mixed with another run's."""
-    if (out / "samples" / "experiment.json").exists():
-        raise UsageError(f"--out: '{out}' holds a run already; give a folder that does not")
+    if (out / "samples" / "experiment.json").exists() and not goes_on:
+        raise UsageError(
+            f"--out: '{out}' holds a run already; give a folder that does not, or add to it with --continue"
+        )
     existing = next(path for path in (out, *out.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < _ROOM_BYTES:

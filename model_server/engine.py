@@ -89,3 +89,6 @@ class Engine(Inference):
         await self.repository.close()
         if not await asyncio.to_thread(self.executor.close):
             process.leave_threads()
+        for version in self.repository.loaded():
+            if version.queue.isolated is not None:
+                version.queue.isolated.close()

@@ -94,6 +94,7 @@ class Executor:
             self._waiting += 1
             if queue not in self._queues:
                 self._queues[queue] = None
+                queue.wake = self._look
                 queue.served = max(queue.served, self._clock)
             refused = self._dispatch(now)
         _refuse(refused)
@@ -111,6 +112,8 @@ class Executor:
 
     def _admit(self, call: QueuedCall, queue: ModelQueue, now: float) -> None:
         """Raise unless the request is expected to end in time."""
+        if queue.isolated is not None and queue.isolated.unavailable:
+            raise _no_process(call)
         self._check_workers(call, queue, now)
         wait = self._expected_wait(queue, call, now)
         run = queue.times.expected(call.size)
@@ -161,7 +164,7 @@ class Executor:
         wait = (own + others + sum(run.remaining(now) for run in running)) / workers
         if queue.running >= queue.most_running:
             ahead = min((run.remaining(now) for run in running if run.version.queue is queue), default=0.0)
-            wait = max(wait, ahead + own / queue.most_running)
+            wait = max(wait, ahead + own / max(1, queue.most_running))
         return wait
 
     def _dispatch(self, now: float) -> list[tuple[QueuedCall, InferenceError]]:
@@ -211,6 +214,7 @@ class Executor:
             call.begun, call.run = True, run
         self._running[run] = None
         queue.running += 1
+        queue.grow(self.workers)
         self._clock = queue.served
         queue.served += max(expected, _SHORTEST_RUN)
         return run
@@ -289,10 +293,22 @@ class Executor:
             _refuse([(call, overloaded(text, call.version.queue.times.expected(call.size).mean))])
 
     def _look(self) -> None:
-        """Requests that waited for others to join may wait no more."""
+        """Requests that waited for others to join, or for a process, may wait no more."""
         with self._lock:
             refused = self._dispatch(time.monotonic())
+            for queue in list(self._queues):
+                if queue.isolated is not None and queue.isolated.unavailable:
+                    refused += [(call, _no_process(call)) for call in self._emptied(queue)]
         _refuse(refused)
+
+    def _emptied(self, queue: ModelQueue) -> list[QueuedCall]:
+        """Take out everything that waits."""
+        calls = list(queue.in_order())
+        for call in calls:
+            queue.remove(call)
+        self._waiting -= len(calls)
+        self._rest(queue)
+        return calls
 
     def _look_at(self, run: WorkerRun) -> None:
         """A run that was to stop: is it still there?"""
@@ -302,12 +318,9 @@ class Executor:
                 return
             held = self._held(now)
             suffering = list(self._queues) if len(held) >= self.workers else [run.version.queue]
-            lost = [call for queue in suffering for call in queue.in_order()]
             if self.workers - len(held) > 1:
-                lost = []
-            for call in lost:
-                call.version.queue.remove(call)
-            self._waiting -= len(lost)
+                suffering = []
+            lost = [call for queue in suffering for call in self._emptied(queue)]
         log.error(
             "a run of model '%s' goes on although nobody waits for it; %d of %d workers are held like this",
             run.version.name, len(held), self.workers,
@@ -351,10 +364,7 @@ class Executor:
         with self._lock:
             self._closed = True
             running = list(self._running)
-            lost = [call for queue in self._queues for call in queue.in_order()]
-            for call in lost:
-                call.version.queue.remove(call)
-            self._waiting = 0
+            lost = [call for queue in list(self._queues) for call in self._emptied(queue)]
             for worker in self._idle:
                 worker.awake.release()
         for run in running:
@@ -364,6 +374,14 @@ class Executor:
         for worker in self._threads:
             worker.thread.join(max(0.0, until - time.monotonic()))
         return not any(worker.thread.is_alive() for worker in self._threads)
+
+
+def _no_process(call: QueuedCall) -> InferenceError:
+    isolated = call.version.queue.isolated
+    return InferenceError(
+        Code.UNAVAILABLE,
+        f"model '{call.version.name}' has no worker process: {isolated.unavailable if isolated is not None else ''}",
+    )
 
 
 def _on_loop(call: QueuedCall, callback: Callable[..., None], *arguments: object) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from crossover.model_server.config import CONFIG_FILE, DEFAULT_FILE
 from crossover.model_server.onnx_session import ModelError
+from crossover.protocol.names import is_clean
 
 log = logging.getLogger("crossover.repository")
 
@@ -37,6 +38,9 @@ def _is_model(folder: Path) -> bool:
         folder.name.encode()
     except UnicodeEncodeError:
         _tell_once(f"a folder of the repository is left out, since its name is not UTF-8: {folder.name!a}")
+        return False
+    if not is_clean(folder.name):
+        _tell_once(f"a folder of the repository is left out, since its name has control characters: {folder.name!a}")
         return False
     try:
         return (folder / CONFIG_FILE).exists() or bool(versions(folder))

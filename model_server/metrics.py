@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from crossover.model_server.engine import Engine
@@ -70,6 +70,19 @@ class EngineMetrics(Collector):
         )  # fmt: skip
         for name, text, gauge in _GAUGES:
             yield _family(name, text, "gauge", [(_labels(one), gauge(self._engine, one)) for one in shown])
+        isolated = [(one, one.queue.isolated) for one in shown if one.queue.isolated is not None]
+        yield _family(
+            "crossover_model_worker_processes", "Processes that run an isolated model", "gauge",
+            [(_labels(one), session.live) for one, session in isolated],
+        )  # fmt: skip
+        lost = CounterMetricFamily(
+            "crossover_model_workers_lost",
+            "Processes of an isolated model that a run ended",
+            labels=("model", "version"),
+        )
+        for one, session in isolated:
+            lost.add_metric((one.name, one.version), session.lost)
+        yield lost
         held = self._engine.executor.held
         yield _family(
             "crossover_workers_stuck", "Workers whose runs go on although they were to stop", "gauge", [({}, held)]

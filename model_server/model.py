@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crossover.model_server import config as configuration
 from crossover.model_server import layout, onnx_file, ports, reshape
 from crossover.model_server.binding import Signature
+from crossover.model_server.isolation.processes import Limits
+from crossover.model_server.isolation.session import IsolatedSession
 from crossover.model_server.model_queue import ModelQueue
 from crossover.model_server.onnx_session import ModelError, OnnxSession, Port, RunControl, RuntimeOptions
 from crossover.model_server.ports import Agreed
@@ -22,6 +25,10 @@ from crossover.protos import inference as pb
 
 log = logging.getLogger("crossover.repository")
 
+ISOLATION, MEMORY = "MODEL_ISOLATION", "MODEL_MEMORY_BYTES"
+"""Settings that config.pbtxt's `parameters` may change for one model."""
+LOADING_FACTOR = 3
+"""What loading may take of memory for each byte of the model's files: the message, the weights, and their packed copies."""
 FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 
 
@@ -31,7 +38,7 @@ class LoadedVersion:
 
     name: str
     number: int
-    session: OnnxSession
+    session: OnnxSession | IsolatedSession
     signature: Signature
     config: pb.ModelConfig
     agreed: Agreed
@@ -91,15 +98,45 @@ def load(name: str, folder: Path, number: int, config: pb.ModelConfig, options: 
 
 
 def _load(name: str, folder: Path, number: int, config: pb.ModelConfig, options: RuntimeOptions) -> LoadedVersion:
-    with onnx_file.snapshot(layout.model_file(folder, number, config.default_model_filename)) as (path, facts):
-        session = OnnxSession(path, options)
     full = configuration.completed(config)
+    options = isolation_of(full, options)
+    with ExitStack() as opening:
+        file = layout.model_file(folder, number, config.default_model_filename)
+        path, facts = opening.enter_context(onnx_file.snapshot(file))
+        session = _session(name, path, options, opening)
     agreed = ports.agree(full, _ranked(session.inputs, facts.unranked), _ranked(session.outputs, facts.unranked))
     floats = all(port.datatype.name in FLOATS for port in agreed.inputs)
+    queue = ModelQueue(
+        QueuePolicy.of(full, join=options.join), session if isinstance(session, IsolatedSession) else None
+    )
     return LoadedVersion(
         name, number, session, Signature.of(name, agreed.inputs, agreed.outputs, full.max_batch_size), full, agreed,
-        Quickness(possible=floats and not facts.control_flow), ModelQueue(QueuePolicy.of(full, join=options.join)),
+        Quickness(possible=floats and not facts.control_flow and not options.isolated), queue,
     )  # fmt: skip
+
+
+def _session(name: str, path: Path, options: RuntimeOptions, opening: ExitStack) -> OnnxSession | IsolatedSession:
+    """The opened model; a worker process that has to be started again needs its files for longer."""
+    if not options.isolated:
+        return OnnxSession(path, options)
+    size = sum(file.stat().st_size for file in path.parent.rglob("*"))
+    limits = Limits(options.memory, options.memory + LOADING_FACTOR * size if options.memory else 0)
+    return IsolatedSession(name, path, options, limits, opening.pop_all())
+
+
+def isolation_of(config: pb.ModelConfig, options: RuntimeOptions) -> RuntimeOptions:
+    """The options with what config.pbtxt's `parameters` say of isolation."""
+    isolated, memory = config.parameters.get(ISOLATION), config.parameters.get(MEMORY)
+    if isolated is not None:
+        if isolated.string_value not in {"none", "process"}:
+            raise ModelError(f"parameter {ISOLATION} is '{isolated.string_value[:80]}'; it takes none or process")
+        options = replace(options, isolated=isolated.string_value == "process")
+    if memory is not None:
+        text = memory.string_value
+        if not (text.isascii() and text.isdigit()) or len(text) > 15:
+            raise ModelError(f"parameter {MEMORY} is '{text[:80]}'; it takes a number of bytes, 0 for no limit")
+        options = replace(options, memory=int(text))
+    return options
 
 
 def _ranked(found: list[Port], unranked: set[str]) -> list[Port]:

@@ -6,8 +6,9 @@ Whoever calls these methods holds the executor's lock.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,11 +23,15 @@ from crossover.protocol.messages import ParameterValue
 from crossover.protocol.tensors import Tensor
 
 if TYPE_CHECKING:
+    from crossover.model_server.isolation.session import IsolatedSession
     from crossover.model_server.model import LoadedVersion
 
 _MOST_LOOKED_AT = 256
 """Waiting requests that are looked at for one joined run."""
 Line: TypeAlias = "OrderedDict[QueuedCall, None]"
+
+
+UNLIMITED = 1 << 30
 
 
 class QueuedCall:
@@ -87,11 +92,15 @@ class _Level:
 class ModelQueue:
     """The queue of one loaded version."""
 
-    def __init__(self, policy: QueuePolicy) -> None:
+    def __init__(self, policy: QueuePolicy, isolated: IsolatedSession | None = None) -> None:
         self.policy = policy
         self.times = RunTimes()
-        self.most_running = 1 if policy.joined_rows else 1 << 30
-        """Runs at the same time: one where requests are joined, so that what comes meanwhile gathers."""
+        self.isolated = isolated
+        self.wake: Callable[[], None] = lambda: None
+        """What to call when there are more worker processes; the executor sets it."""
+        if isolated is not None:
+            me = weakref.ref(self)  # or the two would keep each other, and the processes, after the model is unloaded
+            isolated.on_change(lambda: _wake(me()))
         self.running = 0
         self.served = 0.0
         """Seconds of workers that the model has had, on the executor's virtual clock (start-time fair queueing)."""
@@ -100,6 +109,17 @@ class ModelQueue:
 
     def __len__(self) -> int:
         return self._waiting
+
+    @property
+    def most_running(self) -> int:
+        """Runs at the same time: as many as there are processes for; one where requests are joined, so that others gather."""
+        most = 1 if self.policy.joined_rows else UNLIMITED
+        return most if self.isolated is None else min(most, self.isolated.live)
+
+    def grow(self, workers: int) -> None:
+        """Requests wait although a run has just begun: let there be more processes, as far as they could be used."""
+        if self.isolated is not None and len(self):
+            self.isolated.grow(1 if self.policy.joined_rows else workers)
 
     def put(self, call: QueuedCall) -> None:
         """Let a request wait; OVERLOADED when its level's max_queue_size is reached."""
@@ -233,3 +253,8 @@ def refused_late(call: QueuedCall, now: float, wait: float) -> InferenceError:
         f"model '{call.version.name}' has more to do than was expected; the run could not end in time any more",
         wait + call.version.queue.times.expected(call.size).mean,
     )
+
+
+def _wake(queue: ModelQueue | None) -> None:
+    if queue is not None:
+        queue.wake()

@@ -5,29 +5,34 @@ the host; it does not tell a tensor without a shape from a scalar; and it maps e
 overwritten in place would change a model that serves, or end the process (SIGBUS). Hence `snapshot`.
 
 The file is walked as protobuf wire format, just far enough; nothing is parsed that could be large. Field numbers:
-onnx.proto (ModelProto.graph 7 / functions 25, GraphProto.node 1 / initializer 5 / input 11 / output 12 /
-sparse_initializer 15, FunctionProto.node 7, NodeProto.attribute 5, AttributeProto.t 5 / g 6 / tensors 10 / graphs 11 /
+onnx.proto (ModelProto.graph 7 / training_info 20 / functions 25, TrainingInfoProto.initialization 1 / algorithm 2,
+GraphProto.node 1 / initializer 5 / input 11 / output 12 / sparse_initializer 15, FunctionProto.node 7 /
+attribute_proto 11, NodeProto.op_type 4 / attribute 5, AttributeProto.t 5 / g 6 / tensors 10 / graphs 11 /
 sparse_tensor 22 / sparse_tensors 23, SparseTensorProto.values 1 / indices 2, TensorProto.external_data 13,
 StringStringEntryProto.key 1 / value 2, ValueInfoProto.name 1 / type 2, TypeProto.tensor_type 1, Tensor.shape 2).
 """
 
 from __future__ import annotations
 
+import fcntl
 import mmap
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from crossover.model_server.onnx_session import ModelError
 
 _CHILDREN = {
-    "model": {7: "main", 25: "function"},
+    "model": {7: "main", 20: "training", 25: "function"},
+    "training": {1: "graph of training", 2: "graph of training"},
     "main": {1: "node", 5: "tensor", 11: "port", 12: "port", 15: "sparse"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "function": {7: "node"},
+    "graph of training": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
@@ -37,7 +42,15 @@ _CHILDREN = {
     "tensor type": {},
     "entry": {},
 }
+_STRINGS = {"entry": (1, 2), "port": (1, 2), "node": (4,)}
+"""Strings that are looked at."""
 _MAX_DEPTH = 64
+_PREFIX, _LOCK = "crossover-load-", ".lock"
+_MAX_TAG_BYTES = 5
+_CACHED_CONTEXT = b"EPContext"
+"""An operator of ONNX Runtime's whose attribute `ep_cache_context` names a file for other execution providers."""
+_MEMORY = "_ORT_MEM_ADDR_"
+"""In a location this tells ONNX Runtime that `offset` is an address in the process's memory."""
 
 
 @dataclass(slots=True)
@@ -58,13 +71,36 @@ def snapshot(path: Path) -> Iterator[tuple[Path, FileFacts]]:
 
     ModelError when the file is no ONNX model or names data outside its own folder.
     """
-    with tempfile.TemporaryDirectory(prefix="crossover-load-") as folder:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, _held(Path(folder)):
         copy = Path(folder) / path.name
         shutil.copyfile(path, copy)
         facts = read(copy)
         for location in sorted(facts.external):
             _copy_data(path.parent, location, copy.parent)
         yield copy, facts
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """A lock that the system takes from a process when it ends, however it ends."""
+    fd = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def sweep() -> None:
+    """Remove the copies of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(fd)
 
 
 def read(path: Path) -> FileFacts:
@@ -82,10 +118,14 @@ def read(path: Path) -> FileFacts:
 
 def _copy_data(source: Path, location: str, target: Path) -> None:
     inside = PurePath(location)
+    if "\0" in location or _MEMORY in location:
+        raise ModelError("external data is not in a file of the model's folder")
     if inside.is_absolute() or ".." in inside.parts or not (source / inside).resolve().is_relative_to(source.resolve()):
         raise ModelError(f"external data '{location[:80]}' points outside the model's folder")
     if not (source / inside).is_file():
         raise ModelError(f"external data '{location[:80]}' is not in the model's folder")
+    if (target / inside).exists():
+        return  # the model's own file, as it was checked
     (target / inside).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / inside, target / inside)
 
@@ -100,12 +140,14 @@ def _walk(view: mmap.mmap, at: int, end: int, kind: str, depth: int, facts: File
         if child is not None:
             facts.control_flow |= child == "graph"
             _walk(view, start, stop, child, depth + 1, facts)
-        elif kind in ("entry", "port") and number <= 2:
+        elif number in _STRINGS.get(kind, ()):
             strings[number] = view[start:stop]
         elif kind == "tensor type" and number == 2:
             shaped = True
     if kind == "entry" and strings.get(1) == b"location":
         facts.external.add(strings.get(2, b"").decode("utf-8", "replace"))
+    elif kind == "node" and strings.get(4) == _CACHED_CONTEXT:
+        raise ModelError("the operator EPContext names files outside the model, which is not allowed")
     elif kind == "tensor type" and not shaped:
         facts.unranked.add("")  # its name stands in the port around it
     elif kind == "port" and "" in facts.unranked:
@@ -114,9 +156,16 @@ def _walk(view: mmap.mmap, at: int, end: int, kind: str, depth: int, facts: File
 
 
 def _fields(view: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, start and end of every length-delimited field; the others are passed over."""
+    """Number, start and end of every length-delimited field; the others are passed over.
+
+    A tag is a number of 32 bits in at most 5 bytes. Parsers cut longer ones in different ways, so that one of them would
+    see a field where another sees none; such a file is refused.
+    """
     while at < end:
+        began = at
         tag, at = _varint(view, at)
+        if at - began > _MAX_TAG_BYTES or not 8 <= tag < 1 << 32:
+            raise ValueError
         wire = tag & 7
         if wire == 2:
             size, at = _varint(view, at)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ import onnxruntime as ort
 ort.disable_telemetry_events()
 ort.set_default_logger_severity(4)  # what a caller or operator must know is said by us, once
 
+_HOST_PATH = re.compile(r"(?<![\w./-])/(?:[\w.+@-]+/)+([\w.+@-]*)")
 BFLOAT16 = 16
 """onnx.TensorProto.BFLOAT16."""
 
@@ -58,6 +60,10 @@ class RuntimeOptions:
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     join: bool = True
     """Run requests together where config.pbtxt has dynamic_batching."""
+    isolated: bool = False
+    """Run the model in processes of its own."""
+    memory: int = 0
+    """Bytes that such a process may take above its idle size; 0: any."""
 
 
 def check_providers(names: Sequence[str]) -> None:
@@ -121,10 +127,11 @@ class OnnxSession:
 class RunControl:
     """One run's handle: once armed, `stop` ends it between two operators, from any thread; stamps in monotonic ns."""
 
-    __slots__ = ("fed", "options", "ran")
+    __slots__ = ("fed", "options", "ran", "stopped")
 
     def __init__(self) -> None:
         self.options: ort.RunOptions | None = None
+        self.stopped = False
         self.fed = 0
         self.ran = 0
 
@@ -133,6 +140,7 @@ class RunControl:
         self.options = ort.RunOptions()
 
     def stop(self) -> None:
+        self.stopped = True
         if self.options is not None:
             self.options.terminate = True
 
@@ -154,8 +162,7 @@ def _first_line(error: Exception) -> str:
     """ONNX Runtime's own sentence without its prefix and without paths of this machine."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else "ONNX Runtime gave no reason"
     text = text.split(" : ", 2)[-1] if text.startswith("[ONNXRuntimeError]") else text
-    words = [Path(word).name if word.startswith("/") else word for word in text.split()]
-    return " ".join(words)[:300]
+    return " ".join(_HOST_PATH.sub(r"\1", text).split())[:300]
 
 
 def _runtime_error(error: Exception) -> InferenceError:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from crossover.model_server import config as configuration
-from crossover.model_server import layout, upload
+from crossover.model_server import layout, onnx_file, upload
 from crossover.model_server.entry import WHOLE, Entry
 from crossover.model_server.model import LoadedVersion
 from crossover.model_server.onnx_session import ModelError, RuntimeOptions
@@ -55,6 +55,7 @@ class Repository:
 
     async def start(self) -> None:
         """Load what the control mode says, then follow the disk under `poll`. Bad models are listed, not raised."""
+        await asyncio.to_thread(onnx_file.sweep)
         if self.control == "explicit":
             await self.discover()
         else:

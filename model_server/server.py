@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 
 from crossover.endpoints.grpc.lean import LeanListener
 from crossover.endpoints.grpc.listener import Listener
@@ -15,10 +16,13 @@ from crossover.endpoints.rest.types import RestOptions
 from crossover.model_server.engine import Engine
 from crossover.model_server.metrics import EngineMetrics
 from crossover.model_server.settings import ModelServerSettings, engine_of
+from crossover.protocol.control_policy import ControlPolicy
 from crossover.protocol.inference import Inference
 from crossover.protocol.wires import UNIX
+from crossover.service.doors import Door
+from crossover.service.doors.setup import controls, door_of, warn_when_open
 from crossover.service.metrics import Observer
-from crossover.service.process import naming, url_host
+from crossover.service.process import Stop, naming, url_host
 from crossover.transport.memory_budget import MemoryBudget
 from crossover.transport.tls import Tls
 
@@ -27,8 +31,8 @@ log = logging.getLogger("crossover.model_server")
 GRPC_LIBRARIES: dict[str, type[Listener]] = {"grpcio": GrpcListener, "lean": LeanListener}
 
 
-async def serve(settings: ModelServerSettings, stop: asyncio.Event) -> None:
-    """Serve until `stop`, then finish what is in flight within the grace period.
+async def serve(settings: ModelServerSettings, stop: Stop) -> None:
+    """Serve until `stop`, drain, then finish what is in flight within the grace period.
 
     The ports open first, live but not ready, so that whoever waits for readiness can ask.
     """
@@ -36,15 +40,15 @@ async def serve(settings: ModelServerSettings, stop: asyncio.Event) -> None:
     await serve_inference(engine, engine, settings, stop)
 
 
-async def serve_inference(
-    engine: Engine, inference: Inference, settings: ModelServerSettings, stop: asyncio.Event
-) -> None:
+async def serve_inference(engine: Engine, inference: Inference, settings: ModelServerSettings, stop: Stop) -> None:
     """Serve `inference`, which is the engine or something around it."""
     observer = Observer()
     observer.register(EngineMetrics(engine))
     budget = MemoryBudget(settings.max_in_flight_bytes)
-    grpc, rest = _listeners(inference, settings, observer, budget)
-    local = _local_listeners(inference, settings, observer, budget)
+    door = door_of(settings, "model_server")
+    ports = _Ports(inference, settings, observer, budget, door)
+    grpc, rest = ports.public()
+    local = ports.local()
     with naming("MODEL_SERVER_HOST", "MODEL_SERVER_HTTP_PORT"):
         await rest.start()
     try:
@@ -60,15 +64,19 @@ async def serve_inference(
             "s" if settings.tls() else "", url_host(settings.model_server_host), rest.port,
         )  # fmt: skip
         await stop.wait()
-        log.info("stopping: requests in flight have %g s", settings.grace_seconds)
         engine.draining = True
+        for listener in (grpc, rest, *local):
+            listener.drain()
+        log.info("draining: unready and still answering for %g s", settings.drain_seconds)
+        await stop.drained(settings.drain_seconds)
+        log.info("stopping: requests in flight have %g s", settings.grace_seconds)
     finally:
         await asyncio.gather(*(listener.stop(settings.grace_seconds) for listener in (grpc, rest, *local)))
         await engine.close()
         log.info("stopped")
 
 
-async def _started(engine: Engine, stop: asyncio.Event) -> bool:
+async def _started(engine: Engine, stop: Stop) -> bool:
     """Load the repository; False when the signal to stop came first."""
     loading = asyncio.ensure_future(engine.repository.start())
     stopping = asyncio.ensure_future(stop.wait())
@@ -82,43 +90,49 @@ async def _started(engine: Engine, stop: asyncio.Event) -> bool:
         stopping.cancel()
 
 
-def _listeners(
-    inference: Inference, settings: ModelServerSettings, observer: Observer, budget: MemoryBudget
-) -> tuple[Listener, RestListener]:
-    host, tls = settings.model_server_host, settings.tls()
-    return (
-        _grpc(inference, settings, observer, host, settings.model_server_grpc_port, tls),
-        _rest(inference, settings, observer, budget, host, settings.model_server_http_port, tls),
-    )
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    """Makes the listeners of a service, and holds what they share."""
 
+    inference: Inference
+    settings: ModelServerSettings
+    observer: Observer
+    budget: MemoryBudget
+    door: Door
 
-def _local_listeners(
-    inference: Inference, settings: ModelServerSettings, observer: Observer, budget: MemoryBudget
-) -> list[Listener | RestListener]:
-    """The same on Unix sockets, where a folder for them is given."""
-    folder = settings.model_server_unix_sockets
-    if folder is None:
-        return []
-    return [
-        _grpc(inference, settings, observer, f"{UNIX}{folder / 'grpc.sock'}"),
-        _rest(inference, settings, observer, budget, f"{UNIX}{folder / 'rest.sock'}"),
-    ]
+    def public(self) -> tuple[Listener, RestListener]:
+        settings = self.settings
+        host, tls = settings.model_server_host, settings.tls()
+        warn_when_open(settings, host, tls, "model server")
+        return (
+            self._grpc(host, settings.model_server_grpc_port, tls),
+            self._rest(host, settings.model_server_http_port, tls),
+        )
 
+    def local(self) -> list[Listener | RestListener]:
+        """The same on Unix sockets, where a folder for them is given."""
+        folder = self.settings.model_server_unix_sockets
+        if folder is None:
+            return []
+        return [self._grpc(f"{UNIX}{folder / 'grpc.sock'}"), self._rest(f"{UNIX}{folder / 'rest.sock'}")]
 
-def _grpc(
-    inference: Inference, settings: ModelServerSettings, observer: Observer, host: str, port: int = 0,
-    tls: Tls | None = None,
-) -> Listener:  # fmt: skip
-    options = GrpcOptions(settings.max_message_bytes, settings.default_timeout_ms)
-    return GRPC_LIBRARIES[settings.model_server_grpc_library](inference, host, port, tls, options, observer)
+    def _grpc(self, host: str, port: int = 0, tls: Tls | None = None) -> Listener:
+        settings = self.settings
+        options = GrpcOptions(
+            settings.max_message_bytes, settings.default_timeout_ms, self._policy(host, tls), self.door, self.budget
+        )
+        kind = GRPC_LIBRARIES[settings.model_server_grpc_library]
+        return kind(self.inference, host, port, tls, options, self.observer)
 
+    def _rest(self, host: str, port: int = 0, tls: Tls | None = None) -> RestListener:
+        settings = self.settings
+        options = RestOptions(settings.max_message_bytes, settings.default_timeout_ms, self._policy(host, tls))
+        app = OipRest(lambda _: (None, self.inference), settings=options, observer=self.observer)
+        return RestListener(
+            app, host, port, tls, access_log=settings.access_log, limits=settings.http_limits(), budget=self.budget,
+            door=self.door,
+        )  # fmt: skip
 
-def _rest(
-    inference: Inference, settings: ModelServerSettings, observer: Observer, budget: MemoryBudget, host: str,
-    port: int = 0, tls: Tls | None = None,
-) -> RestListener:  # fmt: skip
-    options = RestOptions(settings.max_message_bytes, settings.default_timeout_ms)
-    app = OipRest(lambda _: (None, inference), settings=options, observer=observer)
-    return RestListener(
-        app, host, port, tls, access_log=settings.access_log, limits=settings.http_limits(), budget=budget
-    )
+    def _policy(self, host: str, tls: Tls | None) -> ControlPolicy:
+        control = controls(self.settings.model_server_repository_control, self.settings, host, tls)
+        return ControlPolicy(control, self.settings.model_uploads)

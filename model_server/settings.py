@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from crossover.service.settings import ServiceSettings, tls_of
+from crossover.service.settings import RepositoryControl, ServiceSettings, rate_burst, rate_limit, switch, tls_of
 
 if TYPE_CHECKING:
     from crossover.model_server.engine import Engine
@@ -27,6 +27,13 @@ class ModelServerSettings(ServiceSettings):
     model_server_unix_sockets: Path | None = Field(
         None, description="folder for grpc.sock and rest.sock, plain, for callers on the same host who may write there"
     )
+    model_server_repository_control: RepositoryControl = Field(
+        "auto",
+        description="allow load and unload through the model server's ports: 1, 0 (403), or auto, which is 1 where only this "
+        "host, an API key or a client certificate gets in",
+    )
+    model_server_rate_limit: float = rate_limit("the model server")
+    model_server_rate_burst: int = rate_burst("MODEL_SERVER_RATE_LIMIT")
     model_server_tls_cert: Path | None = Field(
         None, description="PEM certificate chain of both of the model server's ports"
     )
@@ -34,6 +41,11 @@ class ModelServerSettings(ServiceSettings):
     model_server_tls_client_ca: Path | None = Field(
         None, description="PEM authorities; callers must show a certificate of theirs"
     )
+
+    @field_validator("model_server_repository_control", mode="before")
+    @classmethod
+    def _is_a_switch(cls, value: object) -> object:
+        return switch(value)
 
     def tls(self) -> Tls | None:
         return tls_of(
@@ -59,7 +71,7 @@ def engine_of(settings: ServiceSettings) -> Engine:
     check_providers(providers)
     options = RuntimeOptions(
         settings.ort_intra_op_threads, settings.ort_inter_op_threads, settings.ort_graph_optimization, providers,
-        settings.model_batching,
+        settings.model_batching, settings.model_isolation == "process", settings.model_memory_bytes,
     )  # fmt: skip
     repository = Repository(
         path, settings.model_control, settings.model_poll_seconds, options, strict_readiness=settings.strict_readiness

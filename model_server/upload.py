@@ -14,6 +14,7 @@ from pathlib import Path
 from crossover.model_server import config as configuration
 from crossover.model_server.onnx_session import ModelError
 from crossover.protocol.messages import ParameterValue
+from crossover.protocol.names import is_clean
 from crossover.protos import inference as pb
 
 _FILE = re.compile(r"file:([1-9][0-9]{0,17})/([A-Za-z0-9_][A-Za-z0-9._-]{0,127})")
@@ -31,7 +32,7 @@ class Given:
 
 def read(name: str, parameters: Mapping[str, ParameterValue | bytes]) -> Given:
     """The call's parameters; ModelError says which one is wrong."""
-    if not _MODEL_NAME.fullmatch(name) or len(name.encode("utf-8", "replace")) > 255:
+    if not _MODEL_NAME.fullmatch(name) or not is_clean(name) or len(name.encode("utf-8", "replace")) > 255:
         raise ModelError("a model's name is a folder's name")
     for key in parameters:
         if key != "config" and not key.startswith("file:"):

@@ -41,6 +41,10 @@ class Code(Enum):
     """No valid credentials."""
     PERMISSION_DENIED = "PERMISSION_DENIED"
     """Known caller, forbidden operation."""
+    INSUFFICIENT_SCOPE = "INSUFFICIENT_SCOPE"
+    """The caller's key does not allow the operation."""
+    MISDIRECTED = "MISDIRECTED"
+    """The request is for a host that this service does not answer for."""
     NOT_FOUND = "NOT_FOUND"
     """No such model, version, route or resource."""
     UNIMPLEMENTED = "UNIMPLEMENTED"
@@ -67,6 +71,8 @@ class Code(Enum):
     """Data was lost or corrupted."""
     UNAVAILABLE = "UNAVAILABLE"
     """The service or the model is not there now."""
+    WORKER_LOST = "WORKER_LOST"
+    """The request ended the process that ran it; it is not given to another."""
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     """The caller's time was over before the answer."""
 
@@ -82,6 +88,8 @@ TABLE: dict[Code, Status] = {
     Code.OUT_OF_RANGE: Status(11, 400),
     Code.UNAUTHENTICATED: Status(16, 401),
     Code.PERMISSION_DENIED: Status(7, 403),
+    Code.INSUFFICIENT_SCOPE: Status(7, 403),
+    Code.MISDIRECTED: Status(7, 421),
     Code.NOT_FOUND: Status(5, 404),
     Code.UNIMPLEMENTED: Status(12, 501),
     Code.METHOD_NOT_ALLOWED: Status(12, 405),
@@ -95,6 +103,7 @@ TABLE: dict[Code, Status] = {
     Code.UNKNOWN: Status(2, 500),
     Code.DATA_LOSS: Status(15, 500),
     Code.UNAVAILABLE: Status(14, 503, retryable=True),
+    Code.WORKER_LOST: Status(14, 503),
     Code.DEADLINE_EXCEEDED: Status(4, 504),
 }
 

@@ -8,18 +8,18 @@ library of another, and no import circle can form through the registry. A factor
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from crossover.protocol.codecs.registry import BINARY, JSON, PROTOBUF, TYPED, CodecLine
 from crossover.protocol.datatypes import DATATYPES
 from crossover.protocol.errors import invalid
 
 if TYPE_CHECKING:
-    from crossover.protocol.inference import Inference
+    from collections.abc import Callable
 
-EVERYTHING = frozenset(DATATYPES)
-NO_HALF_FLOATS = EVERYTHING - {"FP16", "BF16"}
+    from crossover.protocol.inference import Inference
 
 
 UNIX = "unix:"
@@ -47,8 +47,17 @@ class Target:
     """Largest message either way, in bytes."""
     connections: int = 100
     """Most connections that a pooling client opens."""
+    api_key: Callable[[], str] | None = None
+    """Gives the API key to send; asked at each call, since a key is exchanged while clients live."""
+    wire: str = ""
+    """The registry's name that is connected to; a factory of several wires reads what they differ in from that line."""
     options: dict[str, str] = field(default_factory=dict)
     """Anything else that a factory of its own understands (the in-process engine: its repository)."""
+
+
+def bearer(target: Target) -> tuple[tuple[str, str], ...]:
+    """The field, or metadata, that shows the target's key (RFC 6750 2.1); nothing without one."""
+    return () if target.api_key is None else (("authorization", f"Bearer {target.api_key()}"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +68,47 @@ class Wire:
     factory: str
     """`module:callable`, imported on use."""
     kind: Literal["grpc", "rest", "process"]
-    carries: frozenset[str]
-    """Datatypes that this wire can carry."""
-    bytes_as_text: bool = False
-    """True when BYTES travel as text, so that they must be UTF-8."""
+    codec: CodecLine | None = None
+    """How its messages are encoded; None in this process, where nothing is."""
+    only: frozenset[str] | None = None
+    """The datatypes that are compared over it, of those that its codec carries; None: all of them."""
     instead: str | None = None
     """The wire to name when this one cannot carry something."""
     summary: str = ""
+    carries: frozenset[str] = field(init=False)
+    """Datatypes that this wire can carry."""
+
+    def __post_init__(self) -> None:
+        carried = self.codec.carries if self.codec is not None else frozenset(DATATYPES)
+        object.__setattr__(self, "carries", carried if self.only is None else carried & self.only)
+
+    @property
+    def bytes_as_text(self) -> bool:
+        """Whether BYTES travel as text, so that they must be UTF-8."""
+        return self.codec is not None and self.codec.bytes_as_text
 
 
 WIRES: dict[str, Wire] = {
     wire.name: wire
     for wire in (
-        Wire("grpc", "crossover.clients.grpc_unary:connect", "grpc", EVERYTHING, summary="one unary ModelInfer, raw contents"),
-        Wire("grpc-typed", "crossover.clients.grpc_unary:connect_typed", "grpc", NO_HALF_FLOATS, instead="grpc",
+        Wire("grpc", "crossover.clients.grpc_unary:connect", "grpc", PROTOBUF, summary="one unary ModelInfer, raw contents"),
+        Wire("grpc-typed", "crossover.clients.grpc_unary:connect_typed", "grpc", TYPED, instead="grpc",
              summary="one unary ModelInfer, typed contents both ways"),
-        Wire("grpc-lean", "crossover.clients.grpc_unary:connect_lean", "grpc", EVERYTHING,
+        Wire("grpc-lean", "crossover.clients.grpc_unary:connect_lean", "grpc", PROTOBUF,
              summary="as grpc, by a lean HTTP/2 client of our own instead of grpcio"),
-        Wire("grpc-stream", "crossover.clients.grpc_stream:connect", "grpc", EVERYTHING,
+        Wire("grpc-stream", "crossover.clients.grpc_stream:connect", "grpc", PROTOBUF,
              summary="long-lived bidirectional streams, answers matched by id"),
-        Wire("rest", "crossover.clients.rest:connect", "rest", NO_HALF_FLOATS, bytes_as_text=True, instead="rest-binary",
+        Wire("rest", "crossover.clients.rest:connect", "rest", JSON, instead="rest-binary",
              summary="HTTP/1.1, JSON both ways"),
-        Wire("rest-binary", "crossover.clients.rest:connect_binary", "rest", EVERYTHING,
+        Wire("rest-binary", "crossover.clients.rest:connect", "rest", BINARY,
              summary="HTTP/1.1, binary tensor extension both ways"),
-        Wire("grpc-coalesced", "crossover.clients.coalesced:connect_grpc", "grpc", EVERYTHING,
+        Wire("rest-protobuf", "crossover.clients.rest:connect", "rest", PROTOBUF,
+             summary="HTTP/1.1, gRPC's own message as the body both ways"),
+        Wire("grpc-coalesced", "crossover.clients.coalesced:connect_grpc", "grpc", PROTOBUF,
              summary="as grpc, with the calls that arrive meanwhile joined where the model allows it"),
-        Wire("rest-coalesced", "crossover.clients.coalesced:connect_rest", "rest", EVERYTHING,
+        Wire("rest-coalesced", "crossover.clients.coalesced:connect_rest", "rest", BINARY,
              summary="as rest-binary, with calls joined in the same way"),
-        Wire("inprocess", "crossover.model_server.inprocess:connect", "process", EVERYTHING, summary="the engine in this process"),
+        Wire("inprocess", "crossover.model_server.inprocess:connect", "process", summary="the engine in this process"),
     )
 }  # fmt: skip
 
@@ -102,4 +124,4 @@ def wire(name: str) -> Wire:
 def connect(name: str, target: Target) -> Inference:
     """An `Inference` over the wire called `name`."""
     module, _, factory = wire(name).factory.partition(":")
-    return cast("Inference", getattr(importlib.import_module(module), factory)(target))
+    return cast("Inference", getattr(importlib.import_module(module), factory)(replace(target, wire=name)))

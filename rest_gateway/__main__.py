@@ -1,17 +1,18 @@
-"""`python -m rest_gateway`"""
+"""`python -m rest_gateway`: the gateway; with `keys` as first argument, the API keys of both services."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from typing import TYPE_CHECKING
 
 from crossover.endpoints.rest.serve import RestListener
-from crossover.rest_gateway import predictions
+from crossover.rest_gateway import keys_command, predictions
 from crossover.rest_gateway.app import create_app
+from crossover.rest_gateway.refusals import refused
 from crossover.rest_gateway.settings import GatewaySettings
 from crossover.service import process, settings
+from crossover.service.doors.setup import door_of, warn_when_open
 from crossover.transport.memory_budget import MemoryBudget
 
 if TYPE_CHECKING:
@@ -20,29 +21,38 @@ if TYPE_CHECKING:
 log = logging.getLogger("crossover.gateway")
 
 
-async def serve(chosen: GatewaySettings, stop: asyncio.Event) -> None:
-    """Serve until `stop`, then finish what is in flight within the grace period."""
+async def serve(chosen: GatewaySettings, stop: process.Stop) -> None:
+    """Serve until `stop`, drain, then finish what is in flight within the grace period."""
     await predictions.prepare(chosen)
+    warn_when_open(chosen, chosen.gateway_host, chosen.tls(), "gateway")
     listener = RestListener(
-        create_app(chosen),
+        create_app(chosen, stop.is_set),
         chosen.gateway_host,
         chosen.gateway_port,
         chosen.tls(),
         access_log=chosen.access_log,
         limits=chosen.http_limits(),
         budget=MemoryBudget(chosen.max_in_flight_bytes),
+        door=door_of(chosen, "gateway"),
+        refuse=refused,
     )
     with process.naming("GATEWAY_HOST", "GATEWAY_PORT"):
         await listener.start()
     where = f"{process.url_host(chosen.gateway_host)}:{listener.port}"
     log.info("ready: http%s://%s, upstream %s", "s" if chosen.tls() else "", where, chosen.gateway_upstream)
     await stop.wait()
+    listener.drain()
+    log.info("draining: unready and still answering for %g s", chosen.drain_seconds)
+    await stop.drained(chosen.drain_seconds)
     log.info("stopping: requests in flight have %g s", chosen.grace_seconds)
     await listener.stop(chosen.grace_seconds)
     log.info("stopped")
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m rest_gateway") -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["keys"]:
+        return keys_command.main(given[1:], f"{program} keys")
     chosen = settings.load(GatewaySettings, program, arguments)
     process.set_up_log(chosen.log_level)
     return process.run(lambda stop: serve(chosen, stop))

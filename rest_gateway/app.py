@@ -17,16 +17,18 @@ from starlette.responses import Response
 from crossover.endpoints.rest.app import OipRest
 from crossover.endpoints.rest.types import RestOptions
 from crossover.protocol.codecs.json.text import dumps
+from crossover.protocol.control_policy import ControlPolicy
 from crossover.protocol.errors import Code, code_from_http
 from crossover.protocol.version import VERSION
 from crossover.rest_gateway import docs_page, page, predictions
 from crossover.rest_gateway.observed import Observed
 from crossover.rest_gateway.openapi import add_oip
 from crossover.rest_gateway.upstreams import HEADER, Upstreams
+from crossover.service.doors.setup import controls
 from crossover.service.metrics import Observer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from starlette.requests import Request
 
@@ -38,17 +40,21 @@ log = logging.getLogger("crossover.gateway")
 SUMMARY = "One model server behind gRPC, REST or nothing: the Open Inference Protocol, and predictions as resources."
 
 
-def create_app(settings: GatewaySettings) -> OipRest:
+def create_app(settings: GatewaySettings, is_draining: Callable[[], bool] = lambda: False) -> OipRest:
     """The whole gateway as one ASGI application; its lifespan opens and closes the upstreams and the store.
 
+    While `is_draining()` it is not ready, and answers everything else.
     ValueError or DatabaseError, one sentence, when a setting does not do.
     """
-    upstreams = Upstreams(settings.gateway_upstream, settings.target())
+    upstreams = Upstreams(settings.gateway_upstream, settings.target(), is_draining)
     options = RestOptions(
         max_message_bytes=settings.max_message_bytes,
         default_timeout_ms=settings.default_timeout_ms,
-        repository_control=settings.gateway_repository_control,
-        uploads=False,
+        control=ControlPolicy(
+            controls(settings.gateway_repository_control, settings, settings.gateway_host, settings.tls()),
+            settings.model_uploads,
+            "GATEWAY_REPOSITORY_CONTROL",
+        ),
         timing=settings.gateway_timing,
     )
     choose = _by_header(upstreams) if settings.gateway_upstream_header else _default(upstreams)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
+
+from crossover.rest_gateway.files import PageFiles
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -28,4 +29,4 @@ def install(app: FastAPI) -> None:
         )
 
     app.add_api_route("/docs", docs, methods=["GET", "HEAD"], include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", PageFiles(directory=STATIC), name="static")

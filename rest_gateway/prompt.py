@@ -42,11 +42,12 @@ async def promptly(ask: Callable[[CallContext], Awaitable[T]], context: CallCont
 
 
 class PromptHealth(Wrapper):
-    """Health is answered promptly; inference passes by without a step in between."""
+    """Health is answered promptly, and with no where the gateway is leaving; inference passes by without a step between."""
 
-    def __init__(self, name: str, inner: Inference) -> None:
+    def __init__(self, name: str, inner: Inference, is_draining: Callable[[], bool]) -> None:
         super().__init__(inner)
         self._name = name
+        self._is_draining = is_draining
         self.infer = inner.infer  # type: ignore[method-assign]
         if (infer_now := getattr(inner, "infer_now", None)) is not None:
             self.infer_now = infer_now
@@ -54,4 +55,6 @@ class PromptHealth(Wrapper):
     async def control(self, method: str, request: Any, context: CallContext) -> Any:
         if method not in _HEALTH:
             return await self.inner.control(method, request, context)
+        if method == "ServerReady" and self._is_draining():
+            raise InferenceError(Code.UNAVAILABLE, "the gateway is stopping")
         return await promptly(lambda limited: self.inner.control(method, request, limited), context, self._name)

@@ -10,8 +10,17 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from crossover.protocol.wires import WIRES, Target
+from crossover.service.doors.setup import upstream_key
 from crossover.service.process import url_host
-from crossover.service.settings import ServiceSettings, tls_of, user_data
+from crossover.service.settings import (
+    RepositoryControl,
+    ServiceSettings,
+    rate_burst,
+    rate_limit,
+    switch,
+    tls_of,
+    user_data,
+)
 from crossover.transport.tls import Tls
 
 _GRPC_TARGET = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):\d{1,5}|(unix|dns|ipv4|ipv6):\S+")
@@ -31,9 +40,13 @@ class GatewaySettings(ServiceSettings):
         False, description="a request may choose its upstream with the header Inference-Upstream (on in make run)"
     )
     gateway_timing: bool = Field(False, description="send Server-Timing with infer replies (on in make run)")
-    gateway_repository_control: bool = Field(
-        False, description="allow load and unload through the gateway (on in make run); else 403"
+    gateway_repository_control: RepositoryControl = Field(
+        "0",
+        description="allow load and unload through the gateway: 1, 0 (403), or auto, which is 1 where only this host, an API "
+        "key or a client certificate gets in (make run has auto)",
     )
+    gateway_rate_limit: float = rate_limit("the gateway")
+    gateway_rate_burst: int = rate_burst("GATEWAY_RATE_LIMIT")
     gateway_grpc_target: str = Field(
         "",
         description="host:port of the model server's gRPC, or unix:PATH; none: MODEL_SERVER_HOST and MODEL_SERVER_GRPC_PORT",
@@ -52,6 +65,9 @@ class GatewaySettings(ServiceSettings):
     )
     upstream_tls_cert: Path | None = Field(None, description="PEM certificate that the gateway shows the model server")
     upstream_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
+    upstream_api_key_file: Path | None = Field(
+        None, description="file with the API key that the gateway shows the model server, whatever its callers show"
+    )
     upstream_connections: int = Field(100, ge=1, description="most HTTP connections to the model server")
     data_dir: Path = Field(user_data(), description="folder of the SQLite file with the stored predictions")
     database_url: str = Field(
@@ -90,6 +106,11 @@ class GatewaySettings(ServiceSettings):
             raise ValueError("it takes a URL such as http://10.0.0.7:8000, or unix:PATH")
         return value
 
+    @field_validator("gateway_repository_control", mode="before")
+    @classmethod
+    def _is_a_switch(cls, value: object) -> object:
+        return switch(value)
+
     @field_validator("upstream_tls_ca", "upstream_tls_cert", "upstream_tls_key")
     @classmethod
     def _is_a_file(cls, value: Path | None) -> Path | None:
@@ -114,6 +135,7 @@ class GatewaySettings(ServiceSettings):
             tls_key=self.upstream_tls_key,
             max_message_bytes=self.max_message_bytes,
             connections=self.upstream_connections,
+            api_key=upstream_key(self),
             options={
                 name: str(getattr(self, name))
                 for name in ServiceSettings.model_fields

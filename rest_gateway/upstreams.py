@@ -10,6 +10,8 @@ from crossover.protocol.wires import Target, connect, wire
 from crossover.rest_gateway.prompt import PromptHealth
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from crossover.protocol.inference import Inference
 
 log = logging.getLogger("crossover.gateway")
@@ -19,9 +21,10 @@ HEADER = "inference-upstream"
 class Upstreams:
     """One `Inference` for each name of the registry that was asked for; all belong to one event loop."""
 
-    def __init__(self, default: str, target: Target) -> None:
+    def __init__(self, default: str, target: Target, is_draining: Callable[[], bool] = lambda: False) -> None:
         self.default = wire(default).name
         self._target = target
+        self._is_draining = is_draining
         self._connected: dict[str, Inference] = {}
 
     def get(self, name: str | None = None) -> tuple[str, Inference]:
@@ -29,7 +32,7 @@ class Upstreams:
         chosen = self.default if name is None else name
         client = self._connected.get(chosen)
         if client is None:
-            client = PromptHealth(chosen, connect(wire(chosen).name, self._target))
+            client = PromptHealth(chosen, connect(wire(chosen).name, self._target), self._is_draining)
             self._connected[chosen] = client
         return chosen, client
 

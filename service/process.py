@@ -12,11 +12,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
 from crossover.protocol.errors import InferenceError
+from crossover.protocol.names import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -27,15 +29,39 @@ SAME_SIGNAL_SECONDS = 1.0
 """The same signal again within this time is one signal: a terminal and `make` both deliver a Ctrl-C."""
 PARENT = "CROSSOVER_PARENT"
 """Environment variable with the id of a parent process that the service is not to outlive."""
+_FOLDERS = tuple(f"{folder}/" for folder in (Path(__file__).resolve().parent.parent, sys.prefix, sys.base_prefix))
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 _PR_SET_PDEATHSIG = 1
 
 
+class LogFormatter(logging.Formatter):
+    """One record, one line, whatever its values hold: nobody's text looks like a line of ours (CWE-117).
+
+    What belongs to a record beyond its line, a traceback, is indented, with paths as seen from our own folder.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name for it
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return self._indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        return self._indented(stack_info)
+
+    def _indented(self, text: str) -> str:
+        for folder in _FOLDERS:
+            text = text.replace(folder, "")
+        return "\n".join(f"    {escaped(line)}" for line in text.split("\n"))
+
+
 def set_up_log(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        datefmt="%H:%M:%S", force=True,
-    )  # fmt: skip
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LogFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("uvicorn", "uvicorn.error", "asyncio", "grpc", "alembic", "aiosqlite"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
     logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # whoever sets ACCESS_LOG asks for its lines
@@ -89,12 +115,35 @@ def naming(*settings: str) -> Iterator[None]:
         raise OSError(f"{error} (set by {' and '.join(settings)})") from None
 
 
-class StopSignal:
-    """SIGINT and SIGTERM as one event; a second signal, later, ends the process at once."""
+class Stop(asyncio.Event):
+    """Set when the service is to stop; `drained` is the time in which it only says so."""
 
     def __init__(self) -> None:
-        self.event = asyncio.Event()
-        self._first: tuple[int, float] | None = None
+        super().__init__()
+        self._hurried = asyncio.Event()
+        self._draining = False
+
+    async def drained(self, seconds: float) -> None:
+        """Wait for so long, while the service says that it is leaving and goes on answering; not when somebody hurries."""
+        self._draining = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurried.wait()
+        self._draining = False
+
+    def hurry(self) -> bool:
+        """Skip or end the drain; False when it is over, so that there is nothing left to skip."""
+        left = self._draining and not self._hurried.is_set()
+        self._hurried.set()
+        return left
+
+
+class StopSignal:
+    """SIGINT and SIGTERM as one event. SIGTERM drains; SIGINT, and a second signal, skip that; a third ends the process."""
+
+    def __init__(self) -> None:
+        self.event = Stop()
+        self._last: tuple[int, float] | None = None
 
     def listen(self) -> None:
         loop = asyncio.get_running_loop()
@@ -102,12 +151,16 @@ class StopSignal:
             loop.add_signal_handler(number, self._received, number)
 
     def _received(self, number: int) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (number, now)
+        now, last = time.monotonic(), self._last
+        if last is not None and number == last[0] and now - last[1] < SAME_SIGNAL_SECONDS:
+            return
+        self._last = (number, now)
+        if last is None:
             self.event.set()
-        elif now - self._first[1] > SAME_SIGNAL_SECONDS:
-            log.warning("second signal: stopping at once")
+            if number == signal.SIGINT:
+                self.event.hurry()
+        elif not self.event.hurry():
+            log.warning("another signal: stopping at once")
             os._exit(128 + number)
 
 
@@ -119,7 +172,7 @@ def leave_threads() -> None:
     _LEFT_BEHIND.set()
 
 
-def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+def run(serve: Callable[[Stop], Awaitable[None]]) -> int:
     """Run a service until a signal; 0 when it ended well, 2 with one sentence when it could not start."""
     keep_freed_memory()
     settle_garbage_collection()

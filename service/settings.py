@@ -17,6 +17,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crossover.protocol.version import VERSION
 from crossover.service import config_file
+from crossover.service.doors.forwarded import Forwarded
+from crossover.service.doors.hosts import AllowedHosts
+from crossover.service.doors.origins import Origins
 from crossover.transport.grpcio import poller as grpc_poller
 from crossover.transport.http1.limits import Http1Limits
 from crossover.transport.tls import Tls
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 S = TypeVar("S", bound="ServiceSettings")
+RepositoryControl = Literal["auto", "1", "0"]
+"""Whether models may be loaded and unloaded through a port; auto: where only this host, a key or a certificate gets in."""
 LogLevel = Literal["debug", "info", "warning", "error"]
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout; in an installed wheel, the package's folder."""
@@ -58,6 +63,10 @@ class ServiceSettings(BaseSettings):
     default_timeout_ms: int = Field(
         60_000, ge=1, le=10**9, description="time for a call in milliseconds; a request can only ask for less"
     )
+    drain_seconds: float = Field(
+        5.0, ge=0, le=86_400,
+        description="how long a service that got SIGTERM says that it is leaving, unready but accepting, before it stops",
+    )  # fmt: skip
     grace_seconds: float = Field(
         10.0, ge=0, le=86_400, description="how long requests in flight may take after a stop signal, in seconds"
     )
@@ -81,6 +90,26 @@ class ServiceSettings(BaseSettings):
         allow_inf_nan=False,
         description="how long a client may read nothing of its reply; then it is cut off",
     )
+    api_keys_file: Path | None = Field(
+        None,
+        description="file of hashed API keys, made by python -m rest_gateway keys add; with it every call but health needs one",
+    )
+    forwarded_allow_ips: str = Field(
+        "",
+        description="addresses and networks of proxies whose X-Forwarded-For and -Proto count, by commas; *: all; none: no one's",
+    )
+    allowed_hosts: str = Field(
+        "",
+        description="names that HTTP requests may be for, beside IP addresses, localhost and the bound name, by commas; "
+        ".example.org: all under it; *: any",
+    )
+    cors_allow_origins: str = Field(
+        "",
+        description="web pages that may use the HTTP API, by their origins such as https://app.example.org, by commas; *: all",
+    )
+    model_uploads: bool = Field(
+        False, description="allow loads that bring their own configuration or files, on both wires; else 403"
+    )
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
     access_log: bool = Field(False, description="one line in the log for each HTTP request, with its URL")
     model_repository: Path = Field(
@@ -102,6 +131,14 @@ class ServiceSettings(BaseSettings):
     model_max_queue: int = Field(
         4096, ge=0, description="requests that may wait for a worker, whatever their deadlines; more are OVERLOADED"
     )
+    model_isolation: Literal["none", "process"] = Field(
+        "none",
+        description="process: models run in processes of their own, so that a crash ends only the calls in it (also per "
+        "model, in config.pbtxt's parameters)",
+    )
+    model_memory_bytes: int = Field(
+        0, ge=0, description="bytes that such a process may take above its idle size, else it is ended; 0: any"
+    )
     ort_intra_op_threads: int = Field(1, ge=0, description="ONNX Runtime's threads inside one operator; 0: its choice")
     ort_inter_op_threads: int = Field(1, ge=0, description="ONNX Runtime's threads across operators; 0: its choice")
     ort_graph_optimization: Literal["disable", "basic", "extended", "all"] = Field(
@@ -120,10 +157,45 @@ class ServiceSettings(BaseSettings):
             max_connections=self.max_connections,
         )
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        AllowedHosts(value.split(","))
+        return value
+
+    @field_validator("cors_allow_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        Origins(value.split(","))
+        return value
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        Forwarded(value.split(","))
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+
+def rate_limit(service: str) -> Any:
+    """The field of a service's rate."""
+    text = f"requests a second that {service} takes of one key, or of one address without keys; 0: no limit"
+    return Field(0.0, ge=0, allow_inf_nan=False, description=text)
+
+
+def rate_burst(setting: str) -> Any:
+    """The field of what goes with it."""
+    return Field(0, ge=0, description=f"requests of one caller at once under {setting}; 0: those of one second")
+
+
+def switch(value: object) -> object:
+    """A `RepositoryControl` as booleans are written."""
+    text = str(value).lower()
+    return "1" if text in ("1", "true", "yes", "on") else "0" if text in ("0", "false", "no", "off") else text
 
 
 def tls_of(cert: Path | None, key: Path | None, ca: Path | None, names: str) -> Tls | None:

@@ -28,6 +28,8 @@ IMPORTED_FROM = Path(crossover.__file__).parent.parent
 """Where `crossover` is found: the checkout, or the environment that a wheel was installed into."""
 START_SECONDS = 60.0
 _PROBE_SECONDS = 2.0
+_NO_DRAIN = {"DRAIN_SECONDS": "0"}
+"""Nobody balances load over our children: they drain only when their environment says so."""
 
 
 class StartError(Exception):

@@ -22,7 +22,7 @@ CANNOT_START = 2
 """Exit code of a service whose settings or ports do not do; to start it again would not help."""
 STOP_SLACK_SECONDS = 5.0
 """What a service may take beyond the grace period before it is killed."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
 """Before a restart; it doubles with every crash, and begins anew after a service has run well for a minute."""
 _RAN_WELL_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
@@ -52,7 +52,7 @@ class Supervisor:
 
     def __init__(self, chosen: StackSettings) -> None:
         self._chosen = chosen
-        self._environment = {**environment(chosen), "PYTHONUNBUFFERED": "1"}
+        self._environment = {**environment(chosen), "PYTHONUNBUFFERED": "1", "DRAIN_SECONDS": "0"}
         cert, key = chosen.upstream_tls_cert, chosen.upstream_tls_key
         self._shown = (str(cert), str(key)) if cert and key else None
         self._printing = threading.Lock()

@@ -13,18 +13,26 @@ from crossover.comparison.analysis.measures import ALONE
 from crossover.comparison.experiment.arms import AGAIN, CONTROL, REFERENCE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from crossover.comparison.analysis.measures import Measures
 
 TOLERANCE = 0.10
 """The control is recovered when the known length lies in the interval, widened by a tenth of that length."""
 
 
+AGAINST = {AGAIN: REFERENCE, "rest-again": "rest"}
+"""The A/A pairs: an arm under a second name, and under its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Equals:
-    """The A/A pair in one cell and metric."""
+    """An A/A pair in one cell and metric."""
 
     cell: int
     metric: str
+    arm: str
+    """The arm that was run twice."""
     ratio: st.Interval
     p_value: float
 
@@ -45,12 +53,12 @@ class Recovery:
     status: Literal["recovered", "missed", "too noisy"]
 
 
-def equals(measures: Measures, cell: int, metric: str) -> Equals | None:
+def equals(measures: Measures, cell: int, metric: str, twice: str = AGAIN) -> Equals | None:
     """The A/A pair's ratio; None when the run has no such pair or fewer than two blocks."""
-    again, reference = measures.paired(cell, AGAIN, REFERENCE, metric)
+    again, reference = measures.paired(cell, twice, AGAINST[twice], metric)
     differences = st.log_ratios(again, reference)
     interval = st.mean_interval(differences)
-    return Equals(cell, metric, interval.exp(), st.t_test(differences)) if interval else None
+    return Equals(cell, metric, AGAINST[twice], interval.exp(), st.t_test(differences)) if interval else None
 
 
 def recovery(measures: Measures, cell: int, metric: str) -> Recovery | None:
@@ -70,7 +78,13 @@ def recovery(measures: Measures, cell: int, metric: str) -> Recovery | None:
 
 
 def _status(found: st.Interval, known: float) -> Literal["recovered", "missed", "too noisy"]:
-    if found.half_width > known / 2:
-        return "too noisy"
+    """An interval that leaves the truth out has missed it, however wide it is."""
     slack = TOLERANCE * known
-    return "recovered" if found.low - slack <= known <= found.high + slack else "missed"
+    if not found.low - slack <= known <= found.high + slack:
+        return "missed"
+    return "too noisy" if found.half_width > known / 2 else "recovered"
+
+
+def delay_metrics(options: Mapping[str, object]) -> tuple[str, ...]:
+    """By what the known delay is looked for: a wait in the client's path takes none of the services' CPU."""
+    return ("alone",) if options.get("delay_in") == "client" else tuple(ALONE)

@@ -8,7 +8,8 @@
     operator = "<" | "<=" | ">" | ">=" | "=" | "!="
 
 `where` selects cells; the rule holds when any of them (the default) or all of them pass the tests. `pair` is written
-grpc-arm/rest-arm. A cell without a number (invalid, or too few blocks) passes no comparison of numbers.
+grpc-arm/rest-arm. A cell without a number (invalid, too few blocks, or withheld by a control) passes no comparison of
+numbers. Words that can only be one of a few (a verdict, a metric, a view, a network) are checked when the rule is read.
 
     any ratio > 1.10 where metric = p50 and payload <= 16384 and pair = grpc/rest-binary
     verdict = rest where metric = cpu
@@ -16,18 +17,24 @@ grpc-arm/rest-arm. A cell without a number (invalid, or too few blocks) passes n
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
+
+from crossover.comparison.analysis.measures import METRICS
+from crossover.comparison.analysis.verdicts import Verdict
+from crossover.comparison.network.profiles import NETWORKS
 
 Cell = Mapping[str, Any]
 
+VERDICTS: tuple[str, ...] = get_args(Verdict)
 _FIELDS: dict[str, Callable[[Cell], Any]] = {
-    "ratio": lambda cell: cell["ratio"],
-    "low": lambda cell: cell["ci"][0] if cell["ci"] else None,
-    "high": lambda cell: cell["ci"][1] if cell["ci"] else None,
+    "ratio": lambda cell: None if cell.get("withheld") else cell["ratio"],
+    "low": lambda cell: cell["ci"][0] if cell["ci"] and not cell.get("withheld") else None,
+    "high": lambda cell: cell["ci"][1] if cell["ci"] and not cell.get("withheld") else None,
     "verdict": lambda cell: cell["verdict"],
     "blocks": lambda cell: cell["blocks"],
     "metric": lambda cell: cell["metric"],
@@ -41,6 +48,13 @@ _FIELDS: dict[str, Callable[[Cell], Any]] = {
     "rest": lambda cell: cell["pair"][1],
     "pair": lambda cell: "/".join(cell["pair"]),
 }
+_WORDS: dict[str, tuple[str, ...]] = {
+    "verdict": VERDICTS,
+    "metric": tuple(METRICS),
+    "view": ("end-to-end", "hop", "pair"),
+    "network": tuple(NETWORKS),
+}
+"""Fields whose words are known beforehand."""
 _NUMBERS = frozenset({"ratio", "low", "high", "blocks", "payload", "concurrency", "rate"})
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le, ">=": operator.ge, "!=": operator.ne, "<": operator.lt, ">": operator.gt, "=": operator.eq,
@@ -109,12 +123,19 @@ def _test(text: str, rule: str) -> Test:
     if name not in _NUMBERS:
         if sign not in {"=", "!="}:
             raise RuleError(f"--fail-if '{rule}': '{name}' is a word; compare it with = or !=")
+        if value not in _WORDS.get(name, (value,)):
+            raise RuleError(f"--fail-if '{rule}': '{value}' is no {name}; choose one of {', '.join(_WORDS[name])}")
+        if name == "pair" and value.count("/") != 1:
+            raise RuleError(f"--fail-if '{rule}': a pair is written grpc-arm/rest-arm, not '{value}'")
         return Test(name, sign, value)
     return Test(name, sign, _number(value, rule))
 
 
 def _number(text: str, rule: str) -> float:
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
-        raise RuleError(f"--fail-if '{rule}': '{text}' is not a number") from None
+        found = math.nan
+    if not math.isfinite(found):
+        raise RuleError(f"--fail-if '{rule}': '{text}' is not a number")
+    return found

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
     Table: TypeAlias = NDArray[np.int64]
 
+WRONG = "wrong answers"
 LATE = {"p50": (0.5, 50.0, 0.05), "p90": (0.9, 200.0, 0.10), "p99": (0.99, 200.0, 0.10)}
 """For each percentile of latency, how late the generator may have been at the same percentile: so many µs, or so large a
 share of that latency, whichever is more.
 """
 BUSY_SHARE = 0.70
 """Share of one CPU that the generator may use."""
-MEASURED = frozenset({"p50", "p90", "p99", "cpu", "wire_bytes"})
+MEASURED = frozenset({"p50", "p90", "p99", "cpu", "client_cpu", "wire_bytes"})
 CAPACITY = frozenset({"capacity"})
 LATENCY = frozenset({"p50", "p90", "p99"})
 WIRE_LATE_US, WIRE_LATE_SHARE = 50.0, 0.025
@@ -73,7 +74,7 @@ def capacity_gates(searches: list[dict[str, Any]]) -> list[Gate]:
 
 def _wrong(table: Table) -> Gate:
     wrong = int((table[:, out.OUTCOME] == out.WRONG).sum())
-    return Gate("wrong answers", wrong, 0, "replies", wrong == 0, MEASURED)
+    return Gate(WRONG, wrong, 0, "replies", wrong == 0, MEASURED)
 
 
 def _errors(table: Table) -> Gate:

@@ -22,15 +22,18 @@ METRICS = {
     "p90": "ms",
     "p99": "ms",
     "cpu": "µs of CPU per request",
+    "client_cpu": "µs of CPU per request",
     "wire_bytes": "bytes per request",
     "message_bytes": "bytes per request",
     "capacity": "requests/s",
 }
 """Every metric and its unit; smaller is better in each that is not in `LARGER_IS_BETTER`."""
 LARGER_IS_BETTER = frozenset({"capacity"})
-QUICK_METRICS = ("p50", "cpu", "wire_bytes", "message_bytes")
+QUICK_METRICS = ("p50", "cpu", "client_cpu", "wire_bytes", "message_bytes")
 """What a quick run is judged by; its slices are too short for the tail."""
-APPARATUS = frozenset({"generator", "wire"})
+CALLER = "caller"
+"""What encoding and decoding take of the load generator, in arms that do both as a client does."""
+APPARATUS = frozenset({"generator", "wire", CALLER})
 """Processes of the lab itself: their CPU is recorded and is no service's."""
 ALONE = {"alone": "p50", "alone_cpu": "cpu"}
 """The same of calls one at a time, which met no queue: what a delay of known length is looked for in."""
@@ -73,15 +76,34 @@ class Bin:
             return float(np.quantile(values, _PERCENTILES[metric])) if enough else None
         if metric == "cpu":
             return sum(self.cpu_us(process) for process in self.services) or None
+        if metric == "client_cpu":
+            return self.cpu_us(CALLER) or None
         if metric == "wire_bytes":
             return self._wire_bytes()
         raise KeyError(metric)
+
+    def warming(self) -> float | None:
+        """How many times as long requests of the first third of the turns took as those of the last; None with too few."""
+        third = len(self.tables) // 3
+        if not third:
+            return None
+        ordered = [table for _, table in sorted(zip((line.turn for line in self.lines), self.tables, strict=True),
+                                                key=lambda pair: pair[0])]  # fmt: skip
+        first, last = (_service_ms(np.concatenate(part)) for part in (ordered[:third], ordered[-third:]))
+        if min(len(first), len(last)) < _FEWEST_IN_BLOCK["p50"]:
+            return None
+        return float(np.median(first) / np.median(last))
 
     def _wire_bytes(self) -> float | None:
         known = [line.wire_bytes for line in self.lines if line.wire_bytes is not None]
         if len(known) < len(self.lines):
             return None
         return float(np.sum(known)) / sum(len(table) for table in self.tables) or None
+
+
+def _service_ms(requests: NDArray[np.int64]) -> NDArray[np.float64]:
+    good = requests[requests[:, out.OUTCOME] == out.OK]
+    return np.asarray((good[:, out.DONE] - good[:, out.SENT]) / 1e6, float)
 
 
 def latencies_ms(requests: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -59,7 +59,10 @@ def crossing(found: Crossing) -> dict[str, Any]:
 def names(cells: Sequence[Cell]) -> list[dict[str, str]]:
     """For each cell `condition`, what it has beside its payload where that varies, and `where`, both in words."""
     return [
-        {"condition": condition, "where": naming.place(cell.payload_bytes, condition, slow=bool(cell.slow))}
+        {
+            "condition": condition,
+            "where": naming.place(cell.payload_bytes, condition, slow=bool(cell.slow), case=cell.case),
+        }
         for cell, condition in zip(cells, naming.conditions(cells), strict=True)
     ]
 
@@ -95,9 +98,12 @@ def cell(
         "tls": bool(experiment.options.get("tls")),
         "unit": METRICS[metric],
         "question": pair.question,
+        "lead": pair.lead or pair.question,
         "medians": list(medians) if medians else None,
         "difference": interval(difference),
         "reason": judged.reason,
+        "withheld": judged.withheld or None,
+        "case": design.case or None,
         "more_blocks": judged.more_blocks,
         "p_value": judged.p_value,
         "holm_p": judged.holm_p,
@@ -114,13 +120,14 @@ def document(
     sha256: str,
     cells: list[dict[str, Any]],
     arms: list[dict[str, Any]],
-    equals: dict[tuple[int, str], Equals],
+    equals: list[Equals],
     recoveries: list[Recovery],
     gates: dict[tuple[int, str], list[Gate]],
     crossovers: list[dict[str, Any]],
     causes: list[dict[str, Any]],
     noise: dict[str, Any],
     starts: dict[str, Any],
+    warming: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """The summary; run state and provenance are added by whoever knows them."""
     cell_of = [
@@ -142,12 +149,13 @@ def document(
         "controls": {
             "again": [
                 {
-                    **cell_of[c],
-                    "metric": metric,
+                    **cell_of[found.cell],
+                    "metric": found.metric,
+                    "arm": found.arm,
                     "ratio": interval(found.ratio),
                     "covers_1": found.ratio.covers(1),
                 }
-                for (c, metric), found in equals.items()
+                for found in equals
             ],
             "known_delay": [
                 {
@@ -176,6 +184,13 @@ def document(
         "crossovers": crossovers,
         "causes": causes,
         "capacity_probe": [{**cell_of[c], "requests_per_second": found} for c, found in enumerate(experiment.capacity)],
+        "withheld": [
+            {name: found[name] for name in ("pair", "where", "metric", "withheld")}
+            for found in cells
+            if found["withheld"]
+        ],
+        "differences": experiment.options.get("differences", []),
+        "warming": warming,
         "noise": noise,
         "starts": starts,
         "networks": experiment.networks,

@@ -22,6 +22,8 @@ class Judgement:
     more_blocks: int | None
     """For `undecided`: how many further blocks would decide if mean and spread stayed; None: more than a thousand."""
     reason: str
+    withheld: str = ""
+    """Why a control forbids a verdict here; empty when none does. The verdict is `undecided` then."""
     p_value: float = 1.0
     holm_p: float = 1.0
     bootstrap: st.Interval | None = None
@@ -29,12 +31,22 @@ class Judgement:
     hodges_lehmann: float | None = None
 
 
+FEWEST_TO_FORECAST = 4
+"""With fewer blocks their spread says too little to forecast how many would decide."""
+
+
 def invalid(reason: str, blocks: int = 0) -> Judgement:
     return Judgement(None, None, "invalid", blocks, None, reason)
 
 
 def judge(
-    differences: st.Floats, *, seed: int, holm_p: float, resolution: float = 0.0, larger_is_better: bool = False
+    differences: st.Floats,
+    *,
+    seed: int,
+    holm_p: float,
+    resolution: float = 0.0,
+    larger_is_better: bool = False,
+    withheld: str = "",
 ) -> Judgement:
     """The judgement on `differences` (ln of gRPC over REST, one for each block).
 
@@ -42,15 +54,17 @@ def judge(
     `grpc` or `rest`: the interval leaves 1 out, the p-value stays below 5 % after Holm's correction over the
     headline cells, and the ratio is further from 1 than `resolution`, the A/A pair's largest distance (as a
     logarithm): what the lab sees between two equal arms it cannot call a difference. Where `larger_is_better`, the
-    arm with the larger number is the better one.
+    arm with the larger number is the better one. `withheld` is why a control forbids any verdict.
     """
     interval = st.mean_interval(differences)
     if interval is None:
         return _undecided_by_count(differences)
     verdict, reason = _verdict(interval, holm_p, resolution, larger_is_better)
+    if withheld:
+        verdict, reason = "undecided", f"withheld: {withheld}"
     p_value = st.t_test(differences)
     needed = None
-    if verdict == "undecided":
+    if verdict == "undecided" and not withheld and len(differences) >= FEWEST_TO_FORECAST:
         needed = st.blocks_needed(differences, resolution=resolution, family=max(1.0, holm_p / max(p_value, 1e-300)))
     bootstrap = st.bootstrap_interval(differences, seed)
     return Judgement(
@@ -60,6 +74,7 @@ def judge(
         blocks=len(differences),
         more_blocks=needed - len(differences) if needed else None,
         reason=reason,
+        withheld=withheld,
         p_value=p_value,
         holm_p=holm_p,
         bootstrap=bootstrap.exp() if bootstrap else None,

@@ -11,16 +11,15 @@ import numpy as np
 from crossover.comparison.analysis import controls, crossover, explain, gates, quantiles, summary, verdicts
 from crossover.comparison.analysis import statistics as st
 from crossover.comparison.analysis.cost import Prices, per_million
-from crossover.comparison.analysis.measures import ALONE, LARGER_IS_BETTER, METRICS, QUICK_METRICS, Measures
+from crossover.comparison.analysis.measures import CALLER, LARGER_IS_BETTER, METRICS, QUICK_METRICS, Measures
 from crossover.comparison.experiment import naming
-from crossover.comparison.experiment.arms import ARMS, headline_pairs
+from crossover.comparison.experiment.arms import ARMS, Pair, headline_pairs
 from crossover.comparison.experiment.samples import LOAD
 
 if TYPE_CHECKING:
     from crossover.comparison.analysis.controls import Equals, Recovery
     from crossover.comparison.analysis.gates import Gate
     from crossover.comparison.analysis.verdicts import Judgement
-    from crossover.comparison.experiment.arms import Pair
     from crossover.comparison.experiment.samples import Samples
 
 SEED = 20_231
@@ -36,6 +35,12 @@ class Asked:
     cell: int
     pair: Pair
     metric: str
+
+
+WARMING, _FEWEST_WARMING = 1.25, 2
+"""An arm is still warming up when its first turns take so many times as long as its last, over so many blocks."""
+_SPOKEN_FOR = {"alone": frozenset({"p50", "p90", "p99"}), "alone_cpu": frozenset({"cpu"})}
+"""The metrics whose verdicts a missed delay withholds."""
 
 
 class Analysis:
@@ -70,10 +75,13 @@ class Analysis:
             causes=self.causes(),
             noise=self.noise(),
             starts=self.starts(),
+            warming=self.warming(),
         )
 
     def pairs(self) -> list[Pair]:
-        return headline_pairs(self.arms)
+        """The pairs that are judged: the run's own, or those declared for our arms."""
+        own = [Pair(*found) for found in self.samples.experiment.pairs]
+        return [pair for pair in own if set(pair.key) <= set(self.arms)] if own else headline_pairs(self.arms)
 
     def differences(self, asked: Asked) -> st.Floats:
         """The difference of logarithms of each block."""
@@ -90,14 +98,18 @@ class Analysis:
                     found[c, arm] = [check for check in checks if check.concerns & set(self.metrics)]
         return found
 
-    def _equals(self) -> dict[tuple[int, str], Equals]:
-        tested = {
-            (c, metric): controls.equals(self.measures, c, metric) for c in self._cells() for metric in self.metrics
-        }
-        return {key: found for key, found in tested.items() if found is not None}
+    def _equals(self) -> list[Equals]:
+        tested = [
+            controls.equals(self.measures, c, metric, twice)
+            for c in self._cells()
+            for metric in self.metrics
+            for twice in controls.AGAINST
+        ]
+        return [found for found in tested if found is not None]
 
     def _recoveries(self) -> list[Recovery]:
-        tested = [controls.recovery(self.measures, c, metric) for c in self._cells() for metric in ALONE]
+        metrics = controls.delay_metrics(self.samples.experiment.options)
+        tested = [controls.recovery(self.measures, c, metric) for c in self._cells() for metric in metrics]
         return [found for found in tested if found is not None]
 
     def _cells(self) -> range:
@@ -120,23 +132,43 @@ class Analysis:
         failed = self.failures(asked)
         if failed:
             return verdicts.invalid("; ".join(failed), len(differences))
-        equal = self.equals.get((asked.cell, asked.metric))
-        resolution = equal.resolution if equal and asked.metric in TESTED else 0.0
+        equals = [f for f in self.equals if (f.cell, f.metric) == (asked.cell, asked.metric) and f.metric in TESTED]
         return verdicts.judge(
             differences,
             seed=SEED,
             holm_p=holm_p,
-            resolution=resolution,
+            resolution=max((found.resolution for found in equals), default=0.0),
             larger_is_better=asked.metric in LARGER_IS_BETTER,
+            withheld=self.withheld(asked.cell, asked.metric),
         )
 
+    def withheld(self, cell: int, metric: str) -> str:
+        """Why the controls forbid verdicts by this metric in this cell; empty when they hold."""
+        if metric not in TESTED:
+            return ""
+        said = [
+            f"A/A of {found.arm} leaves out 1 ({found.ratio.low:.3f} to {found.ratio.high:.3f})"
+            for found in self.equals
+            if (found.cell, found.metric) == (cell, metric) and not found.ratio.covers(1)
+        ]
+        said += [
+            f"the known delay of {found.known_us:.0f} µs was found as {found.found_us.estimate:.0f} "
+            f"({found.found_us.low:.0f} to {found.found_us.high:.0f})"
+            for found in self.recoveries
+            if found.cell == cell and found.status == "missed" and metric in _SPOKEN_FOR[found.metric]
+        ]
+        return "; ".join(said)
+
     def failures(self, asked: Asked) -> list[str]:
-        """Why the pair's numbers may not be used: gates of its arms that were not passed."""
+        """Why the pair's numbers may not be used: wrong replies of its arms anywhere, and gates that were not passed."""
         return [
             f"{arm}: {gate.name} {gate.value:.3g}, limit {gate.limit:.3g} {gate.unit}"
-            for arm in asked.pair.key
-            for gate in self.gates.get((asked.cell, arm), [])
-            if not gate.passed and asked.metric in gate.concerns
+            for (cell, arm), found in self.gates.items()
+            for gate in found
+            if arm in asked.pair.key
+            and (cell == asked.cell or gate.name == gates.WRONG)
+            and not gate.passed
+            and asked.metric in gate.concerns
         ]
 
     def _cell(self, asked: Asked, judged: Judgement) -> dict[str, Any]:
@@ -162,7 +194,8 @@ class Analysis:
         services = sorted({name for found_bin in bins for name in found_bin.services})
         wire = list(self.measures.by_block(c, arm, "wire_bytes").values())
         message = list(self.measures.by_block(c, arm, "message_bytes").values())
-        cpu = {name: float(np.mean([b.cpu_us(name) for b in bins])) for name in [*services, "generator"]}
+        own = [name for name in ("generator", CALLER) if any(name in line.cpu_ns for b in bins for line in b.lines)]
+        cpu = {name: float(np.mean([b.cpu_us(name) for b in bins])) for name in [*services, *own]}
         cost = None
         if wire and services:
             cost = asdict(per_million(sum(cpu[name] for name in services) / 1e6, float(np.mean(wire)), self.prices))
@@ -278,6 +311,18 @@ class Analysis:
             "first_request_ms": _medians([row["first_ms"] for row in rows]),
             "peak_memory_bytes": _medians([row["peak_memory_bytes"] for row in rows]),
         }
+
+    def warming(self) -> list[dict[str, Any]]:
+        """Arms that were still getting faster: the first third of a block's turns against the last, by median service
+        time, where that fell in every block, and by more than `WARMING` in most.
+        """
+        found = []
+        for c in self._cells():
+            for arm in self.arms:
+                ratios = [ratio for found_bin in self.measures.bins(c, arm) if (ratio := found_bin.warming())]
+                if len(ratios) >= _FEWEST_WARMING and float(np.median(ratios)) > WARMING and min(ratios) > 1.1:
+                    found.append({"cell": c, "arm": arm, **self.names[c], "first_to_last": float(np.median(ratios))})
+        return found
 
     def noise(self) -> dict[str, Any]:
         """What else the machine did, and how many slices were run again because of it."""

@@ -14,6 +14,7 @@ from grpc import aio
 from crossover.comparison.load import hop
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.codecs.registry import JSON, PROTOBUF
 from crossover.protocol.wires import WIRES, Target, Wire
 from crossover.protos import inference as pb
 from crossover.transport.grpcio.poller import patient_poller
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 _HERE = "crossover.comparison.bench.callers"
 FLOORS = (
-    Wire("bare-stub", f"{_HERE}:connect_stub", "grpc", frozenset({"FP32"})),
-    Wire("bare-aiohttp", f"{_HERE}:connect_aiohttp", "rest", frozenset({"FP32"})),
+    Wire("bare-stub", f"{_HERE}:connect_stub", "grpc", PROTOBUF, frozenset({"FP32"})),
+    Wire("bare-aiohttp", f"{_HERE}:connect_aiohttp", "rest", JSON, frozenset({"FP32"})),
 )
 
 

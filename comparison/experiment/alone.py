@@ -38,7 +38,10 @@ def measured(part: Part) -> Iterator[tuple[SliceLine, Table]]:
                 record = part.closed(c, arm, count, 1)
                 time.sleep(slices.SETTLE_SECONDS / 2)
                 spent = slices.spent(before, part.view.cpu_ns())
-                yield _line(part, c, arm.name, turn, part.view.charge(spent, record), record.wall_ns), record.requests
+                yield (
+                    _line(part, c, arm.name, turn, part.view.charge(arm, spent, record), record.wall_ns),
+                    record.requests,
+                )
 
 
 def _line(part: Part, c: int, arm: str, turn: int, cpu_ns: dict[str, int], wall_ns: int) -> SliceLine:

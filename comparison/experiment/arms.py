@@ -59,6 +59,8 @@ class Pair:
     grpc: str
     rest: str
     question: str
+    lead: str = ""
+    """How the answer begins: both sides by what they are made of; empty: as the question."""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -37,10 +37,15 @@ class Cell:
     """The arms that run in it; empty: all."""
     slow: tuple[str, ...] = ()
     """The arms for whose sake it has a slower rate than its sister; the others in it are what they are compared with."""
+    case: str = ""
+    """The name of what is sent, where a run has several kinds of it; `MIX` for all of them by weight."""
 
     def compares(self, pair: tuple[str, str]) -> bool:
         """Whether the cell is where this pair is judged."""
         return not self.slow or not set(self.slow).isdisjoint(pair)
+
+
+MIX = "mix"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,11 @@ SLOW_BLOCKS = 4
 """Cells of slow arms are visited in about so many blocks of a run: their gaps are wide, and their requests take long."""
 
 
-def plan(blocks: int, cells: Sequence[Cell], arms: Sequence[str], turns: int, seconds: float, seed: int) -> list[Block]:
+def plan(
+    blocks: int, cells: Sequence[Cell], arms: Sequence[str], turns: int, seconds: float, seed: int, first: int = 0
+) -> list[Block]:
     """Every block's slices, of about `seconds` each, in the order in which they are to be run; the same for the same
-    arguments.
+    arguments. `first` is the index of the first block: those of a run that goes on have other seeds than those before.
     """
     turns_of = [turns_in(cell, turns, seconds) for cell in cells]
     every = max(1, blocks // SLOW_BLOCKS)
@@ -85,7 +92,7 @@ def plan(blocks: int, cells: Sequence[Cell], arms: Sequence[str], turns: int, se
             turns_of,
             seed,
         )
-        for index in range(blocks)
+        for index in range(first, first + blocks)
     ]
 
 

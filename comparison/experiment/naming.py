@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
+
+from crossover.comparison.experiment.design import MIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +33,18 @@ def conditions(cells: Sequence[Cell]) -> list[str]:
         [((cell.payload_bytes, cell.network, cell.concurrency), _load(cell)) for cell in cells if not cell.slow],
     )
     varied = [len(set(pairs)) > len({rest for rest, _ in pairs}) for pairs in alike]
-    return [", ".join(itertools.compress(factors_of(cell), varied)) for cell in cells]
+    told = _told_cases(cells)
+    return [
+        ", ".join([*filter(None, (case,)), *itertools.compress(factors_of(cell), varied)])
+        for cell, case in zip(cells, told, strict=True)
+    ]
+
+
+def _told_cases(cells: Sequence[Cell]) -> list[str]:
+    """The case of cells that their payload does not tell from others: of a mix, and of cases with equal payloads."""
+    named = {(cell.payload_bytes, cell.case) for cell in cells if cell.case != MIX}
+    sizes = Counter(size for size, _ in named)
+    return [cell.case if cell.case == MIX or sizes[cell.payload_bytes] > 1 else "" for cell in cells]
 
 
 def factors_of(cell: Cell) -> tuple[str, ...]:
@@ -45,9 +58,12 @@ def _load(cell: Cell) -> str:
     return f"{cell.rate:g}/s" if cell.load is None else f"{cell.load:.0%} of capacity"
 
 
-def place(payload_bytes: float, condition: str, *, slow: bool = False) -> str:
-    """A cell's name among the others: "16 KB", "16 KB, region" where there is more than one network, "..., slow arms"."""
-    return ", ".join(filter(None, (size(payload_bytes), condition, slow * "slow arms")))
+def place(payload_bytes: float, condition: str, *, slow: bool = False, case: str = "") -> str:
+    """A cell's name among the others: "16 KB", "16 KB, region" where there is more than one network, "..., slow arms";
+    "small (24 B)" where what is sent has a name.
+    """
+    shown = f"{case} ({size(payload_bytes)})" if case else size(payload_bytes)
+    return ", ".join(filter(None, (shown, condition.removeprefix(case).removeprefix(", "), slow * "slow arms")))
 
 
 def conditions_of(rows: Iterable[dict[str, Any]]) -> list[str]:

@@ -87,7 +87,7 @@ def warm(part: Part) -> None:
 
 def staged(part: Part) -> Iterator[tuple[str, int, list[dict[str, int]]]]:
     """Arm, cell and stamps of slices of their own, in which every station stamps; none of these requests is timed."""
-    for c in part.cells:
+    for c in part.cells if part.view.has_stages else ():
         slow = part.prepared.cells[c].slow
         for arm in part.arms_of(c):
             if arm.role == "arm" and (not slow or arm.name in slow):

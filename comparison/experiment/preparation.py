@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crossover.comparison.experiment.arms import Arm
+    from crossover.comparison.experiment.course import Course
     from crossover.comparison.load.generator import Generator
     from crossover.comparison.options import Options
-    from crossover.comparison.services.views import View
+    from crossover.comparison.services.views import OipView, View
     from crossover.protocol.messages import InferRequest
     from crossover.protos import inference as pb
 
@@ -70,7 +71,7 @@ def sizes(options: Options, metadata: pb.ModelMetadataResponse) -> list[int]:
 
 def prepare(
     options: Options,
-    view: View,
+    view: OipView,
     generator: Generator,
     metadata: pb.ModelMetadataResponse,
     network: str,
@@ -82,22 +83,36 @@ def prepare(
         tell(f"probing {size} B over {network}")
         requests = requests_of(options, metadata, size, options.seed)
         view.load(0, requests, 0)
-        probes = {arm.name: _probe(view, generator, arm) for arm in options.arms if arm.role == "arm"}
-        if not probes:
-            raise UsageError("--arms names only controls; name at least one arm to measure")
         wires = {arm.upstream for arm in options.arms if arm.kind != "process"}
         encoded = {wire: ask.message_bytes(wire, view.target, requests[0]) for wire in sorted(wires)}
-        for cell in _cells(options, size, {name: rate for name, (rate, _) in probes.items()}, network):
-            prepared.cells.append(cell)
-            prepared.message_bytes.append(
-                {arm.name: encoded[arm.upstream] for arm in options.arms if arm.upstream in encoded}
-            )
-            prepared.capacity.append({name: _rounded(found) for name, (found, _) in probes.items()})
-            prepared.busy_ns.append(0 if cell.slow else _busy_ns(options, probes))
+        sent = {arm.name: encoded[arm.upstream] for arm in options.arms if arm.upstream in encoded}
+        prepared.add(probed(options, view, generator, network, size, sent))
     return prepared
 
 
-def _cells(options: Options, size: int, reached: dict[str, float], network: str) -> list[Cell]:
+def probed(
+    options: Course,
+    view: View,
+    generator: Generator,
+    network: str,
+    size: int,
+    message_bytes: dict[str, int],
+    case: str = "",
+) -> Prepared:
+    """The cells of what the view has loaded as its cell 0, at the rates that every arm can take."""
+    probes = {arm.name: _probe(view, generator, arm) for arm in options.arms if arm.role == "arm"}
+    if not probes:
+        raise UsageError("--arms names only controls; name at least one arm to measure")
+    prepared = Prepared([], [], [], [])
+    for cell in _cells(options, size, {name: rate for name, (rate, _) in probes.items()}, network, case):
+        prepared.cells.append(cell)
+        prepared.message_bytes.append(message_bytes)
+        prepared.capacity.append({name: _rounded(found) for name, (found, _) in probes.items()})
+        prepared.busy_ns.append(0 if cell.slow else _busy_ns(options, probes))
+    return prepared
+
+
+def _cells(options: Course, size: int, reached: dict[str, float], network: str, case: str) -> list[Cell]:
     """The cells of one payload over one network; `reached` is what each arm reached in the probe, requests per second."""
     arms = [arm.name for arm in options.arms]
     if options.closed:
@@ -118,6 +133,7 @@ def _cells(options: Options, size: int, reached: dict[str, float], network: str)
             load,
             pace.arms if pace.arms != tuple(arms) else (),
             pace.slow,
+            case,
         )
         for concurrency in options.concurrency
         for pace, rate, load in rates
@@ -158,7 +174,7 @@ def _closed(view: View, generator: Generator, arm: Arm, count: int, callers: int
     return record.requests
 
 
-def _busy_ns(options: Options, probes: dict[str, tuple[float, float]]) -> int:
+def _busy_ns(options: Course, probes: dict[str, tuple[float, float]]) -> int:
     """A quarter of the reference's own time, so that it can be seen at every payload; a whole number of µs."""
     reference = probes.get("grpc")
     if reference is None or not any(arm.role == "control" for arm in options.arms):

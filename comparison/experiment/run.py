@@ -6,33 +6,35 @@ import math
 import signal
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from crossover.comparison.analysis import capacity
-from crossover.comparison.experiment import alone, preparation, searching, slices
+from crossover.comparison.experiment import alone, samples, searching, slices
 from crossover.comparison.experiment.design import plan
 from crossover.comparison.experiment.part import Part, first_requests, staged, warm
 from crossover.comparison.experiment.preparation import Prepared
-from crossover.comparison.experiment.samples import Experiment, Writer
+from crossover.comparison.experiment.samples import Experiment, SliceLine, Writer
+from crossover.comparison.experiment.schedule import FEWEST
 from crossover.comparison.lab import wires as lab_wires
+from crossover.comparison.load import outcomes as out
 from crossover.comparison.load.generator import Generator, GeneratorError
 from crossover.comparison.network.networks import Networks
 from crossover.comparison.network.profiles import LOOPBACK
 from crossover.comparison.options import UsageError
 from crossover.comparison.services import ask
 from crossover.comparison.services.fleet import FleetError
-from crossover.comparison.services.views import ORACLE, Foreign, ours
-from crossover.protocol.wires import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from crossover.comparison.experiment.course import Course, Subject
     from crossover.comparison.experiment.design import Block, Slice
-    from crossover.comparison.options import Options
+    from crossover.comparison.load.outcomes import Table
     from crossover.comparison.services.views import View
-    from crossover.protos import inference as pb
 
+_PAUSES_S, _BLOCK_S = 0.06, 6.0
+"""Beside a slice's own length; and beside its slices what a block takes: starts, warming up, single calls."""
 _MOST_RERUNS = 0.10
 """Share of all slices that may be run again; after that noisy ones are kept."""
 
@@ -50,22 +52,26 @@ class Progress(Protocol):
 class Run:
     """One run of the experiment, from the first probe to the last slice."""
 
-    def __init__(self, options: Options, command: str, progress: Progress) -> None:
-        self.options, self.command, self.progress = options, command, progress
+    def __init__(self, options: Course, subject: Subject[Any], command: str, progress: Progress) -> None:
+        self.options, self.subject, self.command, self.progress = options, subject, command, progress
         self.writer = Writer(options.out)
         self.stopped = ""
         """Why the run ended before its plan; empty when it did not."""
         self.measured = 0
         self._reruns_left = 0
+        self._created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._notes: list[str] = []
+        self.last = options.blocks
+        """Blocks of the whole run, with those of its earlier parts."""
         self._arms = {arm.name: arm for arm in options.arms}
 
     def measure(self) -> None:
-        """Measure everything; Ctrl-C, SIGTERM and dying services end it early, and `stopped` says why.
+        """Measure everything; Ctrl-C, SIGTERM, SIGHUP and dying services end it early, and `stopped` says why.
 
         Raises what forbids measuring at all: UsageError, FleetError, AskError.
         """
         lab_wires.register()
-        previous = signal.signal(signal.SIGTERM, _interrupt)
+        previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
         try:
             self._measure()
         except KeyboardInterrupt:
@@ -75,7 +81,8 @@ class Run:
                 raise
             self.stopped = str(error)
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def _measure(self) -> None:
         with Networks(self.options.networks, self.options.seed, self.progress.tell) as self._networks:
@@ -85,70 +92,82 @@ class Run:
 
     def _measure_over_networks(self) -> None:
         self.progress.tell("starting the services")
-        prepared, metadata = self._prepare()
         options = self.options
-        blocks = plan(options.blocks, prepared.cells, list(self._arms), options.turns, options.seconds, options.seed)
+        prepared, first = self._resume() if options.goes_on else (self._prepare(), 0)
+        blocks = plan(
+            options.blocks, prepared.cells, list(self._arms), options.turns, options.seconds, options.seed, first
+        )
         count = sum(len(block.slices) for block in blocks)
         self._reruns_left = math.ceil(_MOST_RERUNS * count)
+        self.last = first + options.blocks
         self.writer.experiment(self._experiment(prepared))
-        self.progress.total(count + self._searched(prepared) * len(blocks))
+        steps = self._searched(prepared) * len(blocks)
+        self.progress.tell(f"measuring {options.blocks} blocks: {self._estimate(prepared, count, len(blocks))}")
+        self.progress.total(count + steps)
         for block in blocks:
             for network, part in _by_network(block, prepared).items():
-                self._block(block, network, part, prepared, metadata)
+                self._block(block, network, part, prepared)
 
-    def _view(self, seed: int, network: str) -> View:
-        if self.options.foreign:
-            rest, grpc = self.options.rest, self.options.grpc
-            target = Target(grpc or Target().grpc, rest or Target().rest)
-            return Foreign(target, ORACLE if rest else "grpc")
-        link = self._networks.use(network, seed)
-        options = self.options
-        return ours(options.view, options.repository, options.out / "services.log", seed, link, tls=options.tls)
+    def _estimate(self, prepared: Prepared, slices_: int, blocks: int) -> str:
+        """How long the measuring takes, from the plan: slices with their pauses, and what every block does beside."""
+        longest = [self.options.seconds] + [FEWEST / cell.rate for cell in prepared.cells if cell.rate]
+        mean = max(self.options.seconds, sum(longest) / len(longest) if self.options.rates else self.options.seconds)
+        minutes = (slices_ * (mean + _PAUSES_S) + blocks * len(self._networks.usable) * _BLOCK_S) / 60
+        return f"about {max(1, round(minutes))} minute{'s' * (round(minutes) > 1)} on a quiet machine"
 
-    def _prepare(self) -> tuple[Prepared, pb.ModelMetadataResponse]:
-        prepared = Prepared([], [], [], [])
-        for network in self._networks.usable:
-            found, metadata = self._prepare_over(network)
-            prepared.add(found)
-        return prepared, metadata
-
-    def _prepare_over(self, network: str) -> tuple[Prepared, pb.ModelMetadataResponse]:
-        view = self._view(self.options.seed, network)
+    def _resume(self) -> tuple[Prepared, int]:
+        """What the run in the folder prepared, and the index of its next block."""
+        found = samples.read(self.options.out)
+        experiment = found.experiment
+        self._created, self.command, self._notes = experiment.created, experiment.command, experiment.notes
+        prepared = Prepared(experiment.cells, experiment.message_bytes, experiment.capacity, experiment.busy_ns)
+        view = self._view(self.options.seed, self._networks.usable[0])
         try:
-            wire = "grpc" if self.options.foreign and not self.options.rest else "rest"
-            metadata = ask.metadata(wire, view.target, self.options.model)
-            with Generator(view.driver) as generator:
-                found = preparation.prepare(self.options, view, generator, metadata, network, self.progress.tell)
-                return found, metadata
+            self.subject.resume(view, prepared)
         finally:
             view.stop()
+        return prepared, 1 + max((line.block for line, _ in found.slices), default=-1)
+
+    def _view(self, seed: int, network: str) -> View:
+        return self.subject.view(seed, self._networks.use(network, seed))
+
+    def _prepare(self) -> Prepared:
+        prepared = Prepared([], [], [], [])
+        for network in self._networks.usable:
+            view = self._view(self.options.seed, network)
+            try:
+                with Generator(view.driver) as generator:
+                    prepared.add(self.subject.prepare(view, generator, network, self.progress.tell))
+            finally:
+                view.stop()
+        return prepared
 
     def _experiment(self, prepared: Prepared) -> Experiment:
         options = self.options
         return Experiment(
-            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            created=self._created,
             command=self.command,
-            model=options.model,
+            model=self.subject.model,
             cells=prepared.cells,
             arms=list(self._arms),
             options={
                 "seed": options.seed,
-                "blocks": options.blocks,
+                "blocks": self.last,
                 "turns": options.turns,
                 "slice_seconds": options.seconds,
                 "load": options.loads,
                 "tls": options.tls,
                 "goal_ms": options.goal_ms,
                 "thorough": options.thorough,
-                "public_encoding": "binary tensors",
-                **asdict(options.wish),
+                **self.subject.facts(),
             },
+            pairs=self.subject.pairs(),
             message_bytes=prepared.message_bytes,
             busy_ns=prepared.busy_ns,
             capacity=prepared.capacity,
-            services="foreign" if options.foreign else "ours",
+            services=self.subject.services,
             networks=[asdict(found) for found in self._networks.calibrations.values()],
-            notes=[*options.notes, *self._networks.notes],
+            notes=list(dict.fromkeys([*self._notes, *options.notes, *self._networks.notes])),
         )
 
     def _block(
@@ -157,7 +176,6 @@ class Run:
         network: str,
         part_slices: list[Slice],
         prepared: Prepared,
-        metadata: pb.ModelMetadataResponse,
     ) -> None:
         """The part of a block that goes over one network, on services of its own."""
         view = self._view(block.seed, network)
@@ -165,9 +183,7 @@ class Run:
             with Generator(view.driver) as generator:
                 part = Part(block, network, part_slices, self._arms, prepared, view, generator)
                 for c in part.cells:
-                    size = prepared.cells[c].payload_bytes
-                    requests = preparation.requests_of(self.options, metadata, size, block.seed)
-                    view.load(c, requests, prepared.busy_ns[c])
+                    self.subject.load(view, c, prepared, block.seed)
                 self._measure_part(part)
         finally:
             view.stop()
@@ -206,12 +222,13 @@ class Run:
         self.writer.add(line, table)
         self.measured += 1
         if dead := part.view.dead():
-            raise FleetError(f"the {dead} ended by itself while it was measured; see services.log")
+            raise FleetError(f"{dead} ended by itself while it was measured")
+        _check_answers(line, table)
 
     def _stepped(self, part: Part) -> Callable[[str], None]:
         """Tells a step with the block and network that it belongs to."""
         over = "" if part.network == LOOPBACK else f"{part.network}  "
-        return lambda text: self.progress.step(f"block {part.block.index + 1}/{self.options.blocks}  {over}{text}")
+        return lambda text: self.progress.step(f"block {part.block.index + 1}/{self.last}  {over}{text}")
 
     def _searched(self, prepared: Prepared) -> int:
         """Steps of all searches of a block."""
@@ -219,6 +236,15 @@ class Run:
             return 0
         places = searching.places(prepared.cells, range(len(prepared.cells)))
         return len(places) * len(searching.arms_of(self._arms.values())) * capacity.STEPS
+
+
+def _check_answers(line: SliceLine, table: Table) -> None:
+    """A service that answers nothing, or wrongly, is not measured to the planned end."""
+    outcomes = table[:, out.OUTCOME]
+    if (outcomes == out.WRONG).any():
+        raise ask.AskError(f"arm '{line.arm}' gave a wrong reply: {line.complaint}")
+    if not (outcomes == out.OK).any():
+        raise ask.AskError(f"arm '{line.arm}' answered none of {len(table)} requests: {line.complaint or 'silence'}")
 
 
 def _by_network(block: Block, prepared: Prepared) -> dict[str, list[Slice]]:

@@ -65,6 +65,8 @@ class SliceLine:
     """On an emulated network: how late packets left, median and 99th percentile, µs."""
     packets_lost: int = 0
     """Packets that the network lost or that overflowed its queue."""
+    opened: int = 0
+    """Connections that the load opened within the slice."""
 
 
 @dataclass(slots=True)
@@ -88,15 +90,22 @@ class Experiment:
     """The calibration of every emulated network."""
     notes: list[str] = field(default_factory=list)
     """What was skipped, and why."""
+    pairs: list[list[str]] = field(default_factory=list)
+    """The pairs that are judged, each [gRPC arm, REST arm, question, lead]; empty: those declared for our own arms."""
 
 
 class Writer:
     """Writes a run's samples as they come."""
 
     def __init__(self, folder: Path) -> None:
+        """A run's folder, new or with samples to which more are added; what a kill left torn is cut off first."""
         self._folder = folder / "samples"
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._count = 0
+        self._count = max((int(path.stem) + 1 for path in self._folder.glob("[0-9]*.npy")), default=0)
+        for path in self._folder.glob("*.jsonl"):
+            lines, torn = _whole_lines(path)
+            if torn:
+                path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
     def experiment(self, experiment: Experiment) -> None:
         _write_json(self._folder / "experiment.json", asdict(experiment))
@@ -153,30 +162,57 @@ def read(folder: Path) -> Samples:
         raise SamplesError(f"{folder} holds no run: samples/experiment.json is not there") from None
     except ValueError:
         raise SamplesError(f"{inside / 'experiment.json'} is not JSON; the run's folder is damaged") from None
-    document["cells"] = [_cell(cell) for cell in document["cells"]]
-    lines = [SliceLine(**item) for item in _json_lines(inside / "slices.jsonl")]
     try:
-        slices = [(line, np.load(inside / line.file)) for line in lines]
-    except (OSError, ValueError) as error:
-        raise SamplesError(f"a sample file of {folder} cannot be read: {error}") from None
-    return Samples(
-        Experiment(**document),
-        slices,
-        _json_lines(inside / "stages.jsonl"),
-        _json_lines(inside / "capacity.jsonl"),
-        _json_lines(inside / "blocks.jsonl"),
-        _hash(inside),
-    )
+        document["cells"] = [_cell(cell) for cell in document["cells"]]
+        experiment = Experiment(**document)
+    except (KeyError, TypeError, AttributeError):
+        raise SamplesError(f"{inside / 'experiment.json'} is no experiment of this program") from None
+    found = {name: _whole_lines(inside / f"{name}.jsonl") for name in ("slices", "stages", "capacity", "blocks")}
+    torn = [name for name, (_, is_torn) in found.items() if is_torn]
+    slices, lost = _tables(inside, found["slices"][0])
+    if lost:
+        torn.append(lost)
+    experiment.notes = [
+        *experiment.notes,
+        *(f"the last entry of samples/{name}{'.jsonl' * (name in found)} was torn and is left out" for name in torn),
+    ]
+    stages, capacity, blocks = (found[name][0] for name in ("stages", "capacity", "blocks"))
+    return Samples(experiment, slices, stages, capacity, blocks, _hash(inside))
 
 
-def _json_lines(path: Path) -> list[dict[str, Any]]:
+def _tables(inside: Path, lines: list[dict[str, Any]]) -> tuple[list[tuple[SliceLine, NDArray[np.int64]]], str]:
+    """Slices with their requests, and the name of the last one's file when that is torn."""
+    slices: list[tuple[SliceLine, NDArray[np.int64]]] = []
+    for number, item in enumerate(lines, 1):
+        try:
+            line = SliceLine(**item)
+        except TypeError:
+            raise SamplesError(f"{inside / 'slices.jsonl'} holds a line that is no slice of this program") from None
+        try:
+            slices.append((line, np.load(inside / line.file)))
+        except (OSError, ValueError, EOFError) as error:
+            if number == len(lines):
+                return slices, line.file
+            raise SamplesError(f"the sample file {inside / line.file} cannot be read: {error}") from None
+    return slices, ""
+
+
+def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], bool]:
+    """The lines of a file, and whether its last one was torn: a kill may stop a write in the middle."""
     if not path.exists():
-        return []
-    lines = path.read_text().splitlines()
-    try:
-        return [json.loads(line) for line in lines]
-    except ValueError:
-        raise SamplesError(f"{path} holds a line that is not JSON; the run's folder is damaged") from None
+        return [], False
+    found: list[dict[str, Any]] = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line and number == len(lines):
+            break
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            if number >= len(lines) - 1:
+                return found, True
+            raise SamplesError(f"line {number} of {path} is not JSON; the run's folder is damaged") from None
+    return found, False
 
 
 def _hash(inside: Path) -> str:

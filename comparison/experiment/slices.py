@@ -84,13 +84,14 @@ def _line(part: Part, item: Slice, arm: Arm, record: Record, before: _Reading, a
         arm=item.arm,
         turn=item.turn,
         seed=item.seed,
-        cpu_ns=part.view.charge(services, record),
+        cpu_ns=part.view.charge(arm, services, record),
         wall_ns=record.wall_ns,
-        wire_bytes=_carried(arm, part.network, before.carried, after.carried),
+        wire_bytes=_carried(part, arm, before.carried, after.carried),
         steal=seen.steal_ns / max(1, seen.total_ns),
-        others=max(0.0, (seen.busy_ns - ours) / max(1, seen.total_ns)),
+        others=max(0.0, (seen.busy_ns - ours) / max(1, seen.total_ns)) if part.view.sees_services else 0.0,
         pressure=seen.pressure_ns / max(1, after.at_ns - before.at_ns),
         complaint=record.complaint,
+        opened=record.opened,
     )
     if before.packets and after.packets:
         went = after.packets.since(before.packets)
@@ -99,9 +100,9 @@ def _line(part: Part, item: Slice, arm: Arm, record: Record, before: _Reading, a
     return line
 
 
-def _carried(arm: Arm, network: str, before: dict[bytes, int] | None, after: dict[bytes, int] | None) -> int | None:
+def _carried(part: Part, arm: Arm, before: dict[bytes, int] | None, after: dict[bytes, int] | None) -> int | None:
     """Bytes over the hop; None where they cannot be counted."""
-    uncounted = arm.upstream in UNCOUNTED if network == LOOPBACK else arm.kind == "process"
+    uncounted = arm.upstream in UNCOUNTED if part.network == LOOPBACK else arm.kind == "process"
     if before is None or after is None or uncounted:
         return None
     return sockets.since(before, after)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from abc import abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import aiohttp
@@ -40,7 +41,7 @@ def connect_aiohttp(target: Target) -> Inference:
 
 
 def connect_rest_unix(target: Target) -> Inference:
-    return rest.connect_binary(Target(rest=socket(target, "rest"), connections=target.connections))
+    return rest.connect(replace(target, rest=socket(target, "rest")))
 
 
 def connect_grpc_unix(target: Target) -> Inference:
@@ -57,7 +58,7 @@ def connect_gzip(target: Target) -> Inference:
 
 
 def connect_no_keepalive(target: Target) -> Inference:
-    return NoKeepAlive(target, "rest")
+    return NoKeepAlive(target, target.wire)
 
 
 def connect_fastapi(target: Target) -> Inference:

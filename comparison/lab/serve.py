@@ -11,8 +11,7 @@ import grpc
 from grpc import aio
 
 from crossover.comparison.lab import grpc_bytes, http2, stock_grpc, stock_rest
-from crossover.comparison.lab.endpoint import LabRest
-from crossover.comparison.lab.wires import GRPC_PORT, HTTP2_PORT, LEAN_PORT, REST_PORT, STOCK_PORT
+from crossover.comparison.lab.wires import GRPC_PORT, HTTP2_PORT, LEAN_PORT, STOCK_PORT, register_codecs
 from crossover.endpoints.grpc.lean import LeanListener
 from crossover.endpoints.grpc.listener import Listener
 from crossover.endpoints.rest.app import OipRest
@@ -32,22 +31,22 @@ _GRACE_SECONDS = 2.0
 @contextlib.asynccontextmanager
 async def endpoints(inference: Inference, host: str) -> AsyncIterator[None]:
     """Serve the lab's wires at `host`, on the ports that the environment names; none where it names none."""
-    if REST_PORT not in os.environ:
+    if STOCK_PORT not in os.environ:
         yield
         return
-    ports = [int(os.environ[name]) for name in (REST_PORT, STOCK_PORT, GRPC_PORT, HTTP2_PORT, LEAN_PORT)]
+    register_codecs()
+    ports = [int(os.environ[name]) for name in (STOCK_PORT, GRPC_PORT, HTTP2_PORT, LEAN_PORT)]
     listeners: list[RestListener | Listener] = [
-        RestListener(LabRest(inference, Observer()), host, ports[0]),
-        RestListener(stock_rest.app(inference), host, ports[1]),
-        LeanListener(inference, host, ports[4]),
+        RestListener(stock_rest.app(inference), host, ports[0]),
+        LeanListener(inference, host, ports[3]),
     ]
     for listener in listeners:
         await listener.start()
-    server = _grpc_server(inference, f"{host}:{ports[2]}")
+    server = _grpc_server(inference, f"{host}:{ports[1]}")
     await server.start()
     plain = OipRest(lambda _: (None, inference), settings=RestOptions(), observer=Observer())
     try:
-        async with http2.served(plain, host, ports[3]):
+        async with http2.served(plain, host, ports[2]):
             yield
     finally:
         await asyncio.gather(server.stop(_GRACE_SECONDS), *(listener.stop(_GRACE_SECONDS) for listener in listeners))

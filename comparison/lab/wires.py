@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
+from crossover.protocol.codecs.registry import BINARY, CODECS, JSON, PROTOBUF, TYPED, CodecLine
 from crossover.protocol.datatypes import DATATYPES
 from crossover.protocol.wires import WIRES, Target, Wire
 
 _PLAIN = frozenset(DATATYPES) - {"FP16", "BF16", "BYTES"}
-REST_PORT, GRPC_PORT, STOCK_PORT, HTTP2_PORT, LEAN_PORT = PORTS = (
-    "LAB_REST_PORT", "LAB_GRPC_PORT", "LAB_STOCK_PORT", "LAB_HTTP2_PORT", "LAB_LEAN_PORT",
+GRPC_PORT, STOCK_PORT, HTTP2_PORT, LEAN_PORT = PORTS = (
+    "LAB_GRPC_PORT", "LAB_STOCK_PORT", "LAB_HTTP2_PORT", "LAB_LEAN_PORT",
 )  # fmt: skip
 """Environment variables with the ports of the lab's endpoints, for both sides."""
 SOCKETS = "MODEL_SERVER_UNIX_SOCKETS"
@@ -20,50 +21,51 @@ UNIX_WIRES = ("rest-unix", "grpc-unix")
 
 _HERE = "crossover.comparison.lab"
 
+STDLIB = CodecLine("stdlib", f"{_HERE}.codecs:STDLIB", "application/vnd.crossover.stdlib+json")
+BASE64 = CodecLine("base64", f"{_HERE}.codecs:BASE64", "application/vnd.crossover.base64+json")
+
 LAB_WIRES: dict[str, Wire] = {
     wire.name: wire
     for wire in (
-        Wire("rest-protobuf", f"{_HERE}.bodies:connect_protobuf", "rest", _PLAIN,
-             summary="HTTP/1.1 with gRPC's own message as the body"),
-        Wire("rest-stdlib", f"{_HERE}.bodies:connect_stdlib", "rest", _PLAIN,
+        Wire("rest-stdlib", "crossover.clients.rest:connect", "rest", STDLIB, _PLAIN,
              summary="HTTP/1.1, JSON by the standard library both ways"),
-        Wire("rest-base64", f"{_HERE}.bodies:connect_base64", "rest", _PLAIN,
+        Wire("rest-base64", "crossover.clients.rest:connect", "rest", BASE64, _PLAIN,
              summary="HTTP/1.1, JSON with each tensor as base64 text"),
-        Wire("rest-no-keepalive", f"{_HERE}.libraries:connect_no_keepalive", "rest", _PLAIN,
+        Wire("rest-no-keepalive", f"{_HERE}.libraries:connect_no_keepalive", "rest", JSON, _PLAIN,
              summary="as rest, with a new connection for each request (diagnostic)"),
-        Wire("rest-httpx", f"{_HERE}.libraries:connect_httpx", "rest", _PLAIN,
+        Wire("rest-httpx", f"{_HERE}.libraries:connect_httpx", "rest", JSON, _PLAIN,
              summary="as rest, with httpx as the client's library"),
-        Wire("rest-aiohttp", f"{_HERE}.libraries:connect_aiohttp", "rest", _PLAIN,
+        Wire("rest-aiohttp", f"{_HERE}.libraries:connect_aiohttp", "rest", JSON, _PLAIN,
              summary="as rest, with aiohttp as the client's library"),
-        Wire("rest-hypercorn", f"{_HERE}.http2:connect_http1", "rest", _PLAIN,
+        Wire("rest-hypercorn", f"{_HERE}.http2:connect_http1", "rest", JSON, _PLAIN,
              summary="as rest-httpx, with the plain routes on hypercorn"),
-        Wire("rest-http2", f"{_HERE}.http2:connect_http2", "rest", _PLAIN,
+        Wire("rest-http2", f"{_HERE}.http2:connect_http2", "rest", JSON, _PLAIN,
              summary="as rest-hypercorn, over HTTP/2"),
-        Wire("rest-fastapi", f"{_HERE}.libraries:connect_fastapi", "rest", _PLAIN,
+        Wire("rest-fastapi", f"{_HERE}.libraries:connect_fastapi", "rest", JSON, _PLAIN,
              summary="as rest, with a stock FastAPI and pydantic server"),
-        Wire("rest-stock", f"{_HERE}.stock_rest:connect", "rest", _PLAIN,
+        Wire("rest-stock", f"{_HERE}.stock_rest:connect", "rest", JSON, _PLAIN,
              summary="as usually written: httpx, json, FastAPI and pydantic, all stock"),
-        Wire("rest-stock-binary", f"{_HERE}.stock_rest:connect_binary", "rest", _PLAIN,
+        Wire("rest-stock-binary", f"{_HERE}.stock_rest:connect_binary", "rest", BINARY, _PLAIN,
              summary="best with stock libraries: aiohttp, Starlette, binary tensors by orjson and numpy"),
-        Wire("rest-gzip", f"{_HERE}.libraries:connect_gzip", "rest", _PLAIN,
+        Wire("rest-gzip", f"{_HERE}.libraries:connect_gzip", "rest", JSON, _PLAIN,
              summary="as rest, with gzip both ways"),
-        Wire("rest-blocking", f"{_HERE}.blocking:connect_rest", "rest", _PLAIN,
+        Wire("rest-blocking", f"{_HERE}.blocking:connect_rest", "rest", BINARY, _PLAIN,
              summary="as rest-binary, by threads that wait (http.client)"),
-        Wire("rest-unix", f"{_HERE}.libraries:connect_rest_unix", "rest", _PLAIN,
+        Wire("rest-unix", f"{_HERE}.libraries:connect_rest_unix", "rest", BINARY, _PLAIN,
              summary="as rest-binary, over a Unix socket"),
-        Wire("grpc-unix", f"{_HERE}.libraries:connect_grpc_unix", "grpc", _PLAIN,
+        Wire("grpc-unix", f"{_HERE}.libraries:connect_grpc_unix", "grpc", PROTOBUF, _PLAIN,
              summary="as grpc, over a Unix socket"),
-        Wire("grpc-json", f"{_HERE}.grpc_bytes:connect_json", "grpc", _PLAIN,
+        Wire("grpc-json", f"{_HERE}.grpc_bytes:connect_json", "grpc", JSON, _PLAIN,
              summary="one unary gRPC call with JSON text as its message"),
-        Wire("grpc-stock", f"{_HERE}.stock_grpc:connect_typed", "grpc", _PLAIN,
+        Wire("grpc-stock", f"{_HERE}.stock_grpc:connect_typed", "grpc", TYPED, _PLAIN,
              summary="as usually written: grpc.aio stub and servicer, typed contents from lists"),
-        Wire("grpc-stock-raw", f"{_HERE}.stock_grpc:connect_raw", "grpc", _PLAIN,
+        Wire("grpc-stock-raw", f"{_HERE}.stock_grpc:connect_raw", "grpc", PROTOBUF, _PLAIN,
              summary="best with stock libraries: grpc.aio stub and servicer, raw contents from arrays"),
-        Wire("grpc-lean-both", f"{_HERE}.libraries:connect_grpc_lean_both", "grpc", _PLAIN,
+        Wire("grpc-lean-both", f"{_HERE}.libraries:connect_grpc_lean_both", "grpc", PROTOBUF, _PLAIN,
              summary="as grpc-lean, with the call answered by a lean server too: gRPC without its library"),
-        Wire("grpc-gzip", f"{_HERE}.grpc_bytes:connect_gzip", "grpc", _PLAIN,
+        Wire("grpc-gzip", f"{_HERE}.grpc_bytes:connect_gzip", "grpc", PROTOBUF, _PLAIN,
              summary="as grpc, with gRPC's gzip both ways"),
-        Wire("grpc-blocking", f"{_HERE}.blocking:connect_grpc", "grpc", _PLAIN,
+        Wire("grpc-blocking", f"{_HERE}.blocking:connect_grpc", "grpc", PROTOBUF, _PLAIN,
              summary="as grpc, by threads that wait (the synchronous stub)"),
     )
 }  # fmt: skip
@@ -72,6 +74,12 @@ LAB_WIRES: dict[str, Wire] = {
 def register() -> None:
     """Make the lab's wires known to this process's registry."""
     WIRES.update(LAB_WIRES)
+    register_codecs()
+
+
+def register_codecs() -> None:
+    """Make this process read and write the lab's bodies; the model server needs no more than that."""
+    CODECS.update({line.name: line for line in (STDLIB, BASE64)})
 
 
 def address(target: Target, variable: str) -> str:

@@ -1,4 +1,7 @@
-"""The end-to-end load generator's loop: one thread, epoll, a timerfd; REST in, every reply checked.
+"""The load generator's loop: one thread, epoll, a timerfd; prepared bytes out, every reply checked.
+
+What it sends, over which connections, and which replies are right is the business of a `Load`: our own services' (`Work`,
+here), or anybody's two (comparison/pair/exchange.py).
 
 Open loop: a request is sent at its planned time on a free connection, or waits for one; its latency counts from the
 plan either way. Closed loop: every connection sends its next request when the last is answered.
@@ -11,10 +14,12 @@ import select
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
+from crossover.comparison.load import http1
 from crossover.comparison.load import outcomes as out
-from crossover.comparison.load.http1 import Connection, Reply
+from crossover.comparison.load.http1 import Reply
+from crossover.comparison.load.sockets import Address
 from crossover.comparison.load.timer import Timer
 from crossover.protocol import timeline
 from crossover.protocol.codecs.binary import codec as binary_codec
@@ -22,6 +27,8 @@ from crossover.protocol.errors import InferenceError
 from crossover.protocol.timeline import Timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -35,9 +42,75 @@ _PATIENCE_NS = 15_000_000_000
 """How long after the last planned time answers are waited for."""
 
 
+class Connection(Protocol):
+    """A connection with at most one request under way."""
+
+    reusable: bool
+
+    @property
+    def fd(self) -> int: ...
+
+    @property
+    def unsent(self) -> bool: ...
+
+    def send(self, data: bytes, /) -> bool: ...
+
+    def flush(self) -> bool: ...
+
+    def receive(self) -> Any | None: ...
+
+    def rests(self) -> bool:
+        """Whether it may be kept although it became readable while it was idle."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Load(Protocol):
+    """What one slice sends and expects."""
+
+    schedule: Schedule
+    concurrency: int
+    stages: bool
+
+    @property
+    def pool(self) -> Hashable:
+        """Slices of the same pool share connections."""
+        ...
+
+    @property
+    def patience_ns(self) -> int:
+        """How long after the last planned time answers are waited for."""
+        ...
+
+    def connect(self) -> Connection: ...
+
+    def talk(self) -> Talk:
+        """What is done for each request and reply of the slice."""
+        ...
+
+
+class Talk(Protocol):
+    """The requests and replies of one slice."""
+
+    complaint: str
+    deferred: bool
+    """Replies are judged after the slice, not as they come."""
+    spent_ns: int
+    """CPU time of encoding and decoding within the requests' own time; 0 where none was done."""
+
+    def request(self, variant: int) -> bytes: ...
+
+    def arrived(self, reply: Any) -> None:
+        """Called with a complete reply before its time is taken."""
+        ...
+
+    def outcome(self, reply: Any, variant: int) -> int: ...
+
+
 @dataclass(slots=True)
 class Work:
-    """What a slice sends and expects."""
+    """What a slice sends to our own services and expects of them."""
 
     address: tuple[str, int]
     requests: list[bytes]
@@ -52,6 +125,20 @@ class Work:
     tolerance: float = 0.0
     """Relative difference from the expected floats that passes; 0: bit for bit."""
 
+    @property
+    def pool(self) -> Hashable:
+        return self.address
+
+    @property
+    def patience_ns(self) -> int:
+        return _PATIENCE_NS
+
+    def connect(self) -> Connection:
+        return http1.Connection(Address(*self.address))
+
+    def talk(self) -> Checker:
+        return Checker(self.expected, self.upstream, self.tolerance, self.requests)
+
 
 @dataclass(slots=True)
 class Checker:
@@ -60,8 +147,17 @@ class Checker:
     expected: list[tuple[Output, ...]]
     upstream: str | None
     tolerance: float = 0.0
+    requests: list[bytes] = field(default_factory=list)
     complaint: str = ""
+    deferred: bool = False
+    spent_ns: int = 0
     _known: dict[int, bytes] = field(default_factory=dict)
+
+    def request(self, variant: int) -> bytes:
+        return self.requests[variant]
+
+    def arrived(self, reply: Reply) -> None:
+        """Nothing is done with it before its time is taken."""
 
     def outcome(self, reply: Reply, variant: int) -> int:
         if reply.status != 200:
@@ -70,7 +166,7 @@ class Checker:
             )
         if self.upstream is not None and (went := reply.header(b"inference-upstream")) != self.upstream:
             return self._complain(out.ERROR, f"the answer came over '{went}', not over '{self.upstream}'")
-        if reply.body == self._known.get(variant):  # type: ignore[comparison-overlap]  # memoryview compares with bytes
+        if reply.body == self._known.get(variant):
             return out.OK
         return self._decoded(reply, variant)
 
@@ -92,7 +188,7 @@ class Checker:
 
 
 class Driver:
-    """Connections that live across slices of one service, and the loop that drives them."""
+    """Connections that live across slices, in one pool for each service, and the loop that drives them."""
 
     apart = True
 
@@ -100,35 +196,34 @@ class Driver:
         self._poll = select.epoll()
         self._timer = Timer()
         self._poll.register(self._timer.fd, select.EPOLLIN)
-        self._idle: list[Connection] = []
-        self._address: tuple[str, int] | None = None
+        self._pools: dict[Hashable, list[Connection]] = {}
 
-    def run(self, work: Work) -> Record:
+    def run(self, work: Load) -> Record:
         """Drive one slice to its end and record every request."""
-        if work.address != self._address:
-            self.close_connections()
-            self._address = work.address
+        idle = self._pools.setdefault(work.pool, [])
+        self._opened(work, idle)
         gc.collect()
         gc.disable()
         cpu, wall = time.process_time_ns(), time.monotonic_ns()
         try:
-            slice_ = _Slice(work, self._poll, self._timer, self._idle)
+            slice_ = _Slice(work, self._poll, self._timer, idle, self._pools)
             table = slice_.run()
+            spent, took = time.process_time_ns() - cpu, time.monotonic_ns() - wall
+            slice_.judge()
         finally:
             gc.enable()
         return out.Record(
-            table,
-            time.process_time_ns() - cpu,
-            time.monotonic_ns() - wall,
-            slice_.checker.complaint or slice_.lost,
-            slice_.stages,
+            table, spent, took, slice_.talk.complaint or slice_.lost, slice_.stages, slice_.talk.spent_ns, slice_.opened
         )
 
+    def _opened(self, work: Load, idle: list[Connection]) -> None:
+        """Nothing is opened beforehand: a connection is made when a request finds none free."""
+
     def close_connections(self) -> None:
-        for connection in self._idle:
+        for connection in [connection for idle in self._pools.values() for connection in idle]:
             self._poll.unregister(connection.fd)
             connection.close()
-        self._idle.clear()
+        self._pools.clear()
 
     def close(self) -> None:
         self.close_connections()
@@ -139,26 +234,46 @@ class Driver:
 class _Slice:
     """The state of one slice."""
 
-    def __init__(self, work: Work, poll: select.epoll, timer: Timer, idle: list[Connection]) -> None:
-        self.work, self.poll, self.timer, self.idle = work, poll, timer, idle
-        self.checker = Checker(work.expected, work.upstream, work.tolerance)
+    def __init__(
+        self,
+        work: Load,
+        poll: select.epoll,
+        timer: Timer,
+        idle: list[Connection],
+        pools: dict[Hashable, list[Connection]],
+    ) -> None:
+        self.work, self.poll, self.timer, self.idle, self.pools = work, poll, timer, idle, pools
+        self.talk = work.talk()
         self.table = out.empty(work.schedule.count)
         self.busy: dict[int, tuple[Connection, int]] = {}
         self.due: deque[int] = deque()
+        self.replies: list[tuple[int, Any]] = []
+        """Replies that are judged after the slice."""
         self.next = self.finished = 0
+        self.opened = 0
+        """Connections that were opened within the slice."""
         self.lost = ""
         self.stages: list[dict[str, int]] = []
 
     def run(self) -> NDArray[np.int64]:
         for fd, _ in self.poll.poll(0):
-            self._closed_while_idle(fd)
+            self._stirred_while_idle(fd)
         start = time.monotonic_ns() + _SETTLE_NS
         offsets = self.work.schedule.offsets_ns
         planned = None if offsets is None else (offsets + start).tolist()
-        self._loop(planned, (planned[-1] if planned else start) + _PATIENCE_NS)
+        self._loop(planned, (planned[-1] if planned else start) + self.work.patience_ns)
         for connection, _ in self.busy.values():
             self._drop(connection)
         return self.table
+
+    def judge(self) -> None:
+        """The outcome of every reply that was only kept while time counted."""
+        for index, reply in self.replies:
+            try:
+                outcome = self.talk.outcome(reply, int(self.work.schedule.variants[index]))
+            except OSError as error:
+                outcome, self.lost = out.BROKEN, self.lost or str(error)
+            self.table[index, out.OUTCOME] = outcome
 
     def _loop(self, planned: list[int] | None, give_up: int) -> None:
         count = self.work.schedule.count
@@ -173,9 +288,9 @@ class _Slice:
                 elif fd in self.busy:
                     self._serve(*self.busy[fd])
                 else:
-                    self._closed_while_idle(fd)
+                    self._stirred_while_idle(fd)
             if planned is None and self.finished:
-                give_up = max(give_up, int(self.table[:, out.DONE].max()) + _PATIENCE_NS)
+                give_up = max(give_up, int(self.table[:, out.DONE].max()) + self.work.patience_ns)
             if time.monotonic_ns() > give_up:
                 return
 
@@ -211,10 +326,11 @@ class _Slice:
         if len(self.busy) >= self.work.concurrency:
             return None
         try:
-            connection = Connection(self.work.address)
+            connection = self.work.connect()
         except OSError as error:
             self._fail(self.due.popleft(), f"no connection to the service: {error.strerror or error}")
             return None
+        self.opened += 1
         self.poll.register(connection.fd, select.EPOLLIN)
         return connection
 
@@ -225,7 +341,7 @@ class _Slice:
         if self.work.schedule.offsets_ns is None:
             self.table[index, out.PLANNED] = self.table[index, out.WOKEN] = now
         try:
-            if not connection.send(self.work.requests[self.work.schedule.variants[index]]):
+            if not connection.send(self.talk.request(int(self.work.schedule.variants[index]))):
                 self.poll.modify(connection.fd, select.EPOLLIN | select.EPOLLOUT)
         except OSError as error:
             self._break(connection, index, error)
@@ -238,14 +354,26 @@ class _Slice:
         except OSError as error:
             self._break(connection, index, error)
             return
+        if connection.unsent:
+            self.poll.modify(connection.fd, select.EPOLLIN | select.EPOLLOUT)
         if reply is not None:
+            self.talk.arrived(reply)
             self.table[index, out.DONE] = time.monotonic_ns()
-            self.table[index, out.OUTCOME] = self.checker.outcome(reply, int(self.work.schedule.variants[index]))
+            if self.talk.deferred:
+                self.replies.append((index, reply.kept()))
+            else:
+                self.table[index, out.OUTCOME] = self.talk.outcome(reply, int(self.work.schedule.variants[index]))
             if self.work.stages:
                 self._keep_stages(reply, index)
-            del self.busy[connection.fd]
-            self.idle.append(connection)
+            self._release(connection)
             self.finished += 1
+
+    def _release(self, connection: Connection) -> None:
+        del self.busy[connection.fd]
+        if connection.reusable:
+            self.idle.append(connection)
+        else:
+            self._drop(connection)
 
     def _keep_stages(self, reply: Reply, index: int) -> None:
         stations = Timeline()
@@ -253,11 +381,12 @@ class _Slice:
         sent, done = (int(self.table[index, column]) for column in (out.SENT, out.DONE))
         self.stages.append({"client.sent": sent, **stations.stamps, "client.done": done})
 
-    def _closed_while_idle(self, fd: int) -> None:
+    def _stirred_while_idle(self, fd: int) -> None:
         """A service may close a connection that rests between slices; that is no failed request."""
-        for connection in [idle for idle in self.idle if idle.fd == fd]:
-            self.idle.remove(connection)
-            self._drop(connection)
+        for idle in self.pools.values():
+            for connection in [resting for resting in idle if resting.fd == fd and not resting.rests()]:
+                idle.remove(connection)
+                self._drop(connection)
 
     def _break(self, connection: Connection, index: int, error: OSError) -> None:
         del self.busy[connection.fd]

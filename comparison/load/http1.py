@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 
+from crossover.comparison.load import sockets
+from crossover.comparison.load.sockets import Address
+
 _CHUNK = 1 << 20
+_NO_BODY = frozenset({204, 304})
 
 
 class BrokenConnectionError(OSError):
-    """The service closed the connection or sent what is not HTTP/1.1 with a Content-Length."""
+    """The service closed the connection or sent what is not HTTP, in one sentence."""
 
 
 @dataclass(slots=True)
@@ -19,7 +22,7 @@ class Reply:
     status: int
     head: bytes
     """Everything before the body, as it came."""
-    body: memoryview
+    body: memoryview | bytes
 
     def header(self, name: bytes) -> str | None:
         """The value of the header `name` (in lower case), or None."""
@@ -30,26 +33,35 @@ class Reply:
         end = self.head.find(b"\r\n", start)
         return self.head[start : end if end >= 0 else None].strip().decode("latin-1")
 
+    def kept(self) -> Reply:
+        """The reply for later: its body is not the connection's buffer any more."""
+        return Reply(self.status, self.head, bytes(self.body))
 
-def request_bytes(method: str, path: str, host: str, headers: dict[str, str], body: bytes) -> bytes:
-    """One request, head and body in one piece (so that one send carries a small one)."""
-    lines = [f"{method} {path} HTTP/1.1", f"host: {host}", f"content-length: {len(body)}"]
+
+def request_bytes(method: str, path: str, host: str, headers: dict[str, str], body: bytes | None) -> bytes:
+    """One request, head and body in one piece (so that one send carries a small one); without a body where it is None."""
+    lines = [f"{method} {path} HTTP/1.1", f"host: {host}"]
+    lines += [f"content-length: {len(body)}"] if body is not None else []
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b"")
 
 
 class Connection:
     """A keep-alive connection with at most one request under way."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._socket = socket.create_connection(address, timeout=5)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.setblocking(False)
+    def __init__(self, address: Address, timeout: float = 5.0) -> None:
+        self._socket = sockets.opened(address, timeout)
+        self._socket.settimeout(0)
         self._unsent = memoryview(b"")
         self._buffer = bytearray(_CHUNK)
         self._filled = 0
         self._body_at = 0
-        self._end = 0
+        self._end: int | None = 0
+        """Where the reply ends; 0: its head has not come, None: where its connection or its chunks do."""
+        self._chunks: _Chunks | None = None
+        self._bodiless = False
+        self.reusable = True
+        """Whether the connection takes another request after this one."""
 
     @property
     def fd(self) -> int:
@@ -63,6 +75,7 @@ class Connection:
         """Begin a request; True when all of it went out, False when `flush` has to go on."""
         self._unsent = memoryview(data)
         self._filled = self._body_at = self._end = 0
+        self._chunks, self._bodiless = None, data.startswith(b"HEAD ")
         return self.flush()
 
     def flush(self) -> bool:
@@ -84,30 +97,115 @@ class Connection:
             except BlockingIOError:
                 return None
             if count == 0:
-                raise BrokenConnectionError("the service closed the connection")
+                return self._ended()
             self._filled += count
             if self._is_complete():
                 return self._reply()
 
+    def rests(self) -> bool:
+        """Whether an idle connection that has become readable may be kept: TLS speaks at times when nobody asked."""
+        try:
+            return self._socket.recv_into(memoryview(self._buffer)) < 0
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def _ended(self) -> Reply:
+        if self._body_at and self._end is None and self._chunks is None:
+            self._end, self.reusable = self._filled, False
+            return self._reply()
+        raise BrokenConnectionError("the service closed the connection")
+
     def _is_complete(self) -> bool:
-        if not self._end:
+        while self._end == 0:
             at = self._buffer.find(b"\r\n\r\n", 0, self._filled)
             if at < 0:
                 return False
             self._body_at = at + 4
-            self._end = self._body_at + self._content_length(bytes(self._buffer[:at]))
-        return self._filled >= self._end
+            self._read_head(bytes(self._buffer[:at]))
+        if self._chunks is not None:
+            return self._chunks.whole(self._buffer, self._filled)
+        return self._end is not None and self._filled >= self._end
 
-    @staticmethod
-    def _content_length(head: bytes) -> int:
-        text = Reply(0, head, memoryview(b"")).header(b"content-length")
-        if text is None or not text.isdigit():
-            raise BrokenConnectionError("the service answered without a Content-Length")
-        return int(text)
+    def _read_head(self, head: bytes) -> None:
+        """How the body ends (RFC 9112, 6.3)."""
+        if not head.startswith(b"HTTP/1."):
+            raise BrokenConnectionError("the service does not answer in HTTP/1.1")
+        reply = Reply(_status(head), head, b"")
+        if 100 <= reply.status < 200:
+            del self._buffer[: self._body_at]
+            self._filled -= self._body_at
+            self._buffer.extend(bytes(self._body_at))
+            return
+        self.reusable = _stays(reply)
+        length = reply.header(b"content-length")
+        if self._bodiless or reply.status in _NO_BODY:
+            self._end = self._body_at
+        elif (reply.header(b"transfer-encoding") or "").lower().endswith("chunked"):
+            self._end, self._chunks = None, _Chunks(self._body_at)
+        elif length is None:
+            self._end = None
+        elif not length.isdigit():
+            raise BrokenConnectionError(f"the service answered with Content-Length '{length[:40]}'")
+        else:
+            self._end = self._body_at + int(length)
 
     def _reply(self) -> Reply:
         head = bytes(self._buffer[: self._body_at - 4])
-        return Reply(int(head[9:12]), head, memoryview(self._buffer)[self._body_at : self._end])
+        if self._chunks is not None:
+            return Reply(_status(head), head, self._chunks.body(self._buffer))
+        return Reply(_status(head), head, memoryview(self._buffer)[self._body_at : self._end])
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _status(head: bytes) -> int:
+    text = head[9:12]
+    if not text.isdigit():
+        raise BrokenConnectionError("the service's status line has no status")
+    return int(text)
+
+
+def _stays(reply: Reply) -> bool:
+    said = (reply.header(b"connection") or "").lower()
+    return "keep-alive" in said if reply.head.startswith(b"HTTP/1.0") else "close" not in said
+
+
+class _Chunks:
+    """The chunks of a body (RFC 9112, 7.1), found as they come."""
+
+    def __init__(self, start: int) -> None:
+        self._at = start
+        """Where the next chunk's size begins."""
+        self._pieces: list[tuple[int, int]] = []
+        self._last = False
+
+    def whole(self, buffer: bytearray, filled: int) -> bool:
+        """Whether the last chunk and the trailer section have come."""
+        while True:
+            end = buffer.find(b"\r\n", self._at, filled)
+            if end < 0:
+                return False
+            if self._last:
+                if end == self._at:
+                    return True
+                self._at = end + 2
+                continue
+            size = self._size(bytes(buffer[self._at : end]))
+            if size and end + 2 + size + 2 > filled:
+                return False
+            self._pieces.append((end + 2, end + 2 + size))
+            self._last = not size
+            self._at = end + 2 + (size + 2 if size else 0)
+
+    @staticmethod
+    def _size(line: bytes) -> int:
+        try:
+            return int(line.partition(b";")[0], 16)
+        except ValueError:
+            raise BrokenConnectionError("the service sent a chunk without a size") from None
+
+    def body(self, buffer: bytearray) -> bytes:
+        return b"".join([buffer[start:end] for start, end in self._pieces])

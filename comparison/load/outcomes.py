@@ -51,6 +51,10 @@ class Record:
     """The first thing that went wrong, in the service's words where it had any."""
     stages: list[dict[str, int]] = field(default_factory=list)
     """Stamps of the stations each request passed, for slices that ask for them."""
+    coding_ns: int = 0
+    """CPU time of encoding and decoding within the requests' own time, where that is part of what is measured."""
+    opened: int = 0
+    """Connections that were opened within the slice."""
 
 
 def empty(count: int) -> NDArray[np.int64]:

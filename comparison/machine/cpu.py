@@ -63,6 +63,11 @@ def peak_memory_bytes(pid: int) -> int:
     return 0
 
 
+def family_peak_memory_bytes(pid: int) -> int:
+    """The sum of the largest resident sets of `pid` and its living descendants, in bytes."""
+    return sum(peak_memory_bytes(member) for member in family(pid))
+
+
 def proportional_memory_bytes(pid: int) -> int:
     """Resident memory of `pid`, shared pages divided among those who share them (PSS), in bytes; 0 when it is gone."""
     try:

@@ -73,15 +73,18 @@ def _card(summary: Summary) -> str:
     pair = words.headline_pair(summary)
     cells = words.cells_of(summary, pair, "p50") if pair else []
     badges = "".join(
-        f'<li><span>{cell["where"]}, p50</span><strong class="{cell["verdict"]}">'
-        f"{words.VERDICT_WORDS[cell['verdict']]}</strong><span>{escape(words.times(cell))}</span></li>"
+        f'<li><span>{escape(cell["where"])}, p50</span><strong class="{cell["verdict"]}">'
+        f"{'withheld' if cell['withheld'] else words.VERDICT_WORDS[cell['verdict']]}</strong><span>{escape(words.times(cell))}</span></li>"
         for cell in cells
     )
     said = "".join(f"<li>{escape(line)}</li>" for line in words.verdict(summary))
-    card = f'<section class="card"><ul class="badges">{badges}</ul><ul>{said}</ul></section>'
-    warned = words.warnings(summary)
-    if warned:
-        card += f'<section class="card warn"><strong>Read this first</strong><ul>{_items(warned)}</ul></section>'
+    doubts = words.doubts(summary)
+    grave = any(grade in {words.STOP, words.UNQUOTABLE} for grade, _ in doubts)
+    before = "".join(f"<li><strong>{escape(grade)}:</strong> {escape(text)}</li>" for grade, text in doubts)
+    before = f'<ul class="doubts">{before}</ul>' if before else ""
+    verdicts = {cell["verdict"] for cell in cells}
+    frame = "grave" if grave else verdicts.pop() if len(verdicts) == 1 else "undecided"
+    card = f'<section class="card {frame}">{before}<ul class="badges">{badges}</ul><ul>{said}</ul></section>'
     about = f"model {summary['model']}, {summary['blocks']} blocks, {summary['created']}"
     return f'<h1>gRPC or REST between two services?</h1><p class="soft">{escape(about)}</p>{card}'
 
@@ -257,7 +260,7 @@ def _items(lines: Iterable[str]) -> str:
 
 def _provenance(summary: Summary, provenance: dict[str, Any]) -> str:
     shown = json.dumps({**provenance, "samples_sha256": summary["samples_sha256"]}, indent=1)
-    command = escape(summary["command"])
+    command = escape(words.again(summary))
     return (
         f"<h2>Where this comes from</h2><p>Run it again with</p><pre>{command}</pre>"
         f"<details><summary>Machine, versions, settings, hash of the raw samples</summary><pre>{escape(shown)}</pre></details>"

@@ -17,22 +17,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WIDTH = 118
+_GRADES = {words.STOP: "red", words.UNQUOTABLE: "red", words.DOUBT: "yellow", words.NOTE: "dim"}
 _COLOURS = {"grpc": "green", "rest": "blue", "equal": "cyan", "undecided": "yellow", "invalid": "red"}
 
 
 def show(summary: dict[str, Any], folder: Path) -> None:
     """Print verdict, tables, controls, warnings and where the report is."""
     to = console()
-    to.print(Panel(Group(*(Text("• " + line) for line in words.verdict(summary))), title="Verdict"))
+    doubts = [Text(f"! {grade}: {text}", style=_GRADES[grade]) for grade, text in words.doubts(summary)]
+    to.print(Panel(Group(*doubts, *(Text("• " + line) for line in words.verdict(summary))), title="Verdict"))
     for pair in words.pairs(summary):
         cells = [cell for cell in summary["cells"] if cell["pair"] == pair]
         for condition in naming.conditions_of(cells):
-            to.print(_pair(pair, condition, [cell for cell in cells if cell["condition"] == condition]))
-    to.print(_arms(summary))
+            of_condition = [cell for cell in cells if cell["condition"] == condition]
+            _print(to, _pair(pair, condition, of_condition), _pair_lines(of_condition))
+    _print(to, _arms(summary), _arm_lines(summary))
     for line in words.controls(summary):
         to.print(Text("  " + line), style="dim")
-    for line in words.warnings(summary):
-        to.print(Text("! " + line), style="yellow")
     for line in summary.get("not_measured", []):
         to.print(Text("- " + line), style="dim")
     to.print(Text(f"Report: {folder / 'report.html'}   Summary: {folder / 'summary.json'}"))
@@ -44,23 +45,58 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=_WIDTH, highlight=False)
 
 
+def _print(to: Console, table: Table, lines: list[str]) -> None:
+    """The table where the terminal is wide enough for every number in full; else the same in lines."""
+    if to.measure(table).minimum <= to.width and table_width(to, table) <= to.width:
+        to.print(table)
+        return
+    to.print(Text(str(table.title), style="italic"))
+    for line in lines:
+        to.print(Text("  " + line))
+
+
+def table_width(to: Console, table: Table) -> int:
+    """Columns that the table takes when nothing in it is broken."""
+    return to.measure(table, options=to.options.update(width=1000)).maximum
+
+
+def _pair_lines(cells: list[dict[str, Any]]) -> list[str]:
+    return [f"{cell['where']}, {words.METRIC_WORDS[cell['metric']]}: {words.judged(cell)}" for cell in cells]
+
+
+def _arm_lines(summary: dict[str, Any]) -> list[str]:
+    found = []
+    for row in summary["arms"]:
+        cpu = ", ".join(
+            f"CPU of {name} {value:,.0f} µs" for name, value in row["cpu_us"].items() if name not in APPARATUS
+        )
+        found.append(
+            f"{row['where']}, {row['arm']}: {row['requests']} requests, p50 {_percentile(row, 'p50')} ms, "
+            f"p99 {_percentile(row, 'p99')} ms{', ' + cpu if cpu else ''}, message bytes {_number(row['message_bytes'])}, "
+            f"hop bytes {_number(row['wire_bytes'])}"
+        )
+    return found
+
+
 def _pair(pair: list[str], condition: str, cells: list[dict[str, Any]]) -> Table:
     where = f" ({condition})" if condition else ""
     table = Table(title=f"{pair[0]} / {pair[1]}: {cells[0]['question']}{where}", title_justify="left")
     table.add_column("metric")
-    payloads = sorted({cell["payload_bytes"] for cell in cells})
-    for payload in payloads:
-        table.add_column(naming.size(payload), justify="right")
+    ordered = sorted(cells, key=lambda cell: cell["payload_bytes"])
+    places = list(dict.fromkeys((cell["payload_bytes"], cell["case"]) for cell in ordered))
+    for payload, case in places:
+        table.add_column(f"{case} ({naming.size(payload)})" if case else naming.size(payload), justify="right")
     for metric in dict.fromkeys(cell["metric"] for cell in cells):
-        by_payload = {cell["payload_bytes"]: cell for cell in cells if cell["metric"] == metric}
-        table.add_row(words.METRIC_WORDS[metric], *(_cell(by_payload.get(payload)) for payload in payloads))
+        at = {(cell["payload_bytes"], cell["case"]): cell for cell in cells if cell["metric"] == metric}
+        table.add_row(words.METRIC_WORDS[metric], *(_cell(at.get(place)) for place in places))
     return table
 
 
 def _cell(cell: dict[str, Any] | None) -> Text:
     if cell is None:
         return Text("not measured", style="dim")
-    text = f"{words.times(cell)}\n{words.VERDICT_WORDS[cell['verdict']]}"
+    verdict = "withheld" if cell.get("withheld") else words.VERDICT_WORDS[cell["verdict"]]
+    text = f"{words.times(cell)}\n{verdict}"
     if cell["verdict"] == "undecided" and cell["more_blocks"]:
         text += f", {words.blocks(cell['more_blocks'])}"
     return Text(text, style=_COLOURS[cell["verdict"]])

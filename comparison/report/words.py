@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from crossover.comparison.experiment import naming
@@ -23,6 +24,7 @@ METRIC_WORDS = {
     "p90": "90th percentile of latency",
     "p99": "99th percentile of latency",
     "cpu": "CPU per request",
+    "client_cpu": "the client's CPU for encoding and decoding",
     "wire_bytes": "bytes over the hop",
     "message_bytes": "encoded message bytes",
     "capacity": "capacity at the latency goal (more is better)",
@@ -30,6 +32,7 @@ METRIC_WORDS = {
 _VIEWS = {
     "end-to-end": "through the gateway (CPU is that of gateway and model server)",
     "hop": "from client to model server (CPU is that of client and model server)",
+    "pair": "from one load generator straight to each service (CPU is that of the services, where their processes are known)",
 }
 _SIDES = frozenset({"grpc", "rest"})
 VERDICT_WORDS = {
@@ -56,6 +59,8 @@ def times(cell: Cell) -> str:
 def judged(cell: Cell) -> str:
     """The verdict with its number."""
     text = VERDICT_WORDS[cell["verdict"]]
+    if cell.get("withheld"):
+        return f"no verdict, {times(cell)} is {cell['reason']}"
     if cell["verdict"] == "undecided":
         more = cell["more_blocks"]
         return f"{text} at {times(cell)}" + (f", about {blocks(more)} would decide" if more else "")
@@ -94,25 +99,74 @@ def pairs(summary: Summary) -> list[list[str]]:
     return found
 
 
+MOST_ANSWERS = 3
+"""So many pairs are told in the first lines; the tables have all."""
+
+
 def verdict(summary: Summary) -> list[str]:
-    """The sentences of the verdict card."""
+    """The sentences of the verdict card: the answers, then what stands behind them."""
     pair = headline_pair(summary)
     if pair is None:
         return ["No pair of a gRPC arm and a REST arm was measured, so there is no verdict."]
-    said = [_about(summary, pair)]
+    said = answers(summary)
+    said += [_about(summary, pair)]
     said += [
         _metric_sentence(metric, condition, [cell for cell in found if cell["condition"] == condition])
-        for metric in ("p50", "cpu", "capacity")
+        for metric in ("cpu", "client_cpu", "capacity")
         for found in (cells_of(summary, pair, metric),)
         for condition in naming.conditions_of(found)
     ]
-    said += [_flip(found) for found in summary["crossovers"] if found["pair"] == pair]
+    said += [
+        _flip(found)
+        for found in summary["crossovers"]
+        if found["pair"] == pair or any(crossing["interval"] for crossing in found["crossings"])
+    ]
     return [*said, *_causes(summary), *_model_time(summary, pair)]
+
+
+def answers(summary: Summary) -> list[str]:
+    """The answer in plain words, a sentence for each of the first pairs: ratio, interval, ms, requests per second."""
+    return [_answer(cells) for pair in pairs(summary)[:MOST_ANSWERS] if (cells := cells_of(summary, pair, "p50"))]
+
+
+def _answer(cells: list[Cell]) -> str:
+    first, *others = cells
+    told = [_answer_at(first, whole=True), *(_answer_at(cell, whole=False) for cell in others)]
+    return f"{sentence(first['lead'])}: {'; '.join(told)}."
+
+
+def _answer_at(cell: Cell, *, whole: bool) -> str:
+    """One cell's part of the answer; the first one says it in full."""
+    where = f"at {cell['where']}, {_load(cell)}"
+    if cell["verdict"] == "invalid":
+        return f"no number {where} ({cell['reason']})"
+    if cell["ratio"] is None or cell["medians"] is None:
+        return f"no number {where}"
+    takes = f"gRPC takes {times(cell)} of REST's median" if whole else f"{times(cell)}"
+    grpc, rest = cell["medians"]
+    numbers = f"{takes}, {grpc:.3g} against {rest:.3g} ms {where}"
+    if cell.get("withheld"):
+        return f"no verdict {where}, since {cell['withheld']}; measured was {times(cell)}, {grpc:.3g} against {rest:.3g} ms"
+    if cell["verdict"] == "equal":
+        return f"{numbers}: equal for practice"
+    if cell["verdict"] == "undecided":
+        more = cell["more_blocks"]
+        return f"{numbers}: undecided" + (f" (about {blocks(more)} would decide)" if more else "")
+    return numbers
+
+
+def _load(cell: Cell) -> str:
+    if cell["rate"] is None:
+        return f"closed loop with {cell['concurrency']} connection{'s' * (cell['concurrency'] > 1)}"
+    return f"{cell['rate']:.3g} requests/s"
 
 
 def _about(summary: Summary, pair: list[str]) -> str:
     cell = next(cell for cell in summary["cells"] if cell["pair"] == pair)
     how = _VIEWS[cell["view"]]
+    if summary["services"] == "pair":
+        connections = f", {cell['concurrency']} connection{'s' * (cell['concurrency'] > 1)} of each side"
+        how += connections
     networks = list(dict.fromkeys(cell["network"] for cell in summary["cells"]))
     over = f"network{'s' * (len(networks) > 1)}: {', '.join(networks)}" + (", TLS" if cell["tls"] else "")
     return f"{sentence(cell['question'])} ({pair[0]} against {pair[1]}), {how}, {over}{_asked(summary)}."
@@ -207,7 +261,7 @@ def _milliseconds(value: float) -> str:
 def controls(summary: Summary) -> list[str]:
     """What the controls showed."""
     said = [
-        f"A/A (grpc against itself), {METRIC_WORDS[found['metric']]} at {found['where']}: ratio "
+        f"A/A ({found['arm']} against itself), {METRIC_WORDS[found['metric']]} at {found['where']}: ratio "
         f"{found['ratio'][1]:.3f} ({found['ratio'][0]:.3f} to {found['ratio'][2]:.3f}), "
         f"{'covers 1' if found['covers_1'] else 'does NOT cover 1'}."
         for found in summary["controls"]["again"]
@@ -222,21 +276,83 @@ def controls(summary: Summary) -> list[str]:
     return said or ["This run had no controls (the arms grpc-again and control were left out)."]
 
 
+STOP, UNQUOTABLE, DOUBT, NOTE = "No verdict", "Not to be quoted", "Doubt", "Note"
+"""Grades of what a reader must know before believing a number, the gravest first."""
+NOTED_OTHERS, UNQUOTABLE_OTHERS = 0.05, 0.25
+"""Shares of the machine that other programs may use in the median slice."""
+
+
+def doubts(summary: Summary) -> list[tuple[str, str]]:
+    """What disqualifies, or may: each with its grade, the gravest first."""
+    found = [*_stops(summary), *_withheld(summary), *_other_load(summary)]
+    found += [(DOUBT, text) for text in _failed_gates(summary)]
+    found += [(DOUBT, text) for text in _warming(summary)]
+    found += [(DOUBT, f"Besides the protocol: {text}.") for text in summary.get("differences", [])]
+    found += [(NOTE, f"{sentence(note)}.") for note in summary["notes"]]
+    if summary["services"] == "pair":
+        found += _pair_notes(summary)
+    order = (STOP, UNQUOTABLE, DOUBT, NOTE)
+    return sorted(found, key=lambda doubt: order.index(doubt[0]))
+
+
 def warnings(summary: Summary) -> list[str]:
-    """What a reader must know before believing a number."""
-    said: list[str] = []
+    """The doubts without their grades."""
+    return [text for _, text in doubts(summary)]
+
+
+def _stops(summary: Summary) -> list[tuple[str, str]]:
+    said = []
     if not summary.get("complete", True):
-        said.append(f"The run was stopped early ({summary['stopped']}); what is here was measured before that.")
-    said += [f"{sentence(note)}." for note in summary["notes"]]
-    said += _failed_gates(summary)
-    missed = [found for found in summary["controls"]["known_delay"] if found["status"] == "missed"]
-    said += [f"The known delay was missed at {f['where']} by {METRIC_WORDS[f['metric']]}." for f in missed]
-    noise = summary["noise"]
-    if noise["others_median"] > 0.05:
-        said.append(
-            f"Other programs used {noise['others_median']:.0%} of the machine in the median slice; "
-            "a quiet machine gives narrower intervals."
+        said.append((STOP, f"The run ended early ({summary['stopped']}); what is here was measured before that."))
+    wrong: dict[str, list[str]] = {}
+    for row in summary["gates"]:
+        if row["gate"] == "wrong answers" and not row["passed"]:
+            wrong.setdefault(row["arm"], []).append(f"{row['value']:.0f} at {row['where']}")
+    for arm, counts in wrong.items():
+        complaint = next((row["complaint"] for row in summary["arms"] if row["arm"] == arm and row["complaint"]), "")
+        said.append((STOP, f"'{arm}' gave wrong replies ({', '.join(counts)}){': ' + complaint if complaint else ''}."))
+    return said
+
+
+def _withheld(summary: Summary) -> list[tuple[str, str]]:
+    """One sentence for each reason and metric, with the places where it holds."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for cell in summary.get("withheld", []):
+        places = found.setdefault((cell["metric"], cell["withheld"]), [])
+        if cell["where"] not in places:
+            places.append(cell["where"])
+    return [
+        (STOP, f"By {METRIC_WORDS[metric]} at {_and(places)} nothing is judged: {reason}.")
+        for (metric, reason), places in found.items()
+    ]
+
+
+def _other_load(summary: Summary) -> list[tuple[str, str]]:
+    others = summary["noise"]["others_median"]
+    if others <= NOTED_OTHERS:
+        return []
+    text = f"Other programs used {others:.0%} of the machine in the median slice; a quiet machine gives other numbers."
+    return [(UNQUOTABLE if others > UNQUOTABLE_OTHERS else NOTE, text)]
+
+
+def _warming(summary: Summary) -> list[str]:
+    return [
+        f"'{found['arm']}' was still warming up at {found['where']}: a block's first turns took {found['first_to_last']:.2f} "
+        "times as long as its last."
+        for found in summary.get("warming", [])
+    ]
+
+
+def _pair_notes(summary: Summary) -> list[tuple[str, str]]:
+    cpu = any(cell["metric"] == "cpu" for cell in summary["cells"])
+    said = [
+        (
+            NOTE,
+            "The known delay stands in the client's path: it says what the lab sees of latency, not of the services' CPU.",
         )
+    ]
+    if not cpu:
+        said.append((NOTE, "The services' processes are not known (--pid-*, --start-*): nothing is said of their CPU."))
     return said
 
 
@@ -266,8 +382,29 @@ def _rounded(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def again(summary: Summary) -> str:
+    """The command that makes the run anew: into another folder, since its own holds a run."""
+    given, kept = shlex.split(summary["command"]), []
+    skip = False
+    for word in given:
+        if skip:
+            skip = False
+        elif word == "--out":
+            skip = True
+        elif not word.startswith("--out="):
+            kept.append(word)
+    return shlex.join(kept)
+
+
 def limits(summary: Summary) -> list[str]:
     """What this run cannot show."""
+    if summary["services"] == "pair":
+        return [
+            "One host made the load; what stands between it and the services is not part of the comparison.",
+            "These two services in these versions: what their code does besides the wire is in the numbers too.",
+            "One call at a time on each connection, on both sides alike: a client that multiplexes calls does otherwise.",
+            "Ratios under load hold at this rate; near saturation they are others.",
+        ]
     over = "TLS on the hop" if any(cell["tls"] for cell in summary["cells"]) else "Plain text"
     emulated = [found for found in summary["networks"] if found["usable"]]
     return [
@@ -287,6 +424,8 @@ def not_measured(summary: Summary) -> list[str]:
     """What this run leaves open; `--thorough` where that would measure it."""
     arms = {row["arm"] for row in summary["arms"]}
     cells = summary["cells"]
+    if summary["services"] == "pair":
+        return _not_measured_of_pair(summary)
     left = [
         (
             "rest-protobuf" in arms,
@@ -319,4 +458,18 @@ def not_measured(summary: Summary) -> list[str]:
         ("grpc-gzip" in arms, "compression: not measured here: --arms rest-gzip grpc-gzip"),
         (any(c["tls"] for c in cells), "TLS: not measured here: --tls"),
     ]
+    return [text for measured, text in left if not measured]
+
+
+def _not_measured_of_pair(summary: Summary) -> list[str]:
+    cells, arms = summary["cells"], {row["arm"] for row in summary["arms"]}
+    left = [
+        (any(c["metric"] == "cpu" for c in cells), "CPU of the services: not measured here: --pid-grpc and --pid-rest, or --start-*"),
+        (any(row["wire_bytes"] for row in summary["arms"]), "bytes over the wire: not measured (services of another host)"),
+        ("grpc-client" in arms and "rest-client" in arms, "a client's encoding: not measured here: --arms grpc-client rest-client"),
+        (any(c["metric"] == "p99" for c in cells), "ratios of the tail (p90, p99): not measured here: --thorough"),
+        (len({c["payload_bytes"] for c in cells}) > 1, "other payloads, and a crossover: not measured here: cases in a file"),
+        (any(c["network"] != LOOPBACK for c in cells), "other networks: not measured here: --network with --start-*"),
+        (any(c["metric"] == "capacity" for c in cells), "capacity at a latency goal: not measured here: --goal MS"),
+    ]  # fmt: skip
     return [text for measured, text in left if not measured]

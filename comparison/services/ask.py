@@ -29,8 +29,33 @@ class AskError(RuntimeError):
 
 
 def metadata(wire: str, target: Target, model: str) -> pb.ModelMetadataResponse:
-    """The model's metadata over `wire`; AskError when there is no such model or no such service."""
-    return _call(wire, target, lambda client: client.model_metadata(model, "", _context()))
+    """The model's metadata over `wire`; AskError when there is no such model or no such service: what was asked, what
+    came, and what is needed.
+    """
+    try:
+        return _call(wire, target, lambda client: client.model_metadata(model, "", _context()))
+    except AskError as error:
+        asked = "inference.GRPCInferenceService/ModelMetadata" if wire == "grpc" else f"GET /v2/models/{model}"
+        came = "" if wire == "grpc" else _came(target.rest, model)
+        raise AskError(
+            f"{error} (asked was {asked} of the Open Inference Protocol{came}; two services with another interface are "
+            "compared by: python -m comparison pair)"
+        ) from None
+
+
+def _came(url: str, model: str) -> str:
+    """What the service answers to the same question, in its own words; empty when nothing comes."""
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(f"{url}/v2/models/{model}", timeout=5) as reply:
+            status, body = reply.status, reply.read(200)
+    except urllib.error.HTTPError as error:
+        status, body = error.code, error.read(200)
+    except (OSError, ValueError):
+        return ""
+    return f", what came was HTTP {status}: {' '.join(body.decode('utf-8', 'replace').split()) or 'no body'}"
 
 
 def answers(wire: str, target: Target, requests: list[InferRequest]) -> list[tuple[Output, ...]]:

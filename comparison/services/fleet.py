@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -12,7 +11,7 @@ import numpy as np
 from crossover.comparison.lab.wires import PORTS, SOCKETS
 from crossover.comparison.machine import cpu, sockets
 from crossover.comparison.network.link import THERE_ADDRESS
-from crossover.comparison.services import certificates
+from crossover.comparison.services import certificates, scratch
 from crossover.protocol.wires import Target
 from crossover.stack.services import Service, StartError, free_ports
 
@@ -53,7 +52,7 @@ class Fleet:
         rest, grpc, public, *lab = free_ports(3 + len(PORTS))
         self._with_gateway = gateway
         self.lab_ports = dict(zip(PORTS, map(str, lab), strict=True))
-        self._scratch = tempfile.TemporaryDirectory(prefix="crossover-lab-")
+        self._scratch = scratch.folder()
         self._log = log.open("ab")
         self.environment = {
             "MODEL_REPOSITORY": str(repository),
@@ -138,10 +137,11 @@ class Fleet:
         return {name: cpu.peak_memory_bytes(service.pid) for name, service in self.services.items()}
 
     def dead(self) -> str | None:
-        """The name of a service that has ended by itself."""
+        """Which service has ended by itself, and where it may have said why."""
         if self._link and self._link.dead():
-            return WIRE
-        return next((name for name, service in self.services.items() if service.returncode() is not None), None)
+            return f"the {WIRE}"
+        ended = next((name for name, service in self.services.items() if service.returncode() is not None), None)
+        return f"the {ended} (its log is {self._log.name})" if ended else None
 
     def stop(self) -> None:
         for name in (GATEWAY, MODEL_SERVER):

@@ -5,7 +5,6 @@ The model server that serves users has none of this.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 from crossover.comparison.lab.serve import endpoints
@@ -15,7 +14,7 @@ from crossover.model_server.settings import ModelServerSettings, engine_of
 from crossover.service import process, settings
 
 
-async def serve(chosen: ModelServerSettings, stop: asyncio.Event) -> None:
+async def serve(chosen: ModelServerSettings, stop: process.Stop) -> None:
     """The model server's own ports and the lab's, until `stop`."""
     engine = engine_of(chosen)
     inference = BusyWait(engine)

@@ -36,11 +36,10 @@ class View(Protocol):
     """The services of one block as the lab sees them."""
 
     driver: str
-    target: Target
-
-    def load(self, cell: int, requests: list[InferRequest], busy_ns: int) -> None:
-        """Prepare what the cell sends and expects."""
-        ...
+    has_stages: bool
+    """The services stamp the stations that a request passes when they are asked to."""
+    sees_services: bool
+    """The services' CPU time is known, so that what is left is that of other programs."""
 
     def variants(self, cell: int) -> int:
         """How many different requests the cell has."""
@@ -50,8 +49,8 @@ class View(Protocol):
 
     def cpu_ns(self) -> dict[str, int]: ...
 
-    def charge(self, spent: dict[str, int], record: Record) -> dict[str, int]:
-        """CPU by process over a slice, from the services' difference and the generator's record."""
+    def charge(self, arm: Arm, spent: dict[str, int], record: Record) -> dict[str, int]:
+        """CPU by process over a slice of `arm`, from the services' difference and the generator's record."""
         ...
 
     def hop_bytes(self) -> dict[bytes, int] | None: ...
@@ -66,9 +65,21 @@ class View(Protocol):
         """Seconds from the start of the processes until both were ready; None for services that run already."""
         ...
 
-    def dead(self) -> str | None: ...
+    def dead(self) -> str | None:
+        """What has ended by itself, with its complaint, in words; None while all live."""
+        ...
 
     def stop(self) -> None: ...
+
+
+class OipView(View, Protocol):
+    """Services that speak the Open Inference Protocol."""
+
+    target: Target
+
+    def load(self, cell: int, requests: list[InferRequest], busy_ns: int) -> None:
+        """Prepare what the cell sends and expects."""
+        ...
 
 
 class _Ours:
@@ -143,6 +154,8 @@ class EndToEnd(_Ours):
     """Our gateway and model server; the load is binary tensors over REST, whatever the arm."""
 
     driver = "crossover.comparison.load.drive:Driver"
+    has_stages = True
+    sees_services = True
 
     def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> Work:
         whole, expected = self.encoded(cell, arm, stages), self._prepared[cell].expected
@@ -159,7 +172,7 @@ class EndToEnd(_Ours):
         path = f"/v2/models/{request.model_name}/infer"
         return request_bytes("POST", path, f"{host}:{port}", headers, b"".join(encoded.parts))
 
-    def charge(self, spent: dict[str, int], record: Record) -> dict[str, int]:
+    def charge(self, arm: Arm, spent: dict[str, int], record: Record) -> dict[str, int]:
         return {**spent, "generator": record.cpu_ns}
 
 
@@ -167,15 +180,17 @@ class Hop(_Ours):
     """Our clients straight to our model server: the client is part of what is measured, and there is no gateway."""
 
     driver = "crossover.comparison.load.hop:Driver"
+    has_stages = True
+    sees_services = True
 
     def work(self, cell: int, arm: Arm, schedule: Schedule, concurrency: int, *, stages: bool = False) -> hop.Work:
         messages, expected = self.encoded(cell, arm, stages=False), self._prepared[cell].expected
         return hop.Work(arm.upstream, self.target, messages, expected, schedule, concurrency, stages=stages)
 
-    def encode(self, request: InferRequest, arm: Arm, stages: bool) -> bytes:  # noqa: ARG002 - all arms' are alike
+    def encode(self, request: InferRequest, arm: Arm, stages: bool) -> bytes:
         return protobuf_codec.encode_request(request)
 
-    def charge(self, spent: dict[str, int], record: Record) -> dict[str, int]:
+    def charge(self, arm: Arm, spent: dict[str, int], record: Record) -> dict[str, int]:
         return {"client": record.cpu_ns, **spent, "generator": record.cpu_ns}
 
 
@@ -200,13 +215,15 @@ class Foreign:
     """A service that somebody else runs: our clients call it directly, and its processes are not ours to look into."""
 
     driver = "crossover.comparison.load.hop:Driver"
+    has_stages = True
+    sees_services = False
 
-    def __init__(self, target: Target, oracle: str) -> None:
+    def __init__(self, target: Target, oracle: str, tolerance: float = 0.0) -> None:
         self.target = target
-        self._oracle = oracle
+        self._oracle, self._tolerance = oracle, tolerance
         self._prepared: dict[int, _Prepared] = {}
 
-    def load(self, cell: int, requests: list[InferRequest], busy_ns: int) -> None:  # noqa: ARG002 - no control here
+    def load(self, cell: int, requests: list[InferRequest], busy_ns: int) -> None:
         self._prepared[cell] = _Prepared(requests, ask.answers(self._oracle, self.target, requests), 0)
 
     def variants(self, cell: int) -> int:
@@ -217,12 +234,15 @@ class Foreign:
         if arm.name == CONTROL:
             raise ValueError("a foreign service has no control")
         messages = [protobuf_codec.encode_request(request) for request in prepared.requests]
-        return hop.Work(arm.upstream, self.target, messages, prepared.expected, schedule, concurrency, stages=stages)
+        return hop.Work(
+            arm.upstream, self.target, messages, prepared.expected, schedule, concurrency,
+            stages=stages, tolerance=self._tolerance,
+        )  # fmt: skip
 
     def cpu_ns(self) -> dict[str, int]:
         return {}
 
-    def charge(self, spent: dict[str, int], record: Record) -> dict[str, int]:
+    def charge(self, arm: Arm, spent: dict[str, int], record: Record) -> dict[str, int]:
         return {**spent, "client": record.cpu_ns, "generator": record.cpu_ns}
 
     def hop_bytes(self) -> dict[bytes, int] | None:

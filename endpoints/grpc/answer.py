@@ -1,7 +1,8 @@
 """One function answers a gRPC call, whoever brought it: grpcio, our own HTTP/2, or a stream for each of its messages.
 
-The stations of a call, each once, in this order: metrics begin, context (deadline, propagated headers, timeline),
-size of the request, decoding, admission, the deadline around the work, encoding, size of the reply, the error's code,
+The stations of a call, each once, in this order: metrics begin, the door (who may call), context (deadline, propagated
+headers, timeline), size of the request, memory, decoding, admission, the deadline around the work, encoding, size of the
+reply, the error's code,
 metrics end. What differs between methods is an `Operation`; what brings calls adds only how bytes come and go.
 """
 
@@ -12,20 +13,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crossover.endpoints.grpc.errors import as_inference_error, too_large
+from crossover.endpoints.grpc.guard import Caller, check_call
 from crossover.endpoints.grpc.operations import CHANGES_REPOSITORY
 from crossover.endpoints.grpc.request_metrics import RequestMetrics
 from crossover.protocol import deadline, timeline
+from crossover.protocol.control_policy import EVERYTHING, ControlPolicy
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
+from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED
+from crossover.protos import inference as pb
 from crossover.transport.eager_start import waiting
 from crossover.transport.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from crossover.endpoints.grpc.operations import Operation
     from crossover.protocol.inference import Inference
+    from crossover.service.doors import Door
     from crossover.service.metrics import Observer
-    from crossover.transport.grpc.metadata import Metadata
+    from crossover.transport.memory_budget import MemoryBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +42,19 @@ class GrpcOptions:
     """Largest message either way, in bytes."""
     default_timeout_ms: int | None = None
     """Upper bound of every call's time; a request can only ask for less."""
-    repository_control: bool = True
-    """False: load and unload are PERMISSION_DENIED."""
+    control: ControlPolicy = EVERYTHING
+    """What is allowed of load and unload."""
+    door: Door | None = None
+    """Who may call; None for everybody."""
+    budget: MemoryBudget | None = None
+    """The memory that all requests in flight of the process may hold; None: no bound."""
 
 
-class CallDetails(Protocol):
+class CallDetails(Caller, Protocol):
     """What is asked of grpc.aio's ServicerContext, and of whatever stands in for it."""
 
     def time_remaining(self) -> float | None:
         """Seconds until the client's deadline; None without one."""
-
-    def invocation_metadata(self) -> Metadata | None: ...
 
 
 class Answering:
@@ -57,14 +65,20 @@ class Answering:
         self._inference = inference
         self._infer_now = getattr(inference, "infer_now", None)
         self._observer = observer
+        self._door = options.door
         self._default_timeout = options.default_timeout_ms / 1000 if options.default_timeout_ms else None
 
     async def answer(self, operation: Operation, data: bytes, call: CallDetails) -> bytes:
         """The reply message; InferenceError is what the caller is to be told. It needs no task before it waits."""
         metrics = RequestMetrics(self._observer, operation.method)
+        budget, held = self.options.budget, 0
         try:
+            if self._door is not None:
+                check_call(self._door, f"/{pb.SERVICE}/{operation.method}", call)
             context = self._context(call)
             self._check_size(data, "request")
+            if budget is not None:
+                held = self._reserve(budget, len(data))
             request = operation.decode(data, context)
             metrics.model = operation.model_of(request)
             context.mark("decoded")
@@ -80,7 +94,14 @@ class Answering:
             metrics.code = error.code
             raise error from None
         finally:
+            if budget is not None:
+                budget.release(held)
             metrics.end()
+
+    def check_stream(self, method: str, call: CallDetails) -> None:
+        """Whether a stream may be opened; its messages come to `answer`, and count, one by one."""
+        if self._door is not None:
+            check_call(self._door, f"/{pb.SERVICE}/{method}", call, counted=False)
 
     def _context(self, call: CallDetails) -> CallContext:
         """Deadline, propagated headers and the wish for a timeline, from a call's metadata."""
@@ -99,11 +120,21 @@ class Answering:
     def _admit(self, operation: Operation, request: Any) -> None:
         """Whether the call may be made here."""
         if operation.infers:
+            check_model_name(request.model_name)
             return
+        check_model_name(getattr(request, "model_name", "") or getattr(request, "name", ""))
         if getattr(request, "repository_name", ""):
             raise InferenceError(Code.UNIMPLEMENTED, "there is one repository here; leave repository_name empty")
-        if operation.method in CHANGES_REPOSITORY and not self.options.repository_control:
-            raise InferenceError(Code.PERMISSION_DENIED, "loading and unloading models is switched off here")
+        if operation.method in CHANGES_REPOSITORY:
+            self.options.control.check(request.parameters)
+
+    @staticmethod
+    def _reserve(budget: MemoryBudget, size: int) -> int:
+        if not budget.reserve(size):
+            raise InferenceError(
+                Code.OVERLOADED, "the requests in flight hold all the memory that MAX_IN_FLIGHT_BYTES allows"
+            )
+        return size
 
     def _check_size(self, data: bytes, what: str) -> None:
         if len(data) > self.options.max_message_bytes:

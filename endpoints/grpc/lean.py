@@ -37,6 +37,12 @@ class LeanListener(Listener):
             for bound in sockets
         ]
 
+    def drain(self) -> None:
+        """GOAWAY on the connections that there are: calls on them end well, new ones come on new connections."""
+        super().drain()
+        for connection in list(self._service.connections):
+            connection.drain()
+
     async def _close(self, grace_seconds: float) -> None:
         connections = self._service.connections
         for server in self._servers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from grpc_health.v1 import health_pb2_grpc
 
 from crossover.endpoints.grpc import reflection
+from crossover.endpoints.grpc.guard import Guarded
 from crossover.endpoints.grpc.health import Health
 from crossover.endpoints.grpc.servicer import GrpcOptions, Servicer
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterable
 
     import grpc
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a registry of handlers wants to know (grpc.HandlerCallDetails)."""
+class HandlerCallDetails:
+    """What a registry of handlers asks for (grpc.HandlerCallDetails)."""
 
     method: str
     invocation_metadata: tuple[()] = ()
@@ -36,7 +37,7 @@ class Handlers(list["grpc.GenericRpcHandler"]):
 
     def of(self, path: str) -> Any:
         """The handler of a method; None when there is no such method."""
-        found = (each.service(Asked(path)) for each in self)
+        found = (each.service(HandlerCallDetails(path)) for each in self)
         return next((handler for handler in found if handler is not None), None)
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
@@ -65,15 +66,26 @@ class Listener(ABC):
         self._inference = inference
         self._observer = observer
         self._draining: asyncio.Event | None = None
+        self._leaving = asyncio.Event()
 
     async def start(self) -> None:
         """Bind and serve; OSError or ValueError, one sentence, when the address or a certificate cannot be used."""
         servicer = Servicer(self._inference, self.options, self._observer)
         handlers = Handlers([servicer.handlers()])
-        health_pb2_grpc.add_HealthServicer_to_server(Health(self._inference, servicer.draining), handlers)
-        reflection.add_to(handlers)
+        beside = Handlers()
+        health_pb2_grpc.add_HealthServicer_to_server(Health(self._inference, servicer.draining), beside)
+        reflection.add_to(beside)
+        door = self.options.door
+        handlers.extend(beside if door is None else (Guarded(each, door) for each in beside))
         await self._open(handlers)
-        self._draining = servicer.draining
+        self._draining, self._leaving = servicer.draining, servicer.leaving
+
+    def drain(self) -> None:
+        """Go on accepting and answering, and tell those who are connected to go elsewhere.
+
+        grpcio has no GOAWAY for a server that goes on accepting: its clients are told when it stops, and by health.
+        """
+        self._leaving.set()
 
     async def stop(self, grace_seconds: float) -> None:
         """Accept nothing more, let calls in flight finish for at most `grace_seconds`, then end them.

@@ -32,6 +32,8 @@ class Servicer:
     def __init__(self, inference: Inference, options: GrpcOptions, observer: Observer | None) -> None:
         self.draining = asyncio.Event()
         self._answering = Answering(inference, options, observer)
+        self.leaving = asyncio.Event()
+        """Set some time before `draining`: streams are told, and still served."""
 
     def handlers(self) -> grpc.GenericRpcHandler:
         table = {
@@ -65,4 +67,8 @@ class Servicer:
         return reply
 
     async def _model_stream_infer(self, requests: Any, rpc: Any) -> None:
+        try:
+            self._answering.check_stream("ModelStreamInfer", rpc)
+        except InferenceError as error:
+            await abort(rpc, error)
         await StreamOfCalls(self._answering, rpc).run(requests, self.draining)

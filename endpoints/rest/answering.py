@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from crossover.endpoints.rest.compression import decompress, request_coding
-from crossover.endpoints.rest.errors import HttpError, as_inference_error, error_reply, refused, too_large
+from crossover.endpoints.rest.errors import HttpError, as_inference_error, error_reply, no_memory, refused, too_large
 from crossover.endpoints.rest.mounting import AsgiCall, beside_http, send_reply
 from crossover.endpoints.rest.routes import not_found
 from crossover.endpoints.rest.types import Reply, Request, RestOptions
 from crossover.protocol import deadline, timeline
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext, Inference
+from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED
 from crossover.transport.eager_start import waiting
 from crossover.transport.http1.messages import BodyTooLargeError, ClientGoneError, NoMemoryError, RefusalError
@@ -141,7 +142,7 @@ class RestEndpoint:
             _check(route, call.head)
             headers = call.head.by_name
             upstream, inference = self._choose(headers)
-            request = Request(route, headers, b"", self._context(headers), inference, self._options)
+            request = Request(route, headers, b"", self._context(headers), inference, self._options, call.hold)
             reply = self._at_once(call, request)
             if reply is None:
                 await waiting()
@@ -195,9 +196,7 @@ class RestEndpoint:
         except BodyTooLargeError:
             raise too_large(limit) from None
         except NoMemoryError:
-            raise InferenceError(
-                Code.OVERLOADED, "the requests in flight hold all the memory that MAX_IN_FLIGHT_BYTES allows"
-            ) from None
+            raise no_memory() from None
         request.body = body
         request.context.mark("received")
 
@@ -226,8 +225,9 @@ class RestEndpoint:
 
 
 def _check(route: Route, head: RequestHead) -> None:
-    """NOT_FOUND or METHOD_NOT_ALLOWED, before the body is read."""
+    """NOT_FOUND, METHOD_NOT_ALLOWED, or INVALID_ARGUMENT for a name that is none, before the body is read."""
     if head.method in route.methods:
+        check_model_name(route.model)
         return
     if not route.methods:
         raise not_found(head.path)

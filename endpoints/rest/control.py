@@ -89,11 +89,7 @@ async def index(request: Request) -> Reply:
 
 async def load(request: Request) -> Reply:
     parameters = _controlled(request)
-    for key in parameters:
-        if not request.options.uploads and (key == "config" or key.startswith("file:")):
-            raise InferenceError(
-                Code.PERMISSION_DENIED, f"parameter '{key[:80]}' brings a model along, which is not allowed here"
-            )
+    request.options.control.check(parameters)
     files = {key: _file(key, value) if key.startswith("file:") else value for key, value in parameters.items()}
     await request.inference.load_model(request.route.model, files, request.context)
     return Reply(200, [])
@@ -110,10 +106,7 @@ async def unsupported(_request: Request) -> Reply:
 
 def _controlled(request: Request) -> dict[str, ParameterValue]:
     """The parameters of a load or unload; PERMISSION_DENIED where these are switched off."""
-    if not request.options.repository_control:
-        raise InferenceError(
-            Code.PERMISSION_DENIED, "loading and unloading models is switched off here (GATEWAY_REPOSITORY_CONTROL)"
-        )
+    request.options.control.check()
     document = loads_object(request.body) if request.body else {}
     parameters: Any = document.get("parameters")
     if parameters is None:

@@ -22,6 +22,7 @@ log = logging.getLogger("crossover.rest")
 
 JSON_TYPE = (b"content-type", b"application/json")
 ACCEPTED_CODINGS = (b"accept-encoding", b"gzip, deflate")
+_KEY_REFUSED = frozenset({Code.UNAUTHENTICATED, Code.INSUFFICIENT_SCOPE})
 _RETRY_SECONDS = 1.0
 """When to try again where nobody knows."""
 _SPREAD = 0.25
@@ -39,6 +40,12 @@ class HttpError(InferenceError):
 def too_large(limit: int) -> InferenceError:
     return InferenceError(
         Code.TOO_LARGE, f"the message is larger than the limit of {limit} bytes; setting MAX_MESSAGE_BYTES raises it"
+    )
+
+
+def no_memory() -> InferenceError:
+    return InferenceError(
+        Code.OVERLOADED, "the requests in flight hold all the memory that MAX_IN_FLIGHT_BYTES allows; try again later"
     )
 
 
@@ -71,9 +78,16 @@ def refused(refusal: RefusalError) -> tuple[Reply, Code]:
     return refusal_reply(refusal.status, refusal.message), code_from_http(refusal.status)
 
 
+def as_seen_here(error: InferenceError) -> InferenceError:
+    """A key that the service behind this one refuses is this one's own, not the caller's (UPSTREAM_API_KEY_FILE)."""
+    if error.code not in _KEY_REFUSED:
+        return error
+    return InferenceError(Code.UNAVAILABLE, "the model server does not take this service's key (UPSTREAM_API_KEY_FILE)")
+
+
 def as_inference_error(error: Exception) -> InferenceError:
     """What the caller may know of any exception; the rest goes to the log."""
     if isinstance(error, InferenceError):
-        return error
+        return as_seen_here(error)
     log.error("a request failed inside the service", exc_info=error)
     return InferenceError(Code.INTERNAL, "the service failed inside; its log has the reason")

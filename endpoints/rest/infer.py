@@ -9,25 +9,25 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from crossover.endpoints.rest.compression import SMALLEST_COMPRESSED, compress, reply_coding, request_coding
-from crossover.endpoints.rest.errors import JSON_TYPE, too_large
+from crossover.endpoints.rest.errors import JSON_TYPE, no_memory
 from crossover.endpoints.rest.types import Reply
 from crossover.protocol import deadline
 from crossover.protocol.codecs.binary import codec as binary_codec
-from crossover.protocol.codecs.binary.codec import LENGTH_HEADER, Encoded
+from crossover.protocol.codecs.codec import FRAMING_HEADER
+from crossover.protocol.codecs.codec import JSON_TYPE as CODEC_JSON_TYPE
+from crossover.protocol.codecs.registry import codec_for
+from crossover.protocol.limits import HEAVY_BYTES, check_reply, is_heavy, memory_needed, reply_too_large
 
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request
+    from crossover.protocol.codecs.codec import Encoded
     from crossover.protocol.codecs.reply_form import ReplyForm
     from crossover.protocol.messages import InferRequest, InferResponse
 
-_BINARY_TYPE = (b"content-type", b"application/octet-stream")
-_LENGTH_HEADER = LENGTH_HEADER.encode()
-LARGE_JSON_BYTES = 256 << 10
-"""JSON of a request from which on it is read in a thread."""
-LARGE_JSON_ELEMENTS = 32 << 10
-"""Elements of a reply's JSON tensors from which on it is written in one."""
-_LEAST_ELEMENT_BYTES = 2
-"""Of an element in JSON: a digit and a comma."""
+_RAW_REQUEST = 0
+"""The framing of a body that is the only input's bytes."""
+_TYPICAL_ELEMENT_BYTES = 4
+"""Of a number in JSON."""
 
 
 def infer_at_once(request: Request) -> Reply | None:
@@ -35,17 +35,16 @@ def infer_at_once(request: Request) -> Reply | None:
     ask = getattr(request.inference, "infer_now", None)
     if ask is None:
         return None
-    length = binary_codec.header_length(request.headers.get(LENGTH_HEADER), len(request.body))
-    if length == 0 or "accept-encoding" in request.headers or _json_bytes(request, length) >= LARGE_JSON_BYTES:
+    codec, body = codec_for(request.headers.get("content-type")), request.body
+    framing = codec.framing(request.headers.get(FRAMING_HEADER), len(body))
+    if framing == _RAW_REQUEST or "accept-encoding" in request.headers or is_heavy(codec.text_size(len(body), framing)):
         return None
-    call, form = request.decoded = binary_codec.decode_request(
-        request.body, length, request.route.model, request.route.version
-    )
+    call, form = request.decoded = codec.decode_request(body, framing, request.route.model, request.route.version)
     _begin(call, request)
     response = ask(call, request.context)
     if response is None:
         return None
-    if _json_elements(response, form) >= LARGE_JSON_ELEMENTS:
+    if _is_heavy(response, form):
         request.response = response
         return None
     return _plain(_encoded(request, response, form))
@@ -55,15 +54,14 @@ async def infer(request: Request) -> Reply:
     if request.decoded is None:
         request.decoded = await _decoded(request)
         _begin(request.decoded[0], request)
+        objects = memory_needed(request.decoded[0].inputs) - len(request.body)
+        if objects > HEAVY_BYTES and request.hold is not None and not request.hold(objects):
+            raise no_memory()
     call, form = request.decoded
     response = request.response or await request.inference.infer(call, request.context)
-    if _json_elements(response, form) < LARGE_JSON_ELEMENTS:
-        return await _reply(request, _encoded(request, response, form))
-    return await _reply(request, await asyncio.to_thread(_encoded, request, response, form))
-
-
-def _json_bytes(request: Request, length: int | None) -> int:
-    return len(request.body) if length is None else length
+    if _is_heavy(response, form):
+        return await _reply(request, await asyncio.to_thread(_encoded, request, response, form))
+    return await _reply(request, _encoded(request, response, form))
 
 
 def _begin(call: InferRequest, request: Request) -> None:
@@ -78,44 +76,37 @@ def _begin(call: InferRequest, request: Request) -> None:
 
 
 async def _decoded(request: Request) -> tuple[InferRequest, ReplyForm]:
-    route, body = request.route, request.body
-    length = binary_codec.header_length(request.headers.get(LENGTH_HEADER), len(body))
-    if length == 0:
+    route, body, codec = request.route, request.body, codec_for(request.headers.get("content-type"))
+    framing = codec.framing(request.headers.get(FRAMING_HEADER), len(body))
+    if framing == _RAW_REQUEST:
         metadata = await request.inference.model_metadata(route.model, route.version, request.context)
         return binary_codec.decode_raw_request(body, metadata.inputs, route.model, route.version)
-    if _json_bytes(request, length) < LARGE_JSON_BYTES:
-        return binary_codec.decode_request(body, length, route.model, route.version)
-    return await asyncio.to_thread(binary_codec.decode_request, body, length, route.model, route.version)
+    if not is_heavy(codec.text_size(len(body), framing)):
+        return codec.decode_request(body, framing, route.model, route.version)
+    return await asyncio.to_thread(codec.decode_request, body, framing, route.model, route.version)
 
 
-def _json_elements(response: InferResponse, form: ReplyForm) -> int:
-    """Elements of the outputs that are sent as JSON."""
-    return sum([tensor.count for tensor in response.outputs if not form.binary(tensor.name)])
+def _is_heavy(response: InferResponse, form: ReplyForm) -> bool:
+    """Whether the JSON of a reply is written in a thread."""
+    elements = sum([tensor.count for tensor in response.outputs if not form.binary(tensor.name)])
+    return is_heavy(_TYPICAL_ELEMENT_BYTES * elements)
 
 
 def _encoded(request: Request, response: InferResponse, form: ReplyForm) -> Encoded:
     """The reply's body; TOO_LARGE where it would exceed the limit, before it is written where that can be told."""
     limit = request.options.max_message_bytes
-    least = sum(
-        [
-            _LEAST_ELEMENT_BYTES * tensor.count if not form.binary(tensor.name) or tensor.datatype.kind == "bytes"
-            else tensor.nbytes
-            for tensor in response.outputs
-        ]
-    )  # fmt: skip
-    if least > limit:
-        raise too_large(limit)
-    encoded = binary_codec.encode_response(response, form)
+    check_reply(response, limit, form)
+    encoded = codec_for(request.headers.get("content-type")).encode_response(response, form)
     if encoded.size > limit:
-        raise too_large(limit)
+        raise reply_too_large(limit)
     return encoded
 
 
 def _plain(encoded: Encoded) -> Reply:
     """The reply as it is without a coding."""
-    if encoded.header_length is None:
+    if encoded.media_type == CODEC_JSON_TYPE:
         return Reply(200, [JSON_TYPE], encoded.parts)
-    return Reply(200, [_BINARY_TYPE, (_LENGTH_HEADER, str(encoded.header_length).encode())], encoded.parts)
+    return Reply(200, [(name.encode(), value.encode()) for name, value in encoded.headers], encoded.parts)
 
 
 async def _reply(request: Request, encoded: Encoded) -> Reply:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from crossover.protocol.bounded_cache import BoundedCache
 from crossover.protocol.errors import Code, InferenceError
 
 # Path template -> (method, route). {m} is a model, {v} digits, {r} a repository or region.
@@ -99,10 +100,17 @@ NOWHERE = Route("unknown", ())
 """Where a path leads that is in no table."""
 
 
+_KNOWN: BoundedCache[bytes, Route] = BoundedCache(most_entry_bytes=256)
+
+
 def match(raw_path: bytes) -> Route:
-    """The route of a raw path, or `NOWHERE`; methods are not looked at. Its callers remember it with the request's head."""
-    segments = raw_path.decode("ascii", "replace").split("/", 9)[1:]
-    return (_walk(_ROOT, segments, 0, {}) if len(segments) <= 8 else None) or NOWHERE
+    """The route of a raw path, or `NOWHERE`; methods are not looked at."""
+    route = _KNOWN.get(raw_path)
+    if route is None:
+        segments = raw_path.decode("ascii", "replace").split("/", 9)[1:]
+        route = (_walk(_ROOT, segments, 0, {}) if len(segments) <= 8 else None) or NOWHERE
+        _KNOWN.put(raw_path, route, len(raw_path))
+    return route
 
 
 def not_found(raw_path: bytes) -> InferenceError:

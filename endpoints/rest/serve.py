@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import uvicorn
 
 from crossover.endpoints.rest.answering import RestEndpoint
+from crossover.endpoints.rest.gate import gate_of
+from crossover.service.doors.response_fields import NO_STORE, SECURITY
 from crossover.transport import addresses
 from crossover.transport.http1.limits import Http1Limits
 from crossover.transport.http1.release import RUNNER
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
+    from crossover.endpoints.rest.gate import Refuse
+    from crossover.service.doors import Door
     from crossover.transport.http1.asgi import ASGIApp
-    from crossover.transport.http1.messages import Gate
     from crossover.transport.memory_budget import MemoryBudget
     from crossover.transport.tls import Tls
 
@@ -48,18 +51,21 @@ class RestListener:
         keep_alive_seconds: float | None = None,
         limits: Http1Limits | None = None,
         budget: MemoryBudget | None = None,
-        gate: Gate | None = None,
+        door: Door | None = None,
+        refuse: Refuse | None = None,
     ) -> None:
+        """`door`: who may come in, and `refuse`: the form of its refusals, where that depends on the path."""
         self.host = host
         self.port = port
         endpoint = app if isinstance(app, RestEndpoint) else None
         self.http = Http1Server(
             endpoint.fallback or app if endpoint is not None else app,
             handler=endpoint,
-            gate=gate,
+            gate=gate_of(door, refuse) if door is not None else None,
             limits=limits or Http1Limits(keep_alive_seconds=keep_alive_seconds or KEEP_ALIVE_SECONDS),
             budget=budget,
             logs_access=access_log,
+            always=[*SECURITY, *([NO_STORE] if door is not None and door.needs_keys else [])],
         )
         if endpoint is not None and endpoint.observer is not None:
             endpoint.observer.watch_connections("rest", self.http)

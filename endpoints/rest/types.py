@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from crossover.protocol.control_policy import EVERYTHING, ControlPolicy
 from crossover.transport.http1.asgi import ASGIApp, Receive, Scope, Send
 from crossover.transport.http1.messages import Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from crossover.endpoints.rest.routes import Route
     from crossover.protocol.codecs.reply_form import ReplyForm
     from crossover.protocol.inference import CallContext, Inference
@@ -27,10 +30,8 @@ class RestOptions:
     """Largest body in bytes, as sent and decompressed."""
     default_timeout_ms: int | None = None
     """Upper bound of every call's time; a request can only ask for less."""
-    repository_control: bool = True
-    """False: load and unload are PERMISSION_DENIED."""
-    uploads: bool = True
-    """False: a load that brings its own files or configuration is PERMISSION_DENIED."""
+    control: ControlPolicy = EVERYTHING
+    """What is allowed of load and unload."""
     timing: bool = False
     """Send ``Server-Timing`` with infer replies."""
 
@@ -45,6 +46,8 @@ class Request:
     context: CallContext
     inference: Inference
     options: RestOptions
+    hold: Callable[[int], bool] | None = None
+    """Counts memory that the request takes beside its body; False where the requests in flight may have no more."""
     limit: TimeLimit | None = None
     """What keeps the deadline; None while nothing is waited for."""
     decoded: tuple[InferRequest, ReplyForm] | None = None

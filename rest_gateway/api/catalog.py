@@ -32,7 +32,7 @@ class Catalog:
         return self._content(model, "samples.json", _samples) or []
 
     def _content(self, model: str, file: str, parse: Any) -> Any:
-        if self.repository is None or Path(model).name != model:
+        if self.repository is None or model == ".." or Path(model).name != model:
             return None
         path = self.repository / model / file
         try:
@@ -44,7 +44,9 @@ class Catalog:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
-            log.warning("cannot use %s: %s", path, error)
+            log.warning(
+                "the file %s of model '%s' cannot be used: %s", file, model, getattr(error, "strerror", None) or error
+            )
             return None
 
 

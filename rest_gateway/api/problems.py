@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from crossover.endpoints.rest.errors import as_seen_here
 from crossover.protocol.codecs.json.text import dumps
 from crossover.protocol.errors import Code, InferenceError, PortableError
 
@@ -53,6 +54,7 @@ class Problem(PortableError):  # noqa: N818 - the name RFC 9457 gives it
 
 def of_error(error: InferenceError) -> Problem:
     """The problem for a model's or codec's error: the error table's status, 422 for tensors that do not fit."""
+    error = as_seen_here(error)
     return Problem(422 if error.code in _CONTENT_CODES else error.code.status.http, error.code, error.message)
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import FileResponse, JSONResponse
-from fastapi.staticfiles import StaticFiles
 
 from crossover.protocol.version import VERSION
 from crossover.protocol.wires import WIRES
+from crossover.rest_gateway.files import PageFiles
 from crossover.rest_gateway.page import reports
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ HEADERS = {
 """An isolated page also gets a clock of microseconds (HR Time, 4.1), which the race needs."""
 
 
-class PageFiles(StaticFiles):
-    """Static files under the page's headers."""
+class IsolatedFiles(PageFiles):
+    """Files under the page's headers."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
@@ -54,7 +54,7 @@ def install(app: FastAPI, settings: GatewaySettings) -> None:
     reading = ["GET", "HEAD"]
     app.add_api_route("/", page, methods=reading, include_in_schema=False)
     app.add_api_route("/page/gateway.json", facts, methods=reading, include_in_schema=False)
-    app.mount("/page", PageFiles(directory=STATIC), name="page")
+    app.mount("/page", IsolatedFiles(directory=STATIC), name="page")
     reports.install(app)
 
 

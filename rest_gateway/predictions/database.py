@@ -8,9 +8,10 @@ transactions begin as BEGIN IMMEDIATE, because a transaction that first reads an
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from crossover.rest_gateway.api.routing import StoreAwayError
 from crossover.rest_gateway.predictions import revisions
+from crossover.service.settings import user_data
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -110,7 +112,8 @@ def _engine(url: URL, is_sqlite: bool) -> AsyncEngine:
     try:
         if not is_sqlite:
             return create_async_engine(url, pool_pre_ping=True, pool_size=10, pool_timeout=10)
-        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        if url.database and url.database != ":memory:":
+            make_private(Path(url.database))
         engine = create_async_engine(url, connect_args={"timeout": _BUSY_SECONDS}, pool_timeout=30)
     except ModuleNotFoundError as error:
         raise DatabaseError(
@@ -121,6 +124,23 @@ def _engine(url: URL, is_sqlite: bool) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def make_private(file: Path) -> None:
+    """Let the owner alone read the database: the file is 0600, and SQLite gives its journals the file's mode; a folder that is
+    made for it is 0700. Files of an earlier version are changed too; a folder that was there belongs to somebody's choice,
+    unless it is our default.
+    """
+    folder = file.parent
+    if not folder.exists():
+        folder.mkdir(mode=0o700, parents=True)
+    elif folder == user_data() and folder.stat().st_uid == os.geteuid():
+        folder.chmod(0o700)
+    os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for each in (file, *(file.with_name(file.name + end) for end in ("-wal", "-shm", "-journal"))):
+        with suppress(FileNotFoundError):
+            if each.stat().st_mode & 0o077:
+                each.chmod(0o600)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

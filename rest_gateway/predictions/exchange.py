@@ -1,6 +1,7 @@
 """What was said on both hops of a prediction, for who wants to see it: the caller's HTTP and the gateway's own call.
 
-Credentials are never kept, and long bodies are cut.
+Of header fields whose names are not known to be harmless the values are not kept (shown_fields.py), nor is a query, which
+means nothing here; long bodies are cut.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from crossover.protocol.codecs.json.text import dumps
 from crossover.protocol.recording import Recording
 from crossover.protocol.wires import WIRES
 from crossover.rest_gateway.predictions import messages
+from crossover.rest_gateway.predictions.shown_fields import NOT_KEPT, shown
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -19,24 +21,23 @@ if TYPE_CHECKING:
     from crossover.protocol.inference import CallContext
 
 SHOWN_BYTES = 16 << 10
-_SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "api-key", "set-cookie"})
 
 
 def http_half(request: Request, body: bytes, response: Response) -> str:
     """The caller's request and the gateway's answer, as JSON text."""
-    query = f"?{request.url.query}" if request.url.query else ""
+    query = f"?{NOT_KEPT}" if request.url.query else ""
     return dumps(
         {
             "request": {
                 "method": request.method,
                 "target": f"{request.url.path}{query}",
                 "version": f"HTTP/{request.scope.get('http_version', '1.1')}",
-                "headers": _shown_headers(request.headers.items()),
+                "headers": shown(request.headers.items()),
                 **_shown_body(body),
             },
             "response": {
                 "status": response.status_code,
-                "headers": _shown_headers(response.headers.items()),
+                "headers": shown(response.headers.items()),
                 **_shown_body(bytes(response.body)),
             },
         }
@@ -51,10 +52,6 @@ def upstream_half(upstream: str, context: CallContext) -> str:
     said["request"]["message_bytes"] = len(recording.request)
     said["response"]["message_bytes"] = len(recording.reply)
     return dumps({"name": upstream, "kind": kind, **said}).decode()
-
-
-def _shown_headers(items: Any) -> list[list[str]]:
-    return [[name, "(not kept)" if name.lower() in _SECRET else value] for name, value in items]
 
 
 def _shown_body(body: bytes) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError, Message
 
 from crossover.endpoints.grpc.errors import STATUS_CODES
-from crossover.protocol.codecs.binary import codec as binary_codec
+from crossover.protocol.codecs.codec import FRAMING_HEADER, PROTOBUF_TYPE
 from crossover.protocol.codecs.proto_json import to_object
 from crossover.protos import inference as pb
+from crossover.rest_gateway.predictions.shown_fields import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,7 @@ def grpc(recording: Recording) -> dict[str, Any]:
 
 
 def rest(recording: Recording) -> dict[str, Any]:
-    """The OIP REST request and reply; binary bodies show their JSON head and the bytes that follow it."""
+    """The OIP REST request and reply; binary bodies show their JSON head and the bytes that follow it, protobuf is bytes."""
     return {
         "request": {
             "method": "POST",
@@ -88,11 +89,11 @@ def _trailers(recording: Recording) -> list[list[str]]:
 
 
 def _fields(fields: list[tuple[str, str]] | list[tuple[str, str | bytes]]) -> list[list[str]]:
-    """Names and values as text; binary metadata as the base64 that travels (PROTOCOL-HTTP2)."""
-    return [
-        [name, base64.b64encode(value).decode().rstrip("=") if isinstance(value, bytes) else value]
+    """Names, and values that are kept, as text; binary metadata as the base64 that travels (PROTOCOL-HTTP2)."""
+    return shown(
+        (name, base64.b64encode(value).decode().rstrip("=") if isinstance(value, bytes) else value)
         for name, value in fields
-    ]
+    )
 
 
 def _message(kind: type[Message], data: bytes) -> dict[str, Any]:
@@ -116,8 +117,9 @@ def _drop_contents(message: Any) -> None:
 
 
 def _body(fields: list[tuple[str, str]] | list[tuple[str, str | bytes]], body: bytes) -> dict[str, Any]:
-    length = next((str(value) for name, value in fields if name == binary_codec.LENGTH_HEADER), "")
-    at = int(length) if length.isdigit() else len(body)
+    values = {name.lower(): str(value) for name, value in fields}
+    length = values.get(FRAMING_HEADER, "")
+    at = int(length) if length.isdigit() else 0 if values.get("content-type") == PROTOBUF_TYPE else len(body)
     text, tail = body[:at], body[at:]
     shown: dict[str, Any] = {
         "body": text[:SHOWN_BYTES].decode("utf-8", "replace"),

@@ -18,6 +18,7 @@ from crossover.protocol.datatypes import datatype
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest
+from crossover.protocol.names import is_clean, quoted
 from crossover.protocol.tensors import Tensor
 from crossover.protocol.timeline import Timeline, server_timing
 from crossover.rest_gateway.api.problems import bad_request, not_found, of_error
@@ -66,7 +67,7 @@ class Models:
             version = {"version": entry.version, "state": entry.state, "reason": entry.reason or None}
             models.setdefault(entry.name, []).append(version)
         found = [_listed(name, versions) for name, versions in sorted(models.items())]
-        return representation(request, dumps({"models": found}), None, _public(LISTED_SECONDS), self._vary)
+        return representation(request, dumps({"models": found}), None, self._cached(LISTED_SECONDS), self._vary)
 
     async def one(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -84,7 +85,7 @@ class Models:
             "samples": len(samples),
             "links": {**_links(name), "samples": f"{PATH}/{quote(name, safe='')}/samples"},
         }
-        return representation(request, dumps(document), None, _public(LISTED_SECONDS), self._vary)
+        return representation(request, dumps(document), None, self._cached(LISTED_SECONDS), self._vary)
 
     async def samples(self, request: Request) -> Response:
         """Real inputs with their true labels, ready to be POSTed."""
@@ -96,7 +97,7 @@ class Models:
             for sample in self._catalog.samples(name)
             if (tensor := _sample_tensor(metadata, sample["data"])) is not None
         ]
-        return representation(request, dumps({"samples": found}), None, _public(LISTED_SECONDS), self._vary)
+        return representation(request, dumps({"samples": found}), None, self._cached(LISTED_SECONDS), self._vary)
 
     async def prediction(self, request: Request) -> Response:
         """The computation: inputs as query parameters, nothing is kept; the tag is the answer's hash."""
@@ -123,9 +124,15 @@ class Models:
         headers = {**self._vary, UPSTREAM_HEADER: upstream}
         if self._options.timing:
             headers["Server-Timing"] = server_timing(ran.timeline)
-        return representation(request, dumps(document), None, _public(COMPUTED_SECONDS), headers)
+        return representation(request, dumps(document), None, self._cached(COMPUTED_SECONDS), headers)
+
+    def _cached(self, seconds: int) -> str:
+        """A cache that several callers share must not hand on what only one of them may have (RFC 9111 3.5)."""
+        return f"{'private' if self._options.keys else 'public'}, max-age={seconds}"
 
     async def _metadata(self, upstream: str, inference: Inference, name: str, version: str = "") -> Any:
+        if not is_clean(name):
+            raise bad_request(f"the model's name {quoted(name)} has control characters, which names must not have")
         try:
             return await promptly(
                 lambda context: inference.model_metadata(name, version, context), CallContext(), upstream
@@ -134,10 +141,6 @@ class Models:
             if error.code is Code.NOT_FOUND:
                 raise not_found(error.message) from None
             raise
-
-
-def _public(seconds: int) -> str:
-    return f"public, max-age={seconds}"
 
 
 def _listed(name: str, versions: list[dict[str, Any]]) -> dict[str, Any]:

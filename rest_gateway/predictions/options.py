@@ -28,6 +28,8 @@ class PredictionOptions:
     """Whether a request may choose its upstream, by header or body."""
     timing: bool = False
     """Send `Server-Timing`."""
+    keys: bool = False
+    """Whether callers need API keys, so that not all of them may see the same."""
     workers: int = 2
     """Queued predictions that run at the same time; 0: this gateway only accepts them."""
     lease_seconds: float = 10.0
@@ -52,6 +54,7 @@ class PredictionOptions:
             default_timeout_ms=settings.default_timeout_ms,
             upstream_choice=settings.gateway_upstream_header,
             timing=settings.gateway_timing,
+            keys=settings.api_keys_file is not None,
             workers=settings.prediction_workers,
             lease_seconds=settings.prediction_lease_seconds,
             retry_seconds=settings.prediction_retry_seconds,

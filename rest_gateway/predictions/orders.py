@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.messages import InferRequest
+from crossover.protocol.names import check_model_name
 from crossover.rest_gateway.api.problems import Problem, of_error, unprocessable
 from crossover.rest_gateway.api.tensors import read_tensors
 from crossover.rest_gateway.predictions.documents import (
@@ -66,6 +67,10 @@ def read_order(document: dict[str, Any], pointer: str = "") -> Order:
     given = {name: value for name, value in document.items() if name not in _READ_ONLY}
     body = _validated(NewPrediction, given, pointer)
     _check_texts(body.model_dump(exclude={"inputs"}), pointer)
+    try:
+        check_model_name(body.model)
+    except InferenceError as error:
+        raise unprocessable(error.message, f"{pointer}/model") from None
     try:
         tensors = read_tensors(body.inputs)
     except InferenceError as error:

@@ -8,7 +8,6 @@ from hypothesis.extra import numpy as arrays
 
 from crossover.comparison.experiment import arms, payloads, schedule
 from crossover.comparison.lab import wires as lab_wires
-from crossover.comparison.lab.forms import FORMS
 from crossover.comparison.load import outcomes as out
 from crossover.comparison.load.generator import Generator
 from crossover.comparison.options import ROOT
@@ -27,14 +26,17 @@ ARRAYS = DTYPES.flatmap(
 )
 
 
-@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("line", [lab_wires.STDLIB, lab_wires.BASE64], ids=lambda line: line.name)
 @given(array=ARRAYS, flag=some.integers(0, 10**6))
-def test_forms_lose_nothing(form, array, flag):
+def test_the_labs_codecs_lose_nothing(line, array, flag):
     """Request and reply come back bit for bit, with parameters, shape and datatype."""
-    tensor = Tensor.from_array("x", array)
-    request = form.decode_request(form.encode_request(InferRequest("m", [tensor], parameters={"p": flag})))
+    codec, tensor = line.load(), Tensor.from_array("x", array)
+    assert codec.media_type == line.media_type
+    body = b"".join(codec.encode_request(InferRequest("m", [tensor], parameters={"p": flag})).parts)
+    request, form = codec.decode_request(body, None, "m")
     assert (request.model_name, request.parameters["p"]) == ("m", flag)
-    response = form.decode_response(form.encode_response(InferResponse("m", "7", [tensor])))
+    reply = codec.encode_response(InferResponse("m", "7", [tensor]), form)
+    response = codec.decode_response(b"".join(reply.parts), None)
     assert response.model_version == "7"
     for found in (request.inputs[0], response.outputs[0]):
         assert (found.name, found.shape, found.datatype) == ("x", tensor.shape, tensor.datatype)

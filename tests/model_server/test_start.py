@@ -52,7 +52,7 @@ async def test_what_depends_on_the_repository_is_unavailable_until_it_has_been_r
         await DEPENDS[call](engine)
     assert caught.value.code is Code.UNAVAILABLE
     assert not await engine.server_ready(CONTEXT)
-    list(EngineMetrics(engine.repository).collect())  # whoever scrapes is no caller of the repository
+    list(EngineMetrics(engine).collect())  # whoever scrapes is no caller of the repository
     await engine.close()
 
 

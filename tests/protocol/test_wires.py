@@ -29,6 +29,6 @@ def test_an_unknown_name_is_answered_with_the_names():
     """The error lists what there is."""
     with pytest.raises(
         InferenceError,
-        match="grpc, grpc-typed, grpc-lean, grpc-stream, rest, rest-binary, grpc-coalesced, rest-coalesced, inprocess",
+        match="grpc, grpc-typed, grpc-lean, grpc-stream, rest, rest-binary, rest-protobuf, grpc-coalesced, rest-coalesced, inprocess",
     ):
         wire("carrier-pigeon")

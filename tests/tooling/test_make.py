@@ -158,7 +158,7 @@ def test_a_failed_installation_is_tried_again(checkout):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, {"GATEWAY_REPOSITORY_CONTROL": "1", "GATEWAY_UPSTREAM_HEADER": "1", "GATEWAY_TIMING": "1"}),
+        ({}, {"GATEWAY_REPOSITORY_CONTROL": "auto", "GATEWAY_UPSTREAM_HEADER": "1", "GATEWAY_TIMING": "1"}),
         (
             {"GATEWAY_TIMING": "0", "GATEWAY_PORT": "9090"},
             {

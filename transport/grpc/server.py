@@ -136,6 +136,15 @@ class ServerConnection:
         service.connections.add(self)
         self._look_again()
 
+    @property
+    def peer(self) -> str:
+        """The client's address as gRPC writes it: ``ipv4:host:port``, ``ipv6:%5Bhost%5D:port``, or ``unix:``."""
+        name = self.socket.peername
+        if not isinstance(name, tuple):
+            return "unix:"
+        host, port = name[:2]
+        return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
+
     # what comes
 
     def _handle(self, event: Event) -> None:

@@ -140,6 +140,10 @@ class ServerCall:
     def invocation_metadata(self) -> Metadata:
         return self._connection.metadata_of(self.fields)
 
+    def peer(self) -> str:
+        """The client's address, as gRPC writes it."""
+        return self._connection.peer
+
     def set_trailing_metadata(self, metadata: Metadata) -> None:
         self.trailing = metadata
 

@@ -1,4 +1,4 @@
-"""Calls of one unary method taken from grpcio's core many at a time.
+"""Calls of one method, which answers with one message, taken from grpcio's core many at a time.
 
 grpc.aio's server asks the core for one call, and for the next once its loop has seen that one. Of requests that come
 together each waits for a turn of its own: from the core to the polling thread, to the event loop and back, through an
@@ -23,7 +23,9 @@ class RequestPool:
     """Stands beside the one request that the server keeps open itself. `start` it when the server has been started."""
 
     def __init__(self, server: Any, handler: Any, service: str, name: str) -> None:
-        """Before the `grpc.aio.Server` is started: the core must know the method by then. `handler` answers its calls."""
+        """Before the `grpc.aio.Server` is started: the core must know the method by then. `handler` (stream_unary) answers its
+        calls.
+        """
         self._path = f"/{service}/{name}"
         self._handler = handler
         self._core = server._server
@@ -42,7 +44,7 @@ class RequestPool:
                 call = await self._core._request_registered_call(path)
             except cygrpc._RequestCallError:
                 continue  # the server stops; or, as in grpc.aio's own loop, this call is lost and the next is not
-            answer = cygrpc._handle_unary_unary_rpc(self._handler, call, loop)
+            answer = cygrpc._handle_stream_unary_rpc(self._handler, call, loop)
             task = loop.create_task(cygrpc._schedule_rpc_coro(answer, call, loop, self._path))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)

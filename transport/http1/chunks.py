@@ -70,7 +70,7 @@ class ChunkedBody:
     def _check_part(self, raw: bytearray, at: int, stop: int) -> None:
         """What has come of a line."""
         size = stop - at
-        if self._state == _DATA_END and bytes(raw[at : at + 2]) not in (b"\r", b""):
+        if self._state == _DATA_END and raw[at : min(stop, at + 2)] != b"\r":
             raise _malformed("a chunk is longer than its size")
         if self._state == _SIZE and not _SIZE_LINE.fullmatch(bytes(raw[at : min(stop, at + 16)]).rstrip(b"\r")):
             raise _malformed("a chunk's size is not a hexadecimal number")

@@ -90,7 +90,8 @@ class HeadReader:
             head = parse(raw)
             if self._route is not None:
                 head.route = self._route(head)
-            self._known.put(raw, head, len(raw))
+            if head.repeats:
+                self._known.put(raw, head, len(raw))
         return head
 
 
@@ -108,6 +109,11 @@ class _Tokens:
         self.complete = True
 
 
+_LINES: BoundedCache[bytes, tuple[tuple[bytes, bytes], str, str]] = BoundedCache(most_entry_bytes=512)
+"""Field lines that were read before: the field, and its name and value as text. Most lines of most heads repeat."""
+_HOSTS: BoundedCache[str, bool] = BoundedCache(most_entry_bytes=256)
+
+
 def parse(raw: bytes) -> RequestHead:
     """The head in `raw`, or RefusalError."""
     if (cut := _END.search(raw)) is not None and cut.end() < len(raw):
@@ -123,43 +129,60 @@ def parse(raw: bytes) -> RequestHead:
     if major != b"1":  # RFC 9110 15.6.6
         raise RefusalError(505, f"HTTP/{major.decode()}.{minor.decode()} is not spoken here; use HTTP/1.1")
     version = "1.0" if minor == b"0" else "1.1"
-    fields = _fields(raw, line.end(2), method)
-    by_name: dict[str, str] = {}
-    for name, value in fields:
-        key, text = name.decode("ascii"), value.decode("latin-1")
-        by_name[key] = f"{by_name[key]}, {text}" if key in by_name else text
+    fields, by_name, repeats = _fields(raw[line.end() :])
+    if method == b"CONNECT":
+        raise RefusalError(400, "this is no proxy: CONNECT is not served")
     authority, path, query = _target(method, target)
-    host = _host(fields, version)
-    options = {item.strip().lower() for item in by_name.get("connection", "").split(",")}
+    host = _host(by_name.get("host"), version)
+    keep_alive = version == "1.1"
+    if (connection := by_name.get("connection")) is not None:
+        options = {item.strip().lower() for item in connection.split(",")}
+        keep_alive = "close" not in options and (keep_alive or "keep-alive" in options)
     return RequestHead(
-        method=method.decode("ascii"), target=target, path=path, query=query, version=version, fields=fields,
-        by_name=by_name, authority=host if authority is None else authority, length=_length(fields, version),
-        keep_alive="close" not in options and (version == "1.1" or "keep-alive" in options),
-        expects_continue=_expects_continue(by_name.get("expect"), version),
+        method.decode("ascii"), target, path, query, version, fields, by_name, host if authority is None else authority,
+        _length(by_name, version), keep_alive, "expect" in by_name and _expects_continue(by_name["expect"], version),
+        repeats,
     )  # fmt: skip
 
 
-def _fields(raw: bytes, end_of_target: int, method: bytes) -> Fields:
-    """The header fields. httptools takes no fold, no space before a colon, no bare CR, no NUL (RFC 9112 2.2, 5.1, 5.2)."""
+def _fields(raw: bytes) -> tuple[Fields, dict[str, str], bool]:
+    """The header fields, in order and by name; and whether every line of them has come before."""
+    lines = raw.split(b"\r\n")[:-2]
+    if len(lines) > MAX_FIELDS:
+        raise _too_many_fields()
+    read = {line: _LINES.get(line) for line in lines}
+    new = [line for line, field in read.items() if field is None]
+    if new:
+        read.update(zip(new, _tokens(new), strict=True))
+    fields: Fields = []
+    by_name: dict[str, str] = {}
+    for line in lines:
+        field, name, text = read[line]  # type: ignore[misc]
+        fields.append(field)
+        by_name[name] = f"{by_name[name]}, {text}" if name in by_name else text
+    return fields, by_name, not new
+
+
+def _tokens(lines: list[bytes]) -> list[tuple[tuple[bytes, bytes], str, str]]:
+    """Each line as a field. httptools takes no fold, no space before a colon, no bare CR, no NUL (RFC 9112 2.2, 5.1, 5.2)."""
     tokens = _Tokens()
     parser = httptools.HttpRequestParser(tokens)
-    # How the body is framed is decided below; the parser never sees one.
+    # How the body is framed is decided below; the parser never sees one. Nor does it see the request line, as methods and
+    # versions that it does not know are none of its business.
     parser.set_dangerous_leniencies(lenient_transfer_encoding=True, lenient_chunked_length=True)
     try:
-        # Methods and versions that the parser does not know are none of its business.
-        parser.feed_data(b"POST / HTTP/1.1" + raw[raw.index(b"\r\n", end_of_target) :])
+        parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", b"\r\n".join(lines), b"\r\n\r\n"]))
     except httptools.HttpParserUpgrade:
         pass  # a server may ignore Upgrade (RFC 9110 7.8); curl --http2 and Java ask for h2c with every first request
     except httptools.HttpParserError as error:
         reason = str(error)[:80].lower().rstrip(".")
         raise RefusalError(400, f"the request's header fields are not those of HTTP/1.1: {reason}") from None
-    if not tokens.complete:
+    if not tokens.complete or len(tokens.fields) != len(lines):
         raise RefusalError(400, "the request's header fields are not those of HTTP/1.1")
-    if len(tokens.fields) > MAX_FIELDS:
-        raise _too_many_fields()
-    if method == b"CONNECT":
-        raise RefusalError(400, "this is no proxy: CONNECT is not served")
-    return tokens.fields
+    read = [(field, field[0].decode("ascii"), field[1].decode("latin-1")) for field in tokens.fields]
+    for line, field in zip(lines, read, strict=True):
+        _LINES.put(line, field, len(line))
+    return read
 
 
 def _target(method: bytes, target: bytes) -> tuple[str | None, bytes, bytes]:
@@ -178,19 +201,17 @@ def _target(method: bytes, target: bytes) -> tuple[str | None, bytes, bytes]:
     return authority, absolute[2] or b"/", absolute[3] or b""
 
 
-def _host(fields: Fields, version: str) -> str:
+def _host(host: str | None, version: str) -> str:
     """The Host field: one, and well formed; only HTTP/1.0 may leave it out (RFC 9112 3.2)."""
-    hosts = [value for name, value in fields if name == b"host"]
-    if not hosts and version == "1.0":
-        return ""
-    if len(hosts) != 1:
-        raise RefusalError(
-            400, f"the request has {'no' if not hosts else len(hosts)} Host field; HTTP/1.1 takes exactly one"
-        )
-    text = hosts[0].decode("latin-1")
-    if not _is_host(text):
-        raise RefusalError(400, "the request's Host field is not a host with an optional port")
-    return text
+    if host is None:
+        if version == "1.0":
+            return ""
+        raise RefusalError(400, "the request has no Host field; HTTP/1.1 takes exactly one")
+    if _HOSTS.get(host) is None:
+        if not _is_host(host):  # two of them are joined by a comma and a space, which is in no host
+            raise RefusalError(400, "the request's Host field is not one host with an optional port")
+        _HOSTS.put(host, True, len(host))
+    return host
 
 
 def _is_host(text: str) -> bool:
@@ -209,31 +230,30 @@ def _is_host(text: str) -> bool:
     return not port or int(port) <= 65535
 
 
-def _length(fields: Fields, version: str) -> int:
+def _length(by_name: dict[str, str], version: str) -> int:
     """How the body is framed (RFC 9112 6.3)."""
-    codings = [value for name, value in fields if name == b"transfer-encoding"]
-    lengths = [value for name, value in fields if name == b"content-length"]
-    if codings:
-        if version == "1.0":  # RFC 9112 6.1: framing of HTTP/1.0 knows no transfer codings
-            raise RefusalError(400, "an HTTP/1.0 request has Transfer-Encoding; HTTP/1.0 takes Content-Length")
-        if lengths:
-            raise RefusalError(400, "the request has both Transfer-Encoding and Content-Length")
-        names = [name.strip().lower() for name in b",".join(codings).split(b",")]
-        if names == [b"chunked"]:
-            return CHUNKED
-        if names.count(b"chunked") > 1:
-            raise RefusalError(400, "the request's Transfer-Encoding applies chunked twice")
-        raise RefusalError(501, "the request's Transfer-Encoding is not served; chunked alone is")
-    if not lengths:
-        return 0
-    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > _LONGEST_LENGTH:
-        raise RefusalError(400, "the request's Content-Length is not one number of bytes")
-    return int(lengths[0])
+    codings, length = by_name.get("transfer-encoding"), by_name.get("content-length")
+    if codings is None:
+        if length is None:
+            return 0
+        if not (length.isascii() and length.isdigit()) or len(length) > _LONGEST_LENGTH:
+            raise RefusalError(400, "the request's Content-Length is not one number of bytes")
+        return int(length)
+    if version == "1.0":  # RFC 9112 6.1: framing of HTTP/1.0 knows no transfer codings
+        raise RefusalError(400, "an HTTP/1.0 request has Transfer-Encoding; HTTP/1.0 takes Content-Length")
+    if length is not None:
+        raise RefusalError(400, "the request has both Transfer-Encoding and Content-Length")
+    names = [name.strip().lower() for name in codings.split(",")]
+    if names == ["chunked"]:
+        return CHUNKED
+    if names.count("chunked") > 1:
+        raise RefusalError(400, "the request's Transfer-Encoding applies chunked twice")
+    raise RefusalError(501, "the request's Transfer-Encoding is not served; chunked alone is")
 
 
-def _expects_continue(expect: str | None, version: str) -> bool:
+def _expects_continue(expect: str, version: str) -> bool:
     """RFC 9110 10.1.1; an HTTP/1.0 client cannot have meant it."""
-    if expect is None or version == "1.0":
+    if version == "1.0":
         return False
     if expect.lower() != "100-continue":
         raise RefusalError(417, "the request's Expect is not 100-continue")

@@ -39,6 +39,8 @@ class RequestHead:
     """Whether the client wants the connection to stay (RFC 9112 9.3)."""
     expects_continue: bool
     """It waits for `100 Continue` before it sends the body (RFC 9110 10.1.1)."""
+    repeats: bool = False
+    """Whether each of its lines has come before, so that it is worth remembering."""
     route: Any = None
     """What the application found for it."""
 

@@ -37,7 +37,9 @@ def refusal_reply(status: int, message: str) -> Reply:
 class ReplyHeads:
     """Makes the heads of a listener's replies."""
 
-    def __init__(self) -> None:
+    def __init__(self, always: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """`always`: fields of every reply that does not say them itself."""
+        self._always = always
         self._known: BoundedCache[tuple[object, ...], bytes] = BoundedCache()
         self._second = 0
         self._date = b""
@@ -66,7 +68,8 @@ class ReplyHeads:
         self, status: int, fields: Sequence[tuple[bytes, bytes]], length: int, version: str, keep_alive: bool
     ) -> bytes:
         lines = [STATUS_LINES[status], self._date]
-        for name, value in fields:
+        said = {name for name, _ in fields}
+        for name, value in (*fields, *(field for field in self._always if field[0] not in said)):
             if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
                 raise ValueError(f"the reply's field {name!r} is not one")
             lines.append(b"%b: %b\r\n" % (name, value))

@@ -92,14 +92,16 @@ class Http1Server:
         limits: Http1Limits | None = None,
         budget: MemoryBudget | None = None,
         logs_access: bool = False,
+        always: Fields | None = None,
     ) -> None:
+        """`always`: fields of every reply that does not say them itself, refusals of a connection included."""
         self.app = app
         self.handler = handler
         self.gate = gate
         self.limits = limits or Http1Limits()
         self.budget = budget or MemoryBudget(1 << 62)
         self.heads = HeadReader(handler.route if handler is not None else None)
-        self.reply_heads = ReplyHeads()
+        self.reply_heads = ReplyHeads(always or ())
         self.raw = bytearray(BUFFER_BYTES)
         self.buffer = memoryview(self.raw)
         self.logs_access = logs_access

@@ -6,7 +6,7 @@ Whoever owns it is told by functions: `handle` for each event, `lost` once, when
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from crossover.transport.deadline_queue import deadline_queue
 from crossover.transport.silence import limit_unacknowledged
@@ -38,6 +38,8 @@ class Http2Socket(asyncio.Protocol):
         self.connection = connection
         self.heard = loop.time()
         """When something came last, by the loop's clock."""
+        self.peername: Any = None
+        """The other end's address, as the socket has it."""
         self.writable: asyncio.Future[None] | None = None
         """Done when the peer reads again; None while it does."""
         self.written = 0
@@ -65,6 +67,7 @@ class Http2Socket(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(WRITTEN_BYTES)
+        self.peername = transport.get_extra_info("peername")
         tcp = transport.get_extra_info("socket")
         if tcp is not None:
             limit_unacknowledged(tcp)

@@ -8,7 +8,6 @@ input. Tensors stay views on the body.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crossover.protocol.bounded_cache import BoundedCache
@@ -20,6 +19,7 @@ from crossover.protocol.codecs.binary.templates import (
     request_template,
     response_template,
 )
+from crossover.protocol.codecs.codec import BINARY_TYPE, FRAMING_HEADER, JSON_TYPE, Encoded
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json.text import dumps
 from crossover.protocol.codecs.reply_form import ReplyForm
@@ -31,7 +31,7 @@ from crossover.protocol.tensors import Buffer, Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LENGTH_HEADER = "inference-header-content-length"
+LENGTH_HEADER = FRAMING_HEADER
 
 
 _REQUESTS: BoundedCache[bytes | None, RequestTemplate] = BoundedCache()
@@ -47,18 +47,6 @@ class Described(Protocol):
 
     @property
     def shape(self) -> Sequence[int]: ...
-
-
-@dataclass(slots=True)
-class Encoded:
-    """A message as the parts of its body; `header_length` is None when all of it is JSON."""
-
-    parts: list[Buffer]
-    header_length: int | None
-
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.parts))
 
 
 class BodyTail:
@@ -189,7 +177,7 @@ def _binary(tensor: Tensor) -> dict[str, Any]:
 
 def _joined(head: bytes, binary: Sequence[Tensor]) -> Encoded:
     tail = [tensor.raw for tensor in binary if len(tensor.raw)]
-    return Encoded([head, *tail], len(head) if tail else None)
+    return Encoded([head, *tail], len(head), BINARY_TYPE) if tail else Encoded([head], None, JSON_TYPE)
 
 
 def _raw_input(described: Described, body: Buffer) -> Tensor:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from crossover.protocol import deadline
+from crossover.protocol.codecs.registry import NO_HALF_FLOATS
 from crossover.protocol.datatypes import DATATYPES
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, RequestedOutput
 from crossover.protocol.tensors import Tensor
 from crossover.protocol.timeline import Timeline
-from crossover.protocol.wires import NO_HALF_FLOATS
 
 X = Tensor.from_array("x", np.array([[1.5, -2]], np.float32))
 

@@ -13,9 +13,13 @@ from grpc import aio
 
 from crossover.protocol import timeline
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.control_policy import ControlPolicy
 from crossover.protocol.errors import Code
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
 from crossover.protos import inference as pb
 from crossover.service.metrics import Observer
+from crossover.transport.memory_budget import MemoryBudget
 from tests.fakes import FailingInference, RecordingInference, SlowInference
 from tests.grpc_service import LIMIT, listening, request
 
@@ -234,7 +238,10 @@ async def test_the_control_plane_passes_through():
 async def test_repository_control():
     """Switched off, load and unload are PERMISSION_DENIED; a repository by name is UNIMPLEMENTED."""
     fake = RecordingInference()
-    async with listening(fake, repository_control=False) as target, aio.insecure_channel(target.grpc) as channel:
+    async with (
+        listening(fake, control=ControlPolicy(control=False)) as target,
+        aio.insecure_channel(target.grpc) as channel,
+    ):
         for name in ("RepositoryModelLoad", "RepositoryModelUnload", "RepositoryIndex"):
             message = pb.METHODS[name].request(repository_name="other").SerializeToString()
             error = await refused(channel.unary_unary(f"/{pb.SERVICE}/{name}")(message))
@@ -278,3 +285,27 @@ async def test_large_tensors_both_ways():
         async with aio.insecure_channel(target.grpc, options) as channel:
             reply = pb.ModelInferResponse.FromString(await channel.unary_unary(INFER)(message.SerializeToString()))
     assert reply.raw_output_contents[0] == array.tobytes()
+
+
+async def test_the_memory_of_all_requests_in_flight_is_bounded():
+    """What does not fit is RESOURCE_EXHAUSTED and OVERLOADED, on unary calls and streams; all of it is given back."""
+    slow, budget = SlowInference(), MemoryBudget(1000)
+    message = protobuf_codec.encode_request(InferRequest("echo", [Tensor.from_array("x", np.zeros(200, np.float32))]))
+    async with listening(slow, budget=budget) as target, aio.insecure_channel(target.grpc) as channel:
+        infer = channel.unary_unary(f"/{pb.SERVICE}/ModelInfer")
+        first = asyncio.create_task(_awaited(infer(message)))
+        await slow.started.acquire()
+        error = await refused(infer(message))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "MAX_IN_FLIGHT_BYTES" in error.details()
+        stream = channel.stream_stream(f"/{pb.SERVICE}/ModelStreamInfer")()
+        await stream.write(message)
+        assert "MAX_IN_FLIGHT_BYTES" in pb.ModelStreamInferResponse.FromString(await stream.read()).error_message
+        stream.cancel()
+        slow.release.set()
+        await first
+        assert budget.used == 0
+
+
+async def _awaited(call):
+    return await call

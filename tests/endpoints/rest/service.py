@@ -149,6 +149,7 @@ class Service:
     def __init__(self, inference: FakeInference, observer: Observer, listener: RestListener, secure: bool) -> None:
         self.inference = inference
         self.observer = observer
+        self.listener = listener
         self.port = listener.port
         self.url = f"{'https' if secure else 'http'}://{listener.host}:{listener.port}"
 
@@ -157,13 +158,13 @@ class Service:
 async def served(
     options: RestOptions | None = None, *, upstream: str | None = None, fallback=None, tls: Tls | None = None,
     host: str = "127.0.0.1", port: int = 0, keep_alive_seconds: int = 75,
-    kind: type[FakeInference] = FakeInference,
+    kind: type[FakeInference] = FakeInference, **of_the_listener,
 ) -> AsyncIterator[Service]:  # fmt: skip
     inference, observer = kind(), Observer()
     app = OipRest(
         lambda headers: (upstream, inference), settings=options or RestOptions(), observer=observer, fallback=fallback
     )
-    listener = RestListener(app, host, port, tls, keep_alive_seconds=keep_alive_seconds)
+    listener = RestListener(app, host, port, tls, keep_alive_seconds=keep_alive_seconds, **of_the_listener)
     await listener.start()
     try:
         yield Service(inference, observer, listener, tls is not None)

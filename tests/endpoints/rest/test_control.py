@@ -6,6 +6,7 @@ import pytest
 
 from crossover.endpoints.rest import RestOptions
 from crossover.endpoints.rest.routes import match
+from crossover.protocol.control_policy import ControlPolicy
 
 
 @pytest.mark.parametrize(("path", "key"), [("/v2/health/live", "live"), ("/v2/health/ready", "ready")])
@@ -113,7 +114,7 @@ async def test_malformed_load_parameters_are_refused(call, parameters):
 
 async def test_repository_control_can_be_switched_off(call_with):
     """Load and unload are 403 then, the index is not."""
-    call = await call_with(RestOptions(repository_control=False))
+    call = await call_with(RestOptions(control=ControlPolicy(control=False)))
     for action in ("load", "unload"):
         answer = await call("POST", f"/v2/repository/models/m/{action}", b"")
         assert (answer.status, answer.json["code"]) == (403, "PERMISSION_DENIED")
@@ -122,7 +123,7 @@ async def test_repository_control_can_be_switched_off(call_with):
 
 async def test_uploads_can_be_refused(call_with):
     """Without uploads a load that brings files or configuration is 403, a plain one is not."""
-    call = await call_with(RestOptions(uploads=False))
+    call = await call_with(RestOptions(control=ControlPolicy(uploads=False)))
     for parameters in ({"config": "{}"}, {"file:1/model.onnx": ""}):
         assert (await call("POST", "/v2/repository/models/m/load", {"parameters": parameters})).status == 403
     assert (await call("POST", "/v2/repository/models/m/load", {"parameters": {"other": 1}})).status == 200

@@ -1,0 +1,10 @@
+"""What a pair's user can get wrong."""
+
+from __future__ import annotations
+
+
+class PairError(ValueError):
+    """A pair that cannot be compared as it was asked for, in one sentence: what libraries say in lines is joined."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(" ".join(text.split()))

@@ -1,0 +1,271 @@
+"""The load of a pair: the same loop and the same care for both sides.
+
+Request bytes are made before time counts and replies are judged after it. `grpc-client` and `rest-client` do what a
+client does beside: they encode each request and decode each reply within its time. The known delay is a busy wait
+before a request leaves: it stands in the client's path, since the services' insides are not ours.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from crossover.comparison.load import outcomes as out
+from crossover.comparison.load.drive import Driver as Loop
+from crossover.comparison.pair import sides
+from crossover.comparison.pair.same import GrpcAnswer, RestAnswer, Same
+from crossover.comparison.pair.schema import Method, Schema
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from crossover.comparison.experiment.schedule import Schedule
+    from crossover.comparison.load import http1, http2
+    from crossover.comparison.load.drive import Connection, Load
+    from crossover.comparison.load.shared import Shared
+    from crossover.comparison.pair.sides import GrpcSide, RestSide
+
+GRPC, REST = "grpc", "rest"
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The two answers to a row, as they were given before measuring: each side is judged against the other's."""
+
+    grpc: GrpcAnswer
+    rest: RestAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When an answer is right."""
+
+    schema: Schema
+    same: Same
+    code: str
+    status: int | None
+    """What HTTP must answer; None: any 2xx."""
+
+    def wrong_grpc(self, answer: GrpcAnswer) -> str:
+        """Why the answer's code is not the expected one; empty when it is."""
+        if answer.code == self.code:
+            return ""
+        return f"gRPC answered {answer.code}{': ' + answer.text if answer.text else ''} (--expect-code {self.code})"
+
+    def wrong_rest(self, answer: RestAnswer) -> str:
+        """Likewise for the status."""
+        if answer.status == self.status or (self.status is None and 200 <= answer.status < 300):
+            return ""
+        said = answer.body[:200].decode("utf-8", "replace")
+        wanted = "2xx" if self.status is None else str(self.status)
+        return f"HTTP answered {answer.status}{': ' + said if said else ''} (--expect-status {wanted})"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What a slice of one arm sends and expects."""
+
+    side: str
+    """`grpc` or `rest`."""
+    grpc: GrpcSide
+    rest: RestSide
+    requests: Shared[bytes]
+    """By variant: the framed message, or the whole HTTP request."""
+    texts: Shared[bytes]
+    """By variant the JSON of the request, for the arms that encode; empty where there is no body."""
+    expected: Shared[Expected]
+    rules: Rules
+    schedule: Schedule
+    concurrency: int
+    coded: bool = False
+    """Each request is encoded and each reply decoded within its time."""
+    delay_ns: int = 0
+    stages: bool = False
+
+    @property
+    def pool(self) -> Hashable:
+        return self.side, self.grpc if self.side == GRPC else self.rest
+
+    @property
+    def patience_ns(self) -> int:
+        return round(self.grpc.timeout * 1e9)
+
+    def connect(self) -> Connection:
+        if self.side == GRPC:
+            return self.grpc.connect(self.rules.schema.path)
+        return self.rest.connect()
+
+    def talk(self) -> Talk:
+        return GrpcTalk(self) if self.side == GRPC else RestTalk(self)
+
+
+@dataclass(slots=True)
+class Talk:
+    """What is done for each request and reply."""
+
+    work: Exchange
+    complaint: str = ""
+    deferred: bool = True
+    spent_ns: int = 0
+    _known: dict[int, set[bytes]] = field(default_factory=dict)
+    """By variant, replies that were judged and found right."""
+
+    def request(self, variant: int) -> bytes:
+        if self.work.delay_ns:
+            until = time.monotonic_ns() + self.work.delay_ns
+            while time.monotonic_ns() < until:
+                pass
+        if not self.work.coded:
+            return self.work.requests[variant]
+        began = time.thread_time_ns()
+        made = self.encoded(variant)
+        self.spent_ns += time.thread_time_ns() - began
+        return made
+
+    def arrived(self, reply: Any) -> None:
+        if self.work.coded:
+            began = time.thread_time_ns()
+            self.decode(reply)
+            self.spent_ns += time.thread_time_ns() - began
+
+    def outcome(self, reply: Any, variant: int) -> int:
+        body = bytes(reply.body)
+        wrong = self.refused(reply)
+        if wrong:
+            return self._complain(out.ERROR, wrong)
+        known = self._known.setdefault(variant, set())
+        if body in known:
+            return out.OK
+        said = self.differences(reply, variant)
+        if said:
+            return self._complain(out.WRONG, said[0])
+        if len(known) < 8:
+            known.add(body)
+        return out.OK
+
+    def _complain(self, outcome: int, text: str) -> int:
+        self.complaint = self.complaint or text
+        return outcome
+
+    def encoded(self, variant: int) -> bytes:
+        raise NotImplementedError
+
+    def decode(self, reply: Any) -> None:
+        raise NotImplementedError
+
+    def refused(self, reply: Any) -> str:
+        """Why the reply's code or status is not the expected one."""
+        raise NotImplementedError
+
+    def differences(self, reply: Any, variant: int) -> list[str]:
+        raise NotImplementedError
+
+    @property
+    def method(self) -> Method:
+        return _method(self.work.rules.schema)
+
+
+class GrpcTalk(Talk):
+    """Unary calls."""
+
+    __slots__ = ()
+
+    def encoded(self, variant: int) -> bytes:
+        """What a stub does: a message from values, and its bytes."""
+        document = _document(self.work.texts[variant])
+        message = _filled(self.method, document)
+        return sides.framed(message.SerializeToString())
+
+    def decode(self, reply: http2.Reply) -> None:
+        if len(reply.body) > sides.GRPC_HEAD:
+            self.method.reply_type.FromString(reply.body[sides.GRPC_HEAD :])
+
+    def refused(self, reply: http2.Reply) -> str:
+        return self.work.rules.wrong_grpc(grpc_answer(reply))
+
+    def differences(self, reply: http2.Reply, variant: int) -> list[str]:
+        return self.work.rules.same.differences(self.method, grpc_answer(reply), self.work.expected[variant].rest)
+
+
+class RestTalk(Talk):
+    """HTTP requests."""
+
+    __slots__ = ()
+
+    def encoded(self, variant: int) -> bytes:
+        """What an HTTP client does: JSON from values behind a head that is made anew only in its length."""
+        head = self.work.requests[variant]
+        text = self.work.texts[variant]
+        if not text:
+            return head
+        body = json.dumps(_document(text), ensure_ascii=False, separators=(",", ":")).encode()
+        return _with_body(head, body)
+
+    def decode(self, reply: http1.Reply) -> None:
+        if reply.body:
+            json.loads(bytes(reply.body))
+
+    def refused(self, reply: http1.Reply) -> str:
+        return self.work.rules.wrong_rest(rest_answer(reply))
+
+    def differences(self, reply: http1.Reply, variant: int) -> list[str]:
+        return self.work.rules.same.differences(self.method, self.work.expected[variant].grpc, rest_answer(reply))
+
+
+def grpc_answer(reply: http2.Reply) -> GrpcAnswer:
+    read = sides.grpc_reply(reply)
+    return GrpcAnswer(read.code, read.text, read.messages[0] if read.messages and read.code == "OK" else None)
+
+
+def rest_answer(reply: http1.Reply) -> RestAnswer:
+    return RestAnswer(
+        reply.status,
+        bytes(reply.body),
+        reply.header(b"content-type") or "",
+        reply.header(b"inference-header-content-length"),
+    )
+
+
+@functools.lru_cache(4)
+def _method(schema: Schema) -> Method:
+    return Method(schema)
+
+
+@functools.lru_cache(4096)
+def _document(text: bytes) -> Any:
+    """The values of a request, as a program has them before it encodes."""
+    return json.loads(text) if text else {}
+
+
+def _filled(method: Method, document: Any) -> Any:
+    from google.protobuf import json_format
+
+    if isinstance(document, dict):
+        try:
+            return method.request_type(**document)
+        except (TypeError, ValueError):
+            pass  # names or values that only JSON has: camelCase, base64, int64 as text
+    return json_format.ParseDict(document, method.request_type())
+
+
+def _with_body(request: bytes, body: bytes) -> bytes:
+    head = request[: request.index(b"\r\n\r\n") + 4]
+    at = head.index(b"\r\ncontent-length: ") + len(b"\r\ncontent-length: ")
+    return head[:at] + str(len(body)).encode() + head[head.index(b"\r\n", at) :] + body
+
+
+class Driver(Loop):
+    """The loop, with every connection opened before a slice begins: neither side's first calls pay for theirs."""
+
+    def _opened(self, work: Load, idle: list[Connection]) -> None:
+        import contextlib
+        import select
+
+        with contextlib.suppress(OSError):  # the slice says what is wrong, for the request that finds none free
+            while len(idle) < work.concurrency:
+                connection = work.connect()
+                self._poll.register(connection.fd, select.EPOLLIN)
+                idle.append(connection)

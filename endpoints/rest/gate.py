@@ -1,0 +1,36 @@
+"""The door of an HTTP port: asked for every request, whoever answers it, when its head has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from crossover.endpoints.rest.errors import error_reply
+from crossover.protocol.errors import InferenceError
+from crossover.service.doors import Refusal
+from crossover.transport.http1.messages import Reply
+
+if TYPE_CHECKING:
+    from crossover.service.doors import Door
+    from crossover.transport.http1.exchange import Exchange
+    from crossover.transport.http1.messages import Gate
+
+Refuse: TypeAlias = Callable[[bytes, InferenceError], Reply]
+"""The reply for an error on a path, in the form of the API that the path belongs to."""
+
+
+def gate_of(door: Door, refuse: Refuse | None = None) -> Gate:
+    """The gate of a listener; what the door adds goes with whatever reply follows."""
+
+    def gate(exchange: Exchange) -> Reply | None:
+        peer = exchange.peer
+        found = door.check(exchange.head, peer[0] if peer is not None else "", exchange.scheme)
+        if found.fields:
+            exchange.added.extend(found.fields)
+        if not isinstance(found, Refusal):
+            return None
+        if found.error is None:
+            return Reply(204, [])
+        return error_reply(found.error) if refuse is None else refuse(exchange.head.path, found.error)
+
+    return gate

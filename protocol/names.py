@@ -1,0 +1,37 @@
+"""Which names a model may have: what is printed, logged and quoted must say what it looks like."""
+
+from __future__ import annotations
+
+import re
+
+from crossover.protocol.errors import invalid
+
+# C0 and C1 controls and DEL; line and paragraph separators; controls of writing direction, which show a text in another
+# order than it has (CVE-2021-42574); half of a surrogate pair, which is no character.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def is_clean(name: str) -> bool:
+    """Whether a name has no control characters."""
+    return name.isprintable() or _UNPRINTABLE.search(name) is None
+
+
+def check_model_name(name: str) -> str:
+    """The name; INVALID_ARGUMENT when it has control characters."""
+    if not is_clean(name):
+        raise invalid(f"the model's name {quoted(name)} has control characters, which names must not have")
+    return name
+
+
+def quoted(text: str, most: int = 80) -> str:
+    """A text from outside for a sentence: in quotes, with its control characters as escapes."""
+    return f"'{escaped(text[:most])}'"
+
+
+def escaped(text: str) -> str:
+    """The text on one line: its control characters as escapes."""
+    return text if is_clean(text) else _UNPRINTABLE.sub(lambda found: _escape(ord(found[0])), text)
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

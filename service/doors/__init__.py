@@ -1,0 +1,8 @@
+"""Who may come in: API keys, rate limits, hosts, origins, and the header fields that keep browsers from harm.
+
+Policies alone, without sockets; `Door` applies them to one request's head or one call's metadata.
+"""
+
+from crossover.service.doors.door import Door, Head, Pass, Refusal
+
+__all__ = ["Door", "Head", "Pass", "Refusal"]

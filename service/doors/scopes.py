@@ -1,0 +1,75 @@
+"""Which scope a request needs: one table for HTTP, one for gRPC. What stands in neither needs a key, whichever it is."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from urllib.parse import unquote
+
+from crossover.service.doors.keys import Scope
+
+
+class Access(Enum):
+    """What a request needs beside a scope of its own."""
+
+    HEALTH = "health"
+    """Nothing, and it is not limited: whoever watches a service must not be told that it asks too often."""
+    PUBLIC = "public"
+    """No key: files that are the same for everybody, and hold no data."""
+    ANY_KEY = "any key"
+    """A key, whatever its scopes: paths that nobody serves, reflection."""
+
+
+Need = Access | Scope
+
+# The first line that fits, on the path without its percent-encoding: a router that decodes a path cannot be reached past
+# this table by encoding it.
+_HTTP: tuple[tuple[re.Pattern[str], Need], ...] = tuple(
+    (re.compile(pattern), need)
+    for pattern, need in (
+        (r"/", Access.HEALTH),  # alive; the page
+        (r"/v2/health/(live|ready)", Access.HEALTH),
+        (r"/v2/models/[^/]+(/versions/[0-9]+)?/ready", Access.HEALTH),
+        (r"/(page|static)/.*|/docs|/openapi\.json|/favicon\.ico", Access.PUBLIC),
+        (r"/v2/models/.*/trace/setting|/v2/(trace/setting|logging)", Scope.CONTROL),
+        (r"/v2/repository/(.*/)?index", Scope.INFER),
+        (r"/v2/(repository|systemsharedmemory|cudasharedmemory)(/.*)?", Scope.CONTROL),
+        (r"/v[12](/.*)?", Scope.INFER),
+        (r"/api(/.*)?", Scope.PREDICTIONS),
+        (r"/metrics", Scope.METRICS),
+        (r"/reports(/.*)?", Scope.METRICS),
+    )
+)
+_GRPC: dict[str, Need] = {
+    "/grpc.health.v1.Health/Check": Access.HEALTH,
+    "/grpc.health.v1.Health/Watch": Access.HEALTH,
+    "/grpc.health.v1.Health/List": Scope.INFER,  # it tells every model's name
+    **{
+        f"/inference.GRPCInferenceService/{method}": need
+        for method, need in (
+            ("ServerLive", Access.HEALTH),
+            ("ServerReady", Access.HEALTH),
+            ("ModelReady", Access.HEALTH),
+            ("ServerMetadata", Scope.INFER),
+            ("ModelMetadata", Scope.INFER),
+            ("ModelConfig", Scope.INFER),
+            ("ModelStatistics", Scope.INFER),
+            ("ModelInfer", Scope.INFER),
+            ("ModelStreamInfer", Scope.INFER),
+            ("RepositoryIndex", Scope.INFER),
+            ("RepositoryModelLoad", Scope.CONTROL),
+            ("RepositoryModelUnload", Scope.CONTROL),
+        )
+    },
+}
+
+
+def of_http(path: bytes) -> Need:
+    """What a path, as the request has it, without its query, needs."""
+    text = unquote(path.decode("latin-1"), encoding="latin-1")
+    return next((need for pattern, need in _HTTP if pattern.fullmatch(text)), Access.ANY_KEY)
+
+
+def of_grpc(path: str) -> Need:
+    """What a method's full path needs."""
+    return _GRPC.get(path, Access.ANY_KEY)

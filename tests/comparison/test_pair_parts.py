@@ -1,0 +1,307 @@
+"""The parts of a pair that need no service: templates, rows, schemas, rules of sameness, addresses, options."""
+
+import base64
+import json
+
+import pytest
+from google.protobuf import descriptor_pb2
+
+from crossover.comparison.pair import same, schema, sides, template
+from crossover.comparison.pair.errors import PairError
+from crossover.comparison.pair.same import GrpcAnswer, RestAnswer
+
+PROTO = """
+syntax = "proto3";
+package t.v1;
+import "google/protobuf/timestamp.proto";
+service S { rpc M (Q) returns (R); rpc Out (Q) returns (stream R); rpc In (stream Q) returns (R); }
+message Q { string name = 1; bytes data = 2; repeated Q inner = 3; int64 big_number = 4; map<string, int32> counts = 5; }
+enum Colour { GREY = 0; RED = 1; }
+message R { string first_name = 1; int64 big_number = 2; double share = 3; repeated R items = 4; Colour colour = 5;
+            google.protobuf.Timestamp at = 6; bytes data = 7; bool ok = 8; float half = 9; }
+"""
+
+
+@pytest.fixture(scope="module")
+def method(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("proto")
+    (folder / "t.proto").write_text(PROTO)
+    return schema.Method(schema.from_proto(["t.proto"], [str(folder)], "t.v1.S/M"))
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "json_text"),
+    [
+        ('{"n": "{{name}}"}', {"name": 'a"b\\c\n'}, '{"n": "a\\"b\\\\c\\n"}'),
+        ('{"n": {{ n }}}', {"n": 3}, '{"n": 3}'),
+        ('{"n": {{n}}}', {"n": [1, {"a": None}]}, '{"n": [1, {"a": null}]}'),
+        ('{"n": {{n}}}', {"n": True}, '{"n": true}'),
+        ('{"n": "{{a.b}}"}', {"a": {"b": "x"}}, '{"n": "x"}'),
+        ('{"n": "{{a.b}}"}', {"a.b": "whole"}, '{"n": "whole"}'),
+        ('{"n": "{{name}}-{{name}}"}', {"name": "é"}, '{"n": "é-é"}'),
+        ('{"n": "{{name}}"}', {"name": "{{other}}"}, '{"n": "{{other}}"}'),
+    ],
+)
+def test_a_template_takes_strings_escaped_and_anything_else_as_json(text, row, json_text):
+    """What a row holds can neither end a JSON string nor be a template itself."""
+    assert template.in_json(text, row, "--grpc-data") == json_text
+    json.loads(json_text)
+
+
+def test_a_template_in_a_url_is_percent_encoded():
+    """A row's text stays one segment of the path."""
+    assert template.in_url("/v1/{{name}}?q={{n}}", {"name": "a/b c?&", "n": 7}, "--rest") == "/v1/a%2Fb%20c%3F%26?q=7"
+
+
+def test_a_template_takes_a_files_bytes_as_base64(tmp_path):
+    """{{@FILE}} is what a JSON string of bytes has."""
+    (tmp_path / "x.bin").write_bytes(b"\0\1\2")
+    assert template.in_json(f'"{{{{@{tmp_path}/x.bin}}}}"', {}, "--rest-data") == '"AAEC"'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", '{"a": 1}\n[1]\n', "line 2 of"),
+        ("a.jsonl", '{"a": 1}\n{"a": \n', "is not JSON"),
+        ("a.jsonl", "", "holds no row"),
+        ("a.csv", "a,b\n1,2\n3\n", "not as many values"),
+        ("a.csv", "a,b\n1,2,3\n", "not as many values"),
+        ("a.csv", "a,b\n", "holds no row"),
+        ("a.jsonl", b"\xff\xfe{", "is not UTF-8"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_one_sentence(tmp_path, name, content, said):
+    """The line that is wrong is named."""
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(PairError, match=said):
+        template.rows(path)
+
+
+def test_rows_come_from_json_lines_and_csv(tmp_path):
+    """Both forms give the same rows, in their order; CSV has only texts."""
+    (tmp_path / "a.jsonl").write_text('\ufeff{"a": "1", "b": "x, y"}\n\n{"a": "2", "b": ""}\n')
+    (tmp_path / "a.csv").write_text('a,b\n1,"x, y"\n2,\n')
+    assert template.rows(tmp_path / "a.jsonl") == template.rows(tmp_path / "a.csv")
+
+
+def test_headers_take_the_environment_and_refuse_what_would_break_a_request(monkeypatch):
+    """${ENV} is replaced; a name that is none, a control character and the generator's own headers are refused."""
+    monkeypatch.setenv("TOKEN", "secret")
+    assert sides.headers(["Authorization: Bearer ${TOKEN}"], "-H", frozenset()) == (("authorization", "Bearer secret"),)
+    monkeypatch.setenv("TOKEN", "a\r\nx: y")
+    for given in ("Authorization: ${TOKEN}", "no colon", "bad name: x", "x: ${NOT_THERE}", "content-length: 3"):
+        with pytest.raises(PairError):
+            sides.headers([given], "-H", frozenset({"content-length"}))
+
+
+@pytest.mark.parametrize(
+    ("target", "shown", "tls"),
+    [
+        ("127.0.0.1:50051", "127.0.0.1:50051", False),
+        ("[::1]:50051", "[::1]:50051", False),
+        ("ipv6:[::1]:5", "[::1]:5", False),
+        ("dns:///host.name:443", "host.name:443", False),
+        ("grpcs://host:443", "host:443", True),
+        ("https://host:443/", "host:443", True),
+        ("grpc://host:1", "host:1", False),
+        ("unix:/run/x.sock", "unix:/run/x.sock", False),
+        ("unix:///run/x.sock", "unix:/run/x.sock", False),
+    ],
+)
+def test_targets_of_grpc(target, shown, tls):
+    """The forms that gRPC's own clients take."""
+    side = sides.grpc_side(target, [], None, 1.0, None)
+    assert (str(side.address), side.address.tls is not None) == (shown, tls)
+
+
+@pytest.mark.parametrize(
+    "target", ["", "host", "host:", "host:0", "host:99999", "::1:5", "ftp://host:1", "unix:", "a b:1"]
+)
+def test_targets_that_are_none_are_one_sentence(target):
+    """No traceback, and the sentence says which flag."""
+    with pytest.raises(PairError, match="--grpc"):
+        sides.grpc_side(target, [], None, 1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "method", "address", "target", "host"),
+    [
+        ("POST http://127.0.0.1:8000/v1/x?a=1", "POST", "127.0.0.1:8000", "/v1/x?a=1", "127.0.0.1:8000"),
+        ("http://h:1", "POST", "h:1", "/", "h:1"),
+        ("get https://h/x", "GET", "h:443", "/x", "h"),
+        ("PUT http://[::1]:80/y", "PUT", "[::1]:80", "/y", "[::1]:80"),
+        ("POST unix:/run/a.sock:/v1/x", "POST", "unix:/run/a.sock", "/v1/x", "localhost"),
+        ("POST http://unix:/run/a.sock:/v1/x", "POST", "unix:/run/a.sock", "/v1/x", "localhost"),
+        ("POST http+unix://%2Frun%2Fa.sock/v1/x", "POST", "unix:/run/a.sock", "/v1/x", "localhost"),
+    ],
+)
+def test_requests_of_http(given, method, address, target, host):
+    """METHOD URL, with the forms of Unix sockets that curl, nginx and Docker users know."""
+    side = sides.rest_side(given, [], None, 1.0, has_body=True)
+    assert (side.method, str(side.address), side.target, side.host) == (method, address, target, host)
+
+
+@pytest.mark.parametrize(
+    "given", ["", "POST", "SHOUT http://h/", "POST ftp://h/", "POST http:///x", "POST http://h:x/"]
+)
+def test_requests_that_are_none_are_one_sentence(given):
+    """Likewise."""
+    with pytest.raises(PairError, match="--rest"):
+        sides.rest_side(given, [], None, 1.0, has_body=False)
+
+
+def test_a_request_is_read_from_proto3_json(method, tmp_path):
+    """Either spelling, int64 as text or number, bytes as base64 or from a file, in nested messages too."""
+    (tmp_path / "photo").write_bytes(b"\xff\0")
+    text = json.dumps(
+        {"bigNumber": "7", "inner": [{"data": f"@{tmp_path}/photo"}], "data": base64.b64encode(b"hi").decode()}
+    )
+    message = method.request(text, "--grpc-data")
+    assert (message.big_number, message.inner[0].data, message.data) == (7, b"\xff\0", b"hi")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is not JSON"), ("[1]", "is no t.v1.Q"), ('{"nope": 1}', 'no field named "nope"'), ('{"name": 3}', "name"),
+        ('{"data": "@/nowhere"}', "cannot be read"), ('"x"', "is no t.v1.Q"), ("3", "is no t.v1.Q"),
+    ],
+)  # fmt: skip
+def test_a_request_that_does_not_fit_is_one_sentence(method, text, said):
+    """What of it does not fit is named."""
+    with pytest.raises(PairError, match=said) as caught:
+        method.request(text, "--grpc-data")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("t.v1.S/Nope", "it has M, Out, In"), ("t.v1.Nope/M", "no service 't.v1.Nope'"), ("M", "pkg.Service/Method"),
+        ("t.v1.S/Out", "answers with a stream"), ("t.v1.S/In", "takes a stream"), ("", "pkg.Service/Method"),
+    ],
+)  # fmt: skip
+def test_a_call_that_cannot_be_compared_is_one_sentence(tmp_path, call, said):
+    """Unknown services and methods name what there is; streams are refused."""
+    (tmp_path / "t.proto").write_text(PROTO)
+    with pytest.raises(PairError, match=said):
+        schema.from_proto(["t.proto"], [str(tmp_path)], call)
+
+
+def test_a_proto_that_protoc_refuses_is_one_sentence(tmp_path):
+    """Protoc's own first complaint is passed on; a file that is missing is named."""
+    (tmp_path / "bad.proto").write_text('syntax = "proto3"; message {')
+    with pytest.raises(PairError, match="protoc refuses"):
+        schema.from_proto([str(tmp_path / "bad.proto")], [], "a.B/C")
+    with pytest.raises(PairError, match="cannot be read"):
+        schema.from_proto([str(tmp_path / "none.proto")], [], "a.B/C")
+
+
+def test_a_protoset_without_what_it_imports_is_one_sentence(tmp_path):
+    """A set that protoc wrote without --include_imports lacks files; well-known types are here anyway."""
+    file = descriptor_pb2.FileDescriptorProto(name="a.proto", package="a", syntax="proto3", dependency=["gone.proto"])
+    (tmp_path / "set").write_bytes(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString())
+    with pytest.raises(PairError, match=r"lacks the file 'gone\.proto'"):
+        schema.from_protoset([str(tmp_path / "set")], "a.B/C")
+    (tmp_path / "junk").write_bytes(b"\xff\xff\xff")
+    with pytest.raises(PairError, match="no FileDescriptorSet"):
+        schema.from_protoset([str(tmp_path / "junk")], "a.B/C")
+
+
+def _differences(method, reply, body, rules=(), tolerance=0.0):
+    message = method.parsed_reply(reply).SerializeToString()
+    return same.parsed(rules, tolerance).differences(
+        method,
+        GrpcAnswer("OK", "", message),
+        RestAnswer(200, body if isinstance(body, bytes) else json.dumps(body).encode()),
+    )
+
+
+REPLY = {
+    "firstName": "Ada",
+    "bigNumber": "9007199254740993",
+    "share": 0.1,
+    "items": [{"firstName": "x"}],
+    "colour": "RED",
+}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        REPLY,
+        {
+            "first_name": "Ada",
+            "big_number": 9007199254740993,
+            "share": 0.1,
+            "items": [{"first_name": "x"}],
+            "colour": 1,
+        },
+        {**REPLY, "ok": False, "data": ""},
+    ],
+)
+def test_whole_replies_are_the_same_in_any_spelling_of_proto3_json(method, body):
+    """Field names in either spelling, int64 as text or number, enums by name or number, defaults said or not."""
+    assert _differences(method, REPLY, body) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({**REPLY, "bigNumber": "9007199254740992"}, "9007199254740992"),
+        ({**REPLY, "firstName": "ada"}, "firstName"),
+        ({**REPLY, "items": []}, "items"),
+        ({**REPLY, "extra": 1}, "extra"),
+        ({key: value for key, value in REPLY.items() if key != "share"}, "share"),
+        ([REPLY], "is no t.v1.R"),
+        ({**REPLY, "ok": True}, "ok"),
+        (b"<html>", "is not JSON"),
+        (b"", "firstName"),
+    ],
+)
+def test_whole_replies_that_differ_say_where(method, body, said):
+    """A large integer is not compared as a float; what is missing, more or other is named."""
+    (first, *_) = _differences(method, REPLY, body)
+    assert said in first
+
+
+def test_numbers_may_differ_by_the_tolerance(method):
+    """Of their size or absolutely, wherever they stand, and no further."""
+    assert _differences(method, REPLY, {**REPLY, "share": 0.1000001}, tolerance=1e-5) == []
+    assert _differences(method, REPLY, {**REPLY, "share": 0.11}, tolerance=1e-5)
+    assert _differences(method, REPLY, {**REPLY, "firstName": "Adb"}, tolerance=1.0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "holds"),
+    [
+        ("grpc.firstName == rest.name", True), ("grpc.first_name == rest.name", True), ("grpc.items[0].firstName == rest.list[0]", True),
+        ("grpc.items.0.first_name == rest.list.0", True), ("grpc.items[*].first_name == rest.list", True),
+        ("grpc.big_number == rest.n", True), ("grpc.ok == false", True), ('grpc.colour == "RED"', True),
+        ("rest.name == grpc.first_name and grpc.share == 0.1", True), ("grpc.first_name == rest.n", False),
+        ("grpc.first_name == rest.nowhere", False), ("grpc.items[3] == rest.name", False), ("grpc.ok == 0", False),
+    ],
+)  # fmt: skip
+def test_rules_of_dotted_paths(method, rule, holds):
+    """Either spelling, into lists, against a JSON value; a path that is missing is a difference."""
+    body = {"name": "Ada", "n": 9007199254740993, "list": ["x"], "id": "changes every time"}
+    assert (_differences(method, REPLY, body, [rule]) == []) is holds
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["grpc.a = rest.a", "grpc.a", "", "1 == 2", "grpc.a == rest.a == 3", "a.b == rest.c", "oip and grpc.a == 1"],
+)
+def test_rules_that_are_none_are_one_sentence(rule):
+    """The sentence quotes the rule and shows one that is right."""
+    with pytest.raises(PairError, match="--same"):
+        same.parsed([rule], 0.0)
+
+
+@pytest.mark.parametrize("tolerance", [float("nan"), float("inf"), -1.0])
+def test_a_tolerance_is_a_number_from_zero_on(tolerance):
+    """nan would let everything pass, or nothing."""
+    with pytest.raises(PairError, match="--tolerance"):
+        same.parsed([], tolerance)

@@ -1,0 +1,65 @@
+"""A unary call that never sends its message is ended by the server.
+
+grpc.aio waits for a unary call's message without end, and never answers a call that its client ends without one. Read as
+a stream of one message, by grpc.aio's public interface, the same call has a deadline of the server's own for it, and its
+end is seen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc import aio
+
+from crossover.protocol import deadline
+from crossover.transport.time_limit import TimeLimit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MESSAGE_SECONDS = 60.0
+"""From a call's metadata to the end of its message."""
+
+
+class FirstMessages(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """The handlers of another registry, with that deadline."""
+
+    def __init__(self, inner: grpc.GenericRpcHandler) -> None:
+        self._inner = inner
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        handler = self._inner.service(handler_call_details)
+        return None if handler is None else awaiting_message(handler)
+
+
+def awaiting_message(handler: Any) -> Any:
+    """The same handler, which reads its one message itself; handlers of streams stay as they are."""
+    if handler.request_streaming:
+        return handler
+    if handler.response_streaming:
+
+        async def answers(_: Any, rpc: Any) -> AsyncIterator[Any]:
+            async for message in handler.unary_stream(await _message(rpc), rpc):
+                yield message
+
+        return grpc.stream_stream_rpc_method_handler(answers, handler.request_deserializer, handler.response_serializer)
+
+    async def answer(_: Any, rpc: Any) -> Any:
+        return await handler.unary_unary(await _message(rpc), rpc)
+
+    return grpc.stream_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+
+
+async def _message(rpc: Any) -> Any:
+    try:
+        with TimeLimit(deadline.after(MESSAGE_SECONDS)):
+            message = await rpc.read()
+    except TimeoutError:
+        await rpc.abort(
+            grpc.StatusCode.DEADLINE_EXCEEDED, f"the call's message did not come within {MESSAGE_SECONDS:g} s"
+        )
+        raise
+    if message is aio.EOF:
+        await rpc.abort(grpc.StatusCode.INTERNAL, "the call has no message; a unary call has one")
+    return message
