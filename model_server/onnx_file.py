@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from crossover.model_server.onnx_session import ModelError
+from crossover.protocol.names import quoted
 
 _CHILDREN = {
     "model": {7: "main", 20: "training", 25: "function"},
@@ -121,13 +122,20 @@ def _copy_data(source: Path, location: str, target: Path) -> None:
     if "\0" in location or _MEMORY in location:
         raise ModelError("external data is not in a file of the model's folder")
     if inside.is_absolute() or ".." in inside.parts or not (source / inside).resolve().is_relative_to(source.resolve()):
-        raise ModelError(f"external data '{location[:80]}' points outside the model's folder")
-    if not (source / inside).is_file():
-        raise ModelError(f"external data '{location[:80]}' is not in the model's folder")
+        raise ModelError(f"external data {quoted(location)} points outside the model's folder")
+    if not _is_file(source / inside):
+        raise ModelError(f"external data {quoted(location)} is not in the model's folder")
     if (target / inside).exists():
         return  # the model's own file, as it was checked
     (target / inside).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / inside, target / inside)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _walk(view: mmap.mmap, at: int, end: int, kind: str, depth: int, facts: FileFacts) -> None:

@@ -147,6 +147,9 @@ def add_oip(schema: Json, settings: GatewaySettings) -> None:
     components = schema.setdefault("components", {})
     found = {name: _message(message.DESCRIPTOR) for name, message in _MESSAGES.items()}
     components["schemas"] = {**_SCHEMAS, **found, **components.get("schemas", {})}
+    if settings.api_keys_file is not None:
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        schema["security"] = [{"key": []}]
 
 
 def _paths(settings: GatewaySettings) -> Json:

@@ -88,6 +88,7 @@ class Door:
         self._buckets = buckets
         self._rate_setting = rate_setting
         self._open = keys is None and buckets is None
+        self._needs: BoundedCache[bytes, scopes.Need] = BoundedCache()
         self._known: BoundedCache[tuple[object, ...], Pass | Refusal] = BoundedCache()
 
     @property
@@ -99,7 +100,7 @@ class Door:
         found = self._from_where(head, peer, scheme)
         if self._open or isinstance(found, Refusal):
             return found
-        need = scopes.of_http(head.path)
+        need = self._needed(head.path)
         if need is Access.HEALTH:
             return found
         fields = found.fields
@@ -127,6 +128,13 @@ class Door:
             return error
         limited, _ = self._limited(key, peer, _joined(metadata, "x-forwarded-for"))
         return limited or error
+
+    def _needed(self, path: bytes) -> scopes.Need:
+        need = self._needs.get(path)
+        if need is None:
+            need = scopes.of_http(path)
+            self._needs.put(path, need, len(path))
+        return need
 
     def _from_where(self, head: Head, peer: str, scheme: str) -> Pass | Refusal:
         """What follows from host and origin alone, which a client's requests repeat."""

@@ -1,9 +1,28 @@
 // The gateway's resources as this page uses them. Every failure is an Error with one sentence.
 
+import { t } from "./language.js";
+
 const PREDICTIONS = "/api/predictions";
+let key = null;
+let asking = null;
+
+/** Ask whoever sits here for an API key, once for all requests that need one; it is forgotten with the page. */
+function askForKey() {
+  asking ??= Promise.resolve().then(() => {
+    key = prompt(t("keyNeeded"))?.trim() || null;
+    return key !== null;
+  });
+  return asking;
+}
+
+function send(path, options) {
+  const bearer = key === null ? {} : { Authorization: `Bearer ${key}` };
+  return fetch(path, { cache: "no-store", ...options, headers: { ...options.headers, ...bearer } });
+}
 
 async function ask(path, options = {}) {
-  const reply = await fetch(path, { cache: "no-store", ...options });
+  let reply = await send(path, options);
+  if (reply.status === 401 && (await askForKey())) reply = await send(path, options);
   if (reply.ok) return reply;
   const problem = await reply.json().catch(() => ({}));
   throw Object.assign(new Error(problem.detail ?? problem.error ?? `HTTP ${reply.status}`), { status: reply.status });

@@ -21,6 +21,7 @@ export default {
   originDrawn: "Your drawing, centred in 32 × 32 points; the ink counted in blocks of 4 × 4.",
   originSample: "Sample {number} of {of} that the model never saw in training; it is a {label}.",
   upstreamsTitle: "The ways to the model",
+  keyNeeded: "This gateway wants an API key (scopes predictions and infer). It is forgotten when you leave the page.",
   ask: "Ask the chosen ways",
   asking: "Asking…",
   askHelp: "One after another, each with POST /api/predictions; the answers are kept.",

@@ -21,6 +21,7 @@ export default {
   originDrawn: "그림을 32 × 32 점의 가운데에 맞추고 4 × 4 칸마다 잉크를 센 것입니다.",
   originSample: "모델이 학습에서 보지 못한 표본 {of}개 중 {number}번째이며, 실제 숫자는 {label}입니다.",
   upstreamsTitle: "모델로 가는 경로",
+  keyNeeded: "이 게이트웨이에는 API 키가 필요합니다(범위 predictions와 infer). 페이지를 떠나면 지워집니다.",
   ask: "고른 경로에 묻기",
   asking: "묻는 중…",
   askHelp: "POST /api/predictions로 하나씩 차례로 물으며, 답은 저장됩니다.",
