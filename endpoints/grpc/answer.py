@@ -2,8 +2,8 @@
 
 The stations of a call, each once, in this order: metrics begin, the door (who may call), context (deadline, propagated
 headers, timeline), size of the request, memory, decoding, admission, the deadline around the work, encoding, size of the
-reply, the error's code,
-metrics end. What differs between methods is an `Operation`; what brings calls adds only how bytes come and go.
+reply, the error's code, metrics end. What differs between methods is an `Operation`; what brings calls adds only how bytes
+come and go.
 """
 
 from __future__ import annotations
