@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from typing import Any
 
 import grpc
@@ -10,10 +12,16 @@ from grpc import aio
 
 from crossover.clients.grpc_tls import tls_of
 from crossover.protocol.wires import Target
+from crossover.transport.grpc.metadata import Metadata
 from crossover.transport.grpc.status import ClientClosedError
+from crossover.transport.grpcio.link import Link
 from crossover.transport.grpcio.poller import patient_poller
-from crossover.transport.grpcio.unary_call import GrpcioMethod
+from crossover.transport.silence import UNACKNOWLEDGED_SECONDS
 
+LEAST_KEEPALIVE_MS = 310_000
+"""Default gRPC servers answer a ping within 300 s of the last one, without data between, with too_many_pings."""
+RENEW_SECONDS = 1.0
+_DEADLINE_EXCEEDED = 4
 LONGEST_CONNECT_MS = 5000
 """How long one attempt to connect may take before callers are told; gRPC calls it the shortest backoff."""
 
@@ -21,40 +29,94 @@ LONGEST_CONNECT_MS = 5000
 class GrpcChannel:
     """A lazy channel; it connects at the first call, and again by itself, quickly, after the service was away.
 
-    A call after `close` opens another.
+    Silence is dealt with as transport/silence.py says: calls go to a fresh channel when this one does not answer. A call
+    after `close` opens another.
     """
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._channel: Any = None
-        self._methods: dict[str, GrpcioMethod] = {}
+        self._current: Link | None = None
+        self._others: set[Link] = set()
+        """Those that end, and those that are suspect."""
+        self._suspects: set[Link] = set()
+        self._asking: asyncio.Task[None] | None = None
+        self._renewed_at = -math.inf
 
-    def method(self, path: str) -> GrpcioMethod:
-        if path not in self._methods:
-            self._methods[path] = GrpcioMethod(self._opened(), path)
-        return self._methods[path]
+    def method(self, path: str) -> ChannelMethod:
+        return ChannelMethod(self, path)
 
-    def stream(self, path: str, metadata: tuple[tuple[str, str], ...] = ()) -> Any:
-        """A new bidirectional stream; ClientClosedError when the channel is closed."""
+    def link(self) -> Link:
+        """The channel for the next call, made at the first one, since it belongs to the event loop that runs then."""
+        if self._current is None:
+            with patient_poller():
+                self._current = Link(_channel_to(self._target), self._ask, self._heard)
+        return self._current
+
+    def stream(self, path: str, metadata: tuple[tuple[str, str], ...] = ()) -> tuple[Any, Link]:
+        """A new bidirectional stream, and what it is on; ClientClosedError when the channel is closed."""
+        link = self.link()
         try:
-            return self._opened().stream_stream(path)(metadata=metadata)
+            return link.channel.stream_stream(path)(metadata=metadata), link
         except aio.UsageError:
             raise ClientClosedError from None
 
-    def _opened(self) -> Any:
-        """The channel, made at the first call, since it belongs to the event loop that runs then."""
-        if self._channel is None:
-            with patient_poller():
-                self._channel = _channel_to(self._target)
-        return self._channel
+    def renew(self) -> bool:
+        """Let new calls begin on a fresh connection, which a balancer may lead elsewhere; False when one has just done so."""
+        now = time.monotonic()
+        if now - self._renewed_at < RENEW_SECONDS:
+            return False
+        self._renewed_at = now
+        self._leave()
+        return True
+
+    def _leave(self) -> None:
+        link, self._current = self._current, None
+        if link is not None:
+            self._others = {other for other in self._others if other.waits} | {link}
+            link.retire()
+
+    def _ask(self, link: Link) -> None:
+        if link is self._current and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._asked(link))
+
+    async def _asked(self, link: Link) -> None:
+        if await link.asked() != _DEADLINE_EXCEEDED or link is not self._current:
+            return
+        self._suspects.add(link)
+        self._leave()
+        if link.waits:
+            await self.link().asked()  # what answers there disproves the silent one, see `_heard`
+
+    def _heard(self, link: Link) -> None:
+        """An answer: what is silent beside it is given up, and it is itself above suspicion."""
+        self._suspects.discard(link)
+        if self._suspects and link is self._current:
+            suspects, self._suspects = self._suspects, set()
+            for suspect in suspects:
+                suspect.give_up()
 
     async def close(self) -> None:
-        channel, self._channel = self._channel, None
-        for method in self._methods.values():
-            method.close()
-        self._methods.clear()
-        if channel is not None:
-            await asyncio.shield(channel.close())
+        links = {*self._others, *self._suspects} | ({self._current} if self._current is not None else set())
+        self._current = None
+        self._others.clear()
+        self._suspects.clear()
+        if self._asking is not None:
+            self._asking.cancel()
+        for link in links:
+            await link.close()
+
+
+class ChannelMethod:
+    """One method, see `transport.grpc.status.UnaryMethod`."""
+
+    def __init__(self, channel: GrpcChannel, path: str) -> None:
+        self._channel = channel
+        self._path = path
+
+    async def call(
+        self, data: bytes, until: float, metadata: tuple[tuple[str, str], ...], *, trailing: bool = False
+    ) -> tuple[bytes, Metadata]:
+        return await self._channel.link().call(self._path, data, until, metadata, trailing=trailing)
 
 
 def _channel_to(target: Target) -> Any:
@@ -64,8 +126,8 @@ def _channel_to(target: Target) -> Any:
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", LONGEST_CONNECT_MS),
         ("grpc.max_reconnect_backoff_ms", 1000),
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_time_ms", LEAST_KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", round(UNACKNOWLEDGED_SECONDS * 1000)),  # becomes TCP_USER_TIMEOUT too
         ("grpc.enable_http_proxy", 0),
         ("grpc.use_local_subchannel_pool", 1),
     ]

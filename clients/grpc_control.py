@@ -67,6 +67,13 @@ class GrpcControl(Inference):
             )
 
     async def control(self, method: str, request: Any, context: CallContext) -> Any:
+        reply = await self._ask(method, request, context)
+        if method == "ServerReady" and not reply.ready and self._transport.renew():
+            # a balancer's connection stays with a service that leaves, and others behind it may be ready
+            reply = await self._ask(method, request, context)
+        return reply
+
+    async def _ask(self, method: str, request: Any, context: CallContext) -> Any:
         data = request.SerializeToString()
         self.check_size(data)
         reply, _ = await self.exchange(method, data, context)

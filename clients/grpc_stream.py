@@ -27,11 +27,12 @@ from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.wires import Target, bearer
 from crossover.protos import inference as pb
 from crossover.transport.grpc.status import ClientClosedError
+from crossover.transport.grpcio.link import Link
 from crossover.transport.grpcio.unary_call import status_of
 from crossover.transport.time_limit import TimeLimit
 
 _PATH = f"/{pb.SERVICE}/ModelStreamInfer"
-_METADATA = ((streaming.ORDER, streaming.ANY),)
+_METADATA = ((streaming.ORDER, streaming.ANY), (streaming.LEAVING_TOLD, "true"))
 """Answers are told apart by id here, so a slow one need not hold up the others; a service that does not know this may
 ignore it."""
 
@@ -58,19 +59,33 @@ class _Waiting:
 class _Stream:
     """One open stream and the requests on it."""
 
-    def __init__(self, call: Any, target: str) -> None:
+    def __init__(self, call: Any, link: Link, target: str) -> None:
         self.call = call
+        self.link = link
         self.target = target
         self.waiting: dict[str, _Waiting] = {}
         self.closing = False
+        self._leaving = False
         self.used = time.monotonic()
-        self.outgoing: asyncio.Queue[bytes] = asyncio.Queue()
+        self.outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
+        """None at the end."""
         self.tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._read())]
+
+    def leave(self) -> None:
+        """The service goes away: what was sent is answered, and nothing more is sent."""
+        if not self._leaving:
+            self._leaving = True
+            self.outgoing.put_nowait(None)
+
+    def lose(self) -> None:
+        """The connection is silent, and the service answers elsewhere."""
+        self._break(InferenceError(Code.UNAVAILABLE, f"the stream to {self.target} is silent"))
 
     async def _write(self) -> None:
         with suppress(asyncio.CancelledError, aio.AioRpcError, asyncio.InvalidStateError):
-            while True:
-                await self.call.write(await self.outgoing.get())
+            while (message := await self.outgoing.get()) is not None:
+                await self.call.write(message)
+            await self.call.done_writing()
 
     async def _read(self) -> None:
         lost = InferenceError(Code.UNAVAILABLE, f"the stream to {self.target} ended before the answer")
@@ -87,7 +102,11 @@ class _Stream:
             self._break(lost)
 
     def _deliver(self, data: bytes) -> None:
+        self.link.hear()
         text, response = protobuf_codec.decode_stream_response(data)
+        if streaming.LEAVING in response.parameters:
+            self.leave()
+            return
         found = self.waiting.pop(response.id, None)
         if found is None or found.future.done():
             return
@@ -103,6 +122,8 @@ class _Stream:
     @property
     def broken(self) -> bool:
         """It takes no more requests."""
+        if self._leaving or self.link.retired:
+            return True
         if not self.closing and not self.waiting and time.monotonic() - self.used > IDLE_SECONDS:
             self.closing = True
             self.call.cancel()  # which ends its tasks
@@ -158,22 +179,30 @@ class GrpcStream(GrpcControl):
 
     async def _answer(self, stream: _Stream, identity: str, found: _Waiting) -> InferResponse:
         until = found.context.deadline
+        stream.link.begin()
         try:
             with TimeLimit(until):
                 return await found.future
         except TimeoutError:
             raise deadline.exceeded("while waiting for the model server") from None
         finally:
+            stream.link.end()
             if stream.waiting.pop(identity, None) is not None and not stream.broken:
                 stream.outgoing.put_nowait(streaming.cancel_message(identity))
             self._streams.give_back(stream)
 
     def _opened(self) -> _Stream:
         try:
-            call = self._channel.stream(_PATH, (*_METADATA, *bearer(self.target)))
+            call, link = self._channel.stream(_PATH, (*_METADATA, *bearer(self.target)))
         except ClientClosedError:
             raise InferenceError(Code.UNAVAILABLE, f"the client of {self.target.grpc} is closed") from None
-        return _Stream(call, self.target.grpc)
+        link.lost = self._lose_silent
+        return _Stream(call, link, self.target.grpc)
+
+    def _lose_silent(self) -> None:
+        for stream in self._streams.all():
+            if stream.link.retired:
+                stream.lose()
 
     async def close(self) -> None:
         await asyncio.gather(*(stream.close() for stream in self._streams.emptied()))

@@ -62,6 +62,9 @@ class StreamPool(Generic[S]):
         if not stream.waiting and not stream.broken:
             self._free[stream] = None
 
+    def all(self) -> list[S]:
+        return list(self._streams)
+
     def emptied(self) -> list[S]:
         """All streams, which are the pool's no more."""
         streams, self._streams, self._free = self._streams, [], {}

@@ -24,6 +24,9 @@ ORDER, ANY = "crossover-stream-order", "any"
 """Metadata of a stream: answers need not come in the order of the requests."""
 TRITON_GRPC_ERROR = "triton_grpc_error"
 """Triton's metadata of a stream: with "true" the first error ends it with a real status."""
+LEAVING_TOLD, LEAVING = "crossover-stream-leaving", "crossover_leaving"
+"""Metadata of a stream whose client wants to be told when the service is about to stop, and the parameter that says it, in
+a reply to no request: the client then closes its side, so that everything that it sent is answered."""
 CANCEL, CODE, RETRY_AFTER = "crossover_cancel", "crossover_code", "crossover_retry_after"
 
 
@@ -73,6 +76,13 @@ def cancelled_by(request: InferRequest) -> str | None:
     """The id that a cancelling message names; None when it is an ordinary request."""
     found = request.parameters.get(CANCEL)
     return found if isinstance(found, str) else None
+
+
+def leaving_message() -> bytes:
+    """The ModelStreamInferResponse that says that the service is about to stop."""
+    response = pb.ModelInferResponse()
+    response.parameters[LEAVING].bool_param = True
+    return pb.ModelStreamInferResponse(infer_response=response).SerializeToString()
 
 
 def error_message(identity: str, error: InferenceError) -> bytes:

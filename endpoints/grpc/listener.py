@@ -94,6 +94,7 @@ class Listener(ABC):
         """
         draining, self._draining = self._draining, None
         if draining is not None:
+            self._leaving.set()
             draining.set()
             await self._close(grace_seconds)
 

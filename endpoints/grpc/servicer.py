@@ -71,4 +71,4 @@ class Servicer:
             self._answering.check_stream("ModelStreamInfer", rpc)
         except InferenceError as error:
             await abort(rpc, error)
-        await StreamOfCalls(self._answering, rpc).run(requests, self.draining)
+        await StreamOfCalls(self._answering, rpc).run(requests, self.leaving, self.draining)

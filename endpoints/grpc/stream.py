@@ -30,6 +30,8 @@ MOST_AT_ONCE = 1024
 """Requests of one stream that run or whose answers wait; the stream is not read on beyond, so that the sender feels it."""
 MOST_BYTES = 64 << 20
 """Bytes of these requests and answers, likewise; twice the largest message where that is more."""
+LAST_READ_SECONDS, QUIET_SECONDS = 1.0, 0.1
+"""How long a stream is read on when the service stops, at most, and without a message."""
 IDLE_SECONDS = 600.0
 """A stream on which nothing happens for so long is ended."""
 
@@ -39,13 +41,13 @@ class _Slot:
 
     __slots__ = ("answered", "error", "held", "identity", "message", "ordered")
 
-    def __init__(self, identity: str, ordered: bool, held: int) -> None:
+    def __init__(self, identity: str, ordered: bool, held: int, message: bytes = b"") -> None:
         self.identity = identity
         self.ordered = ordered
         self.held = held
         """Bytes that it counts for."""
         self.answered = False
-        self.message = b""
+        self.message = message
         """Empty when it was cancelled."""
         self.error: InferenceError | None = None
         """What ends the stream."""
@@ -57,6 +59,7 @@ class StreamOfCalls:
     def __init__(self, answering: Answering, rpc: Any) -> None:
         metadata = dict(rpc.invocation_metadata() or ())
         self._any_order = metadata.get(streaming.ORDER) == streaming.ANY
+        self._is_told = metadata.get(streaming.LEAVING_TOLD) == "true"
         self._errors_end_it = metadata.get(streaming.TRITON_GRPC_ERROR) == "true"
         self._answering = answering
         self._rpc = rpc
@@ -77,15 +80,18 @@ class StreamOfCalls:
         """The stream is over: nobody reads it any more, or an error ends it."""
         self._active = time.monotonic()
 
-    async def run(self, requests: Any, draining: asyncio.Event) -> None:
+    async def run(self, requests: Any, leaving: asyncio.Event, draining: asyncio.Event) -> None:
         """Read until the client closes its side or the service stops, then finish what is under way.
 
-        A stream that cannot be written to is ended: its client would wait for ever for what was lost.
+        A client that wants to know is told when the service is `leaving`, so that it closes its side in time. A stream that
+        cannot be written to is ended: its client would wait for ever for what was lost.
         """
         reading = asyncio.create_task(self._read(requests))
         stopping = asyncio.create_task(draining.wait())
+        telling = asyncio.create_task(self._tell(leaving))
         try:
             await self._until_closed(reading, stopping)
+            await self._read_last(reading)
             reading.cancel()
             while self._tasks and not self._ended.done():
                 waited: set[asyncio.Future[Any]] = {*self._tasks, self._ended}
@@ -93,7 +99,7 @@ class StreamOfCalls:
         finally:
             if not self._ended.done():
                 self._ended.set_result(None)
-            for task in (reading, stopping, *self._tasks):
+            for task in (reading, stopping, telling, *self._tasks):
                 task.cancel()
         error = self._ended.result()
         if error is not None:
@@ -109,6 +115,22 @@ class StreamOfCalls:
             if reading.done() or stopping.done() or self._ended.done():
                 return
             if not self._slots and time.monotonic() - self._active > IDLE_SECONDS:
+                return
+
+    async def _tell(self, leaving: asyncio.Event) -> None:
+        await leaving.wait()
+        if self._is_told:
+            self._slots += 1
+            self._ready.append(_Slot("", ordered=False, held=0, message=streaming.leaving_message()))
+            await self._write_ready()
+
+    async def _read_last(self, reading: asyncio.Task[None]) -> None:
+        """What is on its way when the service stops: until the client closes its side, or for a moment of silence."""
+        until = time.monotonic() + LAST_READ_SECONDS
+        while not reading.done() and not self._ended.done() and time.monotonic() < until:
+            before = self._active
+            await asyncio.wait((reading, self._ended), timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if self._active == before and not self._is_told:
                 return
 
     async def _read(self, requests: Any) -> None:
@@ -141,6 +163,7 @@ class StreamOfCalls:
             self._released.clear()
             await self._released.wait()
         self._slots += 1
+        self._active = time.monotonic()
         self._held += slot.held
         if slot.ordered:
             self._order.append(slot)

@@ -8,7 +8,9 @@ compression.
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +27,7 @@ from crossover.transport.resending import MOST_ATTEMPTS
 if TYPE_CHECKING:
     from crossover.transport.http2.frames import Buffer
 
+RENEW_SECONDS = 1.0
 CONNECT_SECONDS = 5.0
 _SCHEMES = ("dns:///", "dns:", "ipv4:", "ipv6:", "passthrough:///")
 _DEFAULT_PORT = 443
@@ -78,6 +81,7 @@ class Channel:
         self._others: set[ClientConnection] = set()
         """Those that end, and those that are suspect."""
         self._attempt: asyncio.Task[ClientConnection | Status] | None = None
+        self._renewed_at = -math.inf
 
     def method(self, path: str) -> ChannelMethod:
         """The method at `path`, such as ``/package.Service/Method``."""
@@ -101,10 +105,7 @@ class Channel:
 
     async def connected(self, until: float) -> ClientConnection:
         """A connection on which a call may begin; all who wait share one attempt to open it."""
-        attempt = self._attempt
-        if attempt is None or attempt.done():
-            tls = self._tls() if self._tls is not None else None
-            attempt = self._attempt = asyncio.create_task(self._connect(tls))
+        attempt = self._attempting()
         try:
             async with asyncio.timeout(deadline.timeout_of(until)):
                 found = await asyncio.shield(attempt)
@@ -117,6 +118,13 @@ class Channel:
         if isinstance(found, Status):
             raise CallFailedError(found)
         return found
+
+    def _attempting(self) -> asyncio.Task[ClientConnection | Status]:
+        """The one attempt to connect that is under way, or a new one."""
+        if self._attempt is None or self._attempt.done():
+            tls = self._tls() if self._tls is not None else None
+            self._attempt = asyncio.create_task(self._connect(tls))
+        return self._attempt
 
     async def _connect(self, tls: ssl.SSLContext | None) -> ClientConnection | Status:
         loop, address = asyncio.get_running_loop(), self._address
@@ -155,6 +163,8 @@ class Channel:
             self._others.add(connection)
             if self._connection is connection:
                 self._connection = None
+            if connection.suspect_since is not None:
+                self._attempting()  # whether the service answers elsewhere
         elif self._connection is None:
             self._others.discard(connection)
             self._connection = connection
@@ -163,6 +173,16 @@ class Channel:
         elif connection.has_settled:
             for other in [other for other in self._others if other.suspect_since is not None]:
                 other.disprove()
+
+    def renew(self) -> bool:
+        """Let new calls begin on a fresh connection, which a balancer may lead elsewhere; False when one has just done so."""
+        now = time.monotonic()
+        if now - self._renewed_at < RENEW_SECONDS:
+            return False
+        self._renewed_at = now
+        if self._connection is not None:
+            self._connection.drain()
+        return True
 
     async def close(self) -> None:
         """End the calls under way; a call after this opens another connection."""

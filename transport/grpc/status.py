@@ -110,6 +110,10 @@ class UnaryTransport(Protocol):
         """The method at `path`, such as ``/package.Service/Method``."""
         ...
 
+    def renew(self) -> bool:
+        """Let new calls begin on a fresh connection; False when that was done a moment ago."""
+        ...
+
     async def close(self) -> None:
         """End the calls under way and close the connection."""
         ...
