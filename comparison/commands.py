@@ -27,7 +27,7 @@ from crossover.comparison.report import terminal
 from crossover.comparison.report.page import html
 from crossover.comparison.report.words import not_measured
 from crossover.comparison.services import scratch
-from crossover.comparison.services.ask import AskError
+from crossover.comparison.services.ask import AskError, LostError
 from crossover.comparison.services.fleet import FleetError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _KILLED = "it was killed before its end"
 OK, FAILED, USAGE, RULE, WITHHELD = 0, 1, 2, 3, 4
-"""Ended as planned; ended early; cannot be done; a --fail-if rule holds; a control withholds verdicts."""
+"""Ended as planned; ended early, or a service failed; cannot be done; a --fail-if rule holds; a control withholds verdicts."""
 
 
 def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
@@ -88,6 +88,9 @@ def refusing(work: Callable[[], int], out: Path) -> int:
     """The exit code of `work`, or that of its refusal, told in one sentence."""
     try:
         return work()
+    except LostError as error:
+        print(f"The run ended before anything was measured: {error}", file=sys.stderr)
+        return FAILED
     except (UsageError, FleetError, GeneratorError, AskError, PairError, samples.SamplesError, RuleError) as error:
         return refuse(str(error))
     except OSError as error:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crossover.comparison.experiment import schedule
-from crossover.comparison.load.outcomes import DONE, SENT
+from crossover.comparison.load.outcomes import DONE, OK, OUTCOME, SENT, WRONG
 from crossover.comparison.network.profiles import LOOPBACK
+from crossover.comparison.services.ask import LostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from crossover.comparison.experiment.design import Block, Slice
     from crossover.comparison.experiment.preparation import Prepared
     from crossover.comparison.load.generator import Generator
-    from crossover.comparison.load.outcomes import Record
+    from crossover.comparison.load.outcomes import Record, Table
     from crossover.comparison.services.views import View
 
 _WARM_SECONDS, _MOST_WARM = 0.1, 60
@@ -66,12 +67,22 @@ class Part:
         return found.get(arm.name) or found.get(arm.upstream) or min(found.values())
 
 
+def check_answers(arm: str, table: Table, complaint: str) -> None:
+    """LostError for a service that answers wrongly, or nothing at all: it is not measured to the planned end."""
+    outcomes = table[:, OUTCOME]
+    if (outcomes == WRONG).any():
+        raise LostError(f"arm '{arm}' gave a wrong reply: {complaint}")
+    if not (outcomes == OK).any():
+        raise LostError(f"arm '{arm}' answered none of {len(table)} requests: {complaint or 'silence'}")
+
+
 def first_requests(part: Part) -> dict[str, float]:
     """Milliseconds of each arm's very first request on these services, in the block's own order of arms."""
     found: dict[str, float] = {}
     for name in dict.fromkeys(item.arm for item in part.slices):
         if part.arms[name].role == "arm":
             record = part.closed(part.cells[0], part.arms[name], 1, 1)
+            check_answers(name, record.requests, record.complaint)
             found[name] = float(record.requests[0, DONE] - record.requests[0, SENT]) / 1e6
     return found
 
@@ -82,7 +93,8 @@ def warm(part: Part) -> None:
     for c in part.cells:
         for arm in part.arms_of(c):
             count = max(schedule.FEWEST, min(_MOST_WARM, round(_WARM_SECONDS * part.probed(c, arm))))
-            part.closed(c, arm, count, callers)
+            record = part.closed(c, arm, count, callers)
+            check_answers(arm.name, record.requests, record.complaint)
 
 
 def staged(part: Part) -> Iterator[tuple[str, int, list[dict[str, int]]]]:

@@ -170,7 +170,7 @@ def _median_ns(table: out.Table) -> float:
 def _closed(view: View, generator: Generator, arm: Arm, count: int, callers: int) -> out.Table:
     record = generator.run(view.work(0, arm, schedule.closed(count, view.variants(0), 0), callers))
     if (record.requests[:, out.OUTCOME] != out.OK).any():
-        raise ask.AskError(f"arm '{arm.name}' does not work: {record.complaint or 'requests were not answered'}")
+        raise ask.LostError(f"arm '{arm.name}' does not work: {record.complaint or 'requests were not answered'}")
     return record.requests
 
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from crossover.comparison.analysis import capacity
 from crossover.comparison.experiment import alone, samples, searching, slices
 from crossover.comparison.experiment.design import plan
-from crossover.comparison.experiment.part import Part, first_requests, staged, warm
+from crossover.comparison.experiment.part import Part, check_answers, first_requests, staged, warm
 from crossover.comparison.experiment.preparation import Prepared
-from crossover.comparison.experiment.samples import Experiment, SliceLine, Writer
+from crossover.comparison.experiment.samples import Experiment, Writer
 from crossover.comparison.experiment.schedule import FEWEST
 from crossover.comparison.lab import wires as lab_wires
-from crossover.comparison.load import outcomes as out
 from crossover.comparison.load.generator import Generator, GeneratorError
 from crossover.comparison.network.networks import Networks
 from crossover.comparison.network.profiles import LOOPBACK
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from crossover.comparison.experiment.course import Course, Subject
     from crossover.comparison.experiment.design import Block, Slice
-    from crossover.comparison.load.outcomes import Table
     from crossover.comparison.services.views import View
 
 _PAUSES_S, _BLOCK_S = 0.06, 6.0
@@ -195,6 +193,7 @@ class Run:
             self._slice(part, item)
         for line, table in alone.measured(part):
             self.writer.add(line, table)
+            check_answers(line.arm, table, line.complaint)
         for arm, c, stamps in staged(part):
             self.writer.add_stages(arm, c, part.block.index, stamps)
         if self.options.goal_ms is not None:
@@ -223,7 +222,7 @@ class Run:
         self.measured += 1
         if dead := part.view.dead():
             raise FleetError(f"{dead} ended by itself while it was measured")
-        _check_answers(line, table)
+        check_answers(line.arm, table, line.complaint)
 
     def _stepped(self, part: Part) -> Callable[[str], None]:
         """Tells a step with the block and network that it belongs to."""
@@ -236,15 +235,6 @@ class Run:
             return 0
         places = searching.places(prepared.cells, range(len(prepared.cells)))
         return len(places) * len(searching.arms_of(self._arms.values())) * capacity.STEPS
-
-
-def _check_answers(line: SliceLine, table: Table) -> None:
-    """A service that answers nothing, or wrongly, is not measured to the planned end."""
-    outcomes = table[:, out.OUTCOME]
-    if (outcomes == out.WRONG).any():
-        raise ask.AskError(f"arm '{line.arm}' gave a wrong reply: {line.complaint}")
-    if not (outcomes == out.OK).any():
-        raise ask.AskError(f"arm '{line.arm}' answered none of {len(table)} requests: {line.complaint or 'silence'}")
 
 
 def _by_network(block: Block, prepared: Prepared) -> dict[str, list[Slice]]:

@@ -53,6 +53,10 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
         return commands.refuse(str(error))
     asked.given.arguments = whole
     asked.given.network = asked.given.network or [LOOPBACK]
+    try:
+        options.check_network(asked.given)
+    except UsageError as error:
+        return commands.refuse(str(error))
     if not asked.given.dry_run and (elsewhere := commands.moved(asked.given)) is not None:
         return elsewhere
     return commands.refusing(lambda: _compared(asked, out), out)
@@ -90,7 +94,7 @@ def _shown(subject: PairSubject) -> int:
                     print("What differs:", *(f"  {text}" for text in wrong), sep="\n")
                     return commands.refuse(f"the two services do not answer alike: {'; '.join(wrong)}")
                 seen = answered(variants, asker, case.name)
-                for text in differences.seen_in(subject.pair, asker, seen):
+                for text in differences.seen_in(subject.pair, subject.method, asker, seen):
                     print(f"Besides the protocol: {text}")
         rows = sum(map(len, subject.variants_of_cases))
         print(f"The answers are the same ({rows} row{'s' * (rows != 1)} asked of both).")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
+
+from crossover.comparison.pair.errors import PairError
+from crossover.comparison.pair.sides import grpc_reply
 
 if TYPE_CHECKING:
     from crossover.comparison.pair.cases import Asker, Seen
+    from crossover.comparison.pair.schema import Method
     from crossover.comparison.pair.subject import Pair
 
-FAR_LARGER = 2.0
-"""Replies of which one is so many times as long as the other are named: text beside binary alone may be less."""
-_LEAST_BYTES = 64
+FAR_LARGER, _LEAST_BYTES = 1.5, 32
+"""Replies of which one is so many times, and by so many bytes, as long as the other are named."""
 _PROXIES = (
     "via",
     "x-envoy-upstream-service-time",
@@ -24,10 +28,10 @@ _PROXY_SERVERS = ("envoy", "nginx", "haproxy", "traefik", "caddy", "cloudflare",
 FEW_STREAMS = 100
 
 
-def seen_in(pair: Pair, asker: Asker, seen: Seen) -> list[str]:
+def seen_in(pair: Pair, method: Method, asker: Asker, seen: Seen) -> list[str]:
     """Sentences on what the first replies and their connections show."""
     return [text for text in (
-        _tls(pair), _compression(seen), _proxy(seen), _cache(seen), _sizes(seen), _connections(asker), _streams(asker),
+        _tls(pair), _compression(seen), _proxy(seen), _cache(seen), _sizes(method, seen), _connections(asker), _streams(asker),
     ) if text]  # fmt: skip
 
 
@@ -72,12 +76,17 @@ def _cache(seen: Seen) -> str:
     return ""
 
 
-def _sizes(seen: Seen) -> str:
-    grpc, rest = max(0, len(seen.grpc.body) - 5), len(seen.rest.body)
-    smaller, larger = sorted((grpc, rest))
-    if larger < _LEAST_BYTES or larger <= FAR_LARGER * smaller:
+def _sizes(method: Method, seen: Seen) -> str:
+    """Like with like: the gRPC reply as JSON beside the body. That protobuf is shorter is the protocol's own doing."""
+    try:
+        (message, *_) = grpc_reply(seen.grpc).messages or (b"",)
+        text = json.dumps(method.as_json(method.decoded(message), defaults=True), separators=(",", ":"))
+    except (OSError, PairError):
         return ""
-    return f"replies of different size: {grpc} bytes over gRPC, {rest} over HTTP"
+    smaller, larger = sorted((len(text.encode()), len(seen.rest.body)))
+    if larger - smaller < _LEAST_BYTES or larger <= FAR_LARGER * smaller:
+        return ""
+    return f"replies of different size: {len(text.encode())} bytes over gRPC (as JSON), {len(seen.rest.body)} over HTTP"
 
 
 def _connections(asker: Asker) -> str:

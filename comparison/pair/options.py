@@ -391,9 +391,8 @@ def course_of(asked: Asked, pair: Pair, out: Path) -> Course:
     """How the run goes; UsageError for numbers and combinations that cannot be."""
     given = asked.given
     common.check_loop(given)
+    check_network(given)
     networks = list(dict.fromkeys(given.network or [LOOPBACK]))
-    if networks != [LOOPBACK] and set(pair.processes.commands) != {"grpc", "rest"}:
-        raise UsageError("--network needs services that the lab starts itself: give --start-grpc and --start-rest")
     names = list(dict.fromkeys(given.arms or ARMS))
     for name in names:
         if name not in ARMS:
@@ -421,6 +420,13 @@ def course_of(asked: Asked, pair: Pair, out: Path) -> Course:
     )
     common.check_course(course)
     return course
+
+
+def check_network(given: argparse.Namespace) -> None:
+    """UsageError where a network cannot be put before the services: they run on this host already."""
+    networks = given.network or [LOOPBACK]
+    if any(name != LOOPBACK for name in networks) and not (given.start_grpc and given.start_rest):
+        raise UsageError("--network needs services that the lab starts itself: give --start-grpc and --start-rest")
 
 
 def _notes(asked: Asked, pair: Pair) -> list[str]:

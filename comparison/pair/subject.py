@@ -16,7 +16,7 @@ from crossover.comparison.pair.errors import PairError
 from crossover.comparison.pair.exchange import GRPC, REST, Exchange, Rules
 from crossover.comparison.pair.schema import Method
 from crossover.comparison.pair.services import Started
-from crossover.comparison.services.ask import AskError
+from crossover.comparison.services.ask import LostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -236,9 +236,9 @@ class PairSubject:
             with self.asker(view) as asker:
                 _, wrong = asker.judged(asker.ask(first.grpc[0], first.rest[0]))
         except PairError as error:
-            raise AskError(str(error)) from None
+            raise LostError(str(error)) from None
         if wrong:
-            raise AskError(f"the two services do not answer alike any more: {'; '.join(wrong)}")
+            raise LostError(f"the two services do not answer alike any more: {'; '.join(wrong)}")
 
     def asker(self, view: PairView) -> case_room.Asker:
         return case_room.Asker(view.grpc, view.rest, self.pair.rules, self.method)
@@ -268,7 +268,7 @@ class PairSubject:
             tell(f"asking both services for {len(variants)} rows{f' of {case.name}' if case.name else ''}")
             with self.asker(view) as asker:
                 seen = case_room.answered(variants, asker, case.name)
-                said = differences.seen_in(self.pair, asker, seen)
+                said = differences.seen_in(self.pair, self.method, asker, seen)
                 self.differences += [text for text in said if text not in self.differences]
         together = {case.name: variants for case, variants in zip(self.pair.cases, self.variants_of_cases, strict=True)}
         if self.pair.mix:

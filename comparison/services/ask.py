@@ -28,6 +28,10 @@ class AskError(RuntimeError):
     """The service gave no usable answer, in one sentence."""
 
 
+class LostError(AskError):
+    """A service that had answered rightly does so no more, in one sentence."""
+
+
 def metadata(wire: str, target: Target, model: str) -> pb.ModelMetadataResponse:
     """The model's metadata over `wire`; AskError when there is no such model or no such service: what was asked, what
     came, and what is needed.

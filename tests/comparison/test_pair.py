@@ -209,29 +209,32 @@ def test_a_pair_that_answers_differently_is_refused_before_measuring(greeters, t
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
+def _lines(out):
+    slices = out / "samples" / "slices.jsonl"
+    return len(slices.read_text().splitlines()) if slices.exists() else 0
+
+
 def test_a_wrong_reply_during_a_run_gives_no_verdict(greeters, tmp_path):
     """Exit code 1, the run ends early, and not one cell has a verdict."""
-    with Http(lambda number, _: _hello("Ada" if number < 400 else "Eve")) as other:
-        done = _with(
-            greeters,
-            other.port,
-            "--blocks",
-            "50",
-            "--turns",
-            "2",
-            "--slice",
-            "0.2",
-            "--rate",
-            "60",
-            "--out",
-            tmp_path / "run",
-        )
+    out = tmp_path / "run"
+    long = ("--blocks", "50", "--turns", "2", "--slice", "0.2", "--rate", "60")
+    with Http(lambda *_: _hello("Ada" if _lines(out) < 6 else "Eve")) as other:
+        done = _with(greeters, other.port, *long, "--arms", "grpc", "rest", "--out", out)
     assert done.returncode == 1, done.stdout + done.stderr
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    summary = json.loads((out / "summary.json").read_text())
     assert summary["complete"] is False
     assert {cell["verdict"] for cell in summary["cells"] if cell["metric"] != "message_bytes"} <= {"invalid"}
-    assert "wrong repl" in done.stdout
-    assert "Eve" in done.stdout + done.stderr
+    assert "No verdict" in done.stdout
+    assert "Eve" in done.stderr
+
+
+def test_a_wrong_reply_before_the_first_slice_is_no_usage_error(greeters, tmp_path):
+    """The pair was the same when it was asked, and is not while it is probed: exit code 1, and no verdict at all."""
+    with Http(lambda number, _: _hello("Ada" if number < 9 else "Eve")) as other:
+        done = _with(greeters, other.port, *SMALL, "--out", tmp_path / "run")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Eve" in done.stderr
+    assert not (tmp_path / "run" / "summary.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -259,9 +262,10 @@ def test_replies_in_every_form_of_http1(answer, greeters, tmp_path):
 
 def test_what_differs_besides_the_protocol_is_named(greeters):
     """Compression, a proxy, a cache, and replies of another size, each from the replies themselves."""
-    head = 'Content-Encoding: br\r\nVia: 1.1 proxy\r\nETag: "x"\r\n'
-    with Http(lambda *_: _hello(head=head + "X-Padding: " + "y" * 9 + "\r\n")) as other:
-        done = _with(greeters, other.port, "--dry-run")
+    body = json.dumps({"message": "Hello, Ada!", "padding": "y" * 500}).encode()
+    head = f'Content-Length: {len(body)}\r\nContent-Encoding: br\r\nVia: 1.1 proxy\r\nETag: "x"\r\n\r\n'
+    with Http(lambda *_: b"HTTP/1.1 200 OK\r\n" + head.encode() + body) as other:
+        done = _with(greeters, other.port, "--dry-run", "--same", "grpc.message == rest.message")
     assert done.returncode == 0, done.stderr
     for named in ("compresses its replies (br)", "a proxy on one side alone: HTTP", "ETag", "different size"):
         assert named in done.stdout
