@@ -24,10 +24,14 @@ def main(arguments: list[str] | None = None, program: str = "python -m compariso
     report = commands_of.add_parser("report", help="make a run's summary and report again from its raw samples")
     report.add_argument("folder", type=Path, metavar="RUN")
     report.add_argument("--csv", action="store_true", help="also write cells.csv and arms.csv")
+    options.add_output_arguments(report)
     report.set_defaults(command=commands.report)
-    diff = commands_of.add_parser("diff", help="what changed between two runs beyond noise?")
+    diff = commands_of.add_parser(
+        "diff", help="what changed between two runs beyond noise? exit code 1 when something did"
+    )
     diff.add_argument("before", type=Path, metavar="RUN")
     diff.add_argument("after", type=Path, metavar="RUN")
+    diff.add_argument("--json", action="store_true", help="print what changed as JSON")
     diff.set_defaults(command=commands.diff)
     bench = commands_of.add_parser("bench", help="what our own paths cost beside their floors (about four minutes)")
     bench_command.add_arguments(bench)

@@ -21,9 +21,10 @@ from crossover.comparison.load.generator import GeneratorError
 from crossover.comparison.machine import provenance
 from crossover.comparison.network import hosts
 from crossover.comparison.network.profiles import LOOPBACK
-from crossover.comparison.options import UsageError, checked, continued
+from crossover.comparison.options import UsageError, checked, continued, outputs_of
+from crossover.comparison.options import rules as parsed_rules
 from crossover.comparison.pair.errors import PairError
-from crossover.comparison.report import terminal
+from crossover.comparison.report import junit, markdown, terminal
 from crossover.comparison.report.page import html
 from crossover.comparison.report.words import not_measured
 from crossover.comparison.services import scratch
@@ -32,11 +33,12 @@ from crossover.comparison.services.fleet import FleetError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from crossover.comparison.analysis.failif import Rule
     from crossover.comparison.experiment.course import Course, Subject
 
+CHANGED = 1
 _KILLED = "it was killed before its end"
 OK, FAILED, USAGE, RULE, WITHHELD = 0, 1, 2, 3, 4
 """Ended as planned; ended early, or a service failed; cannot be done; a --fail-if rule holds; a control withholds verdicts."""
@@ -110,7 +112,7 @@ def measured(course: Course, subject: Subject[Any], arguments: list[str]) -> int
     (course.out / "provenance.json").write_text(
         json.dumps(provenance.provenance(command, course.seed), indent=1) + "\n"
     )
-    summary = finish(course.out, run.stopped, course)
+    summary = finish(course.out, run.stopped, course, course.outputs, course.fail_if)
     if run.stopped:
         print(f"The run ended early: {run.stopped}", file=sys.stderr)
         return FAILED
@@ -119,8 +121,14 @@ def measured(course: Course, subject: Subject[Any], arguments: list[str]) -> int
     return WITHHELD if summary["withheld"] else OK
 
 
-def finish(folder: Path, stopped: str, options: Course | None = None) -> dict[str, Any]:
-    """Analyse a run's samples; write its summary and report, and show the verdict."""
+def finish(
+    folder: Path,
+    stopped: str,
+    options: Course | None = None,
+    outputs: Sequence[str] = (),
+    rules: Sequence[Rule] = (),
+) -> dict[str, Any]:
+    """Analyse a run's samples; write its summary and report, and `outputs` beside them, and show the verdict."""
     found = samples.read(folder)
     state = _state(folder, stopped, options)
     analysis = Analysis(found, state.pop("prices"))
@@ -129,6 +137,10 @@ def finish(folder: Path, stopped: str, options: Course | None = None) -> dict[st
     provenance = _read_json(folder / "provenance.json")
     (folder / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
     (folder / "report.html").write_text(html(summary, analysis, provenance))
+    if "markdown" in outputs:
+        markdown.write(summary, folder / "summary.md")
+    if "junit" in outputs:
+        junit.write(summary, rules, folder / "junit.xml")
     terminal.show(summary, folder)
     return summary
 
@@ -152,12 +164,14 @@ def _keep_state(course: Course, stopped: str) -> None:
 def report(given: argparse.Namespace) -> int:
     """Make summary and report again from the raw samples."""
     try:
-        summary = finish(given.folder, "")
+        summary = finish(given.folder, "", outputs=outputs_of(given), rules=parsed_rules(given.fail_if))
         if given.csv:
             from crossover.comparison.report import export
 
             export.csv_files(summary, given.folder)
-    except samples.SamplesError as error:
+        if _holds(parsed_rules(given.fail_if), summary):
+            return RULE
+    except (samples.SamplesError, UsageError, RuleError) as error:
         return refuse(str(error))
     except OSError as error:
         return refuse(f"'{given.folder}' cannot be written: {error.strerror or error}")
@@ -165,14 +179,18 @@ def report(given: argparse.Namespace) -> int:
 
 
 def diff(given: argparse.Namespace) -> int:
-    """Show what changed between two runs."""
+    """What changed between two runs. Exit code 0: nothing beyond noise; 1: something."""
     from crossover.comparison.report import difference
 
     try:
-        difference.show(given.before, given.after)
-    except samples.SamplesError as error:
+        found = difference.compared(given.before, given.after)
+    except (samples.SamplesError, difference.NothingInCommonError) as error:
         return refuse(str(error))
-    return OK
+    if given.json:
+        print(json.dumps(found, indent=1, allow_nan=False))
+    else:
+        difference.show(found)
+    return CHANGED if found["changed"] else OK
 
 
 def _holds(rules: list[Rule], summary: dict[str, Any]) -> bool:

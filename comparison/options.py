@@ -144,6 +144,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_result_arguments(parser)
 
 
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is written beside summary and report, and when the exit code is 3."""
+    add = parser.add_argument
+    add("--markdown", action="store_true", help="also write summary.md, for a pull request")
+    add("--junit", action="store_true", help="also write junit.xml, for a CI system")
+    add(
+        "--fail-if",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="exit code 3 when the rule holds (docs/method.md)",
+    )
+
+
+def outputs_of(given: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(name for name in ("markdown", "junit") if getattr(given, name))
+
+
 def add_continue_argument(parser: argparse.ArgumentParser) -> None:
     """The option that adds blocks to a run."""
     parser.add_argument(
@@ -171,6 +189,7 @@ def continued(given: argparse.Namespace, parser: argparse.ArgumentParser, comman
         raise UsageError("--continue goes with --blocks N, the number of blocks to add")
     _check_alone(given, parser)
     found = parser.parse_args(words[words.index(command) + 1 :])
+    found.markdown, found.junit = given.markdown or found.markdown, given.junit or found.junit
     found.out, found.blocks, found.goes_on, found.fail_if = folder, given.blocks, folder, given.fail_if or found.fail_if
     found.arguments = given.arguments
     found.words = words[words.index(command) + 1 :]
@@ -179,7 +198,7 @@ def continued(given: argparse.Namespace, parser: argparse.ArgumentParser, comman
 
 def _check_alone(given: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     for action in parser._actions:
-        if action.dest in {"help", "goes_on", "blocks", "fail_if"}:
+        if action.dest in {"help", "goes_on", "blocks", "fail_if", "markdown", "junit"}:
             continue
         if getattr(given, action.dest, action.default) != action.default:
             name = action.option_strings[-1] if action.option_strings else action.dest
@@ -188,14 +207,8 @@ def _check_alone(given: argparse.Namespace, parser: argparse.ArgumentParser) -> 
 
 def add_result_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of what is made of a run's samples."""
+    add_output_arguments(parser)
     add = parser.add_argument
-    add(
-        "--fail-if",
-        action="append",
-        default=[],
-        metavar="RULE",
-        help="exit code 3 when the rule holds (docs/method.md)",
-    )
     add("--price-vcpu-hour", type=float, default=Prices().vcpu_hour, help="price of a vCPU hour (default: 0.04)")
     add(
         "--price-gigabyte",
@@ -243,6 +256,7 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         notes=list(getattr(given, "notes", [])),
         prices=prices(given),
         goes_on=given.goes_on is not None,
+        outputs=outputs_of(given),
     )
     if options.request is not None and not options.request.is_file():
         raise UsageError(f"--request: the file '{options.request}' cannot be read")

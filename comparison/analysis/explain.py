@@ -61,10 +61,22 @@ _STOCK_GRPC = Rung("grpc-stock", "grpc-typed", "library: a stock stub and servic
 _FASTAPI = Rung("rest", "rest-fastapi", "framework: plain routes against FastAPI and pydantic")
 _HTTPX = Rung("rest-fastapi", "rest-stock", "library: the lean client and codec against httpx and json")
 
+_STOCK_TO_LEAN = Rung(
+    "grpc-stock", "grpc-lean-both", "library: stock grpc.aio with typed fields against lean parts with raw contents"
+)
+_LEAN_TO_STOCK = Rung(
+    "rest-protobuf", "rest-stock", "library, framework and JSON: lean parts against httpx and FastAPI with JSON"
+)
+_ENCODE_GRPC = Rung("grpc-client", "grpc", "client: encoding and decoding protobuf")
+_SERVICES = Rung("grpc", "rest", "the two services and their wires, with bytes made beforehand")
+_ENCODE_REST = Rung("rest", "rest-client", "client: encoding and decoding JSON")
+
 LADDERS = (
     Ladder(("grpc-stock", "rest-stock"), (_STOCK_GRPC, _TYPED, _GRPCIO, _LEAN, _PROTOBUF, _JSON, _FASTAPI, _HTTPX)),
     Ladder(("grpc-stock", "rest-stock"), (_STOCK_GRPC, _TYPED, _PROTOCOL, _PROTOBUF, _JSON, _FASTAPI, _HTTPX)),
     Ladder(("grpc-stock", "rest-stock"), (_STOCK_GRPC, _TYPED, _ALL_BETWEEN, _JSON, _FASTAPI, _HTTPX)),
+    Ladder(("grpc-stock", "rest-stock"), (_STOCK_TO_LEAN, _LEAN, _LEAN_TO_STOCK)),
+    Ladder(("grpc-client", "rest-client"), (_ENCODE_GRPC, _SERVICES, _ENCODE_REST)),
     Ladder(("grpc", "rest"), (_GRPCIO, _LEAN, _PROTOBUF, _JSON)),
     Ladder(("grpc", "rest"), (_PROTOCOL, _PROTOBUF, _JSON)),
     Ladder(("grpc", "rest"), (_ALL_BETWEEN, _JSON)),

@@ -49,6 +49,8 @@ class Course:
     prices: Prices
     notes: list[str]
     """What had to be left out before anything began, and why."""
+    outputs: tuple[str, ...] = field(default=(), kw_only=True)
+    """What is written beside summary and report: `markdown`, `junit`."""
     goes_on: bool = field(default=False, kw_only=True)
     """The folder holds a run to which blocks are added."""
 

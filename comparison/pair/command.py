@@ -45,10 +45,11 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
         if goes_on is not None:
             given = continued(given, parser, "pair")
             arguments = given.words
-        out, blocks = commands.folder_of(given), given.blocks
+        out = commands.folder_of(given)
         asked = options.asked(given, arguments, parser)
         if goes_on is not None:
-            asked.given.out, asked.given.blocks, asked.given.goes_on = out, blocks, goes_on
+            for name in ("out", "blocks", "goes_on", "fail_if", "markdown", "junit"):
+                setattr(asked.given, name, getattr(given, name))
     except (UsageError, PairError) as error:
         return commands.refuse(str(error))
     asked.given.arguments = whole

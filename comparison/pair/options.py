@@ -417,6 +417,7 @@ def course_of(asked: Asked, pair: Pair, out: Path) -> Course:
         prices=common.prices(given),
         notes=[*getattr(given, "notes", []), *_notes(asked, pair)],
         goes_on=given.goes_on is not None,
+        outputs=common.outputs_of(given),
     )
     common.check_course(course)
     return course

@@ -30,8 +30,8 @@ def show(summary: dict[str, Any], folder: Path) -> None:
         cells = [cell for cell in summary["cells"] if cell["pair"] == pair]
         for condition in naming.conditions_of(cells):
             of_condition = [cell for cell in cells if cell["condition"] == condition]
-            _print(to, _pair(pair, condition, of_condition), _pair_lines(of_condition))
-    _print(to, _arms(summary), _arm_lines(summary))
+            print_fitting(to, _pair(pair, condition, of_condition), _pair_lines(of_condition))
+    print_fitting(to, _arms(summary), _arm_lines(summary))
     for line in words.controls(summary):
         to.print(Text("  " + line), style="dim")
     for line in summary.get("not_measured", []):
@@ -45,7 +45,7 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=_WIDTH, highlight=False)
 
 
-def _print(to: Console, table: Table, lines: list[str]) -> None:
+def print_fitting(to: Console, table: Table, lines: list[str]) -> None:
     """The table where the terminal is wide enough for every number in full; else the same in lines."""
     if to.measure(table).minimum <= to.width and table_width(to, table) <= to.width:
         to.print(table)

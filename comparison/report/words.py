@@ -436,8 +436,8 @@ def not_measured(summary: Summary) -> list[str]:
             "gRPC without grpcio's cost, and its protocol and library as separate causes: not measured here: --thorough",
         ),
         (
-            "rest-stock" in arms and "grpc-stock" in arms,
-            "libraries and frameworks as causes, and the pair as usually written: not measured here: --thorough",
+            "rest-fastapi" in arms and "grpc-typed" in arms,
+            "library, framework and encoding each as a cause of its own: not measured here: --thorough",
         ),
         ("grpc-stream" in arms, "long-lived gRPC streams: not measured here: --thorough"),
         ("inprocess" in arms, "no hop at all (the engine in the gateway): not measured here: --thorough"),

@@ -13,7 +13,10 @@ BUSY_US = (300, 300, 2000)
 MILLISECONDS = {
     "rest": (1.0, 2.0, 40.0),
     "rest-binary": (0.9, 1.0, 4.0),
-    "grpc-typed": (1.12, 1.3, 9.0),
+    "rest-protobuf": (0.92, 1.0, 4.1),
+    "rest-stock": (2.6, 6.0, 60.0),
+    "grpc-lean-both": (0.85, 1.0, 4.0),
+    "grpc-stock": (1.2, 1.6, 9.5),
     "grpc": (1.1, 1.1, 3.0),
     "grpc-again": (1.1, 1.1, 3.0),
     "control": (1.1, 1.1, 3.0),

@@ -29,7 +29,7 @@ def small_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("lab") / "run"
     arms = ("rest-binary", "grpc", "grpc-again", "control")
     done = lab("run", *SMALL, "--out", out, "--arms", *arms, "--fail-if", "ratio > 100")
-    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.returncode in {0, 4}, done.stderr + done.stdout  # 4: by chance an A/A interval leaves out 1
     return out, done
 
 
