@@ -7,6 +7,7 @@ import binascii
 from typing import TYPE_CHECKING, Any
 
 from crossover.endpoints.rest.errors import error_reply, json_reply
+from crossover.endpoints.rest.off_loop import off_loop
 from crossover.endpoints.rest.types import Reply
 from crossover.protocol.codecs.json.text import kind_of, loads_object
 from crossover.protocol.codecs.proto_json import to_object
@@ -88,11 +89,15 @@ async def index(request: Request) -> Reply:
 
 
 async def load(request: Request) -> Reply:
-    parameters = _controlled(request)
-    request.options.control.check(parameters)
-    files = {key: _file(key, value) if key.startswith("file:") else value for key, value in parameters.items()}
+    files = await off_loop(len(request.body), _load_parameters, request)
     await request.inference.load_model(request.route.model, files, request.context)
     return Reply(200, [])
+
+
+def _load_parameters(request: Request) -> dict[str, ParameterValue | bytes]:
+    parameters = _controlled(request)
+    request.options.control.check(parameters)
+    return {key: _file(key, value) if key.startswith("file:") else value for key, value in parameters.items()}
 
 
 async def unload(request: Request) -> Reply:

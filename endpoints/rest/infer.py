@@ -5,11 +5,11 @@ Large JSON is read and written in a thread: it takes milliseconds, in which no o
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from crossover.endpoints.rest.compression import SMALLEST_COMPRESSED, compress, reply_coding, request_coding
 from crossover.endpoints.rest.errors import JSON_TYPE, no_memory
+from crossover.endpoints.rest.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
 from crossover.endpoints.rest.types import Reply
 from crossover.protocol import deadline
 from crossover.protocol.codecs.binary import codec as binary_codec
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 _RAW_REQUEST = 0
 """The framing of a body that is the only input's bytes."""
-_TYPICAL_ELEMENT_BYTES = 4
-"""Of a number in JSON."""
 
 
 def infer_at_once(request: Request) -> Reply | None:
@@ -44,7 +42,7 @@ def infer_at_once(request: Request) -> Reply | None:
     response = ask(call, request.context)
     if response is None:
         return None
-    if _is_heavy(response, form):
+    if is_heavy(_json_bytes(response, form)):
         request.response = response
         return None
     return _plain(_encoded(request, response, form))
@@ -59,9 +57,8 @@ async def infer(request: Request) -> Reply:
             raise no_memory()
     call, form = request.decoded
     response = request.response or await request.inference.infer(call, request.context)
-    if _is_heavy(response, form):
-        return await _reply(request, await asyncio.to_thread(_encoded, request, response, form))
-    return await _reply(request, _encoded(request, response, form))
+    encoded = await off_loop(_json_bytes(response, form), _encoded, request, response, form)
+    return await _reply(request, encoded)
 
 
 def _begin(call: InferRequest, request: Request) -> None:
@@ -81,15 +78,13 @@ async def _decoded(request: Request) -> tuple[InferRequest, ReplyForm]:
     if framing == _RAW_REQUEST:
         metadata = await request.inference.model_metadata(route.model, route.version, request.context)
         return binary_codec.decode_raw_request(body, metadata.inputs, route.model, route.version)
-    if not is_heavy(codec.text_size(len(body), framing)):
-        return codec.decode_request(body, framing, route.model, route.version)
-    return await asyncio.to_thread(codec.decode_request, body, framing, route.model, route.version)
+    size = codec.text_size(len(body), framing)
+    return await off_loop(size, codec.decode_request, body, framing, route.model, route.version)
 
 
-def _is_heavy(response: InferResponse, form: ReplyForm) -> bool:
-    """Whether the JSON of a reply is written in a thread."""
-    elements = sum([tensor.count for tensor in response.outputs if not form.binary(tensor.name)])
-    return is_heavy(_TYPICAL_ELEMENT_BYTES * elements)
+def _json_bytes(response: InferResponse, form: ReplyForm) -> int:
+    """About how much JSON a reply has."""
+    return TYPICAL_ELEMENT_BYTES * sum([t.count for t in response.outputs if not form.binary(t.name)])
 
 
 def _encoded(request: Request, response: InferResponse, form: ReplyForm) -> Encoded:

@@ -16,16 +16,20 @@ import numpy as np
 
 from crossover.endpoints.rest.control import model_names
 from crossover.endpoints.rest.errors import JSON_TYPE, error_reply, json_reply
+from crossover.endpoints.rest.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
 from crossover.endpoints.rest.types import Reply
 from crossover.protocol import deadline
 from crossover.protocol.codecs.json.text import Fragment, dumps, kind_of, loads_object
 from crossover.protocol.codecs.json.values import flat_elements, not_carried, numbers_text, to_array
+from crossover.protocol.codecs.reply_form import ReplyForm
 from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.limits import check_reply
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.tensors import MAX_RANK, Tensor, declared, object_array
 
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request
+    from crossover.transport.http1.messages import Buffer
 
 
 async def v1_models(request: Request) -> Reply:
@@ -40,18 +44,27 @@ async def v1_model(request: Request) -> Reply:
 
 
 async def v1_predict(request: Request) -> Reply:
-    document = loads_object(request.body)
     metadata = await request.inference.model_metadata(request.route.model, "", request.context)
     datatypes = {item.name: item.datatype for item in metadata.inputs}
-    instances = document.get("instances")
-    rows = instances if instances is not None else None
-    columns = _columns(rows, datatypes) if rows is not None else _named(document.get("inputs"), datatypes)
-    inputs = [_tensor(name, datatypes[name], values) for name, values in columns.items()]
+    inputs, rows = await off_loop(len(request.body), _inputs, request.body, datatypes)
     request.context.mark("decoded")
     deadline.check(request.context.deadline, "before the work was begun")
     response = await request.inference.infer(InferRequest(request.route.model, inputs), request.context)
-    answer = {"outputs": _by_column(response)} if rows is None else {"predictions": _by_row(response, len(rows))}
-    return Reply(200, [JSON_TYPE], [dumps(answer)])
+    check_reply(response, request.options.max_message_bytes, ReplyForm())
+    elements = sum(tensor.count for tensor in response.outputs)
+    return Reply(200, [JSON_TYPE], [await off_loop(TYPICAL_ELEMENT_BYTES * elements, _answer, response, rows)])
+
+
+def _inputs(body: Buffer, datatypes: dict[str, str]) -> tuple[list[Tensor], int | None]:
+    """The tensors in a body, and how many instances it has; None when it has columns."""
+    document = loads_object(body)
+    rows = document.get("instances")
+    columns = _columns(rows, datatypes) if rows is not None else _named(document.get("inputs"), datatypes)
+    return [_tensor(name, datatypes[name], values) for name, values in columns.items()], len(rows) if rows else None
+
+
+def _answer(response: InferResponse, rows: int | None) -> bytes:
+    return dumps({"outputs": _by_column(response)} if rows is None else {"predictions": _by_row(response, rows)})
 
 
 def _columns(rows: Any, datatypes: dict[str, str]) -> dict[str, Any]:

@@ -31,7 +31,10 @@ def refusal_reply(status: int, message: str) -> Reply:
     """What a connection says by itself, in the form of every other error."""
     text = message.replace("\\", "\\\\").replace('"', '\\"')
     body = f'{{"error":"{text}","code":"{_CODES.get(status, "INVALID_ARGUMENT")}"}}'
-    return Reply(status, [(b"content-type", b"application/json")], [body.encode()])
+    fields = [(b"content-type", b"application/json")]
+    if status in (429, 503):
+        fields.append((b"retry-after", b"1"))
+    return Reply(status, fields, [body.encode()])
 
 
 class ReplyHeads:
