@@ -25,8 +25,8 @@ MAX_BYTES_ELEMENTS = 1 << 20
 """Elements of a BYTES tensor: ONNX Runtime takes them as objects, about 100 bytes each beside their text."""
 BYTES_ELEMENT_COST = 100
 """Bytes of memory that an element of BYTES takes beside its text once it is an object (two objects, two pointers)."""
-HEAVY_BYTES = 64 << 10
-"""JSON text of this size takes about a millisecond, so the event loop leaves it to a thread."""
+HEAVY_BYTES = 128 << 10
+"""JSON text of this size takes a millisecond or several, so the event loop leaves it to a thread."""
 _LEAST_JSON_ELEMENT = 2
 """An element in JSON is a digit and a comma at least."""
 _LEAST_BYTES_ELEMENT = 4
@@ -52,10 +52,12 @@ def too_many_elements(name: str, count: int) -> InferenceError:
 
 
 def memory_needed(tensors: Iterable[Tensor]) -> int:
-    """Bytes of memory that these tensors come to once their elements are made: BYTES become objects, others stay as they are."""
-    return sum(
-        [t.nbytes + (BYTES_ELEMENT_COST * math.prod(t.shape) if not t.datatype.itemsize else 0) for t in tensors]
-    )
+    """Bytes of memory that tensors take beside their body once their elements are made: BYTES become objects, numbers stay."""
+    needed = 0
+    for tensor in tensors:
+        if not tensor.datatype.itemsize:
+            needed += tensor.nbytes + BYTES_ELEMENT_COST * math.prod(tensor.shape)
+    return needed
 
 
 def reply_size_at_least(response: InferResponse, form: ReplyForm | None = None) -> int:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from crossover.endpoints.grpc.errors import as_inference_error, too_large
 from crossover.endpoints.grpc.guard import Caller, check_call
-from crossover.endpoints.grpc.operations import CHANGES_REPOSITORY
+from crossover.endpoints.grpc.operations import CHANGES_REPOSITORY, ModelInfer
 from crossover.endpoints.grpc.request_metrics import RequestMetrics
 from crossover.protocol import deadline, timeline
 from crossover.protocol.control_policy import EVERYTHING, ControlPolicy
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
+from crossover.protocol.limits import reply_size_at_least
 from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED
 from crossover.protos import inference as pb
@@ -83,7 +84,9 @@ class Answering:
             metrics.model = operation.model_of(request)
             context.mark("decoded")
             self._admit(operation, request)
-            reply = operation.encode(await self._performed(operation, request, context), context)
+            answer = await self._performed(operation, request, context)
+            self._check_unwritten(operation, answer)
+            reply = operation.encode(answer, context)
             self._check_size(reply, "reply")
             return reply
         except asyncio.CancelledError:
@@ -139,6 +142,13 @@ class Answering:
     def _check_size(self, data: bytes, what: str) -> None:
         if len(data) > self.options.max_message_bytes:
             raise too_large(len(data), self.options.max_message_bytes, what)
+
+    def _check_unwritten(self, operation: Operation, answer: Any) -> None:
+        """Refuse a reply that must exceed the limit before it is made; the size of typed integers is not known before."""
+        if isinstance(operation, ModelInfer) and not operation.typed:
+            least = reply_size_at_least(answer)
+            if least > self.options.max_message_bytes:
+                raise too_large(least, self.options.max_message_bytes, "reply")
 
     async def _performed(self, operation: Operation, request: Any, context: CallContext) -> Any:
         """The reply within the deadline."""

@@ -54,24 +54,24 @@ class Operation(ABC):
 class ModelInfer(Operation):
     """A unary inference."""
 
-    __slots__ = ("_typed",)
+    __slots__ = ("typed",)
 
     method = "ModelInfer"
 
     def decode(self, data: bytes, context: CallContext) -> InferRequest:
         request = protobuf_codec.decode_request(data)
-        self._typed = False
+        self.typed = False
         if request.parameters:
             self.take_parameters(request, context)
         return request
 
     def take_parameters(self, request: InferRequest, context: CallContext) -> None:
-        self._typed = request.parameters.pop(protobuf_codec.TYPED_OUTPUTS, False) is True
+        self.typed = request.parameters.pop(protobuf_codec.TYPED_OUTPUTS, False) is True
         if "timeout" in request.parameters:
             context.deadline = min(context.deadline, deadline.from_parameter(request.parameters["timeout"]))
 
     def encode(self, reply: InferResponse, context: CallContext) -> bytes:
-        data = protobuf_codec.encode_response(reply, typed=self._typed)
+        data = protobuf_codec.encode_response(reply, typed=self.typed)
         if context.timeline is not None:
             context.mark("encoded")
             self.trailing = ((timeline.HEADER, context.timeline.to_header()),)
@@ -95,7 +95,7 @@ class StreamedInfer(ModelInfer):
         request = self._request
         if isinstance(request, InferenceError):
             raise request
-        self._typed = self._final = False
+        self.typed = self._final = False
         if request.parameters:
             streaming.take_context(request, context)
             self._final = request.parameters.get(EMPTY_FINAL) is True
@@ -110,7 +110,7 @@ class StreamedInfer(ModelInfer):
         if context.timeline is not None:
             context.mark("encoded")
             reply.parameters[streaming.TIMELINE] = context.timeline.to_header()
-        return protobuf_codec.encode_stream_response(reply, typed=self._typed)
+        return protobuf_codec.encode_stream_response(reply, typed=self.typed)
 
 
 class Control(Operation):

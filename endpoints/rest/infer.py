@@ -52,9 +52,6 @@ async def infer(request: Request) -> Reply:
     if request.decoded is None:
         request.decoded = await _decoded(request)
         _begin(request.decoded[0], request)
-        objects = memory_needed(request.decoded[0].inputs) - len(request.body)
-        if objects > HEAVY_BYTES and request.hold is not None and not request.hold(objects):
-            raise no_memory()
     call, form = request.decoded
     response = request.response or await request.inference.infer(call, request.context)
     encoded = await off_loop(_json_bytes(response, form), _encoded, request, response, form)
@@ -65,6 +62,9 @@ def _begin(call: InferRequest, request: Request) -> None:
     """The request is read; its own time limit counts from now."""
     context = request.context
     context.mark("decoded")
+    objects = memory_needed(call.inputs)
+    if objects > HEAVY_BYTES and request.hold is not None and not request.hold(objects):
+        raise no_memory()
     if "timeout" in call.parameters:
         context.deadline = min(context.deadline, deadline.from_parameter(call.parameters["timeout"]))
         if request.limit is not None:
