@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from crossover.protocol.datatypes import Datatype
     from crossover.protocol.tensors import Shape, Tensor
 
-PIECE_ELEMENTS = 64 << 10
-"""Elements that are written at a time, in about two milliseconds: orjson keeps the interpreter lock while it writes."""
+LONG_ELEMENTS, PIECE_ELEMENTS = 256 << 10, 4 << 10
+"""Tensors of so many elements are written so many at a time: orjson keeps the interpreter lock while it writes, and a
+thread that writes 8 ms or longer lets others run between the pieces."""
 
 _ACCEPTED: dict[str, frozenset[type]] = {
     "bool": frozenset({bool}),
@@ -68,10 +69,14 @@ def to_text(tensor: Tensor) -> bytes:
     flat = tensor.array.reshape(-1)
     if row.kind == "bytes":
         return orjson.dumps(_strings(tensor.name, flat.tolist()))
-    if flat.size <= PIECE_ELEMENTS:
+    if flat.size < LONG_ELEMENTS:
         return _flat_text(flat, row)
-    pieces = [_flat_text(flat[at : at + PIECE_ELEMENTS], row)[1:-1] for at in range(0, flat.size, PIECE_ELEMENTS)]
-    return b"[" + b",".join(pieces) + b"]"
+    text = bytearray(b"[")
+    for at in range(0, flat.size, PIECE_ELEMENTS):
+        text += memoryview(_flat_text(flat[at : at + PIECE_ELEMENTS], row))[1:-1]
+        text += b","
+    text[-1:] = b"]"
+    return bytes(text)
 
 
 def _flat_text(flat: np.ndarray, row: Datatype) -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from crossover.protocol.codecs.json.text import loads
-from crossover.protocol.codecs.json.values import to_array, to_text
+from crossover.protocol.codecs.json.values import LONG_ELEMENTS, PIECE_ELEMENTS, to_array, to_text
 from crossover.protocol.datatypes import DATATYPES, datatype
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.tensors import Tensor
@@ -128,3 +128,19 @@ def test_half_floats_have_no_json_form(name):
         with pytest.raises(InferenceError, match="binary") as caught:
             refused()
         assert caught.value.code is Code.NOT_CARRIED
+
+
+@pytest.mark.parametrize("size", [LONG_ELEMENTS - 1, LONG_ELEMENTS, LONG_ELEMENTS + 1])
+def test_long_tensors_are_written_as_short_ones_are(size):
+    """Written in pieces or not, the text is the same, with the infinities and NaN in their places."""
+    array = np.arange(size, dtype=np.float32)
+    array[[0, 1, PIECE_ELEMENTS, -1]] = np.nan, np.inf, -np.inf, np.inf
+    elements = to_text(Tensor.from_array("x", array))[1:-1].split(b",")
+    assert len(elements) == size
+    assert [elements[at] for at in (0, 1, 2, PIECE_ELEMENTS, -1)] == [
+        b"null",
+        b"Infinity",
+        b"2.0",
+        b"-Infinity",
+        b"Infinity",
+    ]

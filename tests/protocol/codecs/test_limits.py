@@ -153,3 +153,21 @@ def test_others_run_while_a_long_text_is_read():
         turns += 1
         time.sleep(0)
     assert turns > 100
+
+
+@pytest.mark.parametrize("kind", ["FP8", "INT4", "float8e4m3fn", "", "x" * 5000])
+def test_an_unknown_datatype_names_its_tensor(kind):
+    """FP8, INT4 and anything else that the protocol has no datatype for are refused with the input's name, in every codec."""
+    entry = pb.ModelInferRequest.InferInputTensor(name="pixels", datatype=kind, shape=[1])
+    message = pb.ModelInferRequest(inputs=[entry], raw_input_contents=[b"\0"]).SerializeToString()
+    item = b'{"name":"pixels","datatype":"%b","shape":[1],%b}'
+    text = b'{"inputs":[' + item + b"]}"
+    data, size = text % (kind.encode(), b'"data":[1]'), text % (kind.encode(), b'"parameters":{"binary_data_size":1}')
+    for decode in (
+        lambda: protobuf_codec.decode_request(message),
+        lambda: json_codec.decode_request(data, "m"),
+        lambda: binary_codec.decode_request(size + b"\0", len(size), "m"),
+    ):
+        with pytest.raises(InferenceError, match=r"^tensor 'pixels' has datatype '.*'; it takes one of BOOL") as caught:
+            decode()
+        assert caught.value.code is Code.INVALID_ARGUMENT
