@@ -20,7 +20,7 @@ from crossover.model_server.isolation import channel
 from crossover.model_server.isolation.channel import Segment
 from crossover.model_server.onnx_session import ModelError, Port, RunControl, RuntimeOptions
 from crossover.protocol.datatypes import datatype
-from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.errors import Code, InferenceError, PortableError
 from crossover.protocol.tensors import Tensor
 
 PATIENCE_SECONDS = 0.5
@@ -195,7 +195,7 @@ class Worker:
         self._outbox.close()
 
 
-class _TooMuchMemoryError(Exception):
+class _TooMuchMemoryError(PortableError):
     def __init__(self, taken: int, limit: int) -> None:
         super().__init__(
             f"took {taken} bytes of memory, more than MODEL_MEMORY_BYTES ({limit}) allows, so that its worker process was "

@@ -15,7 +15,7 @@ from crossover.protocol.errors import Code, InferenceError
 from crossover.transport.grpc.status import Status
 
 VALUES = {
-    "code": Code.NOT_FOUND, "status": 404, "message": "no 'model' ä", "details": "why", "text": "why", "size": 7,
+    "code": Code.NOT_FOUND, "status": 404, "message": "no 'model' ä", "details": "why", "text": "why", "size": 7, "taken": 9, "limit": 8,
     "headers": [(b"allow", b"GET")], "detail": "what", "retry_after": 1.5, "trailing": (("k", "v"),),
     "members": {"a": 1},
 }  # fmt: skip
@@ -42,7 +42,7 @@ def exceptions() -> list[type[Exception]]:
 
 def example(kind: type[Exception]) -> Exception:
     """One of its instances, with a value for every parameter of its constructor."""
-    if kind.__init__ in (Exception.__init__, *(base.__init__ for base in Exception.__subclasses__())):
+    if not any("__init__" in vars(base) for base in kind.__mro__ if base.__module__.startswith("crossover.")):
         return kind("what happened")
     given = {}
     for name, parameter in list(inspect.signature(kind.__init__).parameters.items())[1:]:
@@ -55,7 +55,7 @@ def example(kind: type[Exception]) -> Exception:
 def test_the_errors_that_callers_see_are_among_them():
     """The walk finds the classes that cross process borders."""
     names = {kind.__name__ for kind in exceptions()}
-    assert {"InferenceError", "HttpError", "Problem", "CallFailedError", "ModelError", "Http2Error"} <= names
+    assert {"InferenceError", "HttpError", "Problem", "CallFailedError", "ModelError"} <= names
 
 
 @pytest.mark.parametrize("kind", exceptions(), ids=lambda kind: kind.__qualname__)
