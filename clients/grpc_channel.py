@@ -20,7 +20,7 @@ from crossover.transport.silence import UNACKNOWLEDGED_SECONDS
 
 LEAST_KEEPALIVE_MS = 310_000
 """Default gRPC servers answer a ping within 300 s of the last one, without data between, with too_many_pings."""
-RENEW_SECONDS = 1.0
+RENEW_SECONDS = 0.2
 _DEADLINE_EXCEEDED = 4
 LONGEST_CONNECT_MS = 5000
 """How long one attempt to connect may take before callers are told; gRPC calls it the shortest backoff."""
@@ -60,14 +60,13 @@ class GrpcChannel:
         except aio.UsageError:
             raise ClientClosedError from None
 
-    def renew(self) -> bool:
-        """Let new calls begin on a fresh connection, which a balancer may lead elsewhere; False when one has just done so."""
+    def renew(self) -> None:
+        """Let new calls begin on a fresh connection, which a balancer may lead elsewhere."""
         now = time.monotonic()
         if now - self._renewed_at < RENEW_SECONDS:
-            return False
+            return
         self._renewed_at = now
         self._leave()
-        return True
 
     def _leave(self) -> None:
         link, self._current = self._current, None

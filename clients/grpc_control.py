@@ -68,8 +68,9 @@ class GrpcControl(Inference):
 
     async def control(self, method: str, request: Any, context: CallContext) -> Any:
         reply = await self._ask(method, request, context)
-        if method == "ServerReady" and not reply.ready and self._transport.renew():
+        if method == "ServerReady" and not reply.ready:
             # a balancer's connection stays with a service that leaves, and others behind it may be ready
+            self._transport.renew()
             reply = await self._ask(method, request, context)
         return reply
 

@@ -21,6 +21,7 @@ from crossover.protocol.inference import Inference
 from crossover.protocol.wires import UNIX
 from crossover.service.doors import Door
 from crossover.service.doors.setup import controls, door_of, warn_when_open
+from crossover.service.loop_watch import LoopWatch
 from crossover.service.metrics import Observer
 from crossover.service.process import Stop, naming, url_host
 from crossover.transport.memory_budget import MemoryBudget
@@ -42,7 +43,8 @@ async def serve(settings: ModelServerSettings, stop: Stop) -> None:
 
 async def serve_inference(engine: Engine, inference: Inference, settings: ModelServerSettings, stop: Stop) -> None:
     """Serve `inference`, which is the engine or something around it."""
-    observer = Observer()
+    observer, watch = Observer(), LoopWatch()
+    observer.register(watch)
     observer.register(EngineMetrics(engine))
     budget = MemoryBudget(settings.max_in_flight_bytes)
     door = door_of(settings, "model_server")
@@ -63,7 +65,8 @@ async def serve_inference(engine: Engine, inference: Inference, settings: ModelS
             "ready: gRPC %s:%d, REST http%s://%s:%d", url_host(settings.model_server_host), grpc.port,
             "s" if settings.tls() else "", url_host(settings.model_server_host), rest.port,
         )  # fmt: skip
-        await stop.wait()
+        with watch.running():
+            await stop.wait()
         engine.draining = True
         for listener in (grpc, rest, *local):
             listener.drain()

@@ -25,6 +25,7 @@ from crossover.rest_gateway.observed import Observed
 from crossover.rest_gateway.openapi import add_oip
 from crossover.rest_gateway.upstreams import HEADER, Upstreams
 from crossover.service.doors.setup import controls
+from crossover.service.loop_watch import LoopWatch
 from crossover.service.metrics import Observer
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ def create_app(settings: GatewaySettings, is_draining: Callable[[], bool] = lamb
         timing=settings.gateway_timing,
     )
     choose = _by_header(upstreams) if settings.gateway_upstream_header else _default(upstreams)
-    observer = Observer()
-    api = Observed(_api(settings, upstreams), observer)
+    observer, watch = Observer(), LoopWatch()
+    observer.register(watch)
+    api = Observed(_api(settings, upstreams, watch), observer)
     return OipRest(choose, settings=options, observer=observer, fallback=api)
 
 
@@ -74,10 +76,11 @@ def _by_header(upstreams: Upstreams) -> Choose:
     return choose
 
 
-def _api(settings: GatewaySettings, upstreams: Upstreams) -> FastAPI:
+def _api(settings: GatewaySettings, upstreams: Upstreams, watch: LoopWatch) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            stack.enter_context(watch.running())
             stack.push_async_callback(upstreams.close)
             await stack.enter_async_context(running)
             yield

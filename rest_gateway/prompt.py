@@ -44,8 +44,12 @@ async def promptly(ask: Callable[[CallContext], Awaitable[T]], context: CallCont
 class PromptHealth(Wrapper):
     """Health is answered promptly, and with no where the gateway is leaving; inference passes by without a step between."""
 
-    def __init__(self, name: str, inner: Inference, is_draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, name: str, inner: Inference, is_draining: Callable[[], bool], asked: Callable[[str], None]
+    ) -> None:
+        """`asked` is told the name when somebody asks for readiness."""
         super().__init__(inner)
+        self._asked = asked
         self._name = name
         self._is_draining = is_draining
         self.infer = inner.infer  # type: ignore[method-assign]
@@ -55,6 +59,8 @@ class PromptHealth(Wrapper):
     async def control(self, method: str, request: Any, context: CallContext) -> Any:
         if method not in _HEALTH:
             return await self.inner.control(method, request, context)
-        if method == "ServerReady" and self._is_draining():
-            raise InferenceError(Code.UNAVAILABLE, "the gateway is stopping")
+        if method == "ServerReady":
+            if self._is_draining():
+                raise InferenceError(Code.UNAVAILABLE, "the gateway is stopping")
+            self._asked(self._name)
         return await promptly(lambda limited: self.inner.control(method, request, limited), context, self._name)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.inference import CallContext
 from crossover.protocol.wires import Target, connect, wire
 from crossover.rest_gateway.prompt import PromptHealth
 
@@ -18,6 +23,14 @@ log = logging.getLogger("crossover.gateway")
 HEADER = "inference-upstream"
 
 
+ASK_SECONDS = 0.5
+
+
+async def _asked(client: Inference) -> None:
+    with suppress(InferenceError):
+        await client.server_ready(CallContext())
+
+
 class Upstreams:
     """One `Inference` for each name of the registry that was asked for; all belong to one event loop."""
 
@@ -26,15 +39,33 @@ class Upstreams:
         self._target = target
         self._is_draining = is_draining
         self._connected: dict[str, Inference] = {}
+        self._asked_at = -math.inf
+        self._asking: set[asyncio.Task[None]] = set()
 
     def get(self, name: str | None = None) -> tuple[str, Inference]:
         """The upstream's name, the default for None, and its client; INVALID_ARGUMENT that lists the names for others."""
         chosen = self.default if name is None else name
         client = self._connected.get(chosen)
         if client is None:
-            client = PromptHealth(chosen, connect(wire(chosen).name, self._target), self._is_draining)
+            inner = connect(wire(chosen).name, self._target)
+            client = PromptHealth(chosen, inner, self._is_draining, self._ask_others)
             self._connected[chosen] = client
         return chosen, client
+
+    def _ask_others(self, asked: str) -> None:
+        """Somebody asks whether the gateway is ready: let each other client find out whether its service is, too.
+
+        One that is leaving keeps its gRPC connections until it stops, and grpcio cancels calls that meet that moment; a
+        client that hears of it goes to a fresh connection (`UnaryTransport.renew`).
+        """
+        now = time.monotonic()
+        if now - self._asked_at < ASK_SECONDS:
+            return
+        self._asked_at = now
+        for client in [client for name, client in self._connected.items() if name != asked]:
+            task = asyncio.create_task(_asked(client))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
 
     async def close(self) -> None:
         """Close every client; one that fails to is only logged."""

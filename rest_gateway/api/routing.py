@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import APIRouter, FastAPI
@@ -24,11 +26,17 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
 PREFIX = "/api"
+LOG_SECONDS = 60.0
+_told_at = -math.inf
 log = logging.getLogger("crossover.api")
 
 
 class StoreAwayError(Exception):
     """The database cannot be reached now."""
+
+
+class StoreFullError(StoreAwayError):
+    """There is no room for more in the database."""
 
 
 class ApiRoute(APIRoute):
@@ -59,9 +67,24 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, InferenceError):
         return of_error(error)
     if isinstance(error, StoreAwayError):
+        _log_once_a_minute(error)
+    if isinstance(error, StoreFullError):
+        return Problem(
+            507, Code.UNAVAILABLE, "there is no room for more predictions; delete some, or make room in DATA_DIR"
+        )
+    if isinstance(error, StoreAwayError):
         return Problem(503, Code.UNAVAILABLE, "the store of predictions cannot be reached now; try again")
     log.error("a request under %s failed inside the gateway", PREFIX, exc_info=error)
     return internal()
+
+
+def _log_once_a_minute(error: StoreAwayError) -> None:
+    """Each request that meets a store that is away would write a line."""
+    global _told_at  # noqa: PLW0603 - one log, one moment
+    now = time.monotonic()
+    if now - _told_at >= LOG_SECONDS:
+        _told_at = now
+        log.warning("the store of predictions cannot be used: %s", error)
 
 
 def router() -> APIRouter:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from crossover.rest_gateway.api.routing import StoreAwayError
+from crossover.rest_gateway.api.routing import StoreAwayError, StoreFullError
 from crossover.rest_gateway.predictions import revisions
 from crossover.service.settings import user_data
 
@@ -189,10 +189,16 @@ async def _translated() -> AsyncIterator[None]:
         raise StoreAwayError("no connection became free in time") from error
     except DBAPIError as error:
         if error.connection_invalidated or type(error).__name__ in {"OperationalError", "InterfaceError"}:
-            raise StoreAwayError(_first_line(error.orig)) from error
+            raise _away(_first_line(error.orig)) from error
         raise
     except (OSError, TimeoutError) as error:
-        raise StoreAwayError(_first_line(error)) from error
+        raise _away(_first_line(error)) from error
+
+
+def _away(reason: str) -> StoreAwayError:
+    """SQLite, PostgreSQL and the kernel each have a phrase for a disk without room."""
+    full = any(phrase in reason.lower() for phrase in ("disk is full", "no space left", "quota exceeded"))
+    return StoreFullError(reason) if full else StoreAwayError(reason)
 
 
 def _first_line(error: BaseException | None) -> str:

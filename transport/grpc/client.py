@@ -27,7 +27,7 @@ from crossover.transport.resending import MOST_ATTEMPTS
 if TYPE_CHECKING:
     from crossover.transport.http2.frames import Buffer
 
-RENEW_SECONDS = 1.0
+RENEW_SECONDS = 0.2
 CONNECT_SECONDS = 5.0
 _SCHEMES = ("dns:///", "dns:", "ipv4:", "ipv6:", "passthrough:///")
 _DEFAULT_PORT = 443
@@ -174,15 +174,14 @@ class Channel:
             for other in [other for other in self._others if other.suspect_since is not None]:
                 other.disprove()
 
-    def renew(self) -> bool:
-        """Let new calls begin on a fresh connection, which a balancer may lead elsewhere; False when one has just done so."""
+    def renew(self) -> None:
+        """Let new calls begin on a fresh connection, which a balancer may lead elsewhere."""
         now = time.monotonic()
         if now - self._renewed_at < RENEW_SECONDS:
-            return False
+            return
         self._renewed_at = now
         if self._connection is not None:
             self._connection.drain()
-        return True
 
     async def close(self) -> None:
         """End the calls under way; a call after this opens another connection."""

@@ -110,8 +110,8 @@ class UnaryTransport(Protocol):
         """The method at `path`, such as ``/package.Service/Method``."""
         ...
 
-    def renew(self) -> bool:
-        """Let new calls begin on a fresh connection; False when that was done a moment ago."""
+    def renew(self) -> None:
+        """Let new calls begin on a fresh connection, unless that was done a moment ago."""
         ...
 
     async def close(self) -> None:

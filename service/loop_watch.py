@@ -1,0 +1,73 @@
+"""A watch over the event loop: whoever keeps it busy for long keeps every other caller waiting.
+
+A timer of `TICK_SECONDS` notices when it is late. What the loop's thread computed meanwhile is the turn that made it so:
+waiting for a CPU that other processes have does not count. A turn is found for certain from the limit plus one tick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TICK_SECONDS = 0.01
+LONG_TURN_SECONDS = 0.02
+"""CPU of one turn from which on it is counted."""
+_LAG_KEPT_SECONDS = 10.0
+
+
+class LoopWatch(Collector):
+    """Counts long turns of one event loop, and knows how late its timers have been lately."""
+
+    def __init__(self) -> None:
+        self.long_turns = 0
+        self.longest = 0.0
+        """Seconds of CPU."""
+        self._lag = 0.0
+        self._lag_at = 0.0
+        self._due = self._cpu = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Watch the event loop that runs now."""
+        loop = asyncio.get_running_loop()
+        self._due, self._cpu = loop.time() + TICK_SECONDS, time.thread_time()
+
+        def tick() -> None:
+            self._look(loop.time(), time.thread_time())
+            self._due = loop.time() + TICK_SECONDS
+            self._timer = loop.call_at(self._due, tick)
+
+        self._timer = loop.call_at(self._due, tick)
+        try:
+            yield
+        finally:
+            self._timer.cancel()
+
+    def _look(self, now: float, cpu: float) -> None:
+        lag, used = max(0.0, now - self._due), cpu - self._cpu
+        self._cpu = cpu
+        if lag >= self._lag or now - self._lag_at > _LAG_KEPT_SECONDS:
+            self._lag, self._lag_at = lag, now
+        turn = min(lag, used)
+        if turn >= LONG_TURN_SECONDS:
+            self.long_turns += 1
+            self.longest = max(self.longest, turn)
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "crossover_event_loop_lag_seconds", "How late the event loop's timers were, the worst of 10 s.", self._lag
+        )
+        yield CounterMetricFamily(
+            "crossover_event_loop_long_turns", "Turns of the event loop with more than 20 ms of CPU.", self.long_turns
+        )
+        yield GaugeMetricFamily(
+            "crossover_event_loop_longest_turn_cpu_seconds", "CPU of the longest turn of the event loop.", self.longest
+        )
