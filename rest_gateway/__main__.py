@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from crossover.endpoints.rest.serve import RestListener
+from crossover.protocol.wires import WIRES
 from crossover.rest_gateway import keys_command, predictions
 from crossover.rest_gateway.app import create_app
 from crossover.rest_gateway.refusals import refused
@@ -21,10 +22,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("crossover.gateway")
 
 
+def warn_without_upstream_key(chosen: GatewaySettings) -> None:
+    """One line where the model server's keys, which are the same file in most installations, will refuse the gateway."""
+    away = WIRES[chosen.gateway_upstream].kind != "process"
+    if away and chosen.api_keys_file is not None and chosen.upstream_api_key_file is None:
+        log.warning(
+            "API_KEYS_FILE is set, UPSTREAM_API_KEY_FILE is not: a model server with keys will refuse this gateway"
+        )
+
+
 async def serve(chosen: GatewaySettings, stop: process.Stop) -> None:
     """Serve until `stop`, drain, then finish what is in flight within the grace period."""
     await predictions.prepare(chosen)
     warn_when_open(chosen, chosen.gateway_host, chosen.tls(), "gateway")
+    warn_without_upstream_key(chosen)
     listener = RestListener(
         create_app(chosen, stop.is_set),
         chosen.gateway_host,

@@ -56,6 +56,7 @@ def create_app(settings: GatewaySettings, is_draining: Callable[[], bool] = lamb
             settings.model_uploads,
             "GATEWAY_REPOSITORY_CONTROL",
         ),
+        is_gateway=True,
         timing=settings.gateway_timing,
     )
     choose = _by_header(upstreams) if settings.gateway_upstream_header else _default(upstreams)

@@ -56,9 +56,15 @@ class Reread(Generic[T]):
         try:
             self._value = self._load()
         except ValueError as error:
-            log.warning("%s; %s of before stay in force", error, self._what)
+            log.warning("%s; %s of before stay in force", self._without_folders(str(error)), self._what)
         else:
             log.info("%s were read again", self._what)
+
+    def _without_folders(self, text: str) -> str:
+        """A log goes further than the host whose paths these are."""
+        for file in self._files:
+            text = text.replace(str(file), file.name)
+        return text
 
     def _look(self) -> list[_Stamp | None]:
         return [_stamp(file) for file in self._files]

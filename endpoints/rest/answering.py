@@ -13,7 +13,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from crossover.endpoints.rest.compression import decompress, request_coding
-from crossover.endpoints.rest.errors import HttpError, as_inference_error, error_reply, no_memory, refused, too_large
+from crossover.endpoints.rest.errors import (
+    HttpError,
+    as_inference_error,
+    as_seen_here,
+    error_reply,
+    no_memory,
+    refused,
+    too_large,
+)
 from crossover.endpoints.rest.mounting import AsgiCall, beside_http, send_reply
 from crossover.endpoints.rest.routes import not_found
 from crossover.endpoints.rest.types import Reply, Request, RestOptions
@@ -154,20 +162,26 @@ class RestEndpoint:
             code = None if reply.status < 400 else Code.UNAVAILABLE
         except TimeoutError as caught:
             passed = limit is not None and limit.passed
-            reply, code = _failed(deadline.exceeded("before the answer was ready") if passed else caught)
+            reply, code = self._failed(deadline.exceeded("before the answer was ready") if passed else caught)
         except asyncio.CancelledError:
             if call.gone:
                 return None, Code.CANCELLED
-            reply, code = _failed(InferenceError(Code.UNAVAILABLE, "the service is stopping"))
+            reply, code = self._failed(InferenceError(Code.UNAVAILABLE, "the service is stopping"))
         except ClientGoneError:
             return None, Code.CANCELLED
         except RefusalError as refusal:
             reply, code = refused(refusal)
         except Exception as caught:  # noqa: BLE001 - the last handler: no exception may leave as a traceback
-            reply, code = _failed(caught)
+            reply, code = self._failed(caught)
         if upstream is not None:
             reply.headers.append((b"inference-upstream", upstream.encode()))
         return reply, code
+
+    def _failed(self, caught: Exception) -> tuple[Reply, Code]:
+        error = as_inference_error(caught)
+        if self._options.is_gateway:
+            error = as_seen_here(error)
+        return error_reply(error), error.code
 
     def _at_once(self, call: Call, request: Request) -> Reply | None:
         """The reply to a request that is whole, where nothing has to be waited for."""
@@ -233,8 +247,3 @@ def _check(route: Route, head: RequestHead) -> None:
         raise not_found(head.path)
     allowed = ", ".join(route.methods)
     raise HttpError(Code.METHOD_NOT_ALLOWED, f"this path takes {allowed}", [(b"allow", allowed.encode())])
-
-
-def _failed(caught: Exception) -> tuple[Reply, Code]:
-    error = as_inference_error(caught)
-    return error_reply(error), error.code

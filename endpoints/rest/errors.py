@@ -79,7 +79,7 @@ def refused(refusal: RefusalError) -> tuple[Reply, Code]:
 
 
 def as_seen_here(error: InferenceError) -> InferenceError:
-    """A key that the service behind this one refuses is this one's own, not the caller's (UPSTREAM_API_KEY_FILE)."""
+    """The same for callers of a gateway: a key that the service behind it refuses is the gateway's own, not theirs."""
     if error.code not in _KEY_REFUSED:
         return error
     return InferenceError(Code.UNAVAILABLE, "the model server does not take this service's key (UPSTREAM_API_KEY_FILE)")
@@ -88,6 +88,6 @@ def as_seen_here(error: InferenceError) -> InferenceError:
 def as_inference_error(error: Exception) -> InferenceError:
     """What the caller may know of any exception; the rest goes to the log."""
     if isinstance(error, InferenceError):
-        return as_seen_here(error)
+        return error
     log.error("a request failed inside the service", exc_info=error)
     return InferenceError(Code.INTERNAL, "the service failed inside; its log has the reason")

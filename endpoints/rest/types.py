@@ -32,6 +32,8 @@ class RestOptions:
     """Upper bound of every call's time; a request can only ask for less."""
     control: ControlPolicy = EVERYTHING
     """What is allowed of load and unload."""
+    is_gateway: bool = False
+    """Another service stands behind this one, and gets another key than the caller's."""
     timing: bool = False
     """Send ``Server-Timing`` with infer replies."""
 
