@@ -165,7 +165,9 @@ class Channel:
                 self._connection = None
             if connection.suspect_since is not None:
                 self._attempting()  # whether the service answers elsewhere
-        elif self._connection is None:
+        elif self._connection is None or not (self._connection is connection or self._connection.has_settled):
+            if self._connection is not None:
+                self._others.add(self._connection)  # nobody has answered there yet
             self._others.discard(connection)
             self._connection = connection
         elif self._connection is not connection:

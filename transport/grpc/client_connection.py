@@ -57,7 +57,9 @@ IDLE_SECONDS = 240.0
 LOOK_SECONDS = 30.0
 _PROBE = b"silence?"
 _SECOND_PAUSE = 30.0
-"""A gRPC server takes two PINGs too many in five minutes without data; with pauses that double from here, it gets one."""
+"""After the first PING. A gRPC server minds those that come within five minutes of another while it sends no data, and
+forgives two: it gets one of them.
+"""
 _TOO_LATE = Status(status.DEADLINE_EXCEEDED, "Deadline Exceeded")
 _NO_FIELDS = Fields()
 
@@ -106,7 +108,7 @@ class ClientConnection:
         """When the PING that is not answered yet was sent."""
         self._next_probe = 0.0
         """When the next may be sent, ..."""
-        self._pause = SILENT_SECONDS
+        self._pause = _SECOND_PAUSE
         """... and how long after it another, while the server sends neither headers nor data."""
         self._looks = self._deadlines.call_at(loop.time() + min(LOOK_SECONDS, IDLE_SECONDS), self._look)
 
@@ -288,7 +290,7 @@ class ClientConnection:
 
     def _answered(self) -> None:
         """The server has sent headers or data: it minds no PING."""
-        self._pause, self._next_probe = SILENT_SECONDS, 0.0
+        self._pause, self._next_probe = _SECOND_PAUSE, 0.0
         if self.suspect_since is not None:
             self._alive()
 
@@ -316,7 +318,7 @@ class ClientConnection:
             return
         self._probed = now
         self._next_probe = now + self._pause
-        self._pause = min(2 * self._pause if self._pause > SILENT_SECONDS else _SECOND_PAUSE, LONGEST_PAUSE_SECONDS)
+        self._pause = LONGEST_PAUSE_SECONDS + 1.0
         self._connection.ping(_PROBE)
         self.socket.flush()
         self._deadlines.call_at(now + PROBE_SECONDS, partial(self._suspect_if_unanswered, now))
