@@ -6,6 +6,8 @@ import asyncio
 import os
 import re
 import select
+import socket
+import struct
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -32,6 +34,8 @@ _JOINED_BYTES = 64 << 10
 """Requests up to this size leave in one write; larger parts are not copied together."""
 _RECENT_SECONDS = 0.01
 """A connection used so recently is not asked whether the peer has closed it."""
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER on, with no time: what is closed like this is reset (socket(7))."""
 _LAST_WORDS_BYTES = 1 << 20
 _PARSED_BYTES = 16 << 10
 """Given to the parser at once: what is not body is counted between two of these."""
@@ -129,7 +133,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         return self._readable is not None and bool(self._readable.poll(0))
 
     def abort(self) -> None:
+        """End the connection by a reset: a server cannot tell a plain close from a client that only sends no more."""
         if self._transport is not None:
+            connected = self._transport.get_extra_info("socket")
+            if connected is not None and not self._transport.is_closing():
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
 
     async def exchange(self, head: bytes, parts: Sequence[Buffer], size: int, until: float) -> HttpReply:
