@@ -20,7 +20,7 @@ from crossover.transport.silence import UNACKNOWLEDGED_SECONDS
 
 LEAST_KEEPALIVE_MS = 310_000
 """Default gRPC servers answer a ping within 300 s of the last one, without data between, with too_many_pings."""
-RENEW_SECONDS = 0.2
+RENEW_SECONDS = 0.02
 _DEADLINE_EXCEEDED = 4
 LONGEST_CONNECT_MS = 5000
 """How long one attempt to connect may take before callers are told; gRPC calls it the shortest backoff."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from crossover.clients.grpc_status import error_of, unreadable
-from crossover.protocol import timeline
+from crossover.protocol import deadline, timeline
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.propagation import propagated
@@ -16,6 +17,8 @@ from crossover.protocol.wires import Target, bearer
 from crossover.protos import inference as pb
 from crossover.transport.grpc.metadata import Metadata
 from crossover.transport.grpc.status import CallFailedError, ClientClosedError, UnaryMethod, UnaryTransport
+
+_RENEWALS = 3
 
 
 class GrpcControl(Inference):
@@ -67,12 +70,25 @@ class GrpcControl(Inference):
             )
 
     async def control(self, method: str, request: Any, context: CallContext) -> Any:
-        reply = await self._ask(method, request, context)
-        if method == "ServerReady" and not reply.ready:
-            # a balancer's connection stays with a service that leaves, and others behind it may be ready
+        if method == "ServerReady" and context.deadline != deadline.NEVER:
+            return await self._ready(method, request, context)
+        return await self._ask(method, request, context)
+
+    async def _ready(self, method: str, request: Any, context: CallContext) -> Any:
+        """A balancer's connection stays with a service that leaves, and others behind it may be ready: a no, and no answer
+        in a part of the time, are asked again on a fresh connection.
+        """
+        for left in range(_RENEWALS, 0, -1):
+            until = deadline.after(deadline.remaining(context.deadline) / (left + 1))
+            try:
+                reply = await self._ask(method, request, replace(context, deadline=until))
+                if reply.ready:
+                    return reply
+            except InferenceError as error:
+                if error.code not in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+                    raise
             self._transport.renew()
-            reply = await self._ask(method, request, context)
-        return reply
+        return await self._ask(method, request, context)
 
     async def _ask(self, method: str, request: Any, context: CallContext) -> Any:
         data = request.SerializeToString()

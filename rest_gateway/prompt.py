@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +19,9 @@ T = TypeVar("T")
 
 PROMPT_SECONDS = 0.8
 """Whoever asks the gateway whether it is ready, or what models there are, gets an answer within a second."""
+LEAVING_SECONDS = 2.0
+"""A service that says no after it said yes is leaving and still answers: so long its balancer may take to lead elsewhere,
+and gateways that called themselves unready together would make an outage of it."""
 _HEALTH = frozenset({"ServerLive", "ServerReady", "ModelReady"})
 _CALLERS_OWN = frozenset({Code.NOT_FOUND, Code.INVALID_ARGUMENT, Code.UNAUTHENTICATED, Code.PERMISSION_DENIED})
 
@@ -51,6 +56,7 @@ class PromptHealth(Wrapper):
         super().__init__(inner)
         self._asked = asked
         self._name = name
+        self._ready_at = -math.inf
         self._is_draining = is_draining
         self.infer = inner.infer  # type: ignore[method-assign]
         if (infer_now := getattr(inner, "infer_now", None)) is not None:
@@ -63,4 +69,11 @@ class PromptHealth(Wrapper):
             if self._is_draining():
                 raise InferenceError(Code.UNAVAILABLE, "the gateway is stopping")
             self._asked(self._name)
-        return await promptly(lambda limited: self.inner.control(method, request, limited), context, self._name)
+        reply = await promptly(lambda limited: self.inner.control(method, request, limited), context, self._name)
+        if method == "ServerReady":
+            now = time.monotonic()
+            if reply.ready:
+                self._ready_at = now
+            elif now - self._ready_at < LEAVING_SECONDS:
+                reply.ready = True
+        return reply

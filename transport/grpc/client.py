@@ -27,7 +27,7 @@ from crossover.transport.resending import MOST_ATTEMPTS
 if TYPE_CHECKING:
     from crossover.transport.http2.frames import Buffer
 
-RENEW_SECONDS = 0.2
+RENEW_SECONDS = 0.02
 CONNECT_SECONDS = 5.0
 _SCHEMES = ("dns:///", "dns:", "ipv4:", "ipv6:", "passthrough:///")
 _DEFAULT_PORT = 443
