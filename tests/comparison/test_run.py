@@ -310,3 +310,34 @@ def test_services_of_somebody_else_are_compared_by_the_hop(tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert all(row["answered"] == row["requests"] for row in summary["arms"])
     assert all(set(row["cpu_us"]) == {"client", "generator"} for row in summary["arms"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_run_that_a_hangup_ended_goes_on_with_new_blocks(tmp_path):
+    """SIGHUP is as SIGTERM: exit code 1, not complete. `--continue` adds blocks with seeds of their own, and then it is."""
+    out = tmp_path / "run"
+    asked = ("--payload", "256", "--turns", "1", "--slice", "0.1", "--rate", "100", "--arms", "rest-binary", "grpc")
+    with subprocess.Popen(
+        [sys.executable, "-m", "comparison", "run", *asked, "--blocks", "50", "--out", str(out)],
+        cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as running:  # fmt: skip
+        until = time.monotonic() + 150
+        slices = out / "samples" / "slices.jsonl"
+        while not (slices.exists() and len(slices.read_text().splitlines()) >= 2):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        running.send_signal(signal.SIGHUP)
+        _, said = running.communicate(timeout=100)
+        assert running.returncode == 1, said.decode()
+    before = [json.loads(line) for line in slices.read_text().splitlines()]
+    assert json.loads((out / "summary.json").read_text())["complete"] is False
+    done = lab("run", "--continue", out, "--blocks", "1", timeout=200)
+    assert done.returncode == 0, done.stderr
+    after = [json.loads(line) for line in slices.read_text().splitlines()]
+    assert after[: len(before)] == before
+    assert {line["block"] for line in after[len(before) :]} == {max(line["block"] for line in before) + 1}
+    assert not {line["seed"] for line in after[len(before) :] if line["kind"] == "load"} & {
+        line["seed"] for line in before
+    }
+    assert json.loads((out / "summary.json").read_text())["complete"] is True

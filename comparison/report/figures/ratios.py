@@ -62,6 +62,10 @@ def by_payload(summary: dict[str, Any]) -> Picture | None:
             if line["metric"] == metric:
                 for crossing in _sure(line):
                     axis.plot(crossing["at"], 1, marker="x", markersize=8, color=style.INK, zorder=5)
+                    axis.annotate(
+                        naming.size(crossing["at"]), (crossing["at"], 1), xytext=(0, 8), textcoords="offset points",
+                        ha="center", fontsize=8, color=style.INK,
+                    )  # fmt: skip
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
         _ratio_ticks(axis.yaxis)

@@ -43,9 +43,9 @@ ARM_COLOURS = {
 VERDICT_COLOURS = {
     "grpc": "#1f83c4",
     "rest": "#d55e00",
-    "equal": "#009e73",
-    "undecided": "#8c8c8c",
-    "invalid": "#c0392b",
+    "equal": "#00795a",
+    "undecided": "#6b6b6b",
+    "invalid": "#b3261e",
 }
 _MOST_IN_A_ROW = 3
 _MORE = ("#b07aa1", "#59a14f", "#edc948", "#76b7b2", "#ff9da7", "#9c755f")
@@ -108,10 +108,13 @@ def colour(arm: str) -> str:
     return ARM_COLOURS.get(arm) or _MORE[sum(arm.encode()) % len(_MORE)]
 
 
+_PAIRS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#6e6e6e")
+"""Tol's muted scheme: none of them is an arm's or a verdict's colour."""
+
+
 def of_many(index: int) -> str:
     """A colour for the line with this number, for lines that are no arms."""
-    colours = list(ARM_COLOURS.values())
-    return colours[index % len(colours)]
+    return _PAIRS[index % len(_PAIRS)]
 
 
 def legend(figure: Figure, axes: list[Axes], columns: int = 4) -> None:

@@ -38,6 +38,6 @@ def controls(summary: dict[str, Any]) -> Picture | None:
 
 
 def _point(axis: Any, y: int, low: float, estimate: float, high: float, *, good: bool) -> None:
-    colour = style.VERDICT_COLOURS["equal" if good else "invalid"]
+    colour = style.INK if good else style.VERDICT_COLOURS["invalid"]
     axis.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
     axis.plot(estimate, y, marker="o", markersize=6, color=colour)
