@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "what",
         nargs="?",
-        metavar="FILE.yaml | init | twin",
-        help="a pair in a file, or a word that does something else",
+        metavar="FILE.yaml | init",
+        help="a pair in a file; `init` writes one from server reflection",
     )
     sides_group = parser.add_argument_group("the two services").add_argument
     sides_group("--grpc", metavar="HOST:PORT", help="gRPC service (also [IPv6]:PORT, unix:PATH, grpcs://HOST:PORT)")
