@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from crossover.model_server.classification import count_asked
 from crossover.model_server.onnx_session import Port
 from crossover.protocol.errors import InferenceError, invalid
 from crossover.protocol.messages import InferRequest, ParameterValue
 from crossover.protocol.tensors import Shape, Tensor
 
-UNSUPPORTED = ("classification", "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
+UNSUPPORTED = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
 MOST_FORMS = 256
 """Forms that one version remembers; when there are more, all are forgotten."""
 Form: TypeAlias = tuple[tuple[str, str, Shape], ...]
@@ -68,8 +69,7 @@ class Signature:
     def _missing(self, given: set[str]) -> InferenceError:
         missing = [name for name in self.inputs if name in self.required - given]
         return invalid(
-            f"expected {len(self.required)} inputs but got {len(given)} inputs for model '{self.model}', "
-            f"missing required input(s) {missing}"
+            f"missing required input(s) {missing} for model '{self.model}'; the request has {sorted(given) or 'none'}"
         )
 
     def _check_input(self, tensor: Tensor) -> None:
@@ -110,6 +110,7 @@ class Signature:
                 raise invalid(f"output '{output.name}' already requested for model '{self.model}'")
             for parameter in output.parameters:
                 _refuse(parameter)
+            count_asked(output.parameters)
             names.append(output.name)
         return names
 

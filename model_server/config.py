@@ -1,103 +1,100 @@
 """A model's configuration: what `config.pbtxt` says (Triton's text format), completed from the ONNX graph.
 
-Nothing is refused for being unknown to us; what a file asks for and we do not honour is named once in the log.
+Nothing is refused for being unknown to us; what a file asks for and does not get is named once in the log
+(config_fields.py says what becomes of each field).
 """
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from google.protobuf import json_format, text_format
 
-from crossover.model_server.onnx_session import ModelError
+from crossover.model_server import config_fields, config_text
+from crossover.model_server.model_error import ModelError
 from crossover.protos import inference as pb
 
 CONFIG_FILE = "config.pbtxt"
 PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
 DEFAULT_FILE = "model.onnx"
-HONOURED = frozenset(
-    {"name", "platform", "backend", "version_policy", "max_batch_size", "input", "output", "default_model_filename",
-     "dynamic_batching", "parameters"}
-)  # fmt: skip
-_HONOURED_OF_PORTS = frozenset({"name", "data_type", "dims", "reshape", "optional", "format"})
 _SERVED = frozenset({"", PLATFORM, BACKEND, "onnx_onnxv1"})
-_TOKEN = re.compile(
-    r"""(?P<skip>\#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<open>[\[{<])|(?P<close>[\]}>])"""
-    r"""|(?P<name>[A-Za-z_]\w*)(?=\s*[:{<\[])"""
-)
 
 
 def read(folder: Path) -> tuple[pb.ModelConfig, list[str]]:
-    """The folder's config.pbtxt, or an empty configuration; and the fields in it that are not honoured.
+    """The folder's config.pbtxt, or an empty configuration; and what it asks for and does not get, a phrase each.
 
-    ModelError when it can't be read.
+    ModelError when it can't be read or served.
     """
     path = folder / CONFIG_FILE
     if not path.exists():
         return pb.ModelConfig(name=folder.name), []
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except UnicodeDecodeError:
         raise ModelError(f"{CONFIG_FILE} is not UTF-8 text") from None
     except OSError as error:
         raise ModelError(f"{CONFIG_FILE} can't be read: {error.strerror}") from error
-    config = from_text(text, folder.name)
-    return config, sorted({*unhonoured(config), *unknown_fields(text)})
+    return read_text(text, folder.name)
 
 
 def from_text(text: str, name: str) -> pb.ModelConfig:
     """The configuration in Triton's text format."""
+    return read_text(text, name)[0]
+
+
+def read_text(text: str, name: str) -> tuple[pb.ModelConfig, list[str]]:
+    """The same, and what of it is not honoured, a phrase each."""
     config = pb.ModelConfig()
     try:
-        text_format.Parse(text, config, allow_unknown_field=True)
+        unknown = config_text.parse(text, config)
     except text_format.ParseError as error:
         raise ModelError(f"{CONFIG_FILE} is not a model configuration: {error}") from error
-    return _named(config, name)
+    _check(config, name)
+    return config, [*config_fields.named(config), *(f"{path} (an unknown field)" for path in unknown)]
 
 
 def from_json(text: str, name: str) -> pb.ModelConfig:
     """The configuration that a `load` call brings as JSON."""
     config = pb.ModelConfig()
     try:
-        json_format.Parse(text, config, ignore_unknown_fields=True)
-    except json_format.ParseError as error:
-        raise ModelError("the configuration that came with load is not a model configuration in JSON") from error
-    return _named(config, name)
-
-
-def _named(config: pb.ModelConfig, name: str) -> pb.ModelConfig:
-    if config.name and config.name != name:
-        raise ModelError(f"{CONFIG_FILE} names the model '{config.name}', but its folder is '{name}'")
-    config.name = name
-    if config.HasField("ensemble_scheduling") or config.HasField("sequence_batching"):
-        raise ModelError("ensembles and sequence batching are not supported")
-    for told in (config.platform, config.backend):
-        if told not in _SERVED:
-            raise ModelError(f"{CONFIG_FILE} wants '{told}'; this server runs '{PLATFORM}' only")
-    if config.max_batch_size < 0:
-        raise ModelError(f"max_batch_size is {config.max_batch_size}; it takes 0 or more")
+        if not isinstance(json.loads(text), dict):
+            raise ModelError("the configuration that came with load is JSON, but not an object")
+        json_format.Parse(text, config, ignore_unknown_fields=True, max_recursion_depth=64)
+    except (json_format.ParseError, ValueError, RecursionError) as error:
+        why = str(error).replace("\n", " ")[:200]
+        raise ModelError(
+            f"the configuration that came with load is not a model configuration in JSON: {why}"
+        ) from error
+    _check(config, name)
     return config
 
 
-def unhonoured(config: pb.ModelConfig) -> list[str]:
-    """Fields that the configuration sets and this server does not honour."""
-    found = [field.name for field, _ in config.ListFields() if field.name not in HONOURED]
-    for what in ("input", "output"):
-        for entry in getattr(config, what):
-            found += [f"{what}.{field.name}" for field, _ in entry.ListFields() if field.name not in _HONOURED_OF_PORTS]
-    return sorted(set(found))
+def _check(config: pb.ModelConfig, name: str) -> None:
+    """ModelError that names the first field which cannot be served; fills in the name."""
+    if config.name and config.name != name:
+        raise ModelError(f"{CONFIG_FILE} names the model '{config.name}', but its folder is '{name}'")
+    config.name = name
+    if (reason := config_fields.refused(config)) is not None:
+        raise ModelError(reason)
+    for field, told in (("platform", config.platform), ("backend", config.backend)):
+        if told not in _SERVED:
+            raise ModelError(f"{CONFIG_FILE} sets {field} to '{told[:80]}'; this server runs '{PLATFORM}' only")
+    if config.max_batch_size < 0:
+        raise ModelError(f"{CONFIG_FILE} sets max_batch_size to {config.max_batch_size}; it takes 0 or more")
+    _check_versions(config.version_policy)
+    for group in config.instance_group:
+        if group.count < 0:
+            raise ModelError(f"{CONFIG_FILE} sets instance_group.count to {group.count}; it takes 1 or more")
 
 
-def unknown_fields(text: str) -> list[str]:
-    """Names of fields at the top level of the text that our ModelConfig message does not have."""
-    depth, found = 0, set()
-    for token in _TOKEN.finditer(text):
-        depth += {"open": 1, "close": -1}.get(str(token.lastgroup), 0)
-        if token.lastgroup == "name" and depth == 0 and token[0] not in pb.ModelConfig.DESCRIPTOR.fields_by_name:
-            found.add(token["name"])
-    return sorted(found)
+def _check_versions(policy: pb.ModelVersionPolicy) -> None:
+    for number in policy.specific.versions:
+        if number < 1:
+            raise ModelError(f"{CONFIG_FILE} names the version {number} in version_policy; versions count from 1")
+    if policy.WhichOneof("policy_choice") == "specific" and not policy.specific.versions:
+        raise ModelError(f"{CONFIG_FILE} has a version_policy 'specific' without versions")
 
 
 def wanted_versions(config: pb.ModelConfig, present: Sequence[int]) -> list[int]:
@@ -110,6 +107,16 @@ def wanted_versions(config: pb.ModelConfig, present: Sequence[int]) -> list[int]
         return sorted(set(policy.specific.versions) & set(present))
     count = policy.latest.num_versions if choice == "latest" and policy.latest.num_versions else 1
     return sorted(present)[-count:]
+
+
+def absent_versions(config: pb.ModelConfig, present: Sequence[int]) -> list[int]:
+    """The versions that the policy names and that are not there; ascending."""
+    return sorted(set(config.version_policy.specific.versions) - set(present))
+
+
+def most_instances(config: pb.ModelConfig) -> int:
+    """Runs of the model at the same time that `instance_group` allows; 0 where it says nothing."""
+    return sum(max(1, group.count) for group in config.instance_group)
 
 
 def completed(config: pb.ModelConfig) -> pb.ModelConfig:

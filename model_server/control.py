@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from crossover.model_server.engine import Engine
 
 SERVER_NAME = "crossover"
-EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "statistics", "parameters")
+EXTENSIONS = (
+    "binary_tensor_data", "classification", "model_repository", "model_configuration", "statistics", "parameters",
+)  # fmt: skip
 
 
 async def _server_live(_engine: Engine, _request: Any) -> Any:

@@ -46,7 +46,7 @@ class Engine(Inference):
             raise
         version.statistics.ran(version.rows(request.inputs), execution)
         self._succeeded(version, arrived, request, execution, context)
-        return InferResponse(version.name, version.version, made, request.id)
+        return InferResponse(version.name, version.version, version.shown(request, made), request.id)
 
     async def _infer_on_worker(self, request: InferRequest, context: CallContext) -> InferResponse:
         version = self.repository.resolve(request.model_name, request.model_version)
@@ -65,7 +65,7 @@ class Engine(Inference):
             version.pending -= 1
         assert isinstance(call.run, Execution)
         self._succeeded(version, arrived, request, call.run, context)
-        return InferResponse(version.name, version.version, made, request.id)
+        return InferResponse(version.name, version.version, version.shown(request, made), request.id)
 
     def _succeeded(
         self, version: LoadedVersion, arrived: int, request: InferRequest, execution: Execution, context: CallContext

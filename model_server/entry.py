@@ -47,13 +47,13 @@ class Entry:
         """Every version serves, or somebody unloaded it."""
         return self.unloaded or (bool(self.serving) and not self.failed)
 
-    def _numbered(self, number: int) -> LoadedVersion:
-        loaded = self.serving.get(number)
+    def _numbered(self, number: int | str) -> LoadedVersion:
+        loaded = self.serving.get(number) if isinstance(number, int) else None
         if loaded is not None:
             return loaded
         if self.loading:
             raise InferenceError(Code.UNAVAILABLE, f"model '{self.name}' is not at ready state: {self.reason()}")
-        if number in self.failed or (self.unloaded and number in self.stamps):
+        if isinstance(number, int) and (number in self.failed or (self.unloaded and number in self.stamps)):
             reason = self.failed.get(number, "it is unloaded")
             raise InferenceError(
                 Code.UNAVAILABLE, f"model '{self.name}' version {number} is not at ready state: {reason}"
@@ -70,7 +70,14 @@ class Entry:
             return "it is unloaded"
         if self.loading:
             return "it is being loaded"
-        return "; ".join(self.failed.values()) or "it has no available versions"
+        return self.failures() or "it has no available versions"
+
+    def failures(self) -> str:
+        """What failed and why, with the version where there is one."""
+        return "; ".join(
+            reason if number == WHOLE else f"version {number}: {reason}"
+            for number, reason in sorted(self.failed.items())
+        )
 
     def lines(self) -> Iterator[pb.RepositoryIndexResponse.ModelIndex]:
         """The model's lines of the repository index."""
@@ -85,7 +92,11 @@ class Entry:
             yield line(name=self.name, version=version, state="UNAVAILABLE" if reason else "READY", reason=reason)
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+_MOST_DIGITS = 18
+
+
+def _number(text: str) -> int | str:
+    """The version's number; its text where no folder can have that many digits, which is an unknown version."""
+    if not (text.isascii() and text.isdigit()):
         raise invalid(f"model version '{text[:40]}' is not an integer, 0 or more")
-    return int(text)
+    return int(text) if len(text.lstrip("0")) <= _MOST_DIGITS else text[:40]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossover.model_server.config import CONFIG_FILE, DEFAULT_FILE
-from crossover.model_server.onnx_session import ModelError
+from crossover.model_server.model_error import ModelError
 from crossover.protocol.names import is_clean
 
 log = logging.getLogger("crossover.repository")

@@ -9,23 +9,26 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from crossover.model_server import classification, layout, onnx_file, ports, reshape, warmup
 from crossover.model_server import config as configuration
-from crossover.model_server import layout, onnx_file, ports, reshape
 from crossover.model_server.binding import Signature
+from crossover.model_server.classification import Labels
 from crossover.model_server.isolation.processes import Limits
 from crossover.model_server.isolation.session import IsolatedSession
+from crossover.model_server.model_error import ModelError
 from crossover.model_server.model_queue import ModelQueue
-from crossover.model_server.onnx_session import ModelError, OnnxSession, Port, RunControl, RuntimeOptions
+from crossover.model_server.onnx_session import OnnxSession, Port, RunControl
 from crossover.model_server.ports import Agreed
 from crossover.model_server.queue_policy import QueuePolicy
 from crossover.model_server.quickness import Quickness
+from crossover.model_server.runtime_options import RuntimeOptions
 from crossover.model_server.statistics import Statistics
+from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
 from crossover.protos import inference as pb
 
 log = logging.getLogger("crossover.repository")
 
-ISOLATION, MEMORY = "MODEL_ISOLATION", "MODEL_MEMORY_BYTES"
 """Settings that config.pbtxt's `parameters` may change for one model."""
 LOADING_FACTOR = 3
 """What loading may take of memory for each byte of the model's files: the message, the weights, and their packed copies."""
@@ -50,6 +53,8 @@ class LoadedVersion:
     clock: Callable[[], int] = field(init=False)
     """What tells how long a run took, in ns."""
     version: str = field(init=False)
+    labels: Labels = field(default_factory=dict)
+    """Of the classification extension, by output."""
 
     def __post_init__(self) -> None:
         self.clock = time.thread_time_ns if self.session.runs_alone else time.monotonic_ns
@@ -70,6 +75,20 @@ class LoadedVersion:
             inputs = reshape.apply_all(inputs, self.agreed.into)
         made = self.session.run(inputs, outputs, control)
         return reshape.apply_all(made, self.agreed.back) if self.agreed.back else made
+
+    def shown(self, request: InferRequest, made: list[Tensor]) -> list[Tensor]:
+        """The requested outputs in the form that the request asks for."""
+        if not request.outputs:
+            return made
+        return classification.applied(request.outputs, made, self.labels, self.signature.max_batch_size > 0)
+
+    def warm_up(self, folder: Path) -> None:
+        """Run the requests of `model_warmup`; ModelError when one fails."""
+
+        def infer(request: InferRequest) -> object:
+            return self.run(request.inputs, self.signature.bind(request), RunControl())
+
+        warmup.run(self.config, folder, infer)
 
     def metadata(self, versions: list[str]) -> pb.ModelMetadataResponse:
         tensor = pb.ModelMetadataResponse.TensorMetadata
@@ -99,7 +118,7 @@ def load(name: str, folder: Path, number: int, config: pb.ModelConfig, options: 
 
 def _load(name: str, folder: Path, number: int, config: pb.ModelConfig, options: RuntimeOptions) -> LoadedVersion:
     full = configuration.completed(config)
-    options = isolation_of(full, options)
+    options = options.of(full)
     with ExitStack() as opening:
         file = layout.model_file(folder, number, config.default_model_filename)
         path, facts = opening.enter_context(onnx_file.snapshot(file))
@@ -107,12 +126,17 @@ def _load(name: str, folder: Path, number: int, config: pb.ModelConfig, options:
     agreed = ports.agree(full, _ranked(session.inputs, facts.unranked), _ranked(session.outputs, facts.unranked))
     floats = all(port.datatype.name in FLOATS for port in agreed.inputs)
     queue = ModelQueue(
-        QueuePolicy.of(full, join=options.join), session if isinstance(session, IsolatedSession) else None
+        QueuePolicy.of(full, join=options.join),
+        session if isinstance(session, IsolatedSession) else None,
+        configuration.most_instances(full),
     )
-    return LoadedVersion(
+    loaded = LoadedVersion(
         name, number, session, Signature.of(name, agreed.inputs, agreed.outputs, full.max_batch_size), full, agreed,
         Quickness(possible=floats and not facts.control_flow and not options.isolated), queue,
+        labels=classification.labels_of(full, folder),
     )  # fmt: skip
+    loaded.warm_up(folder)
+    return loaded
 
 
 def _session(name: str, path: Path, options: RuntimeOptions, opening: ExitStack) -> OnnxSession | IsolatedSession:
@@ -122,21 +146,6 @@ def _session(name: str, path: Path, options: RuntimeOptions, opening: ExitStack)
     size = sum(file.stat().st_size for file in path.parent.rglob("*"))
     limits = Limits(options.memory, options.memory + LOADING_FACTOR * size if options.memory else 0)
     return IsolatedSession(name, path, options, limits, opening.pop_all())
-
-
-def isolation_of(config: pb.ModelConfig, options: RuntimeOptions) -> RuntimeOptions:
-    """The options with what config.pbtxt's `parameters` say of isolation."""
-    isolated, memory = config.parameters.get(ISOLATION), config.parameters.get(MEMORY)
-    if isolated is not None:
-        if isolated.string_value not in {"none", "process"}:
-            raise ModelError(f"parameter {ISOLATION} is '{isolated.string_value[:80]}'; it takes none or process")
-        options = replace(options, isolated=isolated.string_value == "process")
-    if memory is not None:
-        text = memory.string_value
-        if not (text.isascii() and text.isdigit()) or len(text) > 15:
-            raise ModelError(f"parameter {MEMORY} is '{text[:80]}'; it takes a number of bytes, 0 for no limit")
-        options = replace(options, memory=int(text))
-    return options
 
 
 def _ranked(found: list[Port], unranked: set[str]) -> list[Port]:

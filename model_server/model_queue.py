@@ -92,10 +92,12 @@ class _Level:
 class ModelQueue:
     """The queue of one loaded version."""
 
-    def __init__(self, policy: QueuePolicy, isolated: IsolatedSession | None = None) -> None:
+    def __init__(self, policy: QueuePolicy, isolated: IsolatedSession | None = None, instances: int = 0) -> None:
         self.policy = policy
         self.times = RunTimes()
         self.isolated = isolated
+        self._instances = instances
+        """`instance_group`'s count; 0: it says nothing."""
         self.wake: Callable[[], None] = lambda: None
         """What to call when there are more worker processes; the executor sets it."""
         if isolated is not None:
@@ -113,7 +115,7 @@ class ModelQueue:
     @property
     def most_running(self) -> int:
         """Runs at the same time: as many as there are processes for; one where requests are joined, so that others gather."""
-        most = 1 if self.policy.joined_rows else UNLIMITED
+        most = self._instances or (1 if self.policy.joined_rows else UNLIMITED)
         return most if self.isolated is None else min(most, self.isolated.live)
 
     def grow(self, workers: int) -> None:

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from crossover.model_server.onnx_session import ModelError
+from crossover.model_server.model_error import ModelError
 from crossover.protocol.names import quoted
 
 _CHILDREN = {

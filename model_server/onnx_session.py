@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from crossover.model_server.model_error import ModelError
 from crossover.model_server.release import SESSION_RUN
+from crossover.model_server.runtime_options import RuntimeOptions
+from crossover.model_server.runtime_reason import reason_of
 from crossover.protocol.datatypes import BY_ONNX, Datatype
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.tensors import Tensor
@@ -29,13 +31,8 @@ import onnxruntime as ort
 ort.disable_telemetry_events()
 ort.set_default_logger_severity(4)  # what a caller or operator must know is said by us, once
 
-_HOST_PATH = re.compile(r"(?<![\w./-])/(?:[\w.+@-]+/)+([\w.+@-]*)")
 BFLOAT16 = 16
 """onnx.TensorProto.BFLOAT16."""
-
-
-class ModelError(Exception):
-    """A file can't be served, and why, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +45,6 @@ class Port:
     optional: bool = False
     ranked: bool = True
     """False when the graph declares no shape at all: any number of dimensions fits, and `shape` is only [-1]."""
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeOptions:
-    """How every model here is run."""
-
-    intra_op_threads: int = 1
-    inter_op_threads: int = 1
-    graph_optimization: str = "all"
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
-    join: bool = True
-    """Run requests together where config.pbtxt has dynamic_batching."""
-    isolated: bool = False
-    """Run the model in processes of its own."""
-    memory: int = 0
-    """Bytes that such a process may take above its idle size; 0: any."""
 
 
 def check_providers(names: Sequence[str]) -> None:
@@ -94,8 +75,10 @@ class OnnxSession:
         self.outputs = [_port(arg) for arg in self._session.get_outputs()]
         self.output_names = [port.name for port in self.outputs]
         self._rows = {port.name: port.datatype for port in self.outputs}
+        self._shrinks = options.arena == "shrink"
         self._values = any(port.datatype.name == "BF16" for port in (*self.inputs, *self.outputs))
-        self.runs_alone = options.intra_op_threads == 1 and set(options.providers) == {"CPUExecutionProvider"}
+        alone = options.intra_op_threads == 1 and not options.parallel
+        self.runs_alone = alone and set(options.providers) == {"CPUExecutionProvider"}
         """Whether a run is all work of the thread that calls it."""
         # InferenceSession.run checks names that `binding` has checked already; the binding below it costs half as much
         self._run = self._session._sess.run if SESSION_RUN.check() else self._session.run
@@ -107,7 +90,7 @@ class OnnxSession:
                 return self._run_values(inputs, outputs, control)
             feed = {tensor.name: _fed(tensor) for tensor in inputs}
             control.fed = time.monotonic_ns()
-            made = self._run(outputs, feed, control.options)
+            made = self._run(outputs, feed, self._shrinking(control) if self._shrinks else control.options)
             control.ran = time.monotonic_ns()
         except InferenceError:
             raise
@@ -116,10 +99,21 @@ class OnnxSession:
         rows = self._rows
         return [_given(name, rows[name], array) for name, array in zip(outputs, made, strict=True)]
 
+    @staticmethod
+    def _shrinking(control: RunControl) -> ort.RunOptions:
+        """The run's options, with the arena's memory given back after it."""
+        if control.options is None:
+            control.arm()
+        assert control.options is not None
+        control.options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return control.options
+
     def _run_values(self, inputs: Sequence[Tensor], outputs: list[str], control: RunControl) -> list[Tensor]:
         feed = {tensor.name: _fed_value(tensor) for tensor in inputs}
         control.fed = time.monotonic_ns()
-        made = self._session.run_with_ort_values(outputs, feed, control.options)
+        made = self._session.run_with_ort_values(
+            outputs, feed, self._shrinking(control) if self._shrinks else control.options
+        )
         control.ran = time.monotonic_ns()
         return [_given_value(name, value) for name, value in zip(outputs, made, strict=True)]
 
@@ -151,22 +145,20 @@ def _open(path: Path, options: RuntimeOptions) -> ort.InferenceSession:
     settings.inter_op_num_threads = options.inter_op_threads
     settings.graph_optimization_level = _LEVELS[options.graph_optimization]
     settings.log_severity_level = 4
+    settings.execution_mode = ort.ExecutionMode.ORT_PARALLEL if options.parallel else ort.ExecutionMode.ORT_SEQUENTIAL
+    settings.enable_cpu_mem_arena = options.arena != "off"
+    settings.enable_mem_pattern = options.memory_pattern and not options.parallel
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for key, value in options.session_entries:
+        settings.add_session_config_entry(key, value)
     try:
         return ort.InferenceSession(str(path), settings, providers=list(options.providers))
     except Exception as error:
-        raise ModelError(_first_line(error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    """ONNX Runtime's own sentence without its prefix and without paths of this machine."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else "ONNX Runtime gave no reason"
-    text = text.split(" : ", 2)[-1] if text.startswith("[ONNXRuntimeError]") else text
-    return " ".join(_HOST_PATH.sub(r"\1", text).split())[:300]
+        raise ModelError(reason_of(error, path.parent)) from error
 
 
 def _runtime_error(error: Exception) -> InferenceError:
-    text = _first_line(error)
+    text = reason_of(error)
     if "terminate flag" in str(error):
         return InferenceError(Code.CANCELLED, "the run was stopped before it ended")
     if "INVALID_ARGUMENT" in str(error) or "Invalid" in type(error).__name__:

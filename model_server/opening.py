@@ -10,7 +10,8 @@ from crossover.model_server import config as configuration
 from crossover.model_server import layout, model
 from crossover.model_server.entry import WHOLE
 from crossover.model_server.model import LoadedVersion
-from crossover.model_server.onnx_session import ModelError, RuntimeOptions
+from crossover.model_server.model_error import ModelError
+from crossover.model_server.runtime_options import RuntimeOptions
 from crossover.protos import inference as pb
 
 log = logging.getLogger("crossover.repository")
@@ -53,10 +54,10 @@ class Opening:
                 await self._open(number)
         if opened.failed and not opened.serving:
             opened.serving = dict(self._present)
+        for number in configuration.absent_versions(self._config, present):
+            opened.failed[number] = f"version_policy names it, but there is no folder '{number}'"
         if not present:
             opened.failed[WHOLE] = "it has no version folder"
-        elif not wanted:
-            opened.failed[WHOLE] = f"its version policy wants none of the versions that are there: {present}"
         return opened
 
     async def _open(self, number: int) -> None:

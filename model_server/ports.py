@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crossover.model_server import reshape
-from crossover.model_server.onnx_session import ModelError, Port
+from crossover.model_server.model_error import ModelError
+from crossover.model_server.onnx_session import Port
 from crossover.model_server.reshape import Reshape
 from crossover.protocol.tensors import Shape
 from crossover.protos import inference as pb

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from crossover.model_server.onnx_session import ModelError
+from crossover.model_server.model_error import ModelError
 from crossover.protocol.deadline import NEVER
 from crossover.protocol.errors import invalid
 from crossover.protocol.joining import rows_allowed

@@ -18,8 +18,9 @@ from crossover.model_server import config as configuration
 from crossover.model_server import layout, onnx_file, upload
 from crossover.model_server.entry import WHOLE, Entry
 from crossover.model_server.model import LoadedVersion
-from crossover.model_server.onnx_session import ModelError, RuntimeOptions
+from crossover.model_server.model_error import ModelError
 from crossover.model_server.opening import Opening
+from crossover.model_server.runtime_options import RuntimeOptions
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.messages import ParameterValue
 from crossover.protos import inference as pb
@@ -251,10 +252,10 @@ class Repository:
 def _read_config(found: layout.Found) -> pb.ModelConfig:
     config, ignored = configuration.read(found.folder)
     if ignored:
-        log.info("model '%s': config.pbtxt asks for what is not honoured: %s", found.name, ", ".join(ignored))
+        log.info("model '%s': these settings of config.pbtxt are not honoured here: %s", found.name, "; ".join(ignored))
     return config
 
 
 def _raise_when_failed(entry: Entry) -> None:
     if entry.failed:
-        raise invalid(f"model '{entry.name}' can't be loaded: {'; '.join(entry.failed.values())}")
+        raise invalid(f"model '{entry.name}' can't be loaded: {entry.failures()}")

@@ -61,8 +61,9 @@ def engine_of(settings: ServiceSettings) -> Engine:
     """
     from crossover.model_server.engine import Engine
     from crossover.model_server.executor import Executor
-    from crossover.model_server.onnx_session import RuntimeOptions, check_providers
+    from crossover.model_server.onnx_session import check_providers
     from crossover.model_server.repository import Repository
+    from crossover.model_server.runtime_options import RuntimeOptions
 
     path = settings.model_repository
     if not path.is_dir():
@@ -71,7 +72,8 @@ def engine_of(settings: ServiceSettings) -> Engine:
     check_providers(providers)
     options = RuntimeOptions(
         settings.ort_intra_op_threads, settings.ort_inter_op_threads, settings.ort_graph_optimization, providers,
-        settings.model_batching, settings.model_isolation == "process", settings.model_memory_bytes,
+        settings.model_batching, arena=settings.ort_memory_arena,
+        isolated=settings.model_isolation == "process", memory=settings.model_memory_bytes,
     )  # fmt: skip
     repository = Repository(
         path, settings.model_control, settings.model_poll_seconds, options, strict_readiness=settings.strict_readiness

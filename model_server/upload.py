@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossover.model_server import config as configuration
-from crossover.model_server.onnx_session import ModelError
+from crossover.model_server.model_error import ModelError
 from crossover.protocol.messages import ParameterValue
 from crossover.protocol.names import is_clean
 from crossover.protos import inference as pb

@@ -57,9 +57,9 @@ def to_header(deadline: float) -> str | None:
 
 
 def from_parameter(value: object) -> float:
-    """The deadline that OIP's `timeout` request parameter asks for: a positive integer of microseconds."""
+    """The deadline that OIP's `timeout` request parameter asks for: microseconds, 0 for none."""
     if value is None:
         return NEVER
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise invalid(f"parameter 'timeout' is {value!r}; it takes a positive integer of microseconds")
-    return after(value / 1_000_000)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise invalid(f"parameter 'timeout' is {value!r}; it takes microseconds, a positive integer, or 0 for none")
+    return after(value / 1_000_000) if value else NEVER

@@ -144,6 +144,10 @@ class ServiceSettings(BaseSettings):
     ort_graph_optimization: Literal["disable", "basic", "extended", "all"] = Field(
         "all", description="ONNX Runtime's graph optimization: disable, basic, extended or all"
     )
+    ort_memory_arena: Literal["keep", "shrink", "off"] = Field(
+        "keep",
+        description="freed memory of runs: keep it for later ones, shrink: give it back after each run, off: do not pool it",
+    )
     ort_providers: str = Field(
         "CPUExecutionProvider", description="ONNX Runtime's execution providers in order, separated by commas"
     )

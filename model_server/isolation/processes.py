@@ -18,7 +18,9 @@ from typing import Any
 import crossover
 from crossover.model_server.isolation import channel
 from crossover.model_server.isolation.channel import Segment
-from crossover.model_server.onnx_session import ModelError, Port, RunControl, RuntimeOptions
+from crossover.model_server.model_error import ModelError
+from crossover.model_server.onnx_session import Port, RunControl
+from crossover.model_server.runtime_options import RuntimeOptions
 from crossover.protocol.datatypes import datatype
 from crossover.protocol.errors import Code, InferenceError, PortableError
 from crossover.protocol.tensors import Tensor

@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from crossover.model_server.isolation.processes import Limits, Worker
-from crossover.model_server.onnx_session import ModelError, RunControl, RuntimeOptions
+from crossover.model_server.model_error import ModelError
+from crossover.model_server.onnx_session import RunControl
+from crossover.model_server.runtime_options import RuntimeOptions
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.tensors import Tensor
 

@@ -13,7 +13,9 @@ from typing import Any
 
 from crossover.model_server.isolation import channel
 from crossover.model_server.isolation.channel import Segment
-from crossover.model_server.onnx_session import ModelError, OnnxSession, RunControl, RuntimeOptions
+from crossover.model_server.model_error import ModelError
+from crossover.model_server.onnx_session import OnnxSession, RunControl
+from crossover.model_server.runtime_options import RuntimeOptions
 from crossover.protocol.errors import InferenceError
 from crossover.service import process
 

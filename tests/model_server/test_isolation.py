@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 
 from crossover.model_server.engine import Engine
 from crossover.model_server.executor import Executor
-from crossover.model_server.onnx_session import RuntimeOptions
 from crossover.model_server.repository import Repository
+from crossover.model_server.runtime_options import RuntimeOptions
 from crossover.protocol.datatypes import DATATYPES
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext

@@ -11,7 +11,7 @@ import pytest
 from crossover.model_server.config import from_text
 from crossover.model_server.engine import Engine
 from crossover.model_server.executor import Executor
-from crossover.model_server.onnx_session import ModelError
+from crossover.model_server.model_error import ModelError
 from crossover.model_server.queue_policy import QueuePolicy
 from crossover.model_server.repository import Repository
 from crossover.protocol.errors import Code, InferenceError
