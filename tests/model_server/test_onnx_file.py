@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import AttributeProto, TensorProto, helper
 
 from crossover.model_server import onnx_file
-from crossover.model_server.onnx_session import ModelError
+from crossover.model_server.model_error import ModelError
 
 OUTSIDE = "../../secret"
 
