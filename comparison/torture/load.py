@@ -19,6 +19,7 @@ OK, GIVEN_UP, BROKEN = 200, 0, -1
 """Statuses: of HTTP, or that no answer came in time, or that the connection broke."""
 _SLACK_SECONDS = 0.25
 """How long after a deadline an answer is still read, so that a refusal in the last moment is seen as one."""
+_LOOK_SECONDS = 0.05
 _MOST_CONNECTIONS = 4000
 
 
@@ -125,6 +126,7 @@ class Load:
         self._idle: list[_Connection] = []
         self._busy: dict[_Connection, None] = {}
         """In the order in which their requests were sent."""
+        self._look_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._summaries = {stream.name: Summary(seconds, stream.deadline) for stream in streams}
 
@@ -178,6 +180,9 @@ class Load:
             self._idle.append(connection)
 
     def _give_up(self, now: float) -> None:
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK_SECONDS
         late = [
             one for one in self._busy if one.stream is not None and now > one.due + one.stream.deadline + _SLACK_SECONDS
         ]

@@ -25,6 +25,7 @@ from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED
 from crossover.protos import inference as pb
 from crossover.transport.eager_start import waiting
+from crossover.transport.loop_admission import admit
 from crossover.transport.time_limit import TimeLimit
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Answering:
             request = operation.decode(data, context)
             metrics.model = operation.model_of(request)
             context.mark("decoded")
-            self._admit(operation, request)
+            self._admit(operation, request, context)
             answer = await self._performed(operation, request, context)
             self._check_unwritten(operation, answer)
             reply = operation.encode(answer, context)
@@ -120,10 +121,11 @@ class Answering:
                 context.mark("received")
         return context
 
-    def _admit(self, operation: Operation, request: Any) -> None:
+    def _admit(self, operation: Operation, request: Any, context: CallContext) -> None:
         """Whether the call may be made here."""
         if operation.infers:
             check_model_name(request.model_name)
+            admit(request.model_name, context.deadline)
             return
         check_model_name(getattr(request, "model_name", "") or getattr(request, "name", ""))
         if getattr(request, "repository_name", ""):

@@ -32,6 +32,7 @@ from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED
 from crossover.transport.eager_start import waiting
 from crossover.transport.http1.messages import BodyTooLargeError, ClientGoneError, NoMemoryError, RefusalError
+from crossover.transport.loop_admission import admit
 from crossover.transport.time_limit import TimeLimit
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from crossover.transport.http1.asgi import ASGIApp, Receive, Scope, Send
     from crossover.transport.http1.messages import Buffer, RequestHead
 
+_INFERS = frozenset({"infer", "v1_predict"})
 Choose: TypeAlias = Callable[[Mapping[str, str]], tuple[str | None, Inference]]
 Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]
 EagerHandler: TypeAlias = Callable[[Request], Reply | None]
@@ -151,6 +153,8 @@ class RestEndpoint:
             headers = call.head.by_name
             upstream, inference = self._choose(headers)
             request = Request(route, headers, b"", self._context(headers), inference, self._options, call.hold)
+            if route.name in _INFERS:
+                admit(route.model, request.context.deadline)
             reply = self._at_once(call, request)
             if reply is None:
                 await waiting()

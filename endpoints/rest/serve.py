@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("crossover.rest")
 KEEP_ALIVE_SECONDS = 75
+_ACCEPTED_AT_ONCE = 16
+"""Connections that are accepted in one turn of the loop. libuv takes one for each socket that listens, so that under load
+new connections would wait in the system's queue, where nobody can refuse them; hence the same socket several times."""
 _LOOK_SECONDS = 0.02
 _CANCELLED_SECONDS = 2.0
 """What requests that were ended at the end of the grace period have for saying so."""
@@ -88,6 +91,7 @@ class RestListener:
         """Bind and serve; OSError when the address cannot be bound, RuntimeError when the app's start fails."""
         sockets = addresses.listening(self.host, self.port)
         self.port = addresses.port_of(sockets[0])
+        sockets += [each.dup() for each in sockets for _ in range(_ACCEPTED_AT_ONCE - 1)]
         self._config.load()
         if self._tls is not None:
             self._config.ssl = self._tls.server_context()
