@@ -132,7 +132,7 @@ async def stuck(tmp_path, root):
         "model_server",
         {
             "MODEL_REPOSITORY": str(tmp_path), "MODEL_SERVER_HTTP_PORT": str(rest), "MODEL_SERVER_GRPC_PORT": str(grpc),
-            "MODEL_WORKERS": "2",
+            "MODEL_WORKERS": "2", "DRAIN_SECONDS": "0",
         },
         ("127.0.0.1", rest),
     )  # fmt: skip
