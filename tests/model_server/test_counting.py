@@ -78,6 +78,8 @@ async def test_random_mixes(tmp_path, seed):
             rows += request.inputs[0].shape[0]
 
     await asyncio.gather(*(ask() for _ in range(150)))
+    while engine.executor.pending:  # a run whose caller has gone ends at its next operator
+        await asyncio.sleep(0.01)
     shown = (await engine.model_statistics("m", "", CallContext())).model_stats[0]
     registry = CollectorRegistry()
     registry.register(EngineMetrics(engine))
@@ -98,5 +100,4 @@ async def test_random_mixes(tmp_path, seed):
     assert shown.execution_count == sum(size.compute_infer.count for size in shown.batch_stats)
     assert registry.get_sample_value("nv_inference_pending_request_count", labels) == 0
     assert registry.get_sample_value("crossover_model_queue_length", labels) == 0
-    assert engine.executor.pending == 0
     await engine.close()
