@@ -93,7 +93,7 @@ FIELDS: dict[str, Row] = {
     "model_operations.op_library_filename": _refused("would run a native library from the repository in this server"),
     "model_transaction_policy.decoupled": _refused("means any number of answers to a request; ONNX models give one"),
     "model_repository_agents": _named("would let a library change the model's files while it is loaded"),
-    "response_cache": _honoured("answers are kept for equal requests"),
+    "response_cache": _honoured("answers are kept for equal requests, within RESPONSE_CACHE_BYTES"),
     "model_metrics": _named("would configure the buckets of the model's histograms"),
 }  # fmt: skip
 

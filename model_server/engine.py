@@ -12,18 +12,23 @@ from crossover.model_server.executor import Executor
 from crossover.model_server.model import LoadedVersion
 from crossover.model_server.model_queue import QueuedCall
 from crossover.model_server.repository import Repository
+from crossover.model_server.response_cache import ResponseCache
+from crossover.model_server.served import ServedVersion
 from crossover.model_server.statistics import reason_of
 from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.tensors import Tensor
 from crossover.service import process
 
 
 class Engine(Inference):
     """Runs models. Ready once every model that was found at start is loaded or listed as unavailable."""
 
-    def __init__(self, repository: Repository, executor: Executor) -> None:
+    def __init__(self, repository: Repository, executor: Executor, response_cache_bytes: int = 64 << 20) -> None:
         self.repository = repository
         self.executor = executor
+        self.cache = ResponseCache(response_cache_bytes)
+        repository.on_change = self.cache.retain
         self.draining = False
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
@@ -39,14 +44,14 @@ class Engine(Inference):
         execution: Execution | None = None
         try:
             execution = Execution(version, request.inputs, version.signature.bind(request), context.deadline)
-            made = execute_now(execution)
+            response = _response(version, request, execute_now(execution))
         except BaseException as error:
             begun = execution is not None
             version.statistics.failed(time.monotonic_ns() - arrived, reason_of(error, context.deadline, begun=begun))
             raise
         version.statistics.ran(version.rows(request.inputs), execution)
         self._succeeded(version, arrived, request, execution, context)
-        return InferResponse(version.name, version.version, version.shown(request, made), request.id)
+        return response
 
     async def _infer_on_worker(self, request: InferRequest, context: CallContext) -> InferResponse:
         version = self.repository.resolve(request.model_name, request.model_version)
@@ -55,8 +60,14 @@ class Engine(Inference):
         call: QueuedCall | None = None
         try:
             outputs = version.signature.bind(request)
+            lookup = await self.cache.look_up(version, request.inputs, outputs) if version.caches else None
+            if lookup is not None and lookup.found is not None:
+                response = _response(version, request, lookup.found)
+                version.statistics.hit(arrived, lookup.ns)
+                return response
             call = QueuedCall(version, request.inputs, outputs, context.deadline, request.parameters, arrived)
             made = await self.executor.execute(call)
+            response = _response(version, request, made)
         except BaseException as error:
             begun = call is not None and call.begun
             version.statistics.failed(time.monotonic_ns() - arrived, reason_of(error, context.deadline, begun=begun))
@@ -65,7 +76,10 @@ class Engine(Inference):
             version.pending -= 1
         assert isinstance(call.run, Execution)
         self._succeeded(version, arrived, request, call.run, context)
-        return InferResponse(version.name, version.version, version.shown(request, made), request.id)
+        if lookup is not None:
+            self.cache.put(lookup, made)
+            version.statistics.cache_miss.add(lookup.ns)
+        return response
 
     def _succeeded(
         self, version: LoadedVersion, arrived: int, request: InferRequest, execution: Execution, context: CallContext
@@ -92,3 +106,7 @@ class Engine(Inference):
         for version in self.repository.loaded():
             if version.queue.isolated is not None:
                 version.queue.isolated.close()
+
+
+def _response(version: ServedVersion, request: InferRequest, made: list[Tensor]) -> InferResponse:
+    return InferResponse(version.name, version.version, version.shown(request, made), request.id)

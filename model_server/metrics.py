@@ -39,6 +39,26 @@ _COUNTERS: tuple[tuple[str, str, Callable[[LoadedVersion], float]], ...] = (
         "Time of taking outputs",
         lambda one: one.statistics.compute_output // 1000,
     ),
+    (
+        "nv_cache_num_hits_per_model",
+        "Requests answered from the response cache",
+        lambda one: one.statistics.cache_hit.count,
+    ),
+    (
+        "nv_cache_num_misses_per_model",
+        "Requests that the response cache had no answer to",
+        lambda one: one.statistics.cache_miss.count,
+    ),
+    (
+        "nv_cache_hit_duration_per_model",
+        "Microseconds of looking answers up that were there",
+        lambda one: one.statistics.cache_hit.ns // 1000,
+    ),
+    (
+        "nv_cache_miss_duration_per_model",
+        "Microseconds of looking up and keeping answers that were not there",
+        lambda one: one.statistics.cache_miss.ns // 1000,
+    ),
 )
 _GAUGES: tuple[tuple[str, str, Callable[[Engine, LoadedVersion], float]], ...] = (
     ("nv_inference_pending_request_count", "Requests that wait or run", lambda _, one: one.pending),
@@ -83,6 +103,9 @@ class EngineMetrics(Collector):
         for one, session in isolated:
             lost.add_metric((one.name, one.version), session.lost)
         yield lost
+        cache = self._engine.cache
+        yield _family("crossover_response_cache_bytes", "Bytes of kept answers", "gauge", [({}, cache.bytes)])
+        yield _family("crossover_response_cache_entries", "Kept answers", "gauge", [({}, len(cache))])
         held = self._engine.executor.held
         yield _family(
             "crossover_workers_stuck", "Workers whose runs go on although they were to stop", "gauge", [({}, held)]

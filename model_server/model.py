@@ -12,17 +12,15 @@ from pathlib import Path
 from crossover.model_server import classification, layout, onnx_file, ports, reshape, warmup
 from crossover.model_server import config as configuration
 from crossover.model_server.binding import Signature
-from crossover.model_server.classification import Labels
 from crossover.model_server.isolation.processes import Limits
 from crossover.model_server.isolation.session import IsolatedSession
 from crossover.model_server.model_error import ModelError
 from crossover.model_server.model_queue import ModelQueue
 from crossover.model_server.onnx_session import OnnxSession, Port, RunControl
-from crossover.model_server.ports import Agreed
 from crossover.model_server.queue_policy import QueuePolicy
 from crossover.model_server.quickness import Quickness
 from crossover.model_server.runtime_options import RuntimeOptions
-from crossover.model_server.statistics import Statistics
+from crossover.model_server.served import ServedVersion
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
 from crossover.protos import inference as pb
@@ -35,39 +33,24 @@ LOADING_FACTOR = 3
 FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 
 
-@dataclass(slots=True)
-class LoadedVersion:
-    """One version that serves. In-flight requests hold it, so that a swap never pulls it away under them."""
+@dataclass(slots=True, eq=False)
+class LoadedVersion(ServedVersion):
+    """A version of an ONNX model."""
 
-    name: str
-    number: int
     session: OnnxSession | IsolatedSession
-    signature: Signature
-    config: pb.ModelConfig
-    agreed: Agreed
     quickness: Quickness
     queue: ModelQueue
-    statistics: Statistics = field(default_factory=Statistics)
-    pending: int = 0
-    """Requests that wait for a worker or run on one."""
     clock: Callable[[], int] = field(init=False)
     """What tells how long a run took, in ns."""
-    version: str = field(init=False)
-    labels: Labels = field(default_factory=dict)
-    """Of the classification extension, by output."""
 
     def __post_init__(self) -> None:
+        ServedVersion.__post_init__(self)
         self.clock = time.thread_time_ns if self.session.runs_alone else time.monotonic_ns
-        self.version = str(self.number)
 
     def runs_inline(self, inputs: list[Tensor]) -> bool:
         """Whether a run with these inputs is known to be so quick that it may stay on the event loop."""
         limit = self.quickness.limit
         return limit >= 0 and sum([tensor.nbytes for tensor in inputs]) <= limit
-
-    def rows(self, inputs: list[Tensor]) -> int:
-        """What the statistics count as inferences: rows when there is a batch dimension, else one."""
-        return inputs[0].shape[0] if self.signature.max_batch_size and inputs else 1
 
     def run(self, inputs: list[Tensor], outputs: list[str], control: RunControl) -> list[Tensor]:
         """The named outputs of inputs that were bound; blocks."""
@@ -76,12 +59,6 @@ class LoadedVersion:
         made = self.session.run(inputs, outputs, control)
         return reshape.apply_all(made, self.agreed.back) if self.agreed.back else made
 
-    def shown(self, request: InferRequest, made: list[Tensor]) -> list[Tensor]:
-        """The requested outputs in the form that the request asks for."""
-        if not request.outputs:
-            return made
-        return classification.applied(request.outputs, made, self.labels, self.signature.max_batch_size > 0)
-
     def warm_up(self, folder: Path) -> None:
         """Run the requests of `model_warmup`; ModelError when one fails."""
 
@@ -89,16 +66,6 @@ class LoadedVersion:
             return self.run(request.inputs, self.signature.bind(request), RunControl())
 
         warmup.run(self.config, folder, infer)
-
-    def metadata(self, versions: list[str]) -> pb.ModelMetadataResponse:
-        tensor = pb.ModelMetadataResponse.TensorMetadata
-        return pb.ModelMetadataResponse(
-            name=self.name,
-            versions=versions,
-            platform=self.config.platform,
-            inputs=[tensor(name=p.name, datatype=p.datatype.name, shape=p.shape) for p in self.agreed.inputs],
-            outputs=[tensor(name=p.name, datatype=p.datatype.name, shape=p.shape) for p in self.agreed.outputs],
-        )
 
 
 def load(name: str, folder: Path, number: int, config: pb.ModelConfig, options: RuntimeOptions) -> LoadedVersion:
@@ -130,10 +97,10 @@ def _load(name: str, folder: Path, number: int, config: pb.ModelConfig, options:
         session if isinstance(session, IsolatedSession) else None,
         configuration.most_instances(full),
     )
+    quick = floats and not facts.control_flow and not options.isolated and not full.response_cache.enable
     loaded = LoadedVersion(
-        name, number, session, Signature.of(name, agreed.inputs, agreed.outputs, full.max_batch_size), full, agreed,
-        Quickness(possible=floats and not facts.control_flow and not options.isolated), queue,
-        labels=classification.labels_of(full, folder),
+        name, number, Signature.of(name, agreed.inputs, agreed.outputs, full.max_batch_size), full, agreed, session,
+        Quickness(possible=quick), queue, labels=classification.labels_of(full, folder),
     )  # fmt: skip
     loaded.warm_up(folder)
     return loaded

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ from crossover.model_server.model import LoadedVersion
 from crossover.model_server.model_error import ModelError
 from crossover.model_server.opening import Opening
 from crossover.model_server.runtime_options import RuntimeOptions
+from crossover.model_server.served import ServedVersion
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.messages import ParameterValue
 from crossover.protos import inference as pb
@@ -50,6 +51,8 @@ class Repository:
         self.entries: dict[str, Entry] = {}
         self.started = False
         """Whether the repository has been read. Until then nothing can be said of what is not there yet: UNAVAILABLE."""
+        self.on_change: Callable[[Iterator[ServedVersion]], None] = lambda _: None
+        """Called with everything that serves, whenever that has changed."""
         self._changing = asyncio.Lock()
         self._shrinking: dict[str, dict[int, layout.Fingerprint]] = {}
         self._poller: asyncio.Task[None] | None = None
@@ -163,6 +166,7 @@ class Repository:
             _raise_when_failed(trial)
             trial.given, trial.uploaded = given.config, folder is not None
             self.entries[name] = trial
+            self._changed()
 
     async def unload(self, name: str) -> None:
         """Stop serving a model; requests in flight end well. It stays away until `load` or until its files change."""
@@ -174,8 +178,9 @@ class Repository:
             found = await self._look_at(name)
             if found is None:
                 del self.entries[name]
-                return
-            self.entries[name] = Entry(name, found.folder, stamps=found.stamps, unloaded=True)
+            else:
+                self.entries[name] = Entry(name, found.folder, stamps=found.stamps, unloaded=True)
+            self._changed()
         log.info("model '%s' is unloaded", name)
 
     def _refuse_when_fixed(self, what: str) -> None:
@@ -224,6 +229,7 @@ class Repository:
         if found is None:
             if self.entries.pop(name, None) is not None:
                 log.info("model '%s' is gone from the repository", name)
+                self._changed()
         elif entry is None:
             entry = self.entries[name] = Entry(name, found.folder, loading=True)
             await self._refresh(entry, found, None)
@@ -247,6 +253,10 @@ class Repository:
         opened = await Opening(found, config, self.options, entry.serving, unchanged).run()
         entry.serving, entry.failed, entry.stamps = opened.serving, opened.failed, found.stamps
         entry.given, entry.uploaded, entry.unloaded, entry.loading = given, False, False, False
+        self._changed()
+
+    def _changed(self) -> None:
+        self.on_change(self.loaded())
 
 
 def _read_config(found: layout.Found) -> pb.ModelConfig:

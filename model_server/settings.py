@@ -78,4 +78,5 @@ def engine_of(settings: ServiceSettings) -> Engine:
     repository = Repository(
         path, settings.model_control, settings.model_poll_seconds, options, strict_readiness=settings.strict_readiness
     )
-    return Engine(repository, Executor(settings.model_workers, settings.model_max_queue))
+    executor = Executor(settings.model_workers, settings.model_max_queue)
+    return Engine(repository, executor, settings.response_cache_bytes)

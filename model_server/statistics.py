@@ -86,6 +86,9 @@ class Statistics:
     compute_input: int = 0
     compute_infer: int = 0
     compute_output: int = 0
+    cache_hit: Duration = field(default_factory=Duration)
+    """Requests that were answered without a run; they count as successes, not as inferences."""
+    cache_miss: Duration = field(default_factory=Duration)
     failures: dict[Reason, Duration] = field(default_factory=lambda: {reason: Duration() for reason in Reason})
 
     def ran(self, rows: int, execution: Execution) -> None:
@@ -107,6 +110,12 @@ class Statistics:
         self.compute_input += execution.fed - execution.started
         self.compute_infer += execution.ran - execution.fed
         self.compute_output += execution.finished - execution.ran
+        self.last_inference_ms = time.time_ns() // 1_000_000
+
+    def hit(self, arrived: int, lookup_ns: int) -> None:
+        """A request was answered from the response cache."""
+        self.success.add(time.monotonic_ns() - arrived)
+        self.cache_hit.add(lookup_ns)
         self.last_inference_ms = time.time_ns() // 1_000_000
 
     def failed(self, ns: int, reason: Reason) -> None:
@@ -136,11 +145,12 @@ class Statistics:
             inference_stats=pb.InferStatistics(
                 success=_message(self.success),
                 fail=_message(self._fail()),
-                cache_hit=pb.StatisticDuration(),
-                cache_miss=pb.StatisticDuration(),
+                cache_hit=_message(self.cache_hit),
+                cache_miss=_message(self.cache_miss),
+                queue=pb.StatisticDuration(count=self.success.count, ns=self.queue),
                 **{
-                    part: pb.StatisticDuration(count=self.success.count, ns=getattr(self, part))
-                    for part in ("queue", *_COMPUTE)
+                    part: pb.StatisticDuration(count=self.success.count - self.cache_hit.count, ns=getattr(self, part))
+                    for part in _COMPUTE
                 },
             ),
             batch_stats=self._batches(),

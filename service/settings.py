@@ -131,6 +131,11 @@ class ServiceSettings(BaseSettings):
     model_max_queue: int = Field(
         4096, ge=0, description="requests that may wait for a worker, whatever their deadlines; more are OVERLOADED"
     )
+    response_cache_bytes: int = Field(
+        64 << 20,
+        ge=0,
+        description="memory for the answers of models with `response_cache { enable: true }` in config.pbtxt; 0: none is kept",
+    )
     model_isolation: Literal["none", "process"] = Field(
         "none",
         description="process: models run in processes of their own, so that a crash ends only the calls in it (also per "
