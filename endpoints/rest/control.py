@@ -12,6 +12,7 @@ from crossover.endpoints.rest.types import Reply
 from crossover.protocol.codecs.json.text import kind_of, loads_object
 from crossover.protocol.codecs.proto_json import to_object
 from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.limits import MAX_PARAMETERS, check_count
 
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request
@@ -80,7 +81,7 @@ async def models(request: Request) -> Reply:
 
 
 async def index(request: Request) -> Reply:
-    document = loads_object(request.body) if request.body else {}
+    document = await off_loop(len(request.body), loads_object, request.body) if request.body else {}
     only_ready = document.get("ready", False)
     if type(only_ready) is not bool:
         raise invalid(f"'ready' is {kind_of(only_ready)}; it takes true or false")
@@ -101,7 +102,8 @@ def _load_parameters(request: Request) -> dict[str, ParameterValue | bytes]:
 
 
 async def unload(request: Request) -> Reply:
-    await request.inference.unload_model(request.route.model, _controlled(request), request.context)
+    parameters = await off_loop(len(request.body), _controlled, request)
+    await request.inference.unload_model(request.route.model, parameters, request.context)
     return Reply(200, [])
 
 
@@ -118,6 +120,7 @@ def _controlled(request: Request) -> dict[str, ParameterValue]:
         return {}
     if type(parameters) is not dict:
         raise invalid(f"'parameters' is {kind_of(parameters)}; it takes an object")
+    check_count(parameters, MAX_PARAMETERS, "parameters")
     for key, value in parameters.items():
         if type(value) not in (str, int, bool):
             raise invalid(f"parameter '{key[:80]}' is {kind_of(value)}; it takes a string, an integer or a boolean")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from crossover.endpoints.rest.body import read_body
-from crossover.protocol.codecs.json.text import MAX_DEPTH, kind_of
+from crossover.endpoints.rest.off_loop import off_loop
+from crossover.protocol.codecs.json.text import MAX_DEPTH, check_objects, kind_of
 from crossover.rest_gateway.api.negotiation import JSON, check_content_type
 from crossover.rest_gateway.api.problems import bad_request, unprocessable
 
@@ -20,16 +21,17 @@ if TYPE_CHECKING:
 async def read_document(
     request: Request, limit: int, taken: Sequence[str] = (JSON,), hint: str = "Accept-Post"
 ) -> tuple[bytes, dict[str, Any]]:
-    """The body and the JSON object in it: 415 for another type, 413 over `limit` bytes, 400 for broken JSON."""
+    """The body and the JSON object in it: 415 for another type, 413 over `limit` bytes or objects, 400 for broken JSON."""
     check_content_type(request.headers.get("content-type"), taken, hint)
     body = await read_body(request.receive, request.headers, limit)
-    return body, parse_object(body)
+    return body, await off_loop(len(body), parse_object, body)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The object in standard JSON text (no bare NaN): 400 when it is not JSON, 422 when it is no object."""
+    """The object in standard JSON text (no bare NaN): 413 for too many objects, 400 when it is not JSON, 422 when it is none."""
     if not body:
         raise bad_request("the body is empty; it takes a JSON object")
+    check_objects(body)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
+from crossover.endpoints.rest.off_loop import off_loop
 from crossover.rest_gateway.api.bodies import read_document
 from crossover.rest_gateway.api.conditions import check_match, require_match, stale
 from crossover.rest_gateway.api.negotiation import JSON, MERGE_PATCH, preferences
@@ -67,7 +68,7 @@ class Changing:
         body, document = await read_document(request, self._limit)
         if "requests" in document:
             raise unprocessable("PUT replaces one prediction; 'requests' is for POST", "/requests")
-        order = read_order(document)
+        order = await off_loop(len(body), read_order, document)
         check_match(condition, current.etag)
         upstream, inference = self._calls.choose(request, order.upstream, "")
         task = order.task(upstream)

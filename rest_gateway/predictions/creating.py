@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from crossover.endpoints.rest.off_loop import off_loop
 from crossover.protocol.deadline import after
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
@@ -73,9 +74,11 @@ class Creating:
         key = keys.read_key(request.headers.get(keys.HEADER))
         wishes = preferences(request.headers.getlist("prefer"))
         single = "requests" not in document
-        chosen = self._chosen(request, document, single)
+        orders = await off_loop(len(body), _orders, document)
+        chosen = self._chosen(request, orders, single)
         timeline.mark("decoded")
-        async with self._key(key, document) as earlier:
+        wanted = await off_loop(len(body), keys.fingerprint, document) if key is not None else ""
+        async with self._key(key, wanted) as earlier:
             if earlier is not None:
                 return await self._again(earlier)
             if wishes.respond_async:
@@ -84,8 +87,7 @@ class Creating:
                 return await self._run_one(request, body, chosen[0], key, timeline)
             return await self._run_several(request, body, chosen, key)
 
-    def _chosen(self, request: Request, document: dict[str, Any], single: bool) -> list[Chosen]:
-        orders = [read_order(document)] if single else read_orders(document)
+    def _chosen(self, request: Request, orders: list[Order], single: bool) -> list[Chosen]:
         pointers = [""] if single else [f"/requests/{index}" for index in range(len(orders))]
         return [
             Chosen(order, *self._calls.choose(request, order.upstream, pointer), pointer)
@@ -175,12 +177,13 @@ class Creating:
             ) from None
 
     @asynccontextmanager
-    async def _key(self, key: str | None, document: dict[str, Any]) -> AsyncIterator[Reply | None]:
-        """Hold the key while the block runs; yields what an earlier request under it was answered with."""
+    async def _key(self, key: str | None, wanted: str) -> AsyncIterator[Reply | None]:
+        """Hold the key for the body with the fingerprint `wanted` while the block runs; yields what an earlier request under
+        it was answered with.
+        """
         if key is None:
             yield None
             return
-        wanted = keys.fingerprint(document)
         use = await self._store.reserve_key(key, wanted, self._owner, self._options.lease_seconds)
         earlier = keys.earlier_reply(use, wanted)
         if earlier is not None:
@@ -208,6 +211,10 @@ class Creating:
 
     def _timing(self, ran: Ran) -> dict[str, str]:
         return {"Server-Timing": server_timing(ran.timeline)} if self._options.timing else {}
+
+
+def _orders(document: dict[str, Any]) -> list[Order]:
+    return read_orders(document) if "requests" in document else [read_order(document)]
 
 
 async def side_by_side(works: list[Coroutine[Any, Any, Any]]) -> list[Any]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from crossover.endpoints.rest.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
 from crossover.protocol.codecs.json.text import dumps
 from crossover.protocol.recording import Recording
 from crossover.protocol.timeline import Timeline, durations
@@ -57,7 +58,8 @@ class Runner:
         timeline = context.timeline = context.timeline or _begun()
         context.recording = Recording()
         response = await inference.infer(request, context)
-        outputs = write_tensors(response.outputs).decode()
+        size = TYPICAL_ELEMENT_BYTES * sum(tensor.count for tensor in response.outputs)
+        outputs = await off_loop(size, _written, response.outputs)
         timeline.mark("encoded")
         outcome = Outcome(
             version=response.model_version,
@@ -67,6 +69,10 @@ class Runner:
             message_bytes={"request": context.bytes_sent, "response": context.bytes_received},
         )
         return Ran(outcome, upstream_half(upstream, context), timeline)
+
+
+def _written(tensors: list[Tensor]) -> str:
+    return write_tensors(tensors).decode()
 
 
 def failure(error: InferenceError) -> Outcome:

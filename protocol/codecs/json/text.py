@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.limits import MAX_BYTES_ELEMENTS
 from crossover.protocol.native import jsontensors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from crossover.protocol.tensors import Buffer
 
 MAX_DEPTH = 100
@@ -30,6 +33,15 @@ EXPANSION, EXPANSION_FLOOR = 16, 16 << 20
 """A text becomes at most so many times its size in Python objects, beyond the floor: ``[],`` is three bytes and a list of 56."""
 _OBJECT_COSTS = (24, 64, 64, 100, 56)
 """Bytes of memory for each comma, list, object, colon and string of a text: an element, an entry, what holds them."""
+_MOST = {
+    "values": 8 << 20,
+    "lists": 1 << 20,
+    "objects": 128 << 10,
+    "names": 128 << 10,
+    "strings": MAX_BYTES_ELEMENTS + (128 << 10),
+}
+"""The most of each that a text of any size holds, in the survey's order. Python makes them under the interpreter's lock, in
+which nobody else is served: 0.1 s for the most of one kind. Elements of tensors that the native part reads are not counted."""
 
 
 def loads(text: Buffer) -> Any:
@@ -37,12 +49,7 @@ def loads(text: Buffer) -> Any:
 
     TOO_LARGE, before anything is made, for a text of so many small values that its objects would be many times its size.
     """
-    if len(text) >= SURVEYED_FROM and expansion(text) > EXPANSION * len(text) + EXPANSION_FLOOR:
-        raise InferenceError(
-            Code.TOO_LARGE,
-            f"the JSON text of {len(text)} bytes holds so many small values that it would take more than "
-            f"{EXPANSION} times its size in memory; send fewer values or binary data",
-        )
+    check_objects(text)
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -50,6 +57,24 @@ def loads(text: Buffer) -> Any:
         if b"NaN" in whole or b"Infinity" in whole:
             return _loads_with_literals(whole)
         raise _refusal(error) from None
+
+
+def check_objects(text: Buffer) -> None:
+    """TOO_LARGE for a text that would become too many objects, however they are made."""
+    if len(text) < SURVEYED_FROM:
+        return
+    counts = survey(text)
+    for (what, most), count in zip(_MOST.items(), counts, strict=True):
+        if count > most:
+            raise InferenceError(
+                Code.TOO_LARGE, f"the JSON text holds {count} {what}; it takes {most} at most: send less or binary data"
+            )
+    if expansion(counts) > EXPANSION * len(text) + EXPANSION_FLOOR:
+        raise InferenceError(
+            Code.TOO_LARGE,
+            f"the JSON text of {len(text)} bytes holds so many small values that it would take more than "
+            f"{EXPANSION} times its size in memory; send fewer values or binary data",
+        )
 
 
 def survey(text: Buffer, start: int = 0, end: int | None = None) -> tuple[int, int, int, int, int]:
@@ -61,9 +86,9 @@ def survey(text: Buffer, start: int = 0, end: int | None = None) -> tuple[int, i
     return part.count(b","), part.count(b"["), part.count(b"{"), part.count(b":"), part.count(b'"') // 2
 
 
-def expansion(text: Buffer) -> int:
-    """About how many bytes of memory the objects of a JSON text take."""
-    return sum(count * cost for count, cost in zip(survey(text), _OBJECT_COSTS, strict=True))
+def expansion(counts: Iterable[int]) -> int:
+    """About how many bytes of memory the objects of a surveyed text take."""
+    return sum(count * cost for count, cost in zip(counts, _OBJECT_COSTS, strict=True))
 
 
 def loads_object(text: Buffer, what: str = "the body") -> dict[str, Any]:

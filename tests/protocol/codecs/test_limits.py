@@ -13,7 +13,7 @@ import pytest
 from crossover.protocol import limits
 from crossover.protocol.codecs.binary import codec as binary_codec
 from crossover.protocol.codecs.json import codec as json_codec
-from crossover.protocol.codecs.json.text import EXPANSION, EXPANSION_FLOOR
+from crossover.protocol.codecs.json.text import EXPANSION, EXPANSION_FLOOR, loads
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.codecs.reply_form import ReplyForm
 from crossover.protocol.errors import Code, InferenceError
@@ -41,11 +41,11 @@ def parameters(count: int) -> bytes:
 REFUSED = {
     "8 MiB of empty text": (one(b"BYTES", b"[%d]" % (3 * MiB)) + b"[" + EMPTY_TEXTS + b"]}]}", "BYTES tensor 'x'"),
     "empty text of another shape": (one(b"BYTES") + b"[" + EMPTY_TEXTS + b"]}]}", r"3145728 elements in 'data'"),
-    "empty lists": (one(b"FP32") + b"[" + b"[]," * (3 * MiB) + b"1]}]}", "so many small values"),
-    "empty objects as inputs": (b'{"inputs":[' + b"{}," * (3 * MiB) + b"{}]}", "so many small values"),
-    "150,000 inputs": (inputs(150_000), "150000 inputs"),
+    "empty lists": (one(b"FP32") + b"[" + b"[]," * (3 * MiB) + b"1]}]}", "lists"),
+    "empty objects as inputs": (b'{"inputs":[' + b"{}," * (3 * MiB) + b"{}]}", "objects"),
+    "150,000 inputs": (inputs(150_000), "150001 objects|names"),
     "2,000 inputs": (inputs(2000), "2000 inputs; a message takes 1024"),
-    "800,000 parameters": (parameters(800_000), "so many small values|800000 parameters"),
+    "800,000 parameters": (parameters(800_000), "800002 names"),
     "2,000 parameters": (parameters(2000), "2000 parameters of the request; a message takes 1024"),
 }
 
@@ -61,6 +61,25 @@ def test_a_json_body_is_refused_before_it_is_built(name):
     tracemalloc.stop()
     assert caught.value.code in (Code.INVALID_ARGUMENT, Code.TOO_LARGE)
     assert peak < MOST_MEMORY * len(body)
+
+
+OBJECTS = {
+    "names": (b'{"parameters":{' + b",".join(b'"p%d":1' % i for i in range(200_000)) + b"}}", "200001 names"),
+    "objects": (b'{"x":"' + b"a" * MiB + b'","y":[' + b"{}," * 200_000 + b"{}]}", "200002 objects"),
+    "lists": (b'{"x":"' + b"a" * (8 * MiB) + b'","y":[' + b"[]," * 1_200_000 + b"[]]}", "1200002 lists"),
+    "strings": (b"[" + b",".join([b'"abcdef"'] * 1_300_000) + b"]", "1300000 strings"),
+    "values": (b"[" + b",".join([b"12345"] * 9_000_000) + b"]", "8999999 values"),
+}
+
+
+@pytest.mark.skipif(jsontensors is None, reason="without the native part, what stands in strings counts too")
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_a_text_of_any_size_becomes_so_many_objects_at_most(kind):
+    """Python makes objects under its lock, so their number has a bound of its own; TOO_LARGE says of what there is too much."""
+    text, says = OBJECTS[kind]
+    with pytest.raises(InferenceError, match=says) as caught:
+        loads(text)
+    assert caught.value.code is Code.TOO_LARGE
 
 
 @pytest.mark.parametrize("name", SHAPES)

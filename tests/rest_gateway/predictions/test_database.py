@@ -106,7 +106,9 @@ async def test_file_that_is_no_database(options):
 
 async def test_store_away(tmp_path):
     """A store that cannot be reached is 503 with Retry-After, and tells nothing of where it is."""
-    store = SqlStore(Database(url_of(f"sqlite:///{tmp_path}", tmp_path, 1)))
+    store = SqlStore(Database(url_of(f"sqlite:///{tmp_path}/store", tmp_path, 1)))
+    (tmp_path / "store").unlink(missing_ok=True)
+    (tmp_path / "store").mkdir()
     with pytest.raises(StoreAwayError) as error:
         await store.get("x")
     problem = as_problem(error.value)
