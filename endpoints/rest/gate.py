@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, TypeAlias
 from crossover.endpoints.rest.errors import error_reply
 from crossover.protocol.errors import InferenceError
 from crossover.service.doors import Refusal
-from crossover.transport.http1.messages import Reply
+from crossover.transport.http1.messages import RefusalError, Reply
 
 if TYPE_CHECKING:
     from crossover.service.doors import Door
     from crossover.transport.http1.exchange import Exchange
     from crossover.transport.http1.messages import Gate
 
-Refuse: TypeAlias = Callable[[bytes, InferenceError], Reply]
-"""The reply for an error on a path, in the form of the API that the path belongs to."""
+Refuse: TypeAlias = Callable[[bytes, InferenceError | RefusalError], Reply]
+"""The reply for what a door or a connection refuses on a path, in the form of the API that the path belongs to."""
 
 
 def gate_of(door: Door, refuse: Refuse | None = None) -> Gate:

@@ -57,7 +57,7 @@ class RestListener:
         door: Door | None = None,
         refuse: Refuse | None = None,
     ) -> None:
-        """`door`: who may come in, and `refuse`: the form of its refusals, where that depends on the path."""
+        """`door`: who may come in; `refuse`: the form of its refusals and of a connection's, where that depends on the path."""
         self.host = host
         self.port = port
         endpoint = app if isinstance(app, RestEndpoint) else None
@@ -68,6 +68,7 @@ class RestListener:
             limits=limits or Http1Limits(keep_alive_seconds=keep_alive_seconds or KEEP_ALIVE_SECONDS),
             budget=budget,
             logs_access=access_log,
+            refusal=refuse,
             always=[*SECURITY, *([NO_STORE] if door is not None and door.needs_keys else [])],
         )
         if endpoint is not None and endpoint.observer is not None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
 from crossover.transport.http1.messages import BodyTooLargeError, ClientGoneError, NoMemoryError, RefusalError
-from crossover.transport.http1.reply_head import refusal_reply
 
 if TYPE_CHECKING:
     from crossover.transport.http1.exchange import Exchange
@@ -33,14 +32,14 @@ async def run(app: ASGIApp, exchange: Exchange, state: dict[str, Any]) -> None:
         if not (exchange.answered or exchange.gone):
             raise RuntimeError("the application returned before its reply was complete")
     except asyncio.CancelledError:
-        exchange.give_up(refusal_reply(503, "the service is stopping"))
+        exchange.refuse(RefusalError(503, "the service is stopping"))
         raise
     except Exception as error:
         if exchange.gone:
             log.debug("a request failed after its client had gone", exc_info=error)
             return
         log.exception("a request failed inside the application")
-        exchange.give_up(refusal_reply(500, "the service failed inside; its log has the reason"))
+        exchange.refuse(RefusalError(500, "the service failed inside; its log has the reason"))
 
 
 def _scope(exchange: Exchange, state: dict[str, Any]) -> Scope:
@@ -83,11 +82,11 @@ class _Cycle:
         except ClientGoneError:
             return {"type": _DISCONNECT}
         except NoMemoryError:
-            exchange.give_up(refusal_reply(429, NO_MEMORY))
+            exchange.refuse(RefusalError(429, NO_MEMORY))
             return {"type": _DISCONNECT}
         except (RefusalError, BodyTooLargeError) as refusal:
             if isinstance(refusal, RefusalError):
-                exchange.give_up(refusal_reply(refusal.status, refusal.message))
+                exchange.refuse(refusal)
             return {"type": _DISCONNECT}
         self._received = not more
         return {"type": "http.request", "body": piece if isinstance(piece, bytes) else bytes(piece), "more_body": more}

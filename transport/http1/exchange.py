@@ -305,6 +305,10 @@ class Exchange:
             self._failure = self._failure or ClientGoneError()  # whatever of the body is missing is not waited for
             self.reply(reply)
 
+    def refuse(self, refusal: RefusalError) -> None:
+        """Give up, with what the connection itself says in such a case."""
+        self.give_up(self._connection.refusal_reply(self.head.path, refusal))
+
     def reply(self, reply: Reply) -> None:
         """Send a whole reply."""
         if not (self.gone or self.started):

@@ -36,6 +36,8 @@ _HOST = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::\d{0,5})?", re.ASCII
 )
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?")
+_PATH = re.compile(rb"[\r\n]*[^\s]{1,32} +(?i:https?://[^/?#\s]*)?(/[^?#\s]*)")
+"""The path in a request line that may be no good otherwise."""
 _LONGEST_LENGTH = 18
 """Digits of a Content-Length; more than any body has."""
 _METHOD_SPACE = 64
@@ -74,6 +76,12 @@ def _target_too_long() -> RefusalError:
 
 def _too_many_fields() -> RefusalError:
     return RefusalError(431, f"the request has more than {MAX_FIELDS} header fields")
+
+
+def path_in(raw: bytes | bytearray, at: int = 0, stop: int | None = None) -> bytes:
+    """The path of the request that begins at `at`, as far as there is one: whoever is refused reads the form of that API."""
+    found = _PATH.match(raw, at, min(len(raw) if stop is None else stop, at + 512))
+    return found[1] if found is not None else b""
 
 
 class HeadReader:

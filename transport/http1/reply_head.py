@@ -27,10 +27,15 @@ _CODES = {
 _KEPT, _CLOSED, _KEPT_1_0 = b"\r\n", b"connection: close\r\n\r\n", b"connection: keep-alive\r\n\r\n"
 
 
+def refusal_code(status: int) -> str:
+    """The name of the code that a refusal's status stands for."""
+    return _CODES.get(status, "INVALID_ARGUMENT")
+
+
 def refusal_reply(status: int, message: str) -> Reply:
     """What a connection says by itself, in the form of every other error."""
     text = message.replace("\\", "\\\\").replace('"', '\\"')
-    body = f'{{"error":"{text}","code":"{_CODES.get(status, "INVALID_ARGUMENT")}"}}'
+    body = f'{{"error":"{text}","code":"{refusal_code(status)}"}}'
     fields = [(b"content-type", b"application/json")]
     if status in (429, 503):
         fields.append((b"retry-after", b"1"))

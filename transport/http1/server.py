@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from crossover.transport.eager_start import begin
 from crossover.transport.http1 import asgi
 from crossover.transport.http1.exchange import Exchange
-from crossover.transport.http1.head import HeadReader, find_end
+from crossover.transport.http1.head import HeadReader, find_end, path_in
 from crossover.transport.http1.limits import (
     DRAIN_IDLE_SECONDS,
     HALF_CLOSED_SECONDS,
@@ -50,7 +50,7 @@ from crossover.transport.http1.reply_head import CONTINUE, ReplyHeads, refusal_r
 from crossover.transport.memory_budget import MemoryBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from crossover.transport.http1.messages import Buffer, Fields, Gate, Reply, RequestHead
 
@@ -93,11 +93,15 @@ class Http1Server:
         budget: MemoryBudget | None = None,
         logs_access: bool = False,
         always: Fields | None = None,
+        refusal: Callable[[bytes, RefusalError], Reply] | None = None,
     ) -> None:
-        """`always`: fields of every reply that does not say them itself, refusals of a connection included."""
+        """`always`: fields of every reply that does not say them itself, refusals of a connection included; `refusal`: the
+        reply for what a connection refuses by itself, in the form of the API that the path belongs to.
+        """
         self.app = app
         self.handler = handler
         self.gate = gate
+        self.refusal = refusal or _plain_refusal
         self.limits = limits or Http1Limits()
         self.budget = budget or MemoryBudget(1 << 62)
         self.heads = HeadReader(handler.route if handler is not None else None)
@@ -387,7 +391,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._cost = 0
             return at
         except RefusalError as refusal:
-            self._refuse(refusal)
+            self._refuse(refusal, path_in(raw, at, stop) if self._state is _State.HEAD else b"")
             return stop
         finally:
             self._consuming = False
@@ -570,9 +574,15 @@ class Connection(asyncio.BufferedProtocol):
 
     # Ends
 
-    def _refuse(self, refusal: RefusalError) -> None:
+    def refusal_reply(self, path: bytes, refusal: RefusalError) -> Reply:
+        """What the connection says by itself to a request for `path`."""
+        return self._server.refusal(path, refusal)
+
+    def _refuse(self, refusal: RefusalError, path: bytes = b"") -> None:
         """Answer what no handler gets to see, or what makes its request one that cannot be answered otherwise."""
         exchange = self._exchange
+        if exchange is not None:
+            path = exchange.head.path
         if exchange is not None and not exchange.answered:
             if exchange.task is not None and not exchange.started and exchange.head.route is not None:
                 self._state = _State.BODY  # its handler has been told, and answers
@@ -583,12 +593,12 @@ class Connection(asyncio.BufferedProtocol):
             exchange.started = exchange.answered = True
             exchange.lose()
             exchange.close()
-        self._say(refusal)
+        self._say(refusal, path)
         self._linger()
 
-    def _say(self, refusal: RefusalError) -> None:
+    def _say(self, refusal: RefusalError, path: bytes = b"") -> None:
         """The connection's last word."""
-        reply = refusal_reply(refusal.status, refusal.message)
+        reply = self.refusal_reply(path, refusal)
         size = sum(map(len, reply.parts))
         head = self._server.reply_heads.whole(reply.status, reply.headers, size, "1.1", False)
         self._write(b"".join([head, *reply.parts]))
@@ -646,7 +656,8 @@ class Connection(asyncio.BufferedProtocol):
             if self._searched:
                 if now - self._since > limits.head_seconds:
                     self._server.timed_out += 1
-                    self._refuse(RefusalError(408, f"the request's head did not come within {limits.head_seconds:g} s"))
+                    late = f"the request's head did not come within {limits.head_seconds:g} s"
+                    self._refuse(RefusalError(408, late), path_in(self._ahead))
             elif now - self._since > self._idle_seconds():
                 self._close()
         elif self._state is _State.BODY:
@@ -704,6 +715,10 @@ class Connection(asyncio.BufferedProtocol):
                 self._write(CONTINUE)
         elif _is_reset(self.transport):
             self.abandon()
+
+
+def _plain_refusal(_path: bytes, refusal: RefusalError) -> Reply:
+    return refusal_reply(refusal.status, refusal.message)
 
 
 def _is_reset(transport: asyncio.Transport) -> bool:
