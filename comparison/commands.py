@@ -14,7 +14,7 @@ from crossover.comparison import progress
 from crossover.comparison.analysis.cost import Prices
 from crossover.comparison.analysis.failif import RuleError
 from crossover.comparison.analysis.whole import Analysis
-from crossover.comparison.experiment import samples
+from crossover.comparison.design import samples
 from crossover.comparison.experiment.own import OipServices
 from crossover.comparison.experiment.run import Run
 from crossover.comparison.load.generator import GeneratorError
@@ -23,7 +23,6 @@ from crossover.comparison.network import hosts
 from crossover.comparison.network.profiles import LOOPBACK
 from crossover.comparison.options import UsageError, checked, continued, outputs_of
 from crossover.comparison.options import rules as parsed_rules
-from crossover.comparison.pair.errors import PairError
 from crossover.comparison.report import junit, markdown, terminal
 from crossover.comparison.report.page import html
 from crossover.comparison.report.words import not_measured
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from crossover.comparison.analysis.failif import Rule
-    from crossover.comparison.experiment.course import Course, Subject
+    from crossover.comparison.course import Course
+    from crossover.comparison.experiment.subject import Subject
 
 CHANGED = 1
 _KILLED = "it was killed before its end"
@@ -93,7 +93,7 @@ def refusing(work: Callable[[], int], out: Path) -> int:
     except LostError as error:
         print(f"The run ended before anything was measured: {error}", file=sys.stderr)
         return FAILED
-    except (UsageError, FleetError, GeneratorError, AskError, PairError, samples.SamplesError, RuleError) as error:
+    except (UsageError, FleetError, GeneratorError, AskError, samples.SamplesError, RuleError) as error:
         return refuse(str(error))
     except OSError as error:
         return refuse(f"the run cannot be kept in '{out}': {error.strerror or error}")

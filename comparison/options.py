@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 from crossover.comparison.analysis.cost import Prices
 from crossover.comparison.analysis.failif import Rule, RuleError, parse
-from crossover.comparison.experiment import samples
-from crossover.comparison.experiment.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
-from crossover.comparison.experiment.course import Course
-from crossover.comparison.experiment.payloads import Wish
+from crossover.comparison.course import Course
+from crossover.comparison.design import samples
+from crossover.comparison.design.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
+from crossover.comparison.design.payloads import Wish
 from crossover.comparison.lab.wires import LAB_WIRES, UNIX_WIRES
 from crossover.comparison.network.profiles import LOOPBACK, NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crossover.comparison.experiment.arms import Arm
+    from crossover.comparison.design.arms import Arm
 
 ROOT = Path(__file__).resolve().parents[1]
 FOREIGN_REST_ARMS, FOREIGN_GRPC_ARMS = ("rest", "rest-binary"), ("grpc", "grpc-again")

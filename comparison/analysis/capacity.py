@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crossover.comparison.load import outcomes as out
+from crossover.comparison.design import outcomes as out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crossover.comparison.load.outcomes import Table
+    from crossover.comparison.design.outcomes import Table
 
 SHARE = 0.95
 FACTORS = (1.5, 1.35, 1.25, 1.15, 1.1, 1.07, 1.05)

@@ -10,7 +10,7 @@ import numpy as np
 
 from crossover.comparison.analysis import statistics as st
 from crossover.comparison.analysis.measures import ALONE
-from crossover.comparison.experiment.arms import AGAIN, CONTROL, REFERENCE
+from crossover.comparison.design.arms import AGAIN, CONTROL, REFERENCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

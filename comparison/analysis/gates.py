@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crossover.comparison.load import outcomes as out
+from crossover.comparison.design import outcomes as out
 
 if TYPE_CHECKING:
     from typing import TypeAlias

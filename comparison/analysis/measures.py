@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crossover.comparison.analysis import capacity
-from crossover.comparison.experiment import samples
-from crossover.comparison.load import outcomes as out
+from crossover.comparison.design import outcomes as out
+from crossover.comparison.design import samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from crossover.comparison.experiment.samples import Samples, SliceLine
+    from crossover.comparison.design.samples import Samples, SliceLine
 
 METRICS = {
     "p50": "ms",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from crossover.comparison.experiment import naming
+from crossover.comparison.design import naming
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from crossover.comparison.analysis.gates import Gate
     from crossover.comparison.analysis.statistics import Interval
     from crossover.comparison.analysis.verdicts import Judgement
-    from crossover.comparison.experiment.arms import Pair
-    from crossover.comparison.experiment.design import Cell
-    from crossover.comparison.experiment.samples import Experiment
+    from crossover.comparison.design.arms import Pair
+    from crossover.comparison.design.cells import Cell
+    from crossover.comparison.design.samples import Experiment
 
 SCHEMA = "crossover.summary/1.0"
 

@@ -12,15 +12,15 @@ from crossover.comparison.analysis import controls, crossover, explain, gates, q
 from crossover.comparison.analysis import statistics as st
 from crossover.comparison.analysis.cost import Prices, per_million
 from crossover.comparison.analysis.measures import CALLER, LARGER_IS_BETTER, METRICS, QUICK_METRICS, Measures
-from crossover.comparison.experiment import naming
-from crossover.comparison.experiment.arms import ARMS, Pair, headline_pairs
-from crossover.comparison.experiment.samples import LOAD
+from crossover.comparison.design import naming
+from crossover.comparison.design.arms import ARMS, Pair, headline_pairs
+from crossover.comparison.design.samples import LOAD
 
 if TYPE_CHECKING:
     from crossover.comparison.analysis.controls import Equals, Recovery
     from crossover.comparison.analysis.gates import Gate
     from crossover.comparison.analysis.verdicts import Judgement
-    from crossover.comparison.experiment.samples import Samples
+    from crossover.comparison.design.samples import Samples
 
 SEED = 20_231
 """Of the bootstrap and the sampled sign flips: fixed, so that a report made again says the same."""

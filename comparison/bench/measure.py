@@ -11,9 +11,9 @@ import numpy as np
 
 from crossover.comparison.bench.points import ENGINE, POINTS
 from crossover.comparison.bench.services import SHAPES, engine_ns
-from crossover.comparison.experiment import schedule
+from crossover.comparison.design import outcomes as out
+from crossover.comparison.design import schedule
 from crossover.comparison.load import hop
-from crossover.comparison.load import outcomes as out
 from crossover.comparison.load.drive import Work
 from crossover.comparison.load.generator import Generator
 from crossover.comparison.load.http1 import request_bytes
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from crossover.comparison.bench.points import Point
     from crossover.comparison.bench.services import Question, Services
-    from crossover.comparison.load.outcomes import Record
+    from crossover.comparison.design.outcomes import Record
     from crossover.protocol.messages import InferRequest
 
 _PROBE, _FEWEST = 40, 20

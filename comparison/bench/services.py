@@ -25,7 +25,7 @@ from crossover.stack.services import ROOT, Service, free_ports
 
 if TYPE_CHECKING:
     from crossover.comparison.bench.points import Payload, Point
-    from crossover.comparison.load.outcomes import Output
+    from crossover.comparison.design.outcomes import Output
 
 MODELS = {
     "digits": ROOT / "models" / "digits",

@@ -1,1 +1,1 @@
-"""What is measured, in which order, and what is kept of it."""
+"""The run itself: what is prepared, the blocks and their slices, the searches."""

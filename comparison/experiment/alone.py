@@ -10,15 +10,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from crossover.comparison.design.arms import CONTROL, REFERENCE
+from crossover.comparison.design.samples import ALONE, SliceLine
 from crossover.comparison.experiment import slices
-from crossover.comparison.experiment.arms import CONTROL, REFERENCE
-from crossover.comparison.experiment.samples import ALONE, SliceLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from crossover.comparison.design.outcomes import Table
     from crossover.comparison.experiment.part import Part
-    from crossover.comparison.load.outcomes import Table
 
 _TURNS, _SECONDS = 6, 0.1
 _FEWEST, _MOST = 5, 40

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crossover.comparison.analysis.explain import ladder_for
-from crossover.comparison.experiment.arms import AGAIN, REFERENCE, headline_pairs
+from crossover.comparison.design.arms import AGAIN, REFERENCE, headline_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crossover.comparison.experiment import schedule
-from crossover.comparison.load.outcomes import DONE, OK, OUTCOME, SENT, WRONG
+from crossover.comparison.design import schedule
+from crossover.comparison.design.outcomes import DONE, OK, OUTCOME, SENT, WRONG
 from crossover.comparison.network.profiles import LOOPBACK
 from crossover.comparison.services.ask import LostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from crossover.comparison.experiment.arms import Arm
-    from crossover.comparison.experiment.design import Block, Slice
+    from crossover.comparison.design.arms import Arm
+    from crossover.comparison.design.cells import Block, Slice
+    from crossover.comparison.design.outcomes import Record, Table
     from crossover.comparison.experiment.preparation import Prepared
     from crossover.comparison.load.generator import Generator
-    from crossover.comparison.load.outcomes import Record, Table
     from crossover.comparison.services.views import View
 
 _WARM_SECONDS, _MOST_WARM = 0.1, 60

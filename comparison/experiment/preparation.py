@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crossover.comparison.experiment import payloads, schedule
-from crossover.comparison.experiment.design import Cell
+from crossover.comparison.design import outcomes as out
+from crossover.comparison.design import payloads, schedule
+from crossover.comparison.design.cells import Cell
 from crossover.comparison.experiment.paces import Pace, paces
-from crossover.comparison.load import outcomes as out
 from crossover.comparison.options import UsageError
 from crossover.comparison.services import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from crossover.comparison.experiment.arms import Arm
-    from crossover.comparison.experiment.course import Course
+    from crossover.comparison.course import Course
+    from crossover.comparison.design.arms import Arm
     from crossover.comparison.load.generator import Generator
     from crossover.comparison.options import Options
     from crossover.comparison.services.views import OipView, View

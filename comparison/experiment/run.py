@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crossover.comparison.analysis import capacity
-from crossover.comparison.experiment import alone, samples, searching, slices
-from crossover.comparison.experiment.design import plan
+from crossover.comparison.design import samples
+from crossover.comparison.design.cells import plan
+from crossover.comparison.design.samples import Experiment, Writer
+from crossover.comparison.design.schedule import FEWEST
+from crossover.comparison.experiment import alone, searching, slices
 from crossover.comparison.experiment.part import Part, check_answers, first_requests, staged, warm
 from crossover.comparison.experiment.preparation import Prepared
-from crossover.comparison.experiment.samples import Experiment, Writer
-from crossover.comparison.experiment.schedule import FEWEST
 from crossover.comparison.lab import wires as lab_wires
 from crossover.comparison.load.generator import Generator, GeneratorError
 from crossover.comparison.network.networks import Networks
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from crossover.comparison.experiment.course import Course, Subject
-    from crossover.comparison.experiment.design import Block, Slice
+    from crossover.comparison.course import Course
+    from crossover.comparison.design.cells import Block, Slice
+    from crossover.comparison.experiment.subject import Subject
     from crossover.comparison.services.views import View
 
 _PAUSES_S, _BLOCK_S = 0.06, 6.0

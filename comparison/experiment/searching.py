@@ -9,14 +9,14 @@ import numpy as np
 
 from crossover.comparison.analysis import capacity
 from crossover.comparison.analysis.capacity import Search
-from crossover.comparison.experiment import schedule
+from crossover.comparison.design import schedule
 from crossover.comparison.experiment.slices import SETTLE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from crossover.comparison.experiment.arms import Arm
-    from crossover.comparison.experiment.design import Cell
+    from crossover.comparison.design.arms import Arm
+    from crossover.comparison.design.cells import Cell
     from crossover.comparison.experiment.part import Part
 
 _START = 0.7

@@ -7,17 +7,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crossover.comparison.experiment import schedule
-from crossover.comparison.experiment.arms import UNCOUNTED
-from crossover.comparison.experiment.samples import SliceLine
+from crossover.comparison.design import schedule
+from crossover.comparison.design.arms import UNCOUNTED
+from crossover.comparison.design.samples import SliceLine
 from crossover.comparison.machine import cpu, sockets
 from crossover.comparison.network.profiles import LOOPBACK
 
 if TYPE_CHECKING:
-    from crossover.comparison.experiment.arms import Arm
-    from crossover.comparison.experiment.design import Slice
+    from crossover.comparison.design.arms import Arm
+    from crossover.comparison.design.cells import Slice
+    from crossover.comparison.design.outcomes import Record, Table
     from crossover.comparison.experiment.part import Part
-    from crossover.comparison.load.outcomes import Record, Table
     from crossover.comparison.machine.cpu import Machine
     from crossover.comparison.network.link import Counters
     from crossover.comparison.services.views import View

@@ -1,1 +1,1 @@
-"""The load generators, and what they record of each request."""
+"""The load generators."""

@@ -16,8 +16,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crossover.comparison.design import outcomes as out
 from crossover.comparison.load import http1
-from crossover.comparison.load import outcomes as out
 from crossover.comparison.load.http1 import Reply
 from crossover.comparison.load.sockets import Address
 from crossover.comparison.load.timer import Timer
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from crossover.comparison.experiment.schedule import Schedule
-    from crossover.comparison.load.outcomes import Output, Record
+    from crossover.comparison.design.outcomes import Output, Record
+    from crossover.comparison.design.schedule import Schedule
 
 _SETTLE_NS = 3_000_000
 _SPIN_NS = 250_000

@@ -14,7 +14,7 @@ from crossover.comparison.load.shared import Receiver, Sender
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
 
-    from crossover.comparison.load.outcomes import Record
+    from crossover.comparison.design.outcomes import Record
 
 
 _NICE, _REALTIME = -10, 1

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from crossover.comparison.design import outcomes as out
 from crossover.comparison.lab import wires as lab_wires
-from crossover.comparison.load import outcomes as out
 from crossover.comparison.load.timer import Timer
 from crossover.protocol import wires
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
@@ -28,8 +28,8 @@ from crossover.protocol.tensors import Tensor
 from crossover.protocol.timeline import Timeline
 
 if TYPE_CHECKING:
-    from crossover.comparison.experiment.schedule import Schedule
-    from crossover.comparison.load.outcomes import Output, Record
+    from crossover.comparison.design.outcomes import Output, Record
+    from crossover.comparison.design.schedule import Schedule
     from crossover.protocol.inference import Inference
 
 _SETTLE_NS = 3_000_000

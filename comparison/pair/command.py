@@ -50,7 +50,7 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
         if goes_on is not None:
             for name in ("out", "blocks", "goes_on", "fail_if", "markdown", "junit"):
                 setattr(asked.given, name, getattr(given, name))
-    except (UsageError, PairError) as error:
+    except UsageError as error:
         return commands.refuse(str(error))
     asked.given.arguments = whole
     asked.given.network = asked.given.network or [LOOPBACK]

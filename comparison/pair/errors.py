@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from crossover.comparison.options import UsageError
 
-class PairError(ValueError):
+
+class PairError(UsageError):
     """A pair that cannot be compared as it was asked for, in one sentence: what libraries say in lines is joined."""
 
     def __init__(self, text: str) -> None:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from crossover.comparison.load import outcomes as out
+from crossover.comparison.design import outcomes as out
 from crossover.comparison.load.drive import Driver as Loop
 from crossover.comparison.pair import sides
 from crossover.comparison.pair.same import GrpcAnswer, RestAnswer, Same
@@ -22,7 +22,7 @@ from crossover.comparison.pair.schema import Method, Schema
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from crossover.comparison.experiment.schedule import Schedule
+    from crossover.comparison.design.schedule import Schedule
     from crossover.comparison.load import http1, http2
     from crossover.comparison.load.drive import Connection, Load
     from crossover.comparison.load.shared import Shared

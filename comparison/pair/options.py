@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossover.comparison import options as common
-from crossover.comparison.experiment.course import Course
+from crossover.comparison.course import Course
 from crossover.comparison.load.sockets import Tls, context
 from crossover.comparison.network.profiles import LOOPBACK, NETWORKS
 from crossover.comparison.options import UsageError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from crossover.comparison.experiment.arms import AGAIN, CONTROL, Arm
-from crossover.comparison.experiment.design import MIX
+from crossover.comparison.design.arms import AGAIN, CONTROL, Arm
+from crossover.comparison.design.cells import MIX
 from crossover.comparison.experiment.preparation import Prepared, probed
 from crossover.comparison.machine import cpu, sockets
 from crossover.comparison.network.link import THERE_ADDRESS
@@ -21,10 +21,10 @@ from crossover.comparison.services.ask import LostError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from crossover.comparison.experiment.course import Course
-    from crossover.comparison.experiment.schedule import Schedule
+    from crossover.comparison.course import Course
+    from crossover.comparison.design.outcomes import Record
+    from crossover.comparison.design.schedule import Schedule
     from crossover.comparison.load.generator import Generator
-    from crossover.comparison.load.outcomes import Record
     from crossover.comparison.network.link import Counters, Link
     from crossover.comparison.pair.cases import Case, Variants
     from crossover.comparison.pair.services import Ready

@@ -13,7 +13,7 @@ from scipy import stats
 
 from crossover.comparison.analysis import statistics as st
 from crossover.comparison.analysis.whole import Analysis, Asked
-from crossover.comparison.experiment import naming, samples
+from crossover.comparison.design import naming, samples
 from crossover.comparison.report import terminal
 
 if TYPE_CHECKING:

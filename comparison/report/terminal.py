@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crossover.comparison.analysis.measures import APPARATUS
-from crossover.comparison.experiment import naming
+from crossover.comparison.design import naming
 from crossover.comparison.report import words
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import math
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from crossover.comparison.experiment import naming
+from crossover.comparison.design import naming
 from crossover.comparison.network.profiles import LOOPBACK
 
 if TYPE_CHECKING:

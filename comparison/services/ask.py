@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from crossover.comparison.experiment import payloads
-from crossover.comparison.load.outcomes import Output, outputs_of
+from crossover.comparison.design import payloads
+from crossover.comparison.design.outcomes import Output, outputs_of
 from crossover.protocol import wires
 from crossover.protocol.deadline import after
 from crossover.protocol.errors import InferenceError

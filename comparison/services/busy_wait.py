@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from crossover.comparison.experiment.payloads import BUSY
+from crossover.comparison.design.payloads import BUSY
 from crossover.protocol.inference import Wrapper
 
 if TYPE_CHECKING:

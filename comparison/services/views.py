@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Protocol
 
-from crossover.comparison.experiment import payloads
-from crossover.comparison.experiment.arms import CONTROL
+from crossover.comparison.design import payloads
+from crossover.comparison.design.arms import CONTROL
 from crossover.comparison.load import hop
 from crossover.comparison.load.drive import Work
 from crossover.comparison.load.http1 import request_bytes
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from crossover.comparison.experiment.arms import Arm
-    from crossover.comparison.experiment.schedule import Schedule
-    from crossover.comparison.load.outcomes import Output, Record
+    from crossover.comparison.design.arms import Arm
+    from crossover.comparison.design.outcomes import Output, Record
+    from crossover.comparison.design.schedule import Schedule
     from crossover.comparison.network.link import Counters, Link
     from crossover.protocol.messages import InferRequest
 

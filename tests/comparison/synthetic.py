@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from crossover.comparison.experiment.arms import QUICK_ARMS
-from crossover.comparison.experiment.design import Cell, plan
-from crossover.comparison.experiment.samples import Experiment, SliceLine, Writer
-from crossover.comparison.load import outcomes as out
+from crossover.comparison.design import outcomes as out
+from crossover.comparison.design.arms import QUICK_ARMS
+from crossover.comparison.design.cells import Cell, plan
+from crossover.comparison.design.samples import Experiment, SliceLine, Writer
 
 PAYLOADS = (256, 16384, 1 << 20)
 RATES = (400.0, 200.0, 20.0)

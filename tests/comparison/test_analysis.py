@@ -11,8 +11,8 @@ import synthetic
 
 from crossover.comparison.analysis.summary import CELL_FIELDS, SCHEMA
 from crossover.comparison.analysis.whole import Analysis
-from crossover.comparison.experiment import naming, samples
-from crossover.comparison.experiment.design import Cell
+from crossover.comparison.design import naming, samples
+from crossover.comparison.design.cells import Cell
 from crossover.comparison.report import words
 
 

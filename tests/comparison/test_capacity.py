@@ -8,7 +8,7 @@ import pytest
 
 from crossover.comparison.analysis import capacity, verdicts
 from crossover.comparison.analysis.capacity import Search
-from crossover.comparison.load import outcomes as out
+from crossover.comparison.design import outcomes as out
 from tests.comparison.test_run import SMALL, lab
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crossover.comparison.experiment import schedule
-from crossover.comparison.load import outcomes as out
+from crossover.comparison.design import outcomes as out
+from crossover.comparison.design import schedule
 from crossover.comparison.load.drive import Driver, Work
 from crossover.comparison.load.generator import Generator, GeneratorError
 from crossover.comparison.load.http1 import request_bytes

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 from hypothesis.extra import numpy as arrays
 
-from crossover.comparison.experiment import arms, payloads, schedule
+from crossover.comparison.design import arms, payloads, schedule
+from crossover.comparison.design import outcomes as out
 from crossover.comparison.lab import wires as lab_wires
-from crossover.comparison.load import outcomes as out
 from crossover.comparison.load.generator import Generator
 from crossover.comparison.options import ROOT
 from crossover.comparison.services.views import ours

@@ -21,7 +21,7 @@ from crossover.comparison.analysis import controls, verdicts
 from crossover.comparison.analysis import statistics as st
 from crossover.comparison.analysis.failif import parse
 from crossover.comparison.analysis.whole import Analysis
-from crossover.comparison.experiment import samples
+from crossover.comparison.design import samples
 from crossover.comparison.report import junit, markdown, terminal, words
 from crossover.comparison.services import scratch
 

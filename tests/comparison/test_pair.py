@@ -69,8 +69,8 @@ def test_a_pair_is_measured_like_our_own_services(measured):
 
 def test_the_known_delay_is_in_every_request_of_the_control(measured):
     """No request of the control took less than the delay."""
-    from crossover.comparison.experiment import samples
-    from crossover.comparison.load import outcomes as out
+    from crossover.comparison.design import outcomes as out
+    from crossover.comparison.design import samples
 
     found = samples.read(measured[0])
     tables = [table for line, table in found.slices if line.arm == "control"]
@@ -81,7 +81,7 @@ def test_the_known_delay_is_in_every_request_of_the_control(measured):
 
 def test_both_arms_of_a_block_get_the_same_rows_at_the_same_times(measured):
     """Slices of a block, cell and turn share their seed, hence the schedule and the rows."""
-    from crossover.comparison.experiment import samples
+    from crossover.comparison.design import samples
 
     seeds = {}
     for line, _ in samples.read(measured[0]).slices:

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import synthetic
 
 from crossover.comparison.analysis.whole import Analysis
-from crossover.comparison.experiment import samples
+from crossover.comparison.design import samples
 from crossover.comparison.report import page as report
 from crossover.comparison.report import words
 

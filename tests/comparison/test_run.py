@@ -86,8 +86,8 @@ def test_bytes_are_counted_on_the_wire(small_run):
 @pytest.mark.slow
 def test_the_known_delay_is_in_every_request_of_the_control(small_run):
     """No request of the control took less than the delay, and the summary tells what was found of it."""
-    from crossover.comparison.experiment import samples
-    from crossover.comparison.load import outcomes as out
+    from crossover.comparison.design import outcomes as out
+    from crossover.comparison.design import samples
 
     found = samples.read(small_run[0])
     tables = [table for line, table in found.slices if line.arm == "control"]

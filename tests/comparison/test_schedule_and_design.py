@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy import stats
 
-from crossover.comparison.experiment import naming, schedule
-from crossover.comparison.experiment.design import Cell, plan, turns_in
+from crossover.comparison.design import naming, schedule
+from crossover.comparison.design.cells import Cell, plan, turns_in
 from crossover.comparison.experiment.paces import Pace, paces
 
 

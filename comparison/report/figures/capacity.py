@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
-from crossover.comparison.experiment.arms import AGAIN, CONTROL
+from crossover.comparison.design.arms import AGAIN, CONTROL
 from crossover.comparison.report.figures import style
 from crossover.comparison.report.figures.style import Picture
 

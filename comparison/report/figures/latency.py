@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 
 from crossover.comparison.analysis import quantiles, summary
-from crossover.comparison.experiment.arms import AGAIN, CONTROL
+from crossover.comparison.design.arms import AGAIN, CONTROL
 from crossover.comparison.report.figures import style
 from crossover.comparison.report.figures.style import Picture
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 
 from crossover.comparison.analysis.statistics import EQUIVALENCE
-from crossover.comparison.experiment import naming
+from crossover.comparison.design import naming
 from crossover.comparison.report import words
 from crossover.comparison.report.figures import style
 from crossover.comparison.report.figures.style import Picture

@@ -11,7 +11,7 @@ from crossover.comparison.report.figures.style import Picture
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from crossover.comparison.experiment.samples import Samples
+    from crossover.comparison.design.samples import Samples
 
 _COLOURS = {
     "client encodes": "#e76f51",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crossover.comparison.load.outcomes import Output
+from crossover.comparison.design.outcomes import Output
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json.text import loads_object
 from crossover.protocol.datatypes import datatype

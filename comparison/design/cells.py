@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crossover.comparison.experiment.schedule import FEWEST
+from crossover.comparison.design.schedule import FEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

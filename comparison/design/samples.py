@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from crossover.comparison.experiment.design import Cell
+    from crossover.comparison.design.cells import Cell
 
 
 LOAD, ALONE = "load", "alone"
@@ -227,7 +227,7 @@ def _write_json(path: Path, document: Any) -> None:
 
 
 def _cell(document: dict[str, Any]) -> Cell:
-    from crossover.comparison.experiment.design import Cell
+    from crossover.comparison.design.cells import Cell
 
     lists: dict[str, Any] = {name: tuple(document[name]) for name in ("arms", "slow") if name in document}
     return Cell(**(document | lists))

@@ -6,12 +6,12 @@ import itertools
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from crossover.comparison.experiment.design import MIX
+from crossover.comparison.design.cells import MIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from crossover.comparison.experiment.design import Cell
+    from crossover.comparison.design.cells import Cell
 
 
 def size(count: float) -> str:
