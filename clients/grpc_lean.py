@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from crossover import VERSION
 from crossover.clients.grpc_tls import tls_of
 from crossover.protocol.errors import invalid
-from crossover.protocol.version import VERSION
 from crossover.transport.grpc.client import Address, Channel
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, InferResponse
-from crossover.protocol.wire_capabilities import check_request, check_response
-from crossover.protocol.wires import WIRES, Target
+from crossover.protocol.wires import WIRES, Target, check_request, check_response
 from crossover.transport.grpc.metadata import Metadata
 from crossover.transport.grpc.status import UnaryTransport
 

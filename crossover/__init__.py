@@ -3,3 +3,5 @@
 The rooms are folders of the checkout's top level, and links here, so that Python, type checkers, the import linter and an
 editor's "go to definition" see ordinary packages; a wheel carries the folders themselves below `crossover/`.
 """
+
+VERSION = "0.1.0"

@@ -6,7 +6,7 @@ import importlib
 import sys
 from dataclasses import dataclass
 
-from crossover.protocol.version import VERSION
+from crossover import VERSION
 
 PROGRAM = "crossover"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from crossover import VERSION
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
-from crossover.protocol.version import VERSION
 from crossover.protos import inference as pb
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from crossover.protocol import deadline
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext, Wrapper
 from crossover.protocol.messages import InferRequest, InferResponse
-from crossover.protocol.wire_capabilities import check_request
-from crossover.protocol.wires import WIRES, Target
+from crossover.protocol.wires import WIRES, Target, check_request
 
 _NEEDS_NO_REPOSITORY = {"ServerLive", "ServerMetadata"}
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
+from crossover.endpoints.control_policy import ControlPolicy
 from crossover.endpoints.grpc.lean import LeanListener
 from crossover.endpoints.grpc.listener import Listener
 from crossover.endpoints.grpc.serve import GrpcListener
@@ -16,7 +17,6 @@ from crossover.endpoints.rest.types import RestOptions
 from crossover.model_server.engine import Engine
 from crossover.model_server.metrics import EngineMetrics
 from crossover.model_server.settings import ModelServerSettings, engine_of
-from crossover.protocol.control_policy import ControlPolicy
 from crossover.protocol.inference import Inference
 from crossover.protocol.wires import UNIX
 from crossover.service.doors import Door

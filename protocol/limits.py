@@ -6,16 +6,9 @@ objects: each tensor, parameter, JSON value and element of BYTES is one or two o
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sized
-from typing import TYPE_CHECKING
+from collections.abc import Sized
 
 from crossover.protocol.errors import Code, InferenceError, invalid
-
-if TYPE_CHECKING:
-    from crossover.protocol.codecs.reply_form import ReplyForm
-    from crossover.protocol.messages import InferResponse
-    from crossover.protocol.tensors import Tensor
 
 MAX_TENSORS = 1024
 """Inputs, or outputs, of a message: ONNX models have a few, ten times the largest seen is a hundred."""
@@ -27,10 +20,6 @@ BYTES_ELEMENT_COST = 100
 """Bytes of memory that an element of BYTES takes beside its text once it is an object (two objects, two pointers)."""
 HEAVY_BYTES = 128 << 10
 """JSON text of this size takes a millisecond or several, so the event loop leaves it to a thread."""
-_LEAST_JSON_ELEMENT = 2
-"""An element in JSON is a digit and a comma at least."""
-_LEAST_BYTES_ELEMENT = 4
-"""An element of BYTES in raw form is its length at least."""
 
 
 def is_heavy(json_bytes: int) -> bool:
@@ -49,35 +38,3 @@ def too_many_elements(name: str, count: int) -> InferenceError:
     return InferenceError(
         Code.TOO_LARGE, f"BYTES tensor '{name}' has {count} elements; a message takes {MAX_BYTES_ELEMENTS} at most"
     )
-
-
-def memory_needed(tensors: Iterable[Tensor]) -> int:
-    """Bytes of memory that tensors take beside their body once their elements are made: BYTES become objects, numbers stay."""
-    needed = 0
-    for tensor in tensors:
-        if not tensor.datatype.itemsize:
-            needed += tensor.nbytes + BYTES_ELEMENT_COST * math.prod(tensor.shape)
-    return needed
-
-
-def reply_size_at_least(response: InferResponse, form: ReplyForm | None = None) -> int:
-    """Bytes that the reply's tensors take at least, told before anything is written; no `form`: all raw, as over gRPC."""
-    size = 0
-    for tensor in response.outputs:
-        if form is not None and not form.binary(tensor.name):
-            size += _LEAST_JSON_ELEMENT * tensor.count
-        else:
-            size += tensor.count * (tensor.datatype.itemsize or _LEAST_BYTES_ELEMENT)
-    return size
-
-
-def reply_too_large(limit: int) -> InferenceError:
-    return InferenceError(
-        Code.TOO_LARGE, f"the reply is larger than the limit of {limit} bytes; setting MAX_MESSAGE_BYTES raises it"
-    )
-
-
-def check_reply(response: InferResponse, limit: int, form: ReplyForm | None = None) -> None:
-    """TOO_LARGE when the reply must become larger than `limit` bytes."""
-    if reply_size_at_least(response, form) > limit:
-        raise reply_too_large(limit)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from crossover.protocol.codecs.registry import BINARY, JSON, PROTOBUF, TYPED, CodecLine
 from crossover.protocol.datatypes import DATATYPES
-from crossover.protocol.errors import invalid
+from crossover.protocol.errors import Code, InferenceError, invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from crossover.protocol.inference import Inference
+    from crossover.protocol.messages import InferRequest, InferResponse
+    from crossover.protocol.tensors import Tensor
 
 
 UNIX = "unix:"
@@ -125,3 +127,23 @@ def connect(name: str, target: Target) -> Inference:
     """An `Inference` over the wire called `name`."""
     module, _, factory = wire(name).factory.partition(":")
     return cast("Inference", getattr(importlib.import_module(module), factory)(replace(target, wire=name)))
+
+
+def check_request(wire: Wire, request: InferRequest) -> None:
+    """NOT_CARRIED when an input's datatype, or a BYTES value that is not text, has no form on the wire."""
+    _check(wire, request.inputs, "input")
+
+
+def check_response(wire: Wire, response: InferResponse) -> None:
+    """The same for outputs, which may come back raw because the wire has no form for them."""
+    _check(wire, response.outputs, "output")
+
+
+def _check(wire: Wire, tensors: Iterable[Tensor], what: str) -> None:
+    for tensor in tensors:
+        if tensor.datatype.name not in wire.carries:
+            raise InferenceError(
+                Code.NOT_CARRIED,
+                f"{what} '{tensor.name}' is {tensor.datatype.name}, which '{wire.name}' does not carry; "
+                f"use '{wire.instead}'",
+            )

@@ -14,12 +14,12 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from crossover import VERSION
+from crossover.endpoints.control_policy import ControlPolicy
 from crossover.endpoints.rest.app import OipRest
 from crossover.endpoints.rest.types import RestOptions
 from crossover.protocol.codecs.json.text import dumps
-from crossover.protocol.control_policy import ControlPolicy
 from crossover.protocol.errors import Code, code_from_http
-from crossover.protocol.version import VERSION
 from crossover.rest_gateway import docs_page, page, predictions
 from crossover.rest_gateway.observed import Observed
 from crossover.rest_gateway.openapi import add_oip

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar, get
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from crossover.protocol.version import VERSION
+from crossover import VERSION
 from crossover.service import config_file
 from crossover.service.doors.forwarded import Forwarded
 from crossover.service.doors.hosts import AllowedHosts

@@ -12,15 +12,15 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crossover.endpoints.control_policy import EVERYTHING, ControlPolicy
 from crossover.endpoints.grpc.errors import as_inference_error, too_large
 from crossover.endpoints.grpc.guard import Caller, check_call
 from crossover.endpoints.grpc.operations import CHANGES_REPOSITORY, ModelInfer
 from crossover.endpoints.grpc.request_metrics import RequestMetrics
 from crossover.protocol import deadline, timeline
-from crossover.protocol.control_policy import EVERYTHING, ControlPolicy
+from crossover.protocol.codecs.sizes import reply_size_at_least
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
-from crossover.protocol.limits import reply_size_at_least
 from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED
 from crossover.protos import inference as pb

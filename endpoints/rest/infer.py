@@ -16,7 +16,8 @@ from crossover.protocol.codecs.binary import codec as binary_codec
 from crossover.protocol.codecs.codec import FRAMING_HEADER
 from crossover.protocol.codecs.codec import JSON_TYPE as CODEC_JSON_TYPE
 from crossover.protocol.codecs.registry import codec_for
-from crossover.protocol.limits import HEAVY_BYTES, check_reply, is_heavy, memory_needed, reply_too_large
+from crossover.protocol.codecs.sizes import check_reply, memory_needed, reply_too_large
+from crossover.protocol.limits import HEAVY_BYTES, is_heavy
 
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request

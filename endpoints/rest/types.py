@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crossover.protocol.control_policy import EVERYTHING, ControlPolicy
+from crossover.endpoints.control_policy import EVERYTHING, ControlPolicy
 from crossover.transport.http1.asgi import ASGIApp, Receive, Scope, Send
 from crossover.transport.http1.messages import Reply
 

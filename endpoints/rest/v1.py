@@ -22,8 +22,8 @@ from crossover.protocol import deadline
 from crossover.protocol.codecs.json.text import Fragment, dumps, kind_of, loads_object
 from crossover.protocol.codecs.json.values import flat_elements, not_carried, numbers_text, to_array
 from crossover.protocol.codecs.reply_form import ReplyForm
+from crossover.protocol.codecs.sizes import check_reply
 from crossover.protocol.errors import Code, InferenceError, invalid
-from crossover.protocol.limits import check_reply
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.tensors import MAX_RANK, Tensor, declared, object_array
 

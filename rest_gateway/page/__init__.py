@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import FileResponse, JSONResponse
 
-from crossover.protocol.version import VERSION
+from crossover import VERSION
 from crossover.protocol.wires import WIRES
 from crossover.rest_gateway.files import PageFiles
 from crossover.rest_gateway.page import reports

@@ -11,9 +11,9 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
+from crossover.endpoints.control_policy import ControlPolicy
 from crossover.protocol import timeline
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
-from crossover.protocol.control_policy import ControlPolicy
 from crossover.protocol.errors import Code
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor

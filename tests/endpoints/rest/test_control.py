@@ -4,9 +4,9 @@ import base64
 
 import pytest
 
+from crossover.endpoints.control_policy import ControlPolicy
 from crossover.endpoints.rest import RestOptions
 from crossover.endpoints.rest.routes import match
-from crossover.protocol.control_policy import ControlPolicy
 
 
 @pytest.mark.parametrize(("path", "key"), [("/v2/health/live", "live"), ("/v2/health/ready", "ready")])

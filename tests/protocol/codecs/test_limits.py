@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from crossover.protocol import limits
+from crossover.protocol.codecs import sizes
 from crossover.protocol.codecs.binary import codec as binary_codec
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json.text import EXPANSION, EXPANSION_FLOOR, loads
@@ -138,24 +139,24 @@ def test_the_reply_is_bounded_before_it_is_written():
     """Binary tensors take their bytes, JSON two an element, BYTES four; what must be over the limit is TOO_LARGE."""
     numbers = InferResponse("m", "1", [Tensor.from_array("y", np.zeros(1000, "f4"))])
     text = InferResponse("m", "1", [Tensor.from_array("y", np.array([b""] * 10, object))])
-    assert limits.reply_size_at_least(numbers) == limits.reply_size_at_least(numbers, ReplyForm(True)) == 4000
-    assert limits.reply_size_at_least(numbers, ReplyForm()) == 2000
-    assert limits.reply_size_at_least(text) == 40
+    assert sizes.reply_size_at_least(numbers) == sizes.reply_size_at_least(numbers, ReplyForm(True)) == 4000
+    assert sizes.reply_size_at_least(numbers, ReplyForm()) == 2000
+    assert sizes.reply_size_at_least(text) == 40
     for response in (numbers, text):
         for form in (ReplyForm(), ReplyForm(True)):
-            assert binary_codec.encode_response(response, form).size >= limits.reply_size_at_least(response, form)
-        assert len(protobuf_codec.encode_response(response)) >= limits.reply_size_at_least(response)
-    limits.check_reply(numbers, 4000)
+            assert binary_codec.encode_response(response, form).size >= sizes.reply_size_at_least(response, form)
+        assert len(protobuf_codec.encode_response(response)) >= sizes.reply_size_at_least(response)
+    sizes.check_reply(numbers, 4000)
     with pytest.raises(InferenceError, match="MAX_MESSAGE_BYTES") as caught:
-        limits.check_reply(numbers, 3999)
+        sizes.check_reply(numbers, 3999)
     assert caught.value.code is Code.TOO_LARGE
 
 
 def test_elements_of_bytes_count_as_objects():
     """What BYTES will take beside the body: their bytes, and a hundred for each element; numbers stay where they are."""
-    assert limits.memory_needed([Tensor.from_array("x", np.zeros(10, "f4"))]) == 0
+    assert sizes.memory_needed([Tensor.from_array("x", np.zeros(10, "f4"))]) == 0
     assert (
-        limits.memory_needed([Tensor("x", Tensor.from_raw("x", "BYTES", [2], b"\0" * 8).datatype, (2,), raw=b"\0" * 8)])
+        sizes.memory_needed([Tensor("x", Tensor.from_raw("x", "BYTES", [2], b"\0" * 8).datatype, (2,), raw=b"\0" * 8)])
         == 208
     )
 

@@ -1,0 +1,52 @@
+"""How large messages are in memory and on a wire, told from their tensors before anything is made or written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.limits import BYTES_ELEMENT_COST
+
+if TYPE_CHECKING:
+    from crossover.protocol.codecs.reply_form import ReplyForm
+    from crossover.protocol.messages import InferResponse
+    from crossover.protocol.tensors import Tensor
+
+_LEAST_JSON_ELEMENT = 2
+"""An element in JSON is a digit and a comma at least."""
+_LEAST_BYTES_ELEMENT = 4
+"""An element of BYTES in raw form is its length at least."""
+
+
+def memory_needed(tensors: Iterable[Tensor]) -> int:
+    """Bytes of memory that tensors take beside their body once their elements are made: BYTES become objects, numbers stay."""
+    needed = 0
+    for tensor in tensors:
+        if not tensor.datatype.itemsize:
+            needed += tensor.nbytes + BYTES_ELEMENT_COST * math.prod(tensor.shape)
+    return needed
+
+
+def reply_size_at_least(response: InferResponse, form: ReplyForm | None = None) -> int:
+    """Bytes that the reply's tensors take at least, told before anything is written; no `form`: all raw, as over gRPC."""
+    size = 0
+    for tensor in response.outputs:
+        if form is not None and not form.binary(tensor.name):
+            size += _LEAST_JSON_ELEMENT * tensor.count
+        else:
+            size += tensor.count * (tensor.datatype.itemsize or _LEAST_BYTES_ELEMENT)
+    return size
+
+
+def reply_too_large(limit: int) -> InferenceError:
+    return InferenceError(
+        Code.TOO_LARGE, f"the reply is larger than the limit of {limit} bytes; setting MAX_MESSAGE_BYTES raises it"
+    )
+
+
+def check_reply(response: InferResponse, limit: int, form: ReplyForm | None = None) -> None:
+    """TOO_LARGE when the reply must become larger than `limit` bytes."""
+    if reply_size_at_least(response, form) > limit:
+        raise reply_too_large(limit)
