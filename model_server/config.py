@@ -13,6 +13,7 @@ from pathlib import Path
 from google.protobuf import json_format, text_format
 
 from crossover.model_server import config_fields, config_text
+from crossover.model_server.ensemble import graph as ensembles
 from crossover.model_server.model_error import ModelError
 from crossover.protos import inference as pb
 
@@ -78,15 +79,24 @@ def _check(config: pb.ModelConfig, name: str) -> None:
     config.name = name
     if (reason := config_fields.refused(config)) is not None:
         raise ModelError(reason)
-    for field, told in (("platform", config.platform), ("backend", config.backend)):
-        if told not in _SERVED:
-            raise ModelError(f"{CONFIG_FILE} sets {field} to '{told[:80]}'; this server runs '{PLATFORM}' only")
+    if not ensembles.is_ensemble(config):
+        _check_platform(config)
     if config.max_batch_size < 0:
         raise ModelError(f"{CONFIG_FILE} sets max_batch_size to {config.max_batch_size}; it takes 0 or more")
     _check_versions(config.version_policy)
     for group in config.instance_group:
         if group.count < 0:
             raise ModelError(f"{CONFIG_FILE} sets instance_group.count to {group.count}; it takes 1 or more")
+    if ensembles.is_ensemble(config):
+        ensembles.graph_of(config)
+
+
+def _check_platform(config: pb.ModelConfig) -> None:
+    for field, told in (("platform", config.platform), ("backend", config.backend)):
+        if told not in _SERVED:
+            raise ModelError(
+                f"{CONFIG_FILE} sets {field} to '{told[:80]}'; this server runs '{PLATFORM}' and '{ensembles.PLATFORM}'"
+            )
 
 
 def _check_versions(policy: pb.ModelVersionPolicy) -> None:

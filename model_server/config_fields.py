@@ -74,7 +74,10 @@ FIELDS: dict[str, Row] = {
     "dynamic_batching.default_queue_policy": _honoured("how many requests may wait, and for how long"),
     "dynamic_batching.priority_queue_policy": _honoured("the same for one level"),
     "sequence_batching": _refused("needs state that is kept between the requests of a sequence; this server keeps none"),
-    "ensemble_scheduling": _refused("runs several models as one; this server runs ONNX models only"),
+    "ensemble_scheduling": _honoured("models that run as a graph over named tensors, in one request"),
+    "ensemble_scheduling.step.model_version": _honoured("that version; -1 or 0: the highest that is ready"),
+    "ensemble_scheduling.step.model_namespace": _named("would find the model by its repository's namespace"),
+    "ensemble_scheduling.max_inflight_requests": _named("would bound the answers of decoupled models between two steps"),
     "instance_group": _honoured("instances on the CPU"),
     "instance_group.name": _honoured("a label"),
     "instance_group.kind": _honoured("KIND_CPU and KIND_AUTO; other kinds are named and run on the CPU"),
@@ -109,6 +112,10 @@ PARAMETERS: dict[str, str] = {
     "MODEL_MEMORY_BYTES": "memory that an isolated worker may take beyond its idle size",
 }
 """Entries of `parameters` that are honoured, and what they do."""
+
+
+_OF_MODELS = ("instance_group", "optimization", "model_warmup", "parameters", "default_model_filename")
+_NOT_OF_ENSEMBLES = "an ensemble has none; the models of its steps have their own"
 
 
 def treatment(path: str) -> Row:
@@ -162,6 +169,8 @@ def named(config: pb.ModelConfig) -> list[str]:
         row = treatment(path)
         if row.treatment == "named":
             told[_row_path(path)] = row.meaning
+    if config.HasField("ensemble_scheduling"):
+        told |= {field.name: _NOT_OF_ENSEMBLES for field, _ in config.ListFields() if field.name in _OF_MODELS}
     for group in config.instance_group:
         if group.kind not in (pb.ModelInstanceGroup.KIND_AUTO, pb.ModelInstanceGroup.KIND_CPU):
             told["instance_group.kind"] = f"{pb.ModelInstanceGroup.Kind.Name(group.kind)} runs on the CPU"

@@ -7,6 +7,8 @@ import time
 from typing import Any
 
 from crossover.model_server.control import CONTROL
+from crossover.model_server.ensemble.call import EnsembleCall, Stations
+from crossover.model_server.ensemble.version import LoadedEnsemble
 from crossover.model_server.execution import Execution, execute_now
 from crossover.model_server.executor import Executor
 from crossover.model_server.model import LoadedVersion
@@ -32,14 +34,20 @@ class Engine(Inference):
         self.draining = False
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
-        response = self.infer_now(request, context)
-        return await self._infer_on_worker(request, context) if response is None else response
+        return await self._answer(self.repository.resolve(request.model_name, request.model_version), request, context)
 
     def infer_now(self, request: InferRequest, context: CallContext) -> InferResponse | None:
         """See `protocol.inference.Immediate`: the answer of a model that is known to be quick."""
         version = self.repository.resolve(request.model_name, request.model_version)
-        if not version.runs_inline(request.inputs):
-            return None
+        return self._answer_now(version, request, context) if version.runs_inline(request.inputs) else None
+
+    async def _answer(self, version: ServedVersion, request: InferRequest, context: CallContext) -> InferResponse:
+        if version.runs_inline(request.inputs):
+            return self._answer_now(version, request, context)
+        return await self._answer_later(version, request, context)
+
+    def _answer_now(self, version: ServedVersion, request: InferRequest, context: CallContext) -> InferResponse:
+        assert isinstance(version, LoadedVersion)
         arrived = time.monotonic_ns()
         execution: Execution | None = None
         try:
@@ -50,14 +58,13 @@ class Engine(Inference):
             version.statistics.failed(time.monotonic_ns() - arrived, reason_of(error, context.deadline, begun=begun))
             raise
         version.statistics.ran(version.rows(request.inputs), execution)
-        self._succeeded(version, arrived, request, execution, context)
+        _succeeded(version, arrived, request, execution, context)
         return response
 
-    async def _infer_on_worker(self, request: InferRequest, context: CallContext) -> InferResponse:
-        version = self.repository.resolve(request.model_name, request.model_version)
+    async def _answer_later(self, version: ServedVersion, request: InferRequest, context: CallContext) -> InferResponse:
         arrived = time.monotonic_ns()
         version.pending += 1
-        call: QueuedCall | None = None
+        call: QueuedCall | EnsembleCall | None = None
         try:
             outputs = version.signature.bind(request)
             lookup = await self.cache.look_up(version, request.inputs, outputs) if version.caches else None
@@ -65,8 +72,13 @@ class Engine(Inference):
                 response = _response(version, request, lookup.found)
                 version.statistics.hit(arrived, lookup.ns)
                 return response
-            call = QueuedCall(version, request.inputs, outputs, context.deadline, request.parameters, arrived)
-            made = await self.executor.execute(call)
+            if isinstance(version, LoadedEnsemble):
+                call = EnsembleCall(version, request, outputs, context, self._answer)
+                made = await call.execute()
+            else:
+                assert isinstance(version, LoadedVersion)
+                call = QueuedCall(version, request.inputs, outputs, context.deadline, request.parameters, arrived)
+                made = await self.executor.execute(call)
             response = _response(version, request, made)
         except BaseException as error:
             begun = call is not None and call.begun
@@ -74,20 +86,14 @@ class Engine(Inference):
             raise
         finally:
             version.pending -= 1
-        assert isinstance(call.run, Execution)
-        self._succeeded(version, arrived, request, call.run, context)
+        assert isinstance(call.run, Execution | Stations)
+        if isinstance(call.run, Stations):
+            version.statistics.ran(version.rows(request.inputs), call.run)
+        _succeeded(version, arrived, request, call.run, context)
         if lookup is not None:
             self.cache.put(lookup, made)
             version.statistics.cache_miss.add(lookup.ns)
         return response
-
-    def _succeeded(
-        self, version: LoadedVersion, arrived: int, request: InferRequest, execution: Execution, context: CallContext
-    ) -> None:
-        if context.timeline is not None:
-            context.timeline.stamps["started"] = execution.started
-            context.timeline.stamps["finished"] = execution.finished
-        version.statistics.succeeded(arrived, version.rows(request.inputs), execution)
 
     @property
     def unready_reason(self) -> str | None:
@@ -104,9 +110,18 @@ class Engine(Inference):
         if not await asyncio.to_thread(self.executor.close):
             process.leave_threads()
         for version in self.repository.loaded():
-            if version.queue.isolated is not None:
+            if isinstance(version, LoadedVersion) and version.queue.isolated is not None:
                 version.queue.isolated.close()
 
 
 def _response(version: ServedVersion, request: InferRequest, made: list[Tensor]) -> InferResponse:
     return InferResponse(version.name, version.version, version.shown(request, made), request.id)
+
+
+def _succeeded(
+    version: ServedVersion, arrived: int, request: InferRequest, run: Execution | Stations, context: CallContext
+) -> None:
+    if context.timeline is not None:
+        context.timeline.stamps["started"] = run.started
+        context.timeline.stamps["finished"] = run.finished
+    version.statistics.succeeded(arrived, version.rows(request.inputs), run)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crossover.model_server import layout
-from crossover.model_server.model import LoadedVersion
+from crossover.model_server.classification import Labels
+from crossover.model_server.served import ServedVersion
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protos import inference as pb
 
@@ -21,7 +22,7 @@ class Entry:
 
     name: str
     folder: Path
-    serving: dict[int, LoadedVersion] = field(default_factory=dict)
+    serving: dict[int, ServedVersion] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     """Reasons by version; see `WHOLE`."""
     stamps: dict[int, layout.Fingerprint] = field(default_factory=dict)
@@ -32,8 +33,16 @@ class Entry:
     """The configuration that a load call brought, which stands in for config.pbtxt."""
     uploaded: bool = False
     """Its files came with a load call and are not in the repository."""
+    ensemble: pb.ModelConfig | None = None
+    """The configuration of an ensemble; what serves is linked from it (ensemble/links.py)."""
+    labels: Labels = field(default_factory=dict)
+    """Of the ensemble's own outputs."""
+    misread: str = ""
+    """Why the configuration that lies there now can't be served, while the ensemble of the one before does."""
+    told: str = ""
+    """What was logged last of the ensemble."""
 
-    def resolve(self, version: str) -> LoadedVersion:
+    def resolve(self, version: str) -> ServedVersion:
         """The version asked for, or the highest that is ready."""
         if version:
             return self._numbered(_number(version))
@@ -47,7 +56,7 @@ class Entry:
         """Every version serves, or somebody unloaded it."""
         return self.unloaded or (bool(self.serving) and not self.failed)
 
-    def _numbered(self, number: int | str) -> LoadedVersion:
+    def _numbered(self, number: int | str) -> ServedVersion:
         loaded = self.serving.get(number) if isinstance(number, int) else None
         if loaded is not None:
             return loaded

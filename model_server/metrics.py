@@ -13,8 +13,9 @@ from prometheus_client.registry import Collector
 
 from crossover.model_server.engine import Engine
 from crossover.model_server.model import LoadedVersion
+from crossover.model_server.served import ServedVersion
 
-_COUNTERS: tuple[tuple[str, str, Callable[[LoadedVersion], float]], ...] = (
+_COUNTERS: tuple[tuple[str, str, Callable[[ServedVersion], float]], ...] = (
     ("nv_inference_request_success", "Requests that succeeded", lambda one: one.statistics.success.count),
     ("nv_inference_count", "Inferences (rows of a batch)", lambda one: one.statistics.rows),
     ("nv_inference_exec_count", "Runs of the model", lambda one: one.statistics.execution_count),
@@ -61,7 +62,6 @@ _COUNTERS: tuple[tuple[str, str, Callable[[LoadedVersion], float]], ...] = (
     ),
 )
 _GAUGES: tuple[tuple[str, str, Callable[[Engine, LoadedVersion], float]], ...] = (
-    ("nv_inference_pending_request_count", "Requests that wait or run", lambda _, one: one.pending),
     ("crossover_model_queue_length", "Requests that wait for a worker", lambda _, one: len(one.queue)),
     (
         "crossover_model_expected_wait_seconds",
@@ -88,9 +88,12 @@ class EngineMetrics(Collector):
                 for one in shown for reason, duration in one.statistics.failures.items()
             ],
         )  # fmt: skip
+        pending = [(_labels(one), one.pending) for one in shown]
+        yield _family("nv_inference_pending_request_count", "Requests that wait or run", "gauge", pending)
+        models = [one for one in shown if isinstance(one, LoadedVersion)]
         for name, text, gauge in _GAUGES:
-            yield _family(name, text, "gauge", [(_labels(one), gauge(self._engine, one)) for one in shown])
-        isolated = [(one, one.queue.isolated) for one in shown if one.queue.isolated is not None]
+            yield _family(name, text, "gauge", [(_labels(one), gauge(self._engine, one)) for one in models])
+        isolated = [(one, one.queue.isolated) for one in models if one.queue.isolated is not None]
         yield _family(
             "crossover_model_worker_processes", "Processes that run an isolated model", "gauge",
             [(_labels(one), session.live) for one, session in isolated],
@@ -121,5 +124,5 @@ def _family(name: str, text: str, kind: str, samples: Iterable[tuple[dict[str, s
     return metric
 
 
-def _labels(one: LoadedVersion) -> dict[str, str]:
+def _labels(one: ServedVersion) -> dict[str, str]:
     return {"model": one.name, "version": one.version}

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from crossover.model_server import config as configuration
 from crossover.model_server import layout, model
 from crossover.model_server.entry import WHOLE
-from crossover.model_server.model import LoadedVersion
 from crossover.model_server.model_error import ModelError
 from crossover.model_server.runtime_options import RuntimeOptions
+from crossover.model_server.served import ServedVersion
 from crossover.protos import inference as pb
 
 log = logging.getLogger("crossover.repository")
@@ -21,7 +21,7 @@ log = logging.getLogger("crossover.repository")
 class Opened:
     """What came of it."""
 
-    serving: dict[int, LoadedVersion] = field(default_factory=dict)
+    serving: dict[int, ServedVersion] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
 
 
@@ -30,7 +30,7 @@ class Opening:
 
     def __init__(
         self, found: layout.Found, config: pb.ModelConfig, options: RuntimeOptions,
-        present: dict[int, LoadedVersion], unchanged: set[int],
+        present: dict[int, ServedVersion], unchanged: set[int],
     ) -> None:  # fmt: skip
         self._found = found
         self._config = config

@@ -14,10 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from crossover.model_server import classification, layout, onnx_file, upload
 from crossover.model_server import config as configuration
-from crossover.model_server import layout, onnx_file, upload
+from crossover.model_server.ensemble import links
+from crossover.model_server.ensemble.graph import is_ensemble
 from crossover.model_server.entry import WHOLE, Entry
-from crossover.model_server.model import LoadedVersion
 from crossover.model_server.model_error import ModelError
 from crossover.model_server.opening import Opening
 from crossover.model_server.runtime_options import RuntimeOptions
@@ -74,7 +75,7 @@ class Repository:
             with suppress(asyncio.CancelledError):
                 await self._poller
 
-    def resolve(self, name: str, version: str) -> LoadedVersion:
+    def resolve(self, name: str, version: str) -> ServedVersion:
         """The version to run: the one asked for, or the highest that is ready."""
         return self._known(name).resolve(version)
 
@@ -112,7 +113,7 @@ class Repository:
     def ready_versions(self, name: str) -> list[str]:
         return [str(number) for number in sorted(self._known(name).serving)]
 
-    def loaded(self) -> Iterator[LoadedVersion]:
+    def loaded(self) -> Iterator[ServedVersion]:
         """Every version that serves."""
         for entry in list(self.entries.values()):
             yield from list(entry.serving.values())
@@ -142,13 +143,26 @@ class Repository:
             await self._load_given(name, parameters)
             return
         async with self._changing:
-            found = await self._look_at(name)
-            if found is None:
+            if not await self._load_here(name, set()):
                 raise InferenceError(Code.NOT_FOUND, f"model '{name[:80]}' is not in the repository")
-            entry = self.entries.setdefault(name, Entry(name, found.folder, loading=True))
-            entry.folder = found.folder
-            await self._refresh(entry, found, None)
-            _raise_when_failed(entry)
+            self._tell_of_ensembles()
+            _raise_when_failed(self.entries[name])
+
+    async def _load_here(self, name: str, begun: set[str]) -> bool:
+        """Load what lies on disk, and before an ensemble those of its parts that are not loaded; False for no such model."""
+        begun.add(name)
+        found = await self._look_at(name)
+        if found is None:
+            return False
+        entry = self.entries.setdefault(name, Entry(name, found.folder, loading=True))
+        entry.folder = found.folder
+        await self._refresh(entry, found, None)
+        if entry.ensemble is not None:
+            for part in links.part_names(entry.ensemble):
+                present = self.entries.get(part)
+                if part not in begun and (present is None or not present.serving):
+                    await self._load_here(part, begun)
+        return True
 
     async def _load_given(self, name: str, parameters: Mapping[str, ParameterValue | bytes]) -> None:
         """Load with the configuration, and perhaps the files, that the call brings: all of it or nothing."""
@@ -161,8 +175,13 @@ class Repository:
                 found = await self._look_at(name) if folder is None else layout.look_inside(folder)
                 if found is None:
                     raise InferenceError(Code.NOT_FOUND, f"model '{name[:80]}' is not in the repository")
-                opened = await Opening(found, given.config, self.options, {}, set()).run()
-            trial = Entry(name, self.path / name, opened.serving, opened.failed, found.stamps)
+                trial = Entry(name, self.path / name, stamps=found.stamps)
+                if is_ensemble(given.config):
+                    trial.ensemble = given.config
+                    links.link_all({**self.entries, name: trial})
+                else:
+                    opened = await Opening(found, given.config, self.options, {}, set()).run()
+                    trial.serving, trial.failed = opened.serving, opened.failed
             _raise_when_failed(trial)
             trial.given, trial.uploaded = given.config, folder is not None
             self.entries[name] = trial
@@ -181,6 +200,7 @@ class Repository:
             else:
                 self.entries[name] = Entry(name, found.folder, stamps=found.stamps, unloaded=True)
             self._changed()
+            self._tell_of_ensembles()
         log.info("model '%s' is unloaded", name)
 
     def _refuse_when_fixed(self, what: str) -> None:
@@ -213,6 +233,7 @@ class Repository:
             if (entry.stamps if entry else None) != stamps and self._settled(name, entry, stamps or {}):
                 async with self._changing:
                     await self._follow_one(name)
+        self._tell_of_ensembles()
 
     def _settled(self, name: str, entry: Entry | None, stamps: dict[int, layout.Fingerprint]) -> bool:
         """A removal counts when two looks in a row see the same: what is being replaced is away for a moment."""
@@ -242,8 +263,12 @@ class Repository:
             config = given if given is not None else await asyncio.to_thread(_read_config, found)
         except ModelError as error:
             entry.failed, entry.stamps, entry.unloaded = {WHOLE: str(error)}, found.stamps, False
-            entry.loading = False
+            entry.loading, entry.misread = False, str(error)
             log.warning("model '%s' is unavailable: %s", entry.name, error)
+            return
+        entry.misread = ""
+        if is_ensemble(config):
+            await self._refresh_ensemble(entry, found, config, given)
             return
         same_source = entry.given is given and not entry.uploaded
         unchanged = {
@@ -253,10 +278,29 @@ class Repository:
         opened = await Opening(found, config, self.options, entry.serving, unchanged).run()
         entry.serving, entry.failed, entry.stamps = opened.serving, opened.failed, found.stamps
         entry.given, entry.uploaded, entry.unloaded, entry.loading = given, False, False, False
+        entry.ensemble = None
+        self._changed()
+
+    async def _refresh_ensemble(
+        self, entry: Entry, found: layout.Found, config: pb.ModelConfig, given: pb.ModelConfig | None
+    ) -> None:
+        try:
+            labels = await asyncio.to_thread(classification.labels_of, config, found.folder)
+        except ModelError as error:
+            labels, entry.misread = {}, str(error)
+        entry.ensemble, entry.labels, entry.stamps = config, labels, found.stamps
+        entry.given, entry.uploaded, entry.unloaded, entry.loading = given, False, False, False
         self._changed()
 
     def _changed(self) -> None:
+        """Something serves that did not, or the other way round."""
+        links.link_all(self.entries)
         self.on_change(self.loaded())
+
+    def _tell_of_ensembles(self) -> None:
+        """Once all that belongs to a change is done: on the way to it an ensemble may lack parts for a moment."""
+        for entry in self.entries.values():
+            links.tell(entry)
 
 
 def _read_config(found: layout.Found) -> pb.ModelConfig:

@@ -6,13 +6,19 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protos import inference as pb
 
-if TYPE_CHECKING:
-    from crossover.model_server.execution import Execution
+
+class Stamps(Protocol):
+    """The stations of a run, in monotonic ns."""
+
+    started: int
+    fed: int
+    ran: int
+    finished: int
 
 
 class Reason(Enum):
@@ -91,7 +97,7 @@ class Statistics:
     cache_miss: Duration = field(default_factory=Duration)
     failures: dict[Reason, Duration] = field(default_factory=lambda: {reason: Duration() for reason in Reason})
 
-    def ran(self, rows: int, execution: Execution) -> None:
+    def ran(self, rows: int, execution: Stamps) -> None:
         """A run of so many rows has ended well."""
         runs = self.runs.get(rows)
         if runs is None:
@@ -101,7 +107,7 @@ class Statistics:
         runs.compute_infer += execution.ran - execution.fed
         runs.compute_output += execution.finished - execution.ran
 
-    def succeeded(self, arrived: int, rows: int, execution: Execution) -> None:
+    def succeeded(self, arrived: int, rows: int, execution: Stamps) -> None:
         """A request of so many rows that arrived at `arrived` was answered by this run."""
         self.rows += rows
         self.success.count += 1

@@ -102,6 +102,10 @@ class Tensor:
             return self._array.nbytes
         return len(self.raw)
 
+    def renamed(self, name: str) -> Tensor:
+        """The same elements under another name."""
+        return Tensor(name, self.datatype, self.shape, self._array, self._raw)
+
     @property
     def count(self) -> int:
         """Number of elements."""

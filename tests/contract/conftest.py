@@ -22,17 +22,27 @@ from crossover.protocol.wires import WIRES, Target, connect
 from tests.graphs import adding_graph, echo_graph, save
 
 LIMIT = 4 << 20
+TWICE = """platform: "ensemble"
+input [ { name: "in" data_type: TYPE_FP32 dims: [ -1 ] } ]
+output [ { name: "out" data_type: TYPE_FP32 dims: [ -1 ] } ]
+ensemble_scheduling { step [
+  { model_name: "adding" input_map { key: "a" value: "in" } output_map { key: "sum" value: "half" } },
+  { model_name: "adding" input_map { key: "a" value: "half" } output_map { key: "sum" value: "out" } }
+] }
+"""
 
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory, root) -> Path:
-    """Every datatype as `echo-<TYPE>`, a scalar, an odd name, two inputs and outputs, and the committed `work`."""
+    """Every datatype as `echo-<TYPE>`, a scalar, an odd name, two inputs and outputs, an ensemble, and the committed `work`."""
     folder = tmp_path_factory.mktemp("repository")
     for name in DATATYPES:
         save(folder, f"echo-{name}", echo_graph(name))
     save(folder, "scalar", echo_graph("FP32", []))
     save(folder, "odd name ü%", echo_graph("FP32"))
     save(folder, "adding", adding_graph())
+    (folder / "twice" / "1").mkdir(parents=True)
+    (folder / "twice" / "config.pbtxt").write_text(TWICE)
     (folder / "work").symlink_to(root / "models" / "work")
     return folder
 

@@ -262,3 +262,13 @@ async def test_the_stations_are_in_order(wired):
         ]
     stamps = [context.timeline.stamps[station] for station in order]
     assert stamps == sorted(stamps)
+
+
+async def test_ensembles(wired):
+    """A graph of models answers as one model does; a step's refusal says which step it was."""
+    _, client, _ = wired
+    answer = await client.infer(InferRequest("twice", [Tensor.from_array("in", np.ones(3, "f4"))]), CallContext())
+    assert answer.output("out").array.tolist() == [21, 21, 21]
+    with pytest.raises(InferenceError, match="unexpected shape") as caught:
+        await client.infer(InferRequest("twice", [Tensor.from_array("in", np.ones((1, 3), "f4"))]), CallContext())
+    assert caught.value.code is Code.INVALID_ARGUMENT

@@ -73,7 +73,6 @@ def test_the_documentation_shows_the_table(root):
     [
         "sequence_batching { }",
         "sequence_batching { direct { } }",
-        "ensemble_scheduling { step [ { model_name: 'a' } ] }",
     ],
 )
 def test_what_cannot_be_served_names_the_field(text):

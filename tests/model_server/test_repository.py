@@ -356,7 +356,7 @@ async def test_a_triton_repository_works_as_it_is(tmp_path, caplog):
         ('name: "another"', "another"),
         ('input [ { name: "z" } ]', "'z'"),
         ('input [ { name: "x" data_type: TYPE_INT8 } ]', "TYPE_INT8"),
-        ("ensemble_scheduling { }", "ensemble"),
+        ("ensemble_scheduling { }", "needs steps"),
         ("max_batch_size: -1", "-1"),
     ],
 )
