@@ -131,7 +131,7 @@ X = Tensor.from_array("x", np.ones((1, 2), "f4"))
         (InferRequest("echo-FP32", [X], outputs=[RequestedOutput("q")]), Code.INVALID_ARGUMENT, "'q'"),
         (InferRequest("echo-FP32", [X], outputs=[RequestedOutput("y")] * 2), Code.INVALID_ARGUMENT, "already"),
         (
-            InferRequest("echo-FP32", [X], outputs=[RequestedOutput("y", {"classification": 3})]),
+            InferRequest("echo-FP32", [X], outputs=[RequestedOutput("y", {"classification": 0})]),
             Code.INVALID_ARGUMENT,
             "class",
         ),
@@ -272,3 +272,12 @@ async def test_ensembles(wired):
     with pytest.raises(InferenceError, match="unexpected shape") as caught:
         await client.infer(InferRequest("twice", [Tensor.from_array("in", np.ones((1, 3), "f4"))]), CallContext())
     assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+async def test_classification(wired):
+    """The largest values with their index, on every wire."""
+    _, client, _ = wired
+    asked = RequestedOutput("y", {"classification": 2})
+    tensor = Tensor.from_array("x", np.array([[1, 3, 2]], "f4"))
+    answer = await client.infer(InferRequest("echo-FP32", [tensor], outputs=[asked]), CallContext())
+    assert [text.decode() for text in answer.output("y").array.tolist()] == ["3.000000:1", "2.000000:2"]

@@ -2,7 +2,7 @@
 
 `binary_codec` builds on the same functions: it hands in a `Tail`, the bytes that follow the JSON of a body. Without
 one, every tensor must have `data`. Unknown keys are ignored, because real clients send some (kserve: `model_name`);
-what would change an answer if ignored (shared memory, classification) is refused.
+what would change an answer if ignored (shared memory) is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from crossover.protocol.tensors import Buffer, Shape, Tensor, declared
 
 _UNSUPPORTED = {
     "shared_memory_region": "the shared memory extension",
-    "classification": "the classification extension",
 }
 _REQUEST_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
 _RESPONSE_KEYS = frozenset({"id", "parameters", "outputs", "model_name", "model_version"})

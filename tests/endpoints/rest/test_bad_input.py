@@ -48,7 +48,9 @@ BODIES = {
     "binary_data a number": json.dumps(
         {"inputs": [GOOD], "outputs": [{"name": "x", "parameters": {"binary_data": 1}}]}
     ),
-    "classification": json.dumps({"inputs": [GOOD], "outputs": [{"name": "x", "parameters": {"classification": 1}}]}),
+    "shared memory": json.dumps(
+        {"inputs": [GOOD], "outputs": [{"name": "x", "parameters": {"shared_memory_region": "r"}}]}
+    ),
     "deep": "[" * 90_000 + "]" * 90_000,
     "deep beside NaN": '{"a":NaN,"b":' + "[" * 90_000 + "]" * 90_000 + "}",
     "deep in an unknown key": '{"inputs":[],"z":' + "[" * 200 + "]" * 200 + "}",
