@@ -11,6 +11,7 @@ import grpc
 from grpc import aio
 
 from crossover.clients.grpc_tls import tls_of
+from crossover.protocol.recording import Recording
 from crossover.protocol.wires import Target
 from crossover.transport.grpc.metadata import Metadata
 from crossover.transport.grpc.status import ClientClosedError
@@ -113,7 +114,13 @@ class ChannelMethod:
         self._path = path
 
     async def call(
-        self, data: bytes, until: float, metadata: tuple[tuple[str, str], ...], *, trailing: bool = False
+        self,
+        data: bytes,
+        until: float,
+        metadata: tuple[tuple[str, str], ...],
+        *,
+        trailing: bool = False,
+        recording: Recording | None = None,
     ) -> tuple[bytes, Metadata]:
         return await self._channel.link().call(self._path, data, until, metadata, trailing=trailing)
 

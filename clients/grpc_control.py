@@ -42,7 +42,9 @@ class GrpcControl(Inference):
         metadata += bearer(self.target)  # behind the recording: nobody is to see it
         wanted = timed or recording is not None
         try:
-            reply, trailing = await self._method(name).call(data, context.deadline, metadata, trailing=wanted)
+            reply, trailing = await self._method(name).call(
+                data, context.deadline, metadata, trailing=wanted, recording=recording
+            )
         except CallFailedError as failed:
             status = failed.status
             if recording is not None:

@@ -25,6 +25,14 @@ class Recording:
     received: list[tuple[str, str | bytes]] = field(default_factory=list)
     """HTTP headers of the reply, or the trailing metadata of a gRPC call."""
     reply: bytes = b""
+    head: list[tuple[str, str]] = field(default_factory=list)
+    """Every header field of a gRPC request as it was sent, where the HTTP/2 is ours; a library keeps its own to itself."""
+    reply_head: list[tuple[str, str]] = field(default_factory=list)
+    """The reply's header fields ..."""
+    reply_trailers: list[tuple[str, str]] = field(default_factory=list)
+    """... and trailer fields, likewise."""
+    frames: list[tuple[bool, int, int, int]] = field(default_factory=list)
+    """HEADERS and DATA frames likewise: whether it was sent, type, flags, bytes of payload."""
     stream: bool = False
     """The messages went over a stream, whose metadata and trailers belong to the stream as a whole."""
 
@@ -32,6 +40,7 @@ class Recording:
         """A request leaves; whatever an earlier one was answered is forgotten."""
         self.path, self.sent, self.request = path, sent, request
         self.status, self.details, self.received, self.reply = None, "", [], b""
+        self.head, self.reply_head, self.reply_trailers, self.frames = [], [], [], []
 
     def end(self, status: int, received: list[tuple[str, str | bytes]], reply: bytes = b"", details: str = "") -> None:
         """The answer has come."""

@@ -23,6 +23,7 @@ from crossover.protocol.errors import Code, code_from_http
 from crossover.rest_gateway import docs_page, page, predictions
 from crossover.rest_gateway.observed import Observed
 from crossover.rest_gateway.openapi import add_oip
+from crossover.rest_gateway.page.documents import Documents
 from crossover.rest_gateway.upstreams import HEADER, Upstreams
 from crossover.service.doors.setup import controls
 from crossover.service.loop_watch import LoopWatch
@@ -62,7 +63,7 @@ def create_app(settings: GatewaySettings, is_draining: Callable[[], bool] = lamb
     choose = _by_header(upstreams) if settings.gateway_upstream_header else _default(upstreams)
     observer, watch = Observer(), LoopWatch()
     observer.register(watch)
-    api = Observed(_api(settings, upstreams, watch), observer)
+    api = Observed(Documents(_api(settings, upstreams, watch), page.HEADERS), observer)
     return OipRest(choose, settings=options, observer=observer, fallback=api)
 
 

@@ -31,6 +31,12 @@ def check_acceptable(accept: str | None, offered: str = JSON) -> None:
         )
 
 
+def prefers(wanted: str, accept: str, other: str) -> bool:
+    """Whether `Accept` names the type `wanted` itself, and likes it at least as much as `other`."""
+    named = any(_media_type(item)[0] == wanted for item in accept[:2000].split(","))
+    return named and _quality(accept, wanted) > 0 and _quality(accept, wanted) >= _quality(accept, other)
+
+
 def check_content_type(header: str | None, taken: Iterable[str] = (JSON,), hint: str = "Accept-Post") -> None:
     """415 unless the body's media type is one of `taken` in UTF-8; `hint` is the header that lists what is taken."""
     kind, parameters = _media_type(header or "")

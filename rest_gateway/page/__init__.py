@@ -11,6 +11,7 @@ from crossover import VERSION
 from crossover.protocol.wires import WIRES
 from crossover.rest_gateway.files import PageFiles
 from crossover.rest_gateway.page import reports
+from crossover.service.doors.setup import is_loopback
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -66,4 +67,13 @@ def _facts(settings: GatewaySettings) -> dict[str, Any]:
         "upstreams": {name: wire.summary for name, wire in WIRES.items()},
         "choosable": settings.gateway_upstream_header,
         "timing": settings.gateway_timing,
+        **_facts_for_this_host(settings),
     }
+
+
+def _facts_for_this_host(settings: GatewaySettings) -> dict[str, Any]:
+    """Where only this host gets in, the page may make load by itself, and name the services behind the gateway."""
+    if not is_loopback(settings.gateway_host):
+        return {"local": False}
+    target = settings.target()
+    return {"local": True, "targets": {"grpc": target.grpc, "rest": target.rest}}

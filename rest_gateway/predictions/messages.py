@@ -12,6 +12,8 @@ from crossover.protocol.codecs.codec import FRAMING_HEADER, PROTOBUF_TYPE
 from crossover.protocol.codecs.proto_json import to_object
 from crossover.protos import inference as pb
 from crossover.rest_gateway.predictions.shown_fields import shown
+from crossover.transport.grpc.messages import PREFIX_BYTES, prefixed
+from crossover.transport.http2 import frames as http2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,35 +22,68 @@ if TYPE_CHECKING:
 
 SHOWN_BYTES = 8 << 10
 """Bytes of tensors that a message may have to be shown with them, and of text and of binary tensors in a body."""
-FRAME_PREFIX_BYTES = 5
-"""gRPC puts one byte of flags and four of length before each message (PROTOCOL-HTTP2)."""
+HEX_BYTES = 2 << 10
+"""Bytes of a framed gRPC message that are shown in hexadecimal."""
+_LIBRARY = "grpcio"
+_ADDED = (
+    "grpcio adds :authority, :scheme, user-agent, grpc-accept-encoding and grpc-timeout below us, reads the response headers, "
+    "and tells none of it; the upstream grpc-lean shows all"
+)
+_FRAME_TYPES = {http2.DATA: "DATA", http2.HEADERS: "HEADERS"}
+_FRAME_FLAGS = {
+    http2.DATA: ((http2.END_STREAM, "END_STREAM"),),
+    http2.HEADERS: ((http2.END_HEADERS, "END_HEADERS"), (http2.END_STREAM, "END_STREAM")),
+}
 _ALWAYS = [["content-type", "application/grpc"], ["te", "trailers"]]
-"""What a gRPC library adds to every request (PROTOCOL-HTTP2); it does not tell, so this is not recorded."""
+"""What every gRPC request has (PROTOCOL-HTTP2), whatever library sends it."""
 _STREAMED = "a stream's metadata and trailers belong to the stream as a whole, not to one message of it"
 
 
 def grpc(recording: Recording) -> dict[str, Any]:
     """The request's and the reply's message as protobuf JSON, with what HTTP/2 carries beside them."""
     reply_type = pb.ModelStreamInferResponse if recording.stream else pb.ModelInferResponse
-    left_out = _STREAMED if recording.stream else None
+    ours = bool(recording.head)
+    left_out = _STREAMED if recording.stream else None if ours else _ADDED
     return {
         "request": {
             "method": "POST",
             "path": recording.path,
             "version": "HTTP/2",
-            "metadata": [*_ALWAYS, *_fields(recording.sent)],
-            "frame_prefix_bytes": FRAME_PREFIX_BYTES,
+            "metadata": _fields(recording.head) if ours else [*_ALWAYS, *_fields(recording.sent)],
+            "frames": _frames(recording, is_sent=True),
+            "frame_prefix_bytes": PREFIX_BYTES,
             **_message(pb.ModelInferRequest, recording.request),
+            "library": None if ours else _LIBRARY,
+            "stream": recording.stream,
             "left_out": left_out,
         },
         "response": {
-            "http_status": None if recording.status is None else 200,
+            "http_status": _http_status(recording),
+            "headers": _fields(recording.reply_head),
+            "frames": _frames(recording, is_sent=False),
             **_message(reply_type, recording.reply),
             "trailers": [] if recording.stream or recording.status is None else _trailers(recording),
             "left_out": left_out,
             "grpc_status": _status_name(recording.status),
         },
     }
+
+
+def _http_status(recording: Recording) -> int | None:
+    """The `:status` that came; a library that tells a gRPC status had 200."""
+    if recording.head:
+        text = dict(recording.reply_head or recording.reply_trailers).get(":status", "")
+        return int(text) if text.isdigit() else None
+    return None if recording.status is None else 200
+
+
+def _frames(recording: Recording, *, is_sent: bool) -> list[dict[str, Any]]:
+    """The call's HEADERS and DATA frames in one direction (RFC 9113 6.1, 6.2)."""
+    return [
+        {"type": _FRAME_TYPES[kind], "flags": [name for bit, name in _FRAME_FLAGS[kind] if flags & bit], "bytes": size}
+        for sent, kind, flags, size in recording.frames
+        if sent is is_sent
+    ]
 
 
 def rest(recording: Recording) -> dict[str, Any]:
@@ -84,6 +119,8 @@ def _status_name(number: int | None) -> str | None:
 
 
 def _trailers(recording: Recording) -> list[list[str]]:
+    if recording.head:
+        return _fields(recording.reply_trailers)
     said = [["grpc-message", recording.details]] if recording.details else []
     return [["grpc-status", str(recording.status)], *said, *_fields(recording.received)]
 
@@ -104,7 +141,14 @@ def _message(kind: type[Message], data: bytes) -> dict[str, Any]:
     long = len(data) > SHOWN_BYTES
     if long:
         _drop_contents(message)
-    return {"message_type": kind.DESCRIPTOR.full_name, "message": to_object(message), "message_cut": long}
+    framed = prefixed(len(data)) + data[:HEX_BYTES] if data else b""
+    return {
+        "message_type": kind.DESCRIPTOR.full_name,
+        "message": to_object(message),
+        "message_cut": long,
+        "framed_hex": framed.hex(),
+        "framed_cut": len(data) > HEX_BYTES,
+    }
 
 
 def _drop_contents(message: Any) -> None:

@@ -29,6 +29,7 @@ KEPT = frozenset({
     # what our own replies always say
     "content-security-policy", "cross-origin-resource-policy", "referrer-policy", "x-content-type-options",
     # gRPC's (PROTOCOL-HTTP2)
+    ":method", ":scheme", ":authority", ":path", ":status",
     "grpc-accept-encoding", "grpc-encoding", "grpc-message", "grpc-status", "grpc-status-details-bin", "grpc-timeout",
 })  # fmt: skip
 

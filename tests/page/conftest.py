@@ -22,19 +22,24 @@ def stack(tmp_path_factory):
 
 @pytest.fixture
 def open_page(browser, stack):
-    """Open the page with Playwright's context options; after the test nothing may stand in any console."""
+    """Open the page with Playwright's context options and wait for its answers; no race, unless motion is wanted.
+
+    After the test nothing may stand in any console.
+    """
     contexts, said = [], []
 
     def open_it(path="/", **options):
-        context = browser.new_context(**{"locale": "en-US", "viewport": {"width": 1200, "height": 900}, **options})
+        usual = {"locale": "en-US", "viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"}
+        context = browser.new_context(**{**usual, **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(f"{stack.gateway_url}{path}")
-        if path == "/":
+        if path.partition("?")[0] == "/":
             page.wait_for_selector("body[data-ready]")
+            page.wait_for_selector('#first[aria-busy="false"]')
         return page
 
     yield open_it

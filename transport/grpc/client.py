@@ -25,6 +25,7 @@ from crossover.transport.grpc.status import CallFailedError, Status
 from crossover.transport.resending import MOST_ATTEMPTS
 
 if TYPE_CHECKING:
+    from crossover.protocol.recording import Recording
     from crossover.transport.http2.frames import Buffer
 
 RENEW_SECONDS = 0.02
@@ -203,7 +204,13 @@ class ChannelMethod:
         self._fixed = fixed
 
     async def call(
-        self, data: Buffer, until: float, metadata: tuple[tuple[str, str], ...], *, trailing: bool = False
+        self,
+        data: Buffer,
+        until: float,
+        metadata: tuple[tuple[str, str], ...],
+        *,
+        trailing: bool = False,
+        recording: Recording | None = None,
     ) -> tuple[Buffer, Metadata]:
         """The reply to the message `data`, and its trailing metadata where they are wanted.
 
@@ -212,7 +219,7 @@ class ChannelMethod:
         for _ in range(MOST_ATTEMPTS):
             connection = self._channel.current or await self._channel.connected(until)
             try:
-                message, fields = await connection.call(self._fixed, data, until, metadata)
+                message, fields = await connection.call(self._fixed, data, until, metadata, recording)
             except RefusedError:
                 continue
             return message, metadata_in(fields) if trailing else ()

@@ -18,7 +18,7 @@ from crossover.protocol import deadline
 from crossover.transport.deadline_queue import Deadline, deadline_queue
 from crossover.transport.grpc import status
 from crossover.transport.grpc.messages import BadMessageError, MessageReader, prefixed
-from crossover.transport.grpc.metadata import timeout_text
+from crossover.transport.grpc.metadata import text_of, timeout_text
 from crossover.transport.grpc.status import CallFailedError, Status, status_in, status_of_http, status_of_reset
 from crossover.transport.http2 import frames as http2
 from crossover.transport.http2.connection import Connection
@@ -45,6 +45,7 @@ from crossover.transport.time_limit import TimeLimit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crossover.protocol.recording import Recording
     from crossover.transport.http2.connection import Stream
     from crossover.transport.http2.events import Event
     from crossover.transport.http2.frames import Buffer
@@ -71,7 +72,7 @@ class RefusedError(Exception):
 class _Call:
     """One call under way."""
 
-    __slots__ = ("begun", "deadline", "future", "message", "reader", "sent_at", "stream")
+    __slots__ = ("begun", "deadline", "future", "message", "reader", "recording", "sent_at", "stream")
 
     def __init__(self, future: asyncio.Future[Result], limit: int, sent_at: float) -> None:
         self.future = future
@@ -79,6 +80,7 @@ class _Call:
         self.message: Buffer | None = None
         self.sent_at = sent_at
         self.deadline: Deadline | None = None
+        self.recording: Recording | None = None
         self.stream: Stream
 
 
@@ -122,7 +124,14 @@ class ClientConnection:
         """The server has answered: its SETTINGS have come."""
         return self._connection.settled
 
-    async def call(self, fixed: HeaderFields, data: Buffer, until: float, metadata: HeaderFields) -> Result:
+    async def call(
+        self,
+        fixed: HeaderFields,
+        data: Buffer,
+        until: float,
+        metadata: HeaderFields,
+        recording: Recording | None = None,
+    ) -> Result:
         """The reply's message and trailers; CallFailedError, or RefusedError when the request may be sent again."""
         connection = self._connection
         while len(connection.streams) >= connection.peer_streams and not self._retired:
@@ -139,6 +148,9 @@ class ClientConnection:
         if until != deadline.NEVER:
             metadata = (("grpc-timeout", timeout_text(until)), *metadata)
             call.deadline = self._deadlines.call_at(until, partial(self._expired, call))
+        if recording is not None:
+            call.recording, stream.frames = recording, []
+            recording.head, recording.reply_head, recording.frames = [*fixed, *metadata], [], stream.frames
         connection.send_headers(stream, fixed, metadata)
         connection.send_data(stream, prefixed(len(data)), data, ends=True)
         self.socket.flush()
@@ -204,6 +216,8 @@ class ClientConnection:
         if call is None:
             return
         fields = event.fields
+        if call.recording is not None and not event.ends:
+            call.recording.reply_head = text_of(fields)
         if event.ends or fields.is_too_large:
             self._finish(call, fields)
         elif fields[b":status"] != b"200":
@@ -242,6 +256,8 @@ class ClientConnection:
         """The last header fields have come."""
         if call is None:
             return
+        if call.recording is not None:
+            call.recording.reply_trailers = text_of(fields)
         if fields.get(b"grpc-status") != b"0" or fields.is_too_large:
             self._fail(call, status_in(fields))
         elif call.message is None or call.reader.held:

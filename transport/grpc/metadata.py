@@ -38,6 +38,11 @@ def metadata_in(fields: Mapping[bytes, bytes]) -> Metadata:
     return tuple(found)
 
 
+def text_of(fields: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
+    """All fields as text, HTTP's and gRPC's own too."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields.items()]
+
+
 def _key_of(name: bytes) -> str:
     """The key that a field's name is; `_NO_KEY` for what is gRPC's or HTTP's own."""
     key = name.decode("latin-1")

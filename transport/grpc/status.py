@@ -15,6 +15,7 @@ from crossover.transport.grpc.metadata import Metadata, metadata_in
 from crossover.transport.http2 import frames as http2
 
 if TYPE_CHECKING:
+    from crossover.protocol.recording import Recording
     from crossover.transport.http2.frames import Buffer
     from crossover.transport.http2.header_blocks import Fields
 
@@ -93,9 +94,17 @@ class UnaryMethod(Protocol):
     """One unary method of a service, called with bytes."""
 
     async def call(
-        self, data: bytes, until: float, metadata: tuple[tuple[str, str], ...], *, trailing: bool = False
+        self,
+        data: bytes,
+        until: float,
+        metadata: tuple[tuple[str, str], ...],
+        *,
+        trailing: bool = False,
+        recording: Recording | None = None,
     ) -> tuple[Buffer, Metadata]:
         """The reply to the message `data`, and its trailing metadata where they are wanted.
+
+        A `recording` gets all header fields and frames, where the transport sees them.
 
         `until` is a deadline (see protocol/deadline.py). CallFailedError for every other status than OK;
         ClientClosedError when the transport is closed.

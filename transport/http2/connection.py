@@ -74,12 +74,16 @@ class _StreamFaultError(PortableError):
         self.text = text
 
 
+SeenFrame = tuple[bool, int, int, int]
+"""A frame of a stream: whether it was sent, its type, its flags, and the bytes of its payload."""
+
+
 class Stream:
     """One stream. `owner` is for the reader of the events; a stream without one is nobody's any more."""
 
     __slots__ = (
-        "answered", "ends", "expected", "local_ended", "number", "owner", "receive_window", "remote_ended", "send_window",
-        "trailers", "unsent", "unsent_bytes",
+        "answered", "ends", "expected", "frames", "local_ended", "number", "owner", "receive_window", "remote_ended",
+        "send_window", "trailers", "unsent", "unsent_bytes",
     )  # fmt: skip
 
     def __init__(self, number: int, send_window: int, receive_window: int) -> None:
@@ -101,6 +105,8 @@ class Stream:
         """... whether its last frame ends the stream, ..."""
         self.trailers: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] | None = None
         """... or the fields that do."""
+        self.frames: list[SeenFrame] | None = None
+        """HEADERS and DATA as they are sent and received, where the owner puts a list here."""
 
 
 class Connection:
@@ -231,7 +237,7 @@ class Connection:
         if stream.unsent:
             stream.trailers, stream.ends = (repeated, own), True
             return
-        self._put_headers(stream.number, self._writer.block(repeated, own), http2.END_STREAM if ends else 0)
+        self._put_headers(stream, self._writer.block(repeated, own), http2.END_STREAM if ends else 0)
         if ends:
             self._end_local(stream)
 
@@ -246,6 +252,8 @@ class Connection:
             self._idle_frames.earn(_EARNED)
             self._out.append(http2.head(http2.DATA, http2.END_STREAM if ends else 0, stream.number, size))
             self._out += parts
+            if stream.frames is not None:
+                stream.frames.append((True, http2.DATA, http2.END_STREAM if ends else 0, size))
             if ends:
                 self._end_local(stream)
             return
@@ -286,9 +294,11 @@ class Connection:
         self._blocked.clear()
         return streams
 
-    def _put_headers(self, number: int, block: bytes, flags: int) -> None:
+    def _put_headers(self, stream: Stream, block: bytes, flags: int) -> None:
         """A header block, in CONTINUATION frames too where it is longer than the peer's frames (4.3)."""
-        size = self._frame
+        size, number = self._frame, stream.number
+        if stream.frames is not None:
+            stream.frames.append((True, http2.HEADERS, http2.END_HEADERS | flags, len(block)))
         if len(block) <= size:
             self._out.append(http2.head(http2.HEADERS, http2.END_HEADERS | flags, number, len(block)) + block)
             return
@@ -321,11 +331,13 @@ class Connection:
             self._idle_frames.earn(_EARNED)
             ends = stream.ends and stream.trailers is None and not unsent
             self._out += (http2.head(http2.DATA, http2.END_STREAM if ends else 0, stream.number, room), piece)
+            if stream.frames is not None:
+                stream.frames.append((True, http2.DATA, http2.END_STREAM if ends else 0, room))
         self.unsent_bytes += stream.unsent_bytes - before
         if unsent:
             return False
         if stream.trailers is not None:
-            self._put_headers(stream.number, self._writer.block(*stream.trailers), http2.END_STREAM)
+            self._put_headers(stream, self._writer.block(*stream.trailers), http2.END_STREAM)
         if stream.ends:
             self._end_local(stream)
         return True
@@ -423,6 +435,8 @@ class Connection:
             raise _StreamFaultError(http2.STREAM_CLOSED, "DATA came after END_STREAM")
         if not stream.answered:
             raise _StreamFaultError(http2.PROTOCOL_ERROR, "DATA came before HEADERS")
+        if stream.frames is not None:
+            stream.frames.append((False, http2.DATA, flags, size))
         stream.receive_window -= size
         if stream.receive_window < 0:
             raise _StreamFaultError(http2.FLOW_CONTROL_ERROR, "more DATA came than the stream's window allows")
@@ -469,6 +483,8 @@ class Connection:
         fields = self._reader.fields(block)
         ends = bool(flags & http2.END_STREAM)
         stream = self.streams.get(number)
+        if stream is not None and stream.frames is not None:
+            stream.frames.append((False, http2.HEADERS, http2.END_HEADERS | flags, len(block)))
         if stream is None:
             self._take_block_without_stream(number, fields, ends)
         elif stream.remote_ended:

@@ -1,10 +1,10 @@
-// One card an upstream: its answer, latency, message bytes, stations and the exchange.
+// One card an upstream: its answer, latency, message bytes, and where the time went; or why there is none.
 
 import * as api from "./api.js";
 import { el, styled } from "./dom.js";
 import { t } from "./language.js";
 import { ms, percent, whole } from "./numbers.js";
-import { about, colour } from "./ways.js";
+import { about, colour } from "./upstreams.js";
 
 export const STATIONS = ["decode", "encode", "upstream", "queue", "compute", "reply"];
 
@@ -16,33 +16,47 @@ export class Answers {
     this.#box = box;
   }
 
-  /** What was answered, by upstream: `{prediction, elapsed, etag}`. */
+  /** What was answered and kept: `{prediction, elapsed, etag}`. */
   get kept() {
     return [...this.#results.values()].filter((result) => result.prediction);
   }
 
-  /** Ask every upstream in turn, so that none waits for another's work. */
-  async ask(model, upstreams, inputs, choosable) {
-    this.#results = new Map(upstreams.map((name) => [name, { state: "waiting" }]));
-    this.#box.setAttribute("aria-busy", "true");
-    for (const name of upstreams) {
-      this.#set(name, { state: "running" });
-      try {
-        this.#set(name, await api.predict(model, choosable ? name : null, inputs));
-      } catch (error) {
-        this.#set(name, { error: error.message });
-      }
-    }
-    this.#box.setAttribute("aria-busy", "false");
+  /** Show the last answer of each lane of a measurement; nothing of it is kept. */
+  show(lanes) {
+    this.#results = new Map([...lanes].map(([name, lane]) => [name, ofLane(lane)]));
+    this.render();
   }
 
-  /** One sentence: do the answers agree? Empty without an answer. */
-  get agreement() {
-    const answers = this.kept.map(({ prediction }) => [prediction.upstream, prediction.answer?.label ?? "?"]);
-    if (!answers.length) return "";
-    const labels = new Set(answers.map(([, label]) => label));
-    const list = answers.map((pair) => pair.join(" ")).join(", ");
-    return labels.size === 1 ? t("agree", { label: answers[0][1] }) : t("differ", { list });
+  /** Ask every upstream in turn, so that none waits for another's work, and keep the predictions. */
+  async ask(model, upstreams, inputs, choosable) {
+    this.#results = new Map(upstreams.map((name) => [name, { state: "waiting" }]));
+    for (const name of upstreams) {
+      this.#set(name, { state: "running" });
+      this.#set(name, await this.#predict(model, name, inputs, choosable));
+    }
+  }
+
+  /** The prediction of one upstream, made now when there is none yet; throws why there is none. */
+  async one(model, name, inputs, choosable) {
+    const known = this.#results.get(name);
+    if (known?.prediction) return known.prediction;
+    const result = await this.#predict(model, name, inputs, choosable);
+    if (result.error) throw result.error;
+    this.#set(name, result);
+    return result.prediction;
+  }
+
+  async #predict(model, name, inputs, choosable) {
+    try {
+      const { prediction, elapsed, etag } = await api.predict(model, choosable ? name : null, inputs);
+      const { label, score } = prediction.answer ?? { label: "?", score: NaN };
+      return {
+        prediction, elapsed, etag, label, score, scores: prediction.outputs?.[0]?.data ?? [],
+        timings: prediction.timings ?? {}, sizes: prediction.message_bytes,
+      };
+    } catch (error) {
+      return { error };
+    }
   }
 
   #set(name, result) {
@@ -51,35 +65,41 @@ export class Answers {
   }
 
   render() {
-    const totals = this.kept.map(({ prediction }) => prediction.timings?.total ?? 0);
-    const longest = Math.max(...totals, 0);
+    const totals = [...this.#results.values()].map(({ timings }) => total(timings));
+    const longest = Math.max(...totals, 1e-9);
     this.#box.replaceChildren(...[...this.#results].map(([name, result]) => card(name, result, longest)));
   }
 }
 
+const total = (timings = {}) => STATIONS.reduce((sum, name) => sum + (timings[name] ?? 0), 0);
+
+function ofLane({ answer, last, error }) {
+  if (!answer) return error ? { error } : { state: "waiting" };
+  return { ...answer, elapsed: last.elapsed, timings: last.stations };
+}
+
 function card(name, result, longest) {
   const head = el("header", {}, el("h3", {}, name), el("p", {}, about(name)));
-  const node = styled(el("article", { class: "card", "data-upstream": name }, head), { "--way": colour(name) });
-  if (result.prediction) node.append(...answered(result, longest));
-  else if (result.error) node.append(el("p", { class: "state" }, t("failed")), el("p", { class: "hint" }, result.error));
-  else node.append(el("p", { class: "state" }, t(result.state)));
+  const node = styled(el("article", { class: "card", "data-upstream": name }, head), { "--colour": colour(name) });
+  if (result.error) {
+    node.append(el("p", { class: "state" }, t("noAnswer"), " ", el("b", {}, result.error.statuses ?? "")),
+      el("p", { class: "hint" }, api.reasonOf(result.error)));
+  } else if (result.state) node.append(el("p", { class: "state" }, t(result.state)));
+  else node.append(...answered(result, longest));
   return node;
 }
 
-function answered({ prediction, elapsed }, longest) {
-  const scores = prediction.outputs?.[0]?.data ?? [];
-  const { label, score } = prediction.answer ?? { label: "?", score: NaN };
+function answered({ label, score, scores, elapsed, timings, sizes }, longest) {
+  const carried = sizes === undefined ? [] : [el("dt", {}, t("messageBytes")), el("dd", { class: "bytes" }, carriedWords(sizes))];
   return [
     el("p", { class: "answer" }, el("output", {}, label), el("span", {}, percent(score))),
     probabilities(scores, Number(label)),
-    el("dl", {},
-      el("dt", {}, t("seen")), el("dd", { class: "latency" }, ms(elapsed)),
-      el("dt", {}, t("messageBytes")), el("dd", { class: "bytes" }, carried(prediction.message_bytes))),
-    stationBar(prediction.timings ?? {}, longest),
+    el("dl", {}, el("dt", {}, t("seen")), el("dd", { class: "latency" }, ms(elapsed)), ...carried),
+    stationBar(timings, longest),
   ];
 }
 
-function carried(sizes) {
+function carriedWords(sizes) {
   if (!sizes?.request) return t("noMessage");
   return t("messageBytesValue", { request: whole(sizes.request), response: whole(sizes.response) });
 }

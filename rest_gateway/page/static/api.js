@@ -1,12 +1,43 @@
-// The gateway's resources as this page uses them. Every failure is an Error with one sentence.
+// The gateway's resources as this page uses them. Every failure is a `Refused` with status, code and one sentence.
 
-import { t } from "./language.js";
+import { language, t } from "./language.js";
+import { asBinary, fromBinary } from "./tensors.js";
 
 const PREDICTIONS = "/api/predictions";
+const PATIENCE_MS = 10000; // an upstream that is silent so long counts as failed
 let key = null;
 let asking = null;
 
-/** Ask whoever sits here for an API key, once for all requests that need one; it is forgotten with the page. */
+/** gRPC's names of the gateway's finer codes, where they differ (the error table in protocol/errors.py). */
+const GRPC = {
+  NOT_CARRIED: "INVALID_ARGUMENT", INSUFFICIENT_SCOPE: "PERMISSION_DENIED", MISDIRECTED: "PERMISSION_DENIED",
+  METHOD_NOT_ALLOWED: "UNIMPLEMENTED", UNSUPPORTED_MEDIA_TYPE: "UNIMPLEMENTED", OVERLOADED: "RESOURCE_EXHAUSTED",
+  TOO_LARGE: "RESOURCE_EXHAUSTED", WORKER_LOST: "UNAVAILABLE",
+};
+
+export class Refused extends Error {
+  constructor(status, code, detail, exchange = null) {
+    super(detail);
+    Object.assign(this, { status, code, detail, exchange });
+  }
+
+  /** HTTP's status with gRPC's beside it; empty when there was no answer at all. */
+  get statuses() {
+    return [this.status, this.code && (GRPC[this.code] ?? this.code)].filter(Boolean).join(" ");
+  }
+
+  /** Why, in the page's language: the service's own sentence is English. */
+  get reason() {
+    const known = t(`reason_${this.code}`);
+    if (language() === "en" && this.detail) return this.detail;
+    return known === `reason_${this.code}` ? t("reasonStatus", { status: this.status || "–" }) : known;
+  }
+}
+
+/** One sentence for any failure. */
+export const reasonOf = (error) => error.reason ?? String(error.message ?? error);
+
+/** Ask the reader for an API key, once for all requests that need one; it is forgotten with the page. */
 function askForKey() {
   asking ??= Promise.resolve().then(() => {
     key = prompt(t("keyNeeded"))?.trim() || null;
@@ -15,17 +46,38 @@ function askForKey() {
   return asking;
 }
 
-function send(path, options) {
+async function send(path, options) {
   const bearer = key === null ? {} : { Authorization: `Bearer ${key}` };
-  return fetch(path, { cache: "no-store", ...options, headers: { ...options.headers, ...bearer } });
+  try {
+    return await fetch(path, { cache: "no-store", ...options, headers: { ...options.headers, ...bearer } });
+  } catch (error) {
+    if (options.signal?.aborted && error.name === "AbortError") throw error;
+    if (error.name === "TimeoutError") throw new Refused(0, "DEADLINE_EXCEEDED", t("reason_SILENT"));
+    throw new Refused(0, "GATEWAY_AWAY", t("reason_GATEWAY_AWAY"));
+  }
 }
 
 async function ask(path, options = {}) {
   let reply = await send(path, options);
   if (reply.status === 401 && (await askForKey())) reply = await send(path, options);
   if (reply.ok) return reply;
-  const problem = await reply.json().catch(() => ({}));
-  throw Object.assign(new Error(problem.detail ?? problem.error ?? `HTTP ${reply.status}`), { status: reply.status });
+  throw await refused(path, options, reply);
+}
+
+async function refused(path, { method = "GET", headers = {}, body }, reply) {
+  const text = await reply.text().catch(() => "");
+  let problem = {};
+  try {
+    problem = JSON.parse(text);
+  } catch {
+    // what is in between may answer with anything
+  }
+  const sent = typeof body === "string" ? { body, body_bytes: body.length } : { body: "", body_bytes: body?.length ?? 0 };
+  const exchange = {
+    request: { method, target: path, version: "HTTP", headers: Object.entries(headers), ...sent },
+    response: { status: reply.status, headers: [...reply.headers], body: text.slice(0, 16384), body_bytes: text.length },
+  };
+  return new Refused(reply.status, problem.code ?? "", problem.detail ?? problem.error ?? `HTTP ${reply.status}`, exchange);
 }
 
 const json = async (path, options) => (await ask(path, options)).json();
@@ -34,6 +86,7 @@ const sending = (method, body, headers = {}) => ({
   headers: { "Content-Type": "application/json", ...headers },
   body: JSON.stringify(body),
 });
+const through = (upstream) => (upstream ? { "Inference-Upstream": upstream } : {});
 
 export const gateway = () => json("/page/gateway.json");
 export const samples = async (model) => (await json(`/api/models/${model}/samples`)).samples;
@@ -41,12 +94,13 @@ export const exchange = (prediction) => json(prediction.links.exchange);
 export const recent = (model, limit) => json(`${PREDICTIONS}?model=${model}&limit=${limit}`);
 export const summary = (model) => json(`/api/prediction-summary?model=${model}`);
 export const reports = async () => (await json("/reports")).reports;
+export const ready = (signal) => ask("/v2/health/ready", { signal });
 
 /** Run a model and keep the prediction; `elapsed` is what this browser saw, in milliseconds. */
 export async function predict(model, upstream, inputs) {
   const body = { model, inputs, ...(upstream && { upstream }) };
   const start = performance.now();
-  const reply = await ask(PREDICTIONS, sending("POST", body));
+  const reply = await ask(PREDICTIONS, { ...sending("POST", body), signal: AbortSignal.timeout(1.5 * PATIENCE_MS) });
   const prediction = await reply.json();
   const elapsed = performance.now() - start;
   return { prediction, elapsed, etag: reply.headers.get("ETag") };
@@ -63,21 +117,24 @@ export async function correct(id, label, etag = null) {
 
 export const remove = (id) => ask(`${PREDICTIONS}/${id}`, { method: "DELETE" });
 
-/** Open the way to the model through an upstream; nothing is kept. */
-export const warm = (model, upstream, values) =>
-  ask(`/api/models/${model}/prediction?x=${values.join(",")}${upstream ? `&upstream=${upstream}` : ""}`);
+/** A request of the binary tensor form: `{model, head, body}`. */
+export const binaryRequest = (model, tensors) => ({ model, ...asBinary(tensors) });
 
-/** One inference in the binary tensor form, so that this side costs every upstream the same and little. */
+/** One inference in the binary tensor form, so that this side costs every upstream the same and little; nothing is kept. */
 export async function infer({ model, head, body }, upstream, signal) {
   const headers = {
-    "Content-Type": "application/octet-stream",
-    "Inference-Header-Content-Length": String(head),
-    ...(upstream && { "Inference-Upstream": upstream }),
+    "Content-Type": "application/octet-stream", "Inference-Header-Content-Length": String(head), ...through(upstream),
+    "Inference-Timeout-Ms": String(PATIENCE_MS),
   };
+  const patience = AbortSignal.timeout(1.5 * PATIENCE_MS);
   const start = performance.now();
-  const reply = await ask(`/v2/models/${model}/infer`, { method: "POST", headers, body, signal });
-  await reply.arrayBuffer();
-  return { elapsed: performance.now() - start, stations: stations(reply.headers.get("Server-Timing")) };
+  const reply = await ask(`/v2/models/${model}/infer`, {
+    method: "POST", headers, body, signal: signal ? AbortSignal.any([signal, patience]) : patience,
+  });
+  const content = await reply.arrayBuffer();
+  const elapsed = performance.now() - start;
+  const outputs = () => fromBinary(Number(reply.headers.get("Inference-Header-Content-Length")), content);
+  return { elapsed, stations: stations(reply.headers.get("Server-Timing")), outputs };
 }
 
 /** `Server-Timing` as durations in milliseconds by name. */
@@ -85,3 +142,7 @@ export function stations(header) {
   const found = [...(header ?? "").matchAll(/([\w-]+);dur=([\d.]+)/g)];
   return Object.fromEntries(found.map(([, name, duration]) => [name, Number(duration)]));
 }
+
+/** The time in the gateway and behind it; the browser's own where the gateway does not send its stamps. */
+export const served = ({ elapsed, stations: spent }) =>
+  ("upstream" in spent ? Object.values(spent).reduce((sum, value) => sum + value, 0) : elapsed);

@@ -21,3 +21,15 @@ export function styled(node, properties) {
   for (const [name, value] of Object.entries(properties)) node.style.setProperty(name, value);
   return node;
 }
+
+/** Switch a button off without taking the focus from it, as `disabled` would; its clicks then do nothing. */
+export function setDisabled(button, off) {
+  button.setAttribute("aria-disabled", String(off));
+}
+
+document.addEventListener("click", (event) => {
+  if (event.target instanceof Element && event.target.closest('[aria-disabled="true"]')) {
+    event.stopImmediatePropagation();
+    event.preventDefault();
+  }
+}, true);

@@ -1,4 +1,6 @@
 // The canvas: mouse, finger, pen, or the arrow keys. Strokes are in units of a hundredth of its side.
+//
+// A finger that comes to scroll is let through: a touch draws only once the canvas was tapped, until something else is.
 
 import { SIDE } from "./reduce.js";
 
@@ -25,6 +27,8 @@ export class Drawing {
     for (const name of ["pointerup", "pointercancel"]) on(name, (event) => this.#end(event));
     on("keydown", (event) => this.#key(event));
     on("blur", () => this.#show({ shown: false }));
+    on("click", () => this.#arm(true));
+    document.addEventListener("pointerdown", (event) => event.target !== canvas && this.#arm(false));
     new ResizeObserver(() => this.paint()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paint());
   }
@@ -43,8 +47,14 @@ export class Drawing {
     this.paint();
   }
 
+  /** Whether a touch draws (`touch-action` in the style sheet). */
+  #arm(on) {
+    this.#canvas.classList.toggle("armed", on);
+  }
+
   #begin(event) {
     if (this.#pointer !== null || event.button !== 0) return;
+    if (event.pointerType === "touch" && !this.#canvas.classList.contains("armed")) return;
     this.#canvas.setPointerCapture(event.pointerId);
     this.#pointer = event.pointerId;
     this.#start(this.#place(event));

@@ -1,27 +1,37 @@
-// The very exchange: the HTTP that this browser spoke, and what the gateway said to the model server.
+// The exchange: the HTTP that this browser spoke, and what the gateway said to the model server, as both recorded it.
 
 import * as api from "./api.js";
+import { copies } from "./copies.js";
 import { el, styled } from "./dom.js";
 import { t } from "./language.js";
+import { compact, sideBySide } from "./messages.js";
 import { whole } from "./numbers.js";
-import { about, colour } from "./ways.js";
+import { about, colour } from "./upstreams.js";
 
-/** A closed part of the page that reads the exchange when it is opened. */
-export function details(prediction) {
+/** A closed part of the page for one upstream; `make` gives its prediction when it is opened, or throws why there is none. */
+export function details(upstream, make, gateway) {
   const box = el("div", { class: "exchange" });
-  const name = styled(el("span", { class: "way" }, prediction.upstream), { "--way": colour(prediction.upstream) });
-  const line = el("span", { class: "line" }, about(prediction.upstream));
-  const node = el("details", { "data-upstream": prediction.upstream }, el("summary", {}, name, line), box);
+  const name = styled(el("span", { class: "upstream" }, upstream), { "--colour": colour(upstream) });
+  const node = el("details", { "data-upstream": upstream }, el("summary", {}, name, el("span", { class: "line" }, about(upstream))), box);
   node.addEventListener("toggle", async () => {
     if (!node.open || box.childElementCount) return;
+    box.replaceChildren(el("p", { class: "hint" }, t("running")));
     try {
-      const { http, upstream } = await api.exchange(prediction);
-      box.replaceChildren(...(http ? [httpHalf(http)] : []), ...(upstream ? [upstreamHalf(upstream)] : []));
+      const prediction = await make();
+      const { http, upstream: hop } = await api.exchange(prediction);
+      box.replaceChildren(...(http ? [httpHalf(http)] : []), ...(hop ? [upstreamHalf(hop)] : []));
+      box.after(copies(prediction, gateway));
     } catch (error) {
-      box.replaceChildren(el("p", { class: "hint" }, t("failedReason", { reason: error.message })));
+      box.replaceChildren(...failed(error));
     }
   });
   return node;
+}
+
+/** What was sent, and the problem that came back. */
+export function failed(error) {
+  const words = el("p", { class: "hint" }, t("failedReason", { reason: [error.statuses, api.reasonOf(error)].filter(Boolean).join(", ") }));
+  return error.exchange ? [words, httpHalf(error.exchange)] : [words];
 }
 
 function httpHalf({ request, response }) {
@@ -33,13 +43,18 @@ function httpHalf({ request, response }) {
 }
 
 function grpcHalf({ request, response }) {
-  const sent = { type: request.message_type, bytes: whole(request.message_bytes), prefix: request.frame_prefix_bytes };
+  const sent = { type: request.message_type, bytes: whole(request.message_bytes) };
   const got = { type: response.message_type, bytes: whole(response.message_bytes) };
+  const library = request.library;
   return half("exchangeGrpc",
     side("exchangeRequest", `${request.method} ${request.path} ${request.version}`,
-      pairs("exchangeMetadata", request.metadata), part(t("exchangeMessage", sent), message(request))),
+      pairs(library ? "exchangeMetadata" : "exchangeHeaders", request.metadata),
+      frames(request.frames),
+      el("h6", {}, t("exchangeMessage", sent)), sideBySide(request)),
     side("exchangeResponse", `HTTP ${response.http_status ?? "–"} · grpc-status ${response.grpc_status ?? "–"}`,
-      part(t("exchangeReply", got), message(response)), pairs("exchangeTrailers", response.trailers)));
+      pairs("exchangeHeaders", response.headers), frames(response.frames),
+      el("h6", {}, t("exchangeMessage", got)), sideBySide(response), pairs("exchangeTrailers", response.trailers)),
+    library ? el("p", { class: "hint" }, t(request.stream ? "exchangeStreamAdds" : "exchangeLibraryAdds", { library })) : null);
 }
 
 function restHalf({ request, response }) {
@@ -61,16 +76,18 @@ const upstreamHalf = (upstream) => (HALVES[upstream.kind] ?? processHalf)(upstre
 const half = (title, ...sides) => el("section", {}, el("h4", {}, t(title)), ...sides);
 const side = (title, line, ...parts) =>
   el("div", { class: "side" }, el("h5", {}, t(title)), el("code", { class: "line" }, line), ...parts);
-const part = (title, text) => el("div", {}, el("h6", {}, title), el("pre", { tabindex: "0" }, text));
+const part = (title, text) => el("div", {}, el("h6", {}, title), el("pre", { tabindex: "0", "aria-label": title }, text));
 const pairs = (title, list) =>
   list?.length ? part(t(title), list.map(([name, value]) => `${name}: ${value}`).join("\n")) : null;
 const binary = (said) => (said.binary_hex ? part(t("exchangeBinary"), said.binary_hex) : null);
+const frames = (list) =>
+  list?.length ? part(t("exchangeFrames"), list.map(({ type, flags, bytes }) =>
+    [type, t("exchangeFrameBytes", { bytes: whole(bytes) }), ...flags].join(" · ")).join("\n")) : null;
 
 function body(said, size) {
   return said.body ? part(t("exchangeBody", { bytes: whole(size) }), pretty(said.body) + cut(said.body_cut)) : null;
 }
 
-const message = (said) => compact(said.message) + cut(said.message_cut);
 const cut = (was) => (was ? `\n… (${t("exchangeCut")})` : "");
 
 function pretty(text) {
@@ -79,9 +96,4 @@ function pretty(text) {
   } catch {
     return text;
   }
-}
-
-/** Indented JSON whose lists of numbers stay on one line. */
-function compact(value) {
-  return JSON.stringify(value, null, 2).replace(/\[\s+([-\d.e+,\s]+?)\s+\]/g, (_, list) => `[${list.replace(/\s+/g, " ")}]`);
 }

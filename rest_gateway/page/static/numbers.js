@@ -11,7 +11,10 @@ export function ms(value) {
   return `${digits(value, value < 10 ? 2 : value < 100 ? 1 : 0)} ms`;
 }
 
-export const percent = (share, places = 1) => `${digits(share * 100, places)} %`;
+export const percent = (share, places = 1) => `${digits(share * 100, places)}%`;
+
+/** A factor with as many places as one reads: 1.04, 1.9, 12. */
+export const factor = (value) => digits(value, value < 1.2 ? 2 : value < 10 ? 1 : 0);
 export const whole = (value) => digits(value, 0);
 
 const UNITS = ["B", "KiB", "MiB", "GiB"];
@@ -19,7 +22,7 @@ const UNITS = ["B", "KiB", "MiB", "GiB"];
 export function bytes(value) {
   const power = value < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(value) / 10));
   const scaled = value / 1024 ** power;
-  return `${digits(scaled, power && scaled < 100 ? 1 : 0)} ${UNITS[power]}`;
+  return `${digits(scaled, power && scaled < 100 && !Number.isInteger(scaled) ? 1 : 0)} ${UNITS[power]}`;
 }
 
 export const clock = (text) => new Date(text).toLocaleTimeString("en-GB"); // 24 hours with colons, in both languages

@@ -1,10 +1,12 @@
 // The race itself: requests through every upstream in turn, many at a time, until done or stopped.
 
 import * as api from "./api.js";
-import { rounds } from "./quantiles.js";
-import { PAYLOADS, asBinary, asJson } from "./tensors.js";
+import { medianRatio, rounds } from "./quantiles.js";
+import { pairs } from "./rounds.js";
+import { PAYLOADS, asJson } from "./tensors.js";
 
 const WARM_UPS = 3;
+const GIVE_UP = 5; // failures in a row, after which an upstream is out of the race
 
 export class Race {
   #abort = new AbortController();
@@ -12,7 +14,8 @@ export class Race {
   /** `names` of upstreams, tensor `kind` and `size` in bytes, `count` of requests each, `concurrency`, `choosable`. */
   constructor(settings) {
     this.settings = settings;
-    this.lanes = new Map(settings.names.map((name) => [name, { elapsed: [], served: [], hop: [], errors: 0, message: null }]));
+    this.lanes = new Map(settings.names.map((name) =>
+      [name, { elapsed: [], served: [], hop: [], times: new Map(), errors: 0, inRow: 0, error: null, message: null }]));
   }
 
   get stopped() {
@@ -28,15 +31,20 @@ export class Race {
     this.#abort.abort();
   }
 
-  /** Open the ways, and weigh one message of each: every request of the race is the same. */
+  /** Open connections, and with `weigh` the size of one message of each: every request of the race is the same. */
   async prepare() {
-    const { kind, size, names } = this.settings;
+    const { kind, size, names, weigh } = this.settings;
     const { model, tensors } = PAYLOADS[kind](size);
-    this.request = { model, ...asBinary(tensors) };
+    this.request = api.binaryRequest(model, tensors);
     for (const name of names) {
       if (this.stopped) return;
-      this.lanes.get(name).message = await weigh(model, this.#way(name), asJson(tensors));
-      for (let i = 0; i < WARM_UPS && !this.stopped; i++) await this.#infer(name);
+      const lane = this.lanes.get(name);
+      try {
+        if (weigh) lane.message = await messageBytes(model, this.#upstream(name), asJson(tensors));
+        for (let i = 0; i < WARM_UPS && !this.stopped; i++) await this.#infer(name);
+      } catch (error) {
+        if (!this.stopped) lane.error = error;
+      }
     }
   }
 
@@ -45,33 +53,49 @@ export class Race {
     await Promise.all(Array.from({ length: this.settings.concurrency }, () => this.#work(turns)));
   }
 
+  /** Each other upstream's time as a multiple of the reference's, from the rounds in which both answered. */
+  ratios(reference) {
+    const base = this.lanes.get(reference);
+    if (!base) return new Map();
+    return new Map([...this.lanes].filter(([name]) => name !== reference).flatMap(([name, lane]) => {
+      const found = medianRatio(pairs(lane.times, base.times));
+      return found ? [[name, found]] : [];
+    }));
+  }
+
   async #work(turns) {
-    for (const name of turns) {
+    for (const { name, round } of turns) {
       if (this.stopped) return;
       const lane = this.lanes.get(name);
+      if (lane.inRow >= GIVE_UP) {
+        lane.errors += 1;
+        continue;
+      }
       try {
-        const { elapsed, stations } = await this.#infer(name);
-        lane.elapsed.push(elapsed);
-        if (!("upstream" in stations)) continue;
-        lane.hop.push(stations.upstream);
-        lane.served.push(Object.values(stations).reduce((sum, spent) => sum + spent, 0));
-      } catch {
-        if (!this.stopped) lane.errors += 1;
+        const reply = await this.#infer(name);
+        lane.inRow = 0;
+        lane.elapsed.push(reply.elapsed);
+        lane.times.set(round, api.served(reply));
+        if (!("upstream" in reply.stations)) continue;
+        lane.hop.push(reply.stations.upstream);
+        lane.served.push(api.served(reply));
+      } catch (error) {
+        if (!this.stopped) Object.assign(lane, { error, errors: lane.errors + 1, inRow: lane.inRow + 1 });
       }
     }
   }
 
   #infer(name) {
-    return api.infer(this.request, this.#way(name), this.#abort.signal);
+    return api.infer(this.request, this.#upstream(name), this.#abort.signal);
   }
 
-  #way(name) {
+  #upstream(name) {
     return this.settings.choosable ? name : null;
   }
 }
 
 /** Encoded sizes of request and response on the hop, from a prediction that is kept only for that. */
-async function weigh(model, upstream, inputs) {
+async function messageBytes(model, upstream, inputs) {
   const { prediction } = await api.predict(model, upstream, inputs);
   await api.remove(prediction.id);
   return prediction.message_bytes;

@@ -5,7 +5,7 @@ import { el, styled } from "./dom.js";
 import { t } from "./language.js";
 import { clock, ms, percent, whole } from "./numbers.js";
 import { thumbnail } from "./picture.js";
-import { colour } from "./ways.js";
+import { colour } from "./upstreams.js";
 
 const SHOWN = 12;
 const DIGITS = [..."0123456789"];
@@ -39,12 +39,12 @@ export class Recent {
     const node = el("tr", { "data-id": id, class: known ? (String(label) === answer.label ? "right" : "wrong") : "" },
       el("td", {}, clock(created)),
       el("td", {}, prediction.inputs ? thumbnail(prediction.inputs[0].data.flat()) : ""),
-      el("td", { class: "way" }, upstream),
+      el("td", { class: "upstream" }, upstream),
       el("td", { class: "figure strong" }, answer?.label ?? "–"),
       el("td", { class: "figure wide" }, answer ? percent(answer.score) : "–"),
       el("td", { class: "figure wide" }, timings ? ms(timings.total) : "–"),
       el("td", {}, this.#labels(prediction)));
-    return styled(node, { "--way": colour(upstream) });
+    return styled(node, { "--colour": colour(upstream) });
   }
 
   #labels({ id, label, upstream, created_at: created }) {

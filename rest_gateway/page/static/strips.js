@@ -4,7 +4,7 @@ import { svg, styled } from "./dom.js";
 import { t } from "./language.js";
 import { ms } from "./numbers.js";
 import { histogram, quantile } from "./quantiles.js";
-import { colour } from "./ways.js";
+import { colour } from "./upstreams.js";
 
 const [LANE, GAP, AXIS, BIN] = [62, 12, 26, 9];
 const [LEAST, MOST] = [0.02, 20000];
@@ -33,7 +33,7 @@ function range(all) {
 }
 
 function lane(name, values, [low, high, width], x, base) {
-  const group = styled(svg("g", { class: "lane" }), { "--way": colour(name) });
+  const group = styled(svg("g", { class: "lane" }), { "--colour": colour(name) });
   group.append(svg("line", { x1: 0, x2: width, y1: base, y2: base, class: "base" }));
   group.append(svg("text", { x: 4, y: base - LANE + TEXT, class: "name" }, name));
   if (!values.length) return group;
@@ -51,14 +51,19 @@ function lane(name, values, [low, high, width], x, base) {
 }
 
 function axis([low, high, width], x, height) {
-  const ticks = [];
+  return ticks([low, high], width).map(({ value, text }) => svg("g", { class: "tick" },
+    svg("line", { x1: x(value), x2: x(value), y1: 0, y2: height - AXIS + 4 }),
+    svg("text", { x: x(value), y: height - 8, "text-anchor": "middle" }, x(value) < 24 || x(value) > width - 24 ? "" : text)));
+}
+
+/** Round values between `low` and `high` milliseconds, as many as `width` pixels of a logarithmic axis have room for. */
+export function ticks([low, high], width) {
+  const found = [];
   const steps = width * Math.log10(2) / Math.log10(high / low) > 40 ? [1, 2, 5] : [1];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
-    for (const step of steps) ticks.push(step * 10 ** power);
+    for (const step of steps) found.push(step * 10 ** power);
   }
-  return ticks.filter((tick) => tick >= low && tick <= high).map((tick) => svg("g", { class: "tick" },
-    svg("line", { x1: x(tick), x2: x(tick), y1: 0, y2: height - AXIS + 4 }),
-    svg("text", { x: x(tick), y: height - 8, "text-anchor": "middle" }, x(tick) < 24 || x(tick) > width - 24 ? "" : label(tick))));
+  return found.filter((value) => value >= low && value <= high).map((value) => ({ value, text: label(value) }));
 }
 
 const label = (tick) => (tick >= 1000 ? `${tick / 1000} s` : `${Number(tick.toPrecision(1))} ms`);

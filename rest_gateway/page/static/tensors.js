@@ -41,3 +41,18 @@ export function asBinary(tensors) {
   const header = new TextEncoder().encode(JSON.stringify({ parameters: { binary_data_output: true }, inputs }));
   return { head: header.length, body: joined([header, ...tensors.map(({ array }) => new Uint8Array(array.buffer))]) };
 }
+
+const READERS = { FP32: Float32Array, INT32: Int32Array, UINT8: Uint8Array };
+
+/** The outputs of a binary reply whose JSON head has `head` bytes; those of other datatypes are left out. */
+export function fromBinary(head, content) {
+  const { outputs } = JSON.parse(new TextDecoder().decode(new Uint8Array(content, 0, head || content.byteLength)));
+  let at = head;
+  return outputs.flatMap(({ name, datatype, shape, parameters, data }) => {
+    const size = parameters?.binary_data_size;
+    if (size === undefined) return [{ name, datatype, shape, data }];
+    at += size;
+    const read = READERS[datatype];
+    return read ? [{ name, datatype, shape, data: Array.from(new read(content.slice(at - size, at))) }] : [];
+  });
+}

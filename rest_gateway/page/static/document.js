@@ -1,0 +1,85 @@
+// Pages of the API's own resources: predictions, one prediction, a problem. The document is in the page already.
+
+import { Refused } from "./api.js";
+import { byId, el, styled } from "./dom.js";
+import { details } from "./exchange.js";
+import { choose, t, translate, whenLanguageChanges } from "./language.js";
+import { compact } from "./messages.js";
+import { day, ms, percent, whole } from "./numbers.js";
+import { thumbnail } from "./picture.js";
+import { SIDE } from "./reduce.js";
+import { colour } from "./upstreams.js";
+
+const page = byId("page");
+const found = read(byId("document").textContent);
+
+function read(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return { detail: text };
+  }
+}
+
+const KINDS = { predictions, prediction, problem };
+
+function predictions({ predictions: list, next }) {
+  const figure = (text) => el("td", { class: "figure" }, text);
+  const heads = ["fieldId", "fieldCreated", "fieldModel", "fieldUpstream", "fieldState", "fieldAnswer", "fieldLabel", "fieldTotal"];
+  const rows = list.map((item) => styled(el("tr", {},
+    el("th", { scope: "row" }, el("a", { href: item.links.self }, item.id.slice(-12))), el("td", {}, day(item.created_at)),
+    el("td", {}, item.model), el("td", { class: "upstream" }, item.upstream), el("td", {}, item.state),
+    figure(item.answer?.label ?? "–"), figure(item.label ?? "–"), figure(item.timings ? ms(item.timings.total) : "–")),
+  { "--colour": colour(item.upstream) }));
+  return [t("predictionsTitle"), list.length
+    ? el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("predictionsTitle") },
+      el("table", {}, el("thead", {}, el("tr", {}, ...heads.map((head, i) => el("th", { scope: "col", class: i > 4 ? "figure" : null }, t(head))))),
+        el("tbody", {}, ...rows)))
+    : el("p", {}, t("noPredictions")),
+  next ? el("p", {}, el("a", { href: next }, t("nextPage"))) : null];
+}
+
+function prediction(item) {
+  const facts = {
+    fieldModel: item.model, fieldVersion: item.version, fieldState: item.state, fieldUpstream: item.upstream,
+    fieldAnswer: item.answer && `${item.answer.label} (${percent(Number(item.answer.score))})`, fieldLabel: item.label, fieldNote: item.note,
+    fieldCreated: day(item.created_at), fieldUpdated: day(item.updated_at), fieldTotal: item.timings && ms(item.timings.total),
+    fieldBytes: item.message_bytes?.request ? t("messageBytesValue", { request: whole(item.message_bytes.request), response: whole(item.message_bytes.response) }) : null,
+    fieldError: item.error?.detail,
+  };
+  const values = item.inputs?.[0]?.data?.flat?.() ?? [];
+  const isPicture = item.inputs?.length === 1 && values.length === SIDE * SIDE && values.every((ink) => ink >= 0 && ink <= 16);
+  return [t("predictionTitle", { id: item.id.slice(-12) }),
+    isPicture ? styled(thumbnail(values), { "--side": "8rem" }) : null,
+    el("dl", { class: "facts" }, ...Object.entries(facts).filter(([, value]) => value !== null && value !== undefined)
+      .flatMap(([name, value]) => [el("dt", {}, t(name)), el("dd", {}, String(value))])),
+    tensors("inputsTitle", item.inputs), tensors("outputsTitle", item.outputs),
+    el("h2", {}, t("exchange")), details(item.upstream, async () => item, { choosable: true }),
+    el("p", {}, el("a", { href: "/api/predictions" }, t("backToList")))];
+}
+
+const tensors = (title, list) => (list
+  ? el("details", {}, el("summary", {}, t(title)), el("pre", { tabindex: "0", "aria-label": t(title) }, compact(list))) : null);
+
+function problem({ status = Number(page.dataset.status), code = "", detail, error, title }) {
+  const refused = new Refused(status, code, detail ?? error ?? title ?? "");
+  const said = el("div", {}, el("h2", {}, t("problemDetail")), el("p", { lang: "en" }, refused.detail));
+  return [t("problemTitle", { status, reason: t(`reason_${code}`) === `reason_${code}` ? title ?? "" : t(`reason_${code}`) }),
+    said, refused.statuses ? el("p", { class: "hint" }, `HTTP ${refused.statuses}`) : null];
+}
+
+function show() {
+  const [title, ...parts] = KINDS[page.dataset.kind](found);
+  page.replaceChildren(el("h1", {}, title), ...parts.filter(Boolean),
+    el("p", { class: "hint" }, el("a", { href: "/" }, t("backHome")), " · ", t("asJson")));
+  document.title = `${title} · Crossover`;
+}
+
+for (const button of document.querySelectorAll("[data-language]")) {
+  button.addEventListener("click", () => choose(button.dataset.language));
+}
+translate();
+whenLanguageChanges(show);
+show();
+document.body.dataset.words = "true";
+document.body.dataset.ready = "true";
