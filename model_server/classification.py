@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 
+from crossover.model_server import own_files
 from crossover.model_server.model_error import ModelError
 from crossover.protocol.datatypes import datatype
 from crossover.protocol.errors import invalid
@@ -25,21 +26,20 @@ _NUMBERS = frozenset({"int", "float"})
 Labels = Mapping[str, list[str]]
 
 
-def labels_of(config: pb.ModelConfig, folder: Path) -> Labels:
+def labels_of(config: pb.ModelConfig, folder: Path, model_file: Path | None = None) -> Labels:
     """Each output's labels; ModelError when a file is missing, too large, no text or outside the model's folder."""
     return {
-        output.name: _read(folder, output.label_filename, output.name)
+        output.name: _read(folder, output.label_filename, output.name, model_file)
         for output in config.output
         if output.label_filename
     }
 
 
-def _read(folder: Path, name: str, output: str) -> list[str]:
-    inside = PurePath(name)
+def _read(folder: Path, name: str, output: str, model_file: Path | None) -> list[str]:
     where = f"label_filename '{name[:80]}' of output '{output}'"
-    if inside.is_absolute() or ".." in inside.parts:
+    if own_files.escapes(name) or not own_files.is_own(folder / name, folder, model_file):
         raise ModelError(f"{where} leads out of the model's folder")
-    path = folder / inside
+    path = folder / name
     try:
         if path.stat().st_size > MOST_LABEL_BYTES:
             raise ModelError(f"{where} has more than {MOST_LABEL_BYTES} bytes")

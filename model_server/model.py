@@ -59,13 +59,13 @@ class LoadedVersion(ServedVersion):
         made = self.session.run(inputs, outputs, control)
         return reshape.apply_all(made, self.agreed.back) if self.agreed.back else made
 
-    def warm_up(self, folder: Path) -> None:
+    def warm_up(self, folder: Path, model_file: Path) -> None:
         """Run the requests of `model_warmup`; ModelError when one fails."""
 
         def infer(request: InferRequest) -> object:
             return self.run(request.inputs, self.signature.bind(request), RunControl())
 
-        warmup.run(self.config, folder, infer)
+        warmup.run(self.config, folder, model_file, infer)
 
 
 def load(name: str, folder: Path, number: int, config: pb.ModelConfig, options: RuntimeOptions) -> LoadedVersion:
@@ -100,9 +100,9 @@ def _load(name: str, folder: Path, number: int, config: pb.ModelConfig, options:
     quick = floats and not facts.control_flow and not options.isolated and not full.response_cache.enable
     loaded = LoadedVersion(
         name, number, Signature.of(name, agreed.inputs, agreed.outputs, full.max_batch_size), full, agreed, session,
-        Quickness(possible=quick), queue, labels=classification.labels_of(full, folder),
+        Quickness(possible=quick), queue, labels=classification.labels_of(full, folder, file),
     )  # fmt: skip
-    loaded.warm_up(folder)
+    loaded.warm_up(folder, file)
     return loaded
 
 

@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from crossover.model_server import own_files
 from crossover.model_server.model_error import ModelError
 from crossover.protocol.names import quoted
 
@@ -70,14 +71,14 @@ class FileFacts:
 def snapshot(path: Path) -> Iterator[tuple[Path, FileFacts]]:
     """A private copy of the model file and its external data, for as long as it takes to open it.
 
-    ModelError when the file is no ONNX model or names data outside its own folder.
+    ModelError when the file is no ONNX model or names data that is not its own (own_files.py).
     """
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, _held(Path(folder)):
         copy = Path(folder) / path.name
         shutil.copyfile(path, copy)
         facts = read(copy)
         for location in sorted(facts.external):
-            _copy_data(path.parent, location, copy.parent)
+            _copy_data(path, location, copy.parent)
         yield copy, facts
 
 
@@ -117,11 +118,11 @@ def read(path: Path) -> FileFacts:
     return facts
 
 
-def _copy_data(source: Path, location: str, target: Path) -> None:
-    inside = PurePath(location)
+def _copy_data(model_file: Path, location: str, target: Path) -> None:
+    source, inside = model_file.parent, PurePath(location)
     if "\0" in location or _MEMORY in location:
         raise ModelError("external data is not in a file of the model's folder")
-    if inside.is_absolute() or ".." in inside.parts or not (source / inside).resolve().is_relative_to(source.resolve()):
+    if own_files.escapes(location) or not own_files.is_own(source / inside, source, model_file):
         raise ModelError(f"external data {quoted(location)} points outside the model's folder")
     if not _is_file(source / inside):
         raise ModelError(f"external data {quoted(location)} is not in the model's folder")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crossover.model_server import own_files
 from crossover.model_server.model_error import ModelError
 from crossover.protocol.datatypes import Datatype
 from crossover.protocol.datatypes import datatype as datatype_of
@@ -28,14 +29,16 @@ MOST_RUNS = 10_000
 _RANDOM_SEED = 1
 
 
-def requests(config: pb.ModelConfig, folder: Path) -> list[tuple[str, int, InferRequest]]:
+def requests(
+    config: pb.ModelConfig, folder: Path, model_file: Path | None = None
+) -> list[tuple[str, int, InferRequest]]:
     """Name, number of runs and request of each warm-up; ModelError, naming it, where one cannot be made."""
-    return [(one.name, _runs(one), _request(one, config, folder)) for one in config.model_warmup]
+    return [(one.name, _runs(one), _request(one, config, folder, model_file)) for one in config.model_warmup]
 
 
-def run(config: pb.ModelConfig, folder: Path, infer: Callable[[InferRequest], object]) -> None:
+def run(config: pb.ModelConfig, folder: Path, model_file: Path, infer: Callable[[InferRequest], object]) -> None:
     """Run them all; ModelError, naming the one that fails and why."""
-    for name, count, request in requests(config, folder):
+    for name, count, request in requests(config, folder, model_file):
         try:
             for _ in range(count):
                 infer(request)
@@ -49,7 +52,7 @@ def _runs(one: Any) -> int:
     return max(1, int(one.count))
 
 
-def _request(one: Any, config: pb.ModelConfig, folder: Path) -> InferRequest:
+def _request(one: Any, config: pb.ModelConfig, folder: Path, model_file: Path | None) -> InferRequest:
     batched = config.max_batch_size > 0
     if batched and not 1 <= one.batch_size <= config.max_batch_size:
         raise ModelError(
@@ -60,11 +63,11 @@ def _request(one: Any, config: pb.ModelConfig, folder: Path) -> InferRequest:
             f"model_warmup '{one.name}' sets batch_size to {one.batch_size}; the model has no batch dimension"
         )
     rows = (one.batch_size,) if batched else ()
-    tensors = [_tensor(one.name, name, one.inputs[name], rows, folder) for name in sorted(one.inputs)]
+    tensors = [_tensor(one.name, name, one.inputs[name], rows, folder, model_file) for name in sorted(one.inputs)]
     return InferRequest(config.name, tensors)
 
 
-def _tensor(warmup: str, name: str, given: Any, rows: tuple[int, ...], folder: Path) -> Tensor:
+def _tensor(warmup: str, name: str, given: Any, rows: tuple[int, ...], folder: Path, model_file: Path | None) -> Tensor:
     where = f"model_warmup '{warmup}', input '{name}'"
     shape = (*rows, *given.dims)
     if any(dim < 0 for dim in shape):
@@ -75,7 +78,7 @@ def _tensor(warmup: str, name: str, given: Any, rows: tuple[int, ...], folder: P
         raise ModelError(f"{where} has more than {MOST_BYTES} bytes")
     if given.WhichOneof("input_data_type") == "input_data_file":
         try:
-            return Tensor.from_raw(name, row.name, shape, _file(where, given.input_data_file, folder))
+            return Tensor.from_raw(name, row.name, shape, _file(where, given.input_data_file, folder, model_file))
         except InferenceError as error:
             raise ModelError(f"{where}: {error.message}") from error
     return _made(name, row, shape, random=given.random_data)
@@ -103,9 +106,9 @@ def _datatype(where: str, number: int) -> Datatype:
     return datatype_of("BYTES" if name == "STRING" else name)
 
 
-def _file(where: str, name: str, folder: Path) -> bytes:
-    path = (folder / FOLDER / name).resolve()
-    if not path.is_relative_to((folder / FOLDER).resolve()):
+def _file(where: str, name: str, folder: Path, model_file: Path | None) -> bytes:
+    path = folder / FOLDER / name
+    if own_files.escapes(name) or not own_files.is_own(path, folder, model_file):
         raise ModelError(f"{where} names the file '{name[:80]}', which leads out of the folder '{FOLDER}'")
     try:
         if path.stat().st_size > MOST_BYTES:
