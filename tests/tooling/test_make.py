@@ -162,7 +162,7 @@ def test_a_failed_installation_is_tried_again(checkout):
         (
             {"GATEWAY_TIMING": "0", "GATEWAY_PORT": "9090"},
             {
-                "GATEWAY_REPOSITORY_CONTROL": "1",
+                "GATEWAY_REPOSITORY_CONTROL": "auto",
                 "GATEWAY_UPSTREAM_HEADER": "1",
                 "GATEWAY_TIMING": "0",
                 "GATEWAY_PORT": "9090",
