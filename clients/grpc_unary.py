@@ -16,6 +16,7 @@ from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.wires import WIRES, Target, check_request, check_response
 from crossover.transport.grpc.metadata import Metadata
 from crossover.transport.grpc.status import UnaryTransport
+from crossover.transport.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
 
 
 def connect(target: Target) -> GrpcUnary:
@@ -51,7 +52,11 @@ class GrpcUnary(GrpcControl):
         deadline.check(context.deadline, "before the call was sent")
         if self._typed:
             check_request(self._wire, request)
-        data = protobuf_codec.encode_request(request, typed=self._typed)
+        if self._typed:
+            size = TYPICAL_ELEMENT_BYTES * sum([tensor.count for tensor in request.inputs])
+            data = await off_loop(size, protobuf_codec.encode_request, request, typed=True)
+        else:
+            data = protobuf_codec.encode_request(request)
         self.check_size(data)
         context.bytes_sent = len(data)
         context.mark("sent")
@@ -61,7 +66,7 @@ class GrpcUnary(GrpcControl):
             _adopt(context.timeline, trailing)
         context.bytes_received = len(reply)
         try:
-            response = protobuf_codec.decode_response(reply)
+            response = await off_loop(len(reply) if self._typed else 0, protobuf_codec.decode_response, reply)
         except InferenceError as error:
             raise unreadable(error, self.target.grpc) from None
         if self._typed:

@@ -17,6 +17,7 @@ from crossover.protocol.propagation import propagated
 from crossover.protocol.wires import Target, bearer, wire
 from crossover.protos import inference as pb
 from crossover.transport.http1.client import HttpPool, HttpReply
+from crossover.transport.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -52,7 +53,7 @@ class RestClient(Inference):
         self._url = target.rest
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
-        encoded = self._encoded(request)
+        encoded = await off_loop(self._text_bytes(request), self._encoded, request)
         headers = encoded.headers
         if context.timeline is not None:
             headers.append((timeline.HEADER, "1"))
@@ -66,7 +67,8 @@ class RestClient(Inference):
             context.timeline.adopt(reply.headers.get(_TIMELINE_HEADER, b"").decode("latin-1"))
         if reply.status != 200:
             raise self._error(reply)
-        response = self._decoded(reply)
+        text = self._codec.text_size(len(reply.body), 0 if _FRAMING_HEADER in reply.headers else None)
+        response = await off_loop(text, self._decoded, reply)
         context.mark("read")
         return response
 
@@ -86,6 +88,12 @@ class RestClient(Inference):
     async def close(self) -> None:
         for pool in (self._pool, self._control, self._health):
             await pool.close()
+
+    def _text_bytes(self, request: InferRequest) -> int:
+        """About how much JSON a request becomes."""
+        if not self._wire.bytes_as_text:
+            return 0
+        return TYPICAL_ELEMENT_BYTES * sum([tensor.count for tensor in request.inputs])
 
     def _encoded(self, request: InferRequest) -> Encoded:
         try:

@@ -11,13 +11,19 @@ from crossover.protocol.errors import invalid
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+MOST_NAME_CHARS = 1024
+"""Characters of a model's name; file systems take 255 bytes."""
+
+
 def is_clean(name: str) -> bool:
     """Whether a name has no control characters."""
     return name.isprintable() or _UNPRINTABLE.search(name) is None
 
 
 def check_model_name(name: str) -> str:
-    """The name; INVALID_ARGUMENT when it has control characters."""
+    """The name; INVALID_ARGUMENT when it has control characters, or is longer than any name."""
+    if len(name) > MOST_NAME_CHARS:
+        raise invalid(f"the model's name has {len(name)} characters; names have {MOST_NAME_CHARS} at most")
     if not is_clean(name):
         raise invalid(f"the model's name {quoted(name)} has control characters, which names must not have")
     return name

@@ -18,9 +18,11 @@ from crossover.endpoints.grpc.guard import Caller, check_call
 from crossover.endpoints.grpc.operations import CHANGES_REPOSITORY, ModelInfer
 from crossover.endpoints.grpc.request_metrics import RequestMetrics
 from crossover.protocol import deadline, timeline
-from crossover.protocol.codecs.sizes import reply_size_at_least
+from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.codecs.sizes import reply_size_at_least, typed_size_at_least
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
+from crossover.protocol.limits import MAX_PARAMETERS, check_count, is_heavy
 from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED
 from crossover.protos import inference as pb
@@ -81,13 +83,13 @@ class Answering:
             self._check_size(data, "request")
             if budget is not None:
                 held = self._reserve(budget, len(data))
-            request = operation.decode(data, context)
+            request = await self._decoded(operation, data, context)
             metrics.model = operation.model_of(request)
             context.mark("decoded")
             self._admit(operation, request, context)
             answer = await self._performed(operation, request, context)
             self._check_unwritten(operation, answer)
-            reply = operation.encode(answer, context)
+            reply = await self._encoded(operation, answer, context)
             self._check_size(reply, "reply")
             return reply
         except asyncio.CancelledError:
@@ -101,6 +103,30 @@ class Answering:
             if budget is not None:
                 budget.release(held)
             metrics.end()
+
+    @staticmethod
+    async def _decoded(operation: Operation, data: bytes, context: CallContext) -> Any:
+        """The request; much of typed contents is read in a thread."""
+
+        def work() -> Any:
+            return operation.decode(data, context)
+
+        if operation.infers and is_heavy(protobuf_codec.typed_bytes(data)):
+            await waiting()
+            return await asyncio.to_thread(work)
+        return work()
+
+    @staticmethod
+    async def _encoded(operation: Operation, answer: Any, context: CallContext) -> bytes:
+        """The reply message; much of typed contents is written in a thread."""
+
+        def work() -> bytes:
+            return operation.encode(answer, context)
+
+        if isinstance(operation, ModelInfer) and operation.typed and is_heavy(typed_size_at_least(answer)):
+            await waiting()
+            return await asyncio.to_thread(work)
+        return work()
 
     def check_stream(self, method: str, call: CallDetails) -> None:
         """Whether a stream may be opened; its messages come to `answer`, and count, one by one."""
@@ -131,6 +157,7 @@ class Answering:
         if getattr(request, "repository_name", ""):
             raise InferenceError(Code.UNIMPLEMENTED, "there is one repository here; leave repository_name empty")
         if operation.method in CHANGES_REPOSITORY:
+            check_count(request.parameters, MAX_PARAMETERS, "parameters")
             self.options.control.check(request.parameters)
 
     @staticmethod
@@ -146,9 +173,9 @@ class Answering:
             raise too_large(len(data), self.options.max_message_bytes, what)
 
     def _check_unwritten(self, operation: Operation, answer: Any) -> None:
-        """Refuse a reply that must exceed the limit before it is made; the size of typed integers is not known before."""
-        if isinstance(operation, ModelInfer) and not operation.typed:
-            least = reply_size_at_least(answer)
+        """Refuse a reply that must exceed the limit before it is made."""
+        if isinstance(operation, ModelInfer):
+            least = typed_size_at_least(answer) if operation.typed else reply_size_at_least(answer)
             if least > self.options.max_message_bytes:
                 raise too_large(least, self.options.max_message_bytes, "reply")
 

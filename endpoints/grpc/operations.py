@@ -130,6 +130,7 @@ class Control(Operation):
 
     def decode(self, data: bytes, context: CallContext) -> Any:
         kind = pb.METHODS[self._method].request
+        protobuf_codec.check_fields(data)
         try:
             return kind.FromString(data)
         except DecodeError:

@@ -7,12 +7,12 @@ import binascii
 from typing import TYPE_CHECKING, Any
 
 from crossover.endpoints.rest.errors import error_reply, json_reply
-from crossover.endpoints.rest.off_loop import off_loop
 from crossover.endpoints.rest.types import Reply
 from crossover.protocol.codecs.json.text import kind_of, loads_object
 from crossover.protocol.codecs.proto_json import to_object
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.limits import MAX_PARAMETERS, check_count
+from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request

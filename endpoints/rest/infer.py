@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from crossover.endpoints.rest.compression import SMALLEST_COMPRESSED, compress, reply_coding, request_coding
 from crossover.endpoints.rest.errors import JSON_TYPE, no_memory
-from crossover.endpoints.rest.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
 from crossover.endpoints.rest.types import Reply
 from crossover.protocol import deadline
 from crossover.protocol.codecs.binary import codec as binary_codec
@@ -18,6 +17,7 @@ from crossover.protocol.codecs.codec import JSON_TYPE as CODEC_JSON_TYPE
 from crossover.protocol.codecs.registry import codec_for
 from crossover.protocol.codecs.sizes import check_reply, memory_needed, reply_too_large
 from crossover.protocol.limits import HEAVY_BYTES, is_heavy
+from crossover.transport.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
 
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request

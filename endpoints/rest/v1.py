@@ -16,7 +16,6 @@ import numpy as np
 
 from crossover.endpoints.rest.control import model_names
 from crossover.endpoints.rest.errors import JSON_TYPE, error_reply, json_reply
-from crossover.endpoints.rest.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
 from crossover.endpoints.rest.types import Reply
 from crossover.protocol import deadline
 from crossover.protocol.codecs.json.text import Fragment, dumps, kind_of, loads_object
@@ -26,6 +25,7 @@ from crossover.protocol.codecs.sizes import check_reply
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.tensors import MAX_RANK, Tensor, declared, object_array
+from crossover.transport.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
 
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request

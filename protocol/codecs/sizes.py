@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _LEAST_JSON_ELEMENT = 2
 """An element in JSON is a digit and a comma at least."""
+_LEAST_VARINT, _LEAST_TEXT = 1, 2
+"""Typed contents: an integer or boolean is a byte at least, an element of BYTES a tag and its length."""
 _LEAST_BYTES_ELEMENT = 4
 """An element of BYTES in raw form is its length at least."""
 
@@ -27,6 +29,16 @@ def memory_needed(tensors: Iterable[Tensor]) -> int:
         if not tensor.datatype.itemsize:
             needed += tensor.nbytes + BYTES_ELEMENT_COST * math.prod(tensor.shape)
     return needed
+
+
+def typed_size_at_least(response: InferResponse) -> int:
+    """Bytes that the reply's tensors take at least in typed contents."""
+    size = 0
+    for tensor in response.outputs:
+        kind = tensor.datatype
+        least = kind.itemsize if kind.kind == "float" else _LEAST_VARINT if kind.itemsize else _LEAST_TEXT
+        size += tensor.count * least
+    return size
 
 
 def reply_size_at_least(response: InferResponse, form: ReplyForm | None = None) -> int:

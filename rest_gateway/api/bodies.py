@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from crossover.endpoints.rest.body import read_body
-from crossover.endpoints.rest.off_loop import off_loop
 from crossover.protocol.codecs.json.text import MAX_DEPTH, check_objects, kind_of
 from crossover.rest_gateway.api.negotiation import JSON, check_content_type
 from crossover.rest_gateway.api.problems import bad_request, unprocessable
+from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

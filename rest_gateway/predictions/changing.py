@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from crossover.endpoints.rest.off_loop import off_loop
 from crossover.rest_gateway.api.bodies import read_document
 from crossover.rest_gateway.api.conditions import check_match, require_match, stale
 from crossover.rest_gateway.api.negotiation import JSON, MERGE_PATCH, preferences
@@ -16,6 +15,7 @@ from crossover.rest_gateway.predictions.exchange import http_half
 from crossover.rest_gateway.predictions.orders import read_order, read_patch
 from crossover.rest_gateway.predictions.reading import existing
 from crossover.rest_gateway.predictions.store import ConflictError, Exchange, Replacement
+from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

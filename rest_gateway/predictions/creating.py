@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from crossover.endpoints.rest.off_loop import off_loop
 from crossover.protocol.deadline import after
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
@@ -27,6 +26,7 @@ from crossover.rest_gateway.predictions.exchange import http_half
 from crossover.rest_gateway.predictions.orders import Order, read_order, read_orders
 from crossover.rest_gateway.predictions.record import Prediction, State, new_id, now_micros
 from crossover.rest_gateway.predictions.store import ConflictError, Exchange, KeyHold, Reply
+from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from crossover.endpoints.rest.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
 from crossover.protocol.codecs.json.text import dumps
 from crossover.protocol.recording import Recording
 from crossover.protocol.timeline import Timeline, durations
@@ -14,6 +13,7 @@ from crossover.rest_gateway.api.problems import document, of_error
 from crossover.rest_gateway.api.tensors import write_tensors
 from crossover.rest_gateway.predictions.exchange import upstream_half
 from crossover.rest_gateway.predictions.record import Answer, Outcome
+from crossover.transport.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
 
 if TYPE_CHECKING:
     from crossover.protocol.errors import InferenceError

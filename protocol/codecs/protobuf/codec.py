@@ -7,6 +7,7 @@ Bytes made so parse to the same message; a property test holds that.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,10 +25,10 @@ from crossover.protocol.codecs.protobuf.wire import (
     read_varint,
     varint,
 )
-from crossover.protocol.errors import invalid
-from crossover.protocol.limits import MAX_PARAMETERS, MAX_TENSORS, check_count
+from crossover.protocol.errors import InferenceError, invalid
+from crossover.protocol.limits import MAX_PARAMETERS, MAX_TENSORS, check_count, is_heavy
 from crossover.protocol.messages import InferRequest, InferResponse, Parameters, ParameterValue, RequestedOutput
-from crossover.protocol.tensors import Buffer, Tensor
+from crossover.protocol.tensors import MAX_RANK, Buffer, Tensor
 from crossover.protos import inference as pb
 
 TYPED_OUTPUTS = "typed_outputs"
@@ -40,6 +41,10 @@ _TENSOR_KEY = key(5)
 CONTENTS_FIELD = 5
 _CONTENTS_KEY = key(CONTENTS_FIELD)
 """Tag of `contents` in either."""
+_SHAPE_KEY = key(3)
+"""Tag of a tensor's packed shape."""
+_MOST_SHAPE_BYTES = 10 * MAX_RANK
+"""A dimension is a varint of ten bytes at most."""
 _PARAMETER_TAG = key(4)[0]
 """Tag of a message's parameters; tensors and requested outputs have greater ones."""
 _STREAM_RESPONSE_KEY = key(2)
@@ -255,6 +260,8 @@ def _without_contents(fields: Sequence[memoryview], most: int) -> tuple[list[Buf
             continue
         rest, found = cut(content_of(field), CONTENTS_FIELD if field[:1] == _TENSOR_KEY else 0, max(0, most))
         most -= len(rest) + len(found)
+        if field[:1] == _TENSOR_KEY:
+            _check_shapes(rest)
         if sum(map(len, found)) >= _SPLIT_FROM:
             contents[index] = found[0] if len(found) == 1 else b"".join(found)
             head += delimited(_TENSOR_KEY, rest)
@@ -262,6 +269,32 @@ def _without_contents(fields: Sequence[memoryview], most: int) -> tuple[list[Buf
             head.append(field)
         index += field[:1] == _TENSOR_KEY
     return head, contents
+
+
+def _check_shapes(fields: Sequence[memoryview]) -> None:
+    """The library would make an integer of each byte of a packed shape."""
+    for field in fields:
+        if field[:1] == _SHAPE_KEY and len(field) > _MOST_SHAPE_BYTES + 11:
+            raise invalid(f"a shape has more than the {MAX_RANK} dimensions that are supported")
+
+
+def typed_bytes(data: Buffer) -> int:
+    """About how many bytes of a message are tensors in typed contents, which take long to read (limits.is_heavy)."""
+    if not is_heavy(len(data)):
+        return 0
+    try:
+        raws = cut(memoryview(data), _RAW_INPUT_FIELD)[1]
+    except (InferenceError, IndexError, ValueError):
+        return 0
+    return len(data) - sum(map(len, raws))
+
+
+def check_fields(data: Buffer) -> None:
+    """INVALID_ARGUMENT for a message of the control plane that is large and has more fields than any."""
+    if len(data) < _SPLIT_FROM:
+        return
+    with contextlib.suppress(IndexError, ValueError):  # the library says what is wrong with it
+        cut(memoryview(data), 0)
 
 
 def _as_bytes(data: Buffer) -> bytes:

@@ -1,7 +1,7 @@
 """Typed contents (OIP: InferTensorContents): one repeated field for each family of datatypes, packed.
 
-Packed fixed-size numbers are the tensor's own little-endian bytes, so FP32, FP64 and BOOL are written by hand; integers
-are varints and are left to the library. FP16 and BF16 have no field.
+Packed fixed-size numbers are the tensor's own little-endian bytes, so FP32, FP64 and BOOL are written by hand. Integers are
+varints: few are left to the library, many go through varints.py. FP16 and BF16 have no field.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from crossover.protocol.codecs.protobuf import varints
 from crossover.protocol.codecs.protobuf.wire import delimited, key, read_varint
 from crossover.protocol.datatypes import DATATYPES, Datatype
 from crossover.protocol.errors import Code, InferenceError, invalid
@@ -25,8 +26,15 @@ if TYPE_CHECKING:
 
 _FIELDS = sorted({row.contents for row in DATATYPES.values() if row.contents})
 _PACKED_AS_THEY_ARE = frozenset({"FP32", "FP64", "BOOL"})
-_CONTINUED = 0x80
-"""A byte of a varint that is less than this is the last one of its number."""
+_MANY = 4096
+"""Integers from which on their varints are made by array operations instead of one by one."""
+_WIDE: dict[str, np.dtype[Any]] = {
+    "int_contents": np.dtype("i4"),
+    "int64_contents": np.dtype("i8"),
+    "uint_contents": np.dtype("u4"),
+    "uint64_contents": np.dtype("u8"),
+}
+"""What a field's numbers are, whatever datatype they are for."""
 _TAGS = {name: key(pb.InferTensorContents.DESCRIPTOR.fields_by_name[name].number) for name in _FIELDS}
 
 
@@ -41,6 +49,8 @@ def encode(tensor: Tensor) -> list[Buffer]:
     if row.name in _PACKED_AS_THEY_ARE:
         raw = _ones_and_zeros(tensor) if row.kind == "bool" else tensor.raw
         return delimited(_TAGS[row.contents], [raw]) if len(raw) else []
+    if row.kind == "int" and tensor.count >= _MANY:
+        return delimited(_TAGS[row.contents], varints.encode(tensor.array.reshape(-1)))
     contents = pb.InferTensorContents()
     field = getattr(contents, row.contents)
     if row.kind == "bytes":
@@ -112,8 +122,9 @@ def _from_bytes(name: str, row: Datatype, shape: Shape, contents: Buffer, what: 
             return None
         _check_count(name, row, shape, packed.size // row.itemsize, what)
         return Tensor(name, row, shape, raw=packed.data)
-    _check_count(name, row, shape, int(np.count_nonzero(packed < _CONTINUED)), what)
-    return None
+    _check_count(name, row, shape, varints.count(packed), what)
+    numbers = varints.decode(packed, _WIDE[row.contents]) if row.kind == "int" else None
+    return None if numbers is None else Tensor(name, row, shape, array=_narrowed(name, row, numbers, shape))
 
 
 def _packed(contents: memoryview, tag: bytes) -> NDArray[np.uint8] | None:
@@ -137,7 +148,13 @@ def _array(name: str, row: Datatype, field: Any, shape: Shape) -> NDArray[Any]:
         return object_array(list(field), shape)
     if row.kind != "int" or row.itemsize >= 4:
         return np.asarray(field, dtype=row.dtype).reshape(shape)
-    wide = np.asarray(field, dtype=np.int64)
+    return _narrowed(name, row, np.asarray(field, dtype=np.int64), shape)
+
+
+def _narrowed(name: str, row: Datatype, wide: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    """Numbers of a field in the datatype that they are for, which may hold fewer."""
+    if row.itemsize >= 4:
+        return wide.astype(row.dtype, copy=False).reshape(shape)
     if wide.size and (wide.min() < row.low or wide.max() > row.high):
         outside = wide[(wide < row.low) | (wide > row.high)][0]
         raise invalid(f"'{name}' holds {outside}, outside the {row.low} to {row.high} of {row.name}")

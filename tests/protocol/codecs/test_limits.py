@@ -10,15 +10,19 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from crossover.endpoints.grpc.operations import Control
 from crossover.protocol import limits
 from crossover.protocol.codecs import sizes
 from crossover.protocol.codecs.binary import codec as binary_codec
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json.text import EXPANSION, EXPANSION_FLOOR, loads
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.codecs.protobuf import varints
 from crossover.protocol.codecs.reply_form import ReplyForm
 from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.names import check_model_name
 from crossover.protocol.native import jsontensors
 from crossover.protocol.tensors import Tensor
 from crossover.protos import inference as pb
@@ -191,3 +195,63 @@ def test_an_unknown_datatype_names_its_tensor(kind):
         with pytest.raises(InferenceError, match=r"^tensor 'pixels' has datatype '.*'; it takes one of BOOL") as caught:
             decode()
         assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+def test_a_packed_shape_is_measured_before_it_is_made():
+    """A shape of five million dimensions is five megabytes, and would be five million integers."""
+    entry = nested(b"\x0a")(b"x") + nested(b"\x12")(b"FP32") + nested(b"\x1a")(b"\x01" * 5_000_000)
+    body = nested(b"\x0a")(b"m") + nested(b"\x2a")(entry)
+    tracemalloc.start()
+    with pytest.raises(InferenceError, match="more than the 64 dimensions") as caught:
+        protobuf_codec.decode_request(body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert peak < MiB
+
+
+def test_fields_of_the_control_plane_are_counted_before_they_are_read():
+    """Half a million parameters of a load are refused before there is a map of them."""
+    entry = nested(b"\x1a")(nested(b"\x0a")(b"p") + nested(b"\x12")(b"\x10\x01"))
+    with pytest.raises(InferenceError, match="more than 10000 fields"):
+        Control("RepositoryModelLoad").decode(entry * 500_000, CallContext())
+
+
+def test_names_have_a_length():
+    with pytest.raises(InferenceError, match="has 1025 characters; names have 1024 at most"):
+        check_model_name("a" * 1025)
+    assert check_model_name("a" * 1024)
+
+
+@pytest.mark.parametrize("drop", [0, 3, 20, 63])
+@pytest.mark.parametrize(
+    ("field", "kind"),
+    [("int_contents", "i4"), ("int64_contents", "i8"), ("uint_contents", "u4"), ("uint64_contents", "u8")],
+)
+def test_varints_of_many_are_the_library_s(field, kind, drop):
+    """Numbers of every length, negative ones too, are written as protobuf writes them and read as it reads them."""
+    dtype = np.dtype(kind)
+    numbers = np.random.default_rng(drop).integers(
+        np.iinfo(dtype).min, np.iinfo(dtype).max, 300_000, dtype, endpoint=True
+    ) >> min(drop, dtype.itemsize * 8 - 1)
+    contents = pb.InferTensorContents()
+    getattr(contents, field).extend(numbers.tolist())
+    packed = b"".join(varints.encode(numbers))
+    assert contents.SerializeToString().endswith(packed)
+    read = np.frombuffer(packed, np.uint8)
+    assert varints.count(read) == len(numbers)
+    np.testing.assert_array_equal(varints.decode(read, dtype), numbers)
+
+
+@pytest.mark.parametrize("text", [b"\x80" * 40, b"\x80" * 11 + b"\1", b"\1\2\x80"])
+def test_bytes_that_are_no_varints(text):
+    """The library says what is wrong with them."""
+    assert varints.decode(np.frombuffer(text, np.uint8), np.dtype("i8")) is None
+
+
+def test_typed_replies_are_bounded_before_they_are_written():
+    """An integer is a byte at least, a float its size, an element of BYTES two."""
+    arrays = [np.zeros(1000, "u8"), np.zeros(10, "f4"), np.array([b""] * 10, object), np.zeros(5, bool)]
+    response = InferResponse("m", "1", [Tensor.from_array("y", array) for array in arrays])
+    assert sizes.typed_size_at_least(response) == 1000 + 40 + 20 + 5
+    assert len(protobuf_codec.encode_response(response, typed=True)) >= sizes.typed_size_at_least(response)

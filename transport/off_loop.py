@@ -1,4 +1,4 @@
-"""Work on large JSON leaves the event loop for a thread: it takes milliseconds, in which nobody else would be served."""
+"""Work on large messages leaves the event loop for a thread: it takes milliseconds, in which nobody else would be served."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TYPICAL_ELEMENT_BYTES = 4
 """Of a number in JSON."""
 
 
-async def off_loop(json_bytes: int, work: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
-    """What `work` returns, done here for little JSON and in a thread for much."""
-    if is_heavy(json_bytes):
+async def off_loop(text_bytes: int, work: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
+    """What `work` returns, done here for little JSON, or other encoded text, and in a thread for much."""
+    if is_heavy(text_bytes):
         return await asyncio.to_thread(work, *given, **named)
     return work(*given, **named)
