@@ -80,7 +80,7 @@ class Answering:
             if self._door is not None:
                 check_call(self._door, f"/{pb.SERVICE}/{operation.method}", call)
             context = self._context(call)
-            self._check_size(data, "request")
+            self._check_size(len(data), "request")
             if budget is not None:
                 held = self._reserve(budget, len(data))
             request = await self._decoded(operation, data, context)
@@ -90,7 +90,7 @@ class Answering:
             answer = await self._performed(operation, request, context)
             self._check_unwritten(operation, answer)
             reply = await self._encoded(operation, answer, context)
-            self._check_size(reply, "reply")
+            self._check_size(len(reply), "reply")
             return reply
         except asyncio.CancelledError:
             metrics.code = Code.CANCELLED
@@ -168,16 +168,15 @@ class Answering:
             )
         return size
 
-    def _check_size(self, data: bytes, what: str) -> None:
-        if len(data) > self.options.max_message_bytes:
-            raise too_large(len(data), self.options.max_message_bytes, what)
+    def _check_size(self, size: int, what: str) -> None:
+        if size > self.options.max_message_bytes:
+            raise too_large(size, self.options.max_message_bytes, what)
 
     def _check_unwritten(self, operation: Operation, answer: Any) -> None:
         """Refuse a reply that must exceed the limit before it is made."""
         if isinstance(operation, ModelInfer):
             least = typed_size_at_least(answer) if operation.typed else reply_size_at_least(answer)
-            if least > self.options.max_message_bytes:
-                raise too_large(least, self.options.max_message_bytes, "reply")
+            self._check_size(least, "reply")
 
     async def _performed(self, operation: Operation, request: Any, context: CallContext) -> Any:
         """The reply within the deadline."""
