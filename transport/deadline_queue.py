@@ -22,19 +22,22 @@ YOUNG_SECONDS = 0.02
 class Deadline:
     """One entry: `expired` is called once at the deadline, unless `cancel` comes first."""
 
-    __slots__ = ("_expired", "_handle", "_queue", "when")
+    __slots__ = ("_expired", "_handle", "_queue", "came", "when")
 
     def __init__(self, queue: DeadlineQueue, when: float, expired: Callable[[], object]) -> None:
         self.when = when
         """On the monotonic clock in seconds."""
+        self.came = 0.0
+        """The loop's time when it was made."""
         self._queue = queue
         self._expired = expired
         self._handle: asyncio.TimerHandle | None = None
 
     def cancel(self) -> None:
         """Forget the entry; calling it again does nothing."""
-        self._queue.young.pop(self, None)
-        if self._handle is not None:
+        if self._handle is None:
+            self._queue.young.pop(self, None)
+        else:
             self._handle.cancel()
             self._handle = None
 
@@ -47,8 +50,8 @@ class DeadlineQueue:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.young: dict[Deadline, float] = {}
-        """Entries without a timer, oldest first, with the loop's time at which they came."""
+        self.young: dict[Deadline, None] = {}
+        """Entries without a timer, oldest first."""
         self._ticking = False
 
     def call_at(self, when: float, expired: Callable[[], object]) -> Deadline:
@@ -56,10 +59,11 @@ class DeadlineQueue:
         entry = Deadline(self, when, expired)
         if when == deadline.NEVER:
             return entry
-        if deadline.remaining(when) < YOUNG_SECONDS:
+        now = entry.came = self.loop.time()  # uvloop's is that of the turn's beginning; what is near is measured anew
+        if when - now < YOUNG_SECONDS:
             entry.start_timer()
             return entry
-        self.young[entry] = self.loop.time()
+        self.young[entry] = None
         if not self._ticking:
             self._ticking = True
             self.loop.call_later(YOUNG_SECONDS, self._tick)
@@ -68,9 +72,9 @@ class DeadlineQueue:
     def _tick(self) -> None:
         """Give timers to entries that are no longer young, and come back when the next one is not."""
         now = self.loop.time()
-        for entry, since in list(self.young.items()):
-            if now - since < YOUNG_SECONDS:
-                self.loop.call_later(since + YOUNG_SECONDS - now, self._tick)
+        for entry in list(self.young):
+            if now - entry.came < YOUNG_SECONDS:
+                self.loop.call_later(entry.came + YOUNG_SECONDS - now, self._tick)
                 return
             del self.young[entry]
             entry.start_timer()
