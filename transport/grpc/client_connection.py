@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from crossover.protocol import deadline
 from crossover.transport.deadline_queue import Deadline, deadline_queue
 from crossover.transport.grpc import status
-from crossover.transport.grpc.messages import BadMessageError, MessageReader, prefixed
+from crossover.transport.grpc.messages import BadMessageError, MessageReader, prefixed, whole_message
 from crossover.transport.grpc.metadata import text_of, timeout_text
 from crossover.transport.grpc.status import CallFailedError, Status, status_in, status_of_http, status_of_reset
 from crossover.transport.http2 import frames as http2
@@ -63,6 +63,7 @@ forgives two: it gets one of them.
 """
 _TOO_LATE = Status(status.DEADLINE_EXCEEDED, "Deadline Exceeded")
 _NO_FIELDS = Fields()
+_OF_REPLIES = frozenset((HeadersReceived, DataReceived, TrailersReceived))
 
 
 class RefusedError(Exception):
@@ -72,11 +73,12 @@ class RefusedError(Exception):
 class _Call:
     """One call under way."""
 
-    __slots__ = ("begun", "deadline", "future", "message", "reader", "recording", "sent_at", "stream")
+    __slots__ = ("deadline", "future", "message", "reader", "recording", "sent_at", "stream")
 
-    def __init__(self, future: asyncio.Future[Result], limit: int, sent_at: float) -> None:
+    def __init__(self, future: asyncio.Future[Result], sent_at: float) -> None:
         self.future = future
-        self.reader = MessageReader(limit)
+        self.reader: MessageReader | None = None
+        """Where the reply did not come as one whole piece of DATA."""
         self.message: Buffer | None = None
         self.sent_at = sent_at
         self.deadline: Deadline | None = None
@@ -139,7 +141,7 @@ class ClientConnection:
         if self._retired or self.suspect_since is not None or not connection.may_open:
             raise RefusedError
         now = self._loop.time()
-        call = _Call(self._loop.create_future(), self._limit, now)
+        call = _Call(self._loop.create_future(), now)
         if not connection.streams:
             self._busy_since = now
         stream = call.stream = connection.open(call)
@@ -151,8 +153,7 @@ class ClientConnection:
         if recording is not None:
             call.recording, stream.frames = recording, []
             recording.head, recording.reply_head, recording.frames = [*fixed, *metadata], [], stream.frames
-        connection.send_headers(stream, fixed, metadata)
-        connection.send_data(stream, prefixed(len(data)), data, ends=True)
+        connection.send_message(stream, fixed, metadata, (prefixed(len(data)), data))
         self.socket.flush()
         try:
             return await call.future
@@ -187,13 +188,17 @@ class ClientConnection:
 
     def _handle(self, event: Event) -> None:
         kind = type(event)
-        if kind is DataReceived:
-            self._take_data(event)  # type: ignore[arg-type]
-        elif kind is TrailersReceived:
-            self._answered()
-            self._finish(event.stream.owner, event.fields)  # type: ignore[union-attr]
-        elif kind is HeadersReceived:
-            self._take_headers(event)  # type: ignore[arg-type]
+        if kind in _OF_REPLIES:
+            if self._next_probe or self.suspect_since is not None:
+                self._answered()
+            if kind is DataReceived:
+                call = event.stream.owner  # type: ignore[union-attr]
+                if call is not None and self._take_data(call, event.data) and event.ends:  # type: ignore[union-attr,arg-type]
+                    self._finish(call, _NO_FIELDS)
+            elif kind is TrailersReceived:
+                self._finish(event.stream.owner, event.fields)  # type: ignore[union-attr]
+            else:
+                self._take_headers(event)  # type: ignore[arg-type]
         elif isinstance(event, StreamReset):
             self._take_reset(event)
         elif isinstance(event, GoAwayReceived):
@@ -212,34 +217,42 @@ class ClientConnection:
 
     def _take_headers(self, event: HeadersReceived) -> None:
         call: _Call | None = event.stream.owner
-        self._answered()
         if call is None:
             return
-        fields = event.fields
-        if call.recording is not None and not event.ends:
+        fields, data, trailers = event.fields, event.data, event.trailers
+        is_alone = event.ends and data is None and trailers is None
+        if call.recording is not None and not is_alone:
             call.recording.reply_head = text_of(fields)
-        if event.ends or fields.is_too_large:
+        if is_alone or fields.is_too_large:
             self._finish(call, fields)
         elif fields[b":status"] != b"200":
             self._fail(call, status_of_http(fields))
         elif not fields.get(b"content-type", b"").startswith(b"application/grpc"):
             self._fail(call, Status(status.UNKNOWN, "what answers there does not speak gRPC"))
+        elif (data is None or self._take_data(call, data)) and event.ends:
+            self._finish(call, _NO_FIELDS if trailers is None else trailers)
 
-    def _take_data(self, event: DataReceived) -> None:
-        call: _Call | None = event.stream.owner
-        self._answered()
-        if call is None:
-            return
+    def _take_data(self, call: _Call, data: Buffer) -> bool:
+        """Whether the call goes on after this piece of its reply."""
+        message = whole_message(data, self._limit) if call.reader is None and call.message is None else None
+        if message is not None:
+            call.message = message
+            return True
         try:
-            for message in call.reader.feed(event.data):
-                if call.message is not None:
-                    raise BadMessageError(status.INTERNAL, "the reply has more than one message")
-                call.message = message
+            self._take_piece(call, data)
         except BadMessageError as bad:
             self._fail(call, Status(bad.code, bad.text))
-            return
-        if event.ends:
-            self._finish(call, _NO_FIELDS)
+            return False
+        return True
+
+    def _take_piece(self, call: _Call, piece: Buffer) -> None:
+        """A piece of a reply that does not come as one."""
+        if call.reader is None:
+            call.reader = MessageReader(self._limit)
+        for message in call.reader.feed(piece):
+            if call.message is not None:
+                raise BadMessageError(status.INTERNAL, "the reply has more than one message")
+            call.message = message
 
     def _take_reset(self, event: StreamReset) -> None:
         call: _Call | None = event.stream.owner
@@ -260,7 +273,7 @@ class ClientConnection:
             call.recording.reply_trailers = text_of(fields)
         if fields.get(b"grpc-status") != b"0" or fields.is_too_large:
             self._fail(call, status_in(fields))
-        elif call.message is None or call.reader.held:
+        elif call.message is None or (call.reader is not None and call.reader.held):
             self._fail(call, Status(status.INTERNAL, "the reply has no whole message"))
         else:
             self._reset(call)

@@ -30,6 +30,14 @@ def prefixed(size: int) -> bytes:
     return b"\0" + size.to_bytes(4, "big")
 
 
+def whole_message(piece: Buffer, limit: int) -> Buffer | None:
+    """The message that `piece` is, prefix and all; None where it is anything but one whole message that is not compressed."""
+    if len(piece) < PREFIX_BYTES or piece[0]:
+        return None
+    size = int.from_bytes(piece[1:PREFIX_BYTES], "big")
+    return piece[PREFIX_BYTES:] if size <= limit and len(piece) == PREFIX_BYTES + size else None
+
+
 class MessageReader:
     """Cuts what comes on one stream into messages of at most `limit` bytes; BadMessageError when that cannot be."""
 
@@ -54,10 +62,8 @@ class MessageReader:
 
     def feed(self, piece: Buffer) -> list[Buffer]:
         """The messages that the piece completes."""
-        if not self.held and len(piece) >= PREFIX_BYTES and not piece[0]:
-            size = int.from_bytes(piece[1:PREFIX_BYTES], "big")
-            if size <= self._limit and len(piece) == PREFIX_BYTES + size:
-                return [piece[PREFIX_BYTES:]]
+        if not self.held and (message := whole_message(piece, self._limit)) is not None:
+            return [message]
         messages: list[Buffer] = []
         while len(piece):
             taken, piece = piece[: self._whole - self.held], piece[self._whole - self.held :]

@@ -40,6 +40,7 @@ from crossover.transport.http2.socket import Http2Socket
 if TYPE_CHECKING:
     from crossover.transport.http2.connection import Stream
     from crossover.transport.http2.events import Event
+    from crossover.transport.http2.frames import Buffer
     from crossover.transport.http2.header_blocks import Fields
 
 log = logging.getLogger("crossover.grpc")
@@ -150,7 +151,7 @@ class ServerConnection:
     def _handle(self, event: Event) -> None:
         kind = type(event)
         if kind is DataReceived:
-            self._take_data(event)  # type: ignore[arg-type]
+            self._take_data(event.stream, event.data, ends=event.ends)  # type: ignore[union-attr,arg-type]
         elif kind is HeadersReceived:
             self._take_request(event)  # type: ignore[arg-type]
         elif isinstance(event, TrailersReceived):
@@ -177,9 +178,16 @@ class ServerConnection:
         elif not _is_grpc(fields.get(b"content-type", b"")):
             self._refuse_http(stream, _NOT_GRPC)
         else:
-            self._take_call(stream, fields, event.ends)
+            self._take_call(stream, fields)
+        if event.data is not None:
+            self._take_data(stream, event.data, ends=event.ends)
+        elif event.ends:
+            self._end_of_request(stream)
+        call = stream.owner
+        if type(call) is ServerCall and call.until != deadline.NEVER:  # it was not answered at once
+            call.deadline = self._deadlines.call_at(call.until + DEADLINE_GRACE_SECONDS, partial(self._expired, call))
 
-    def _take_call(self, stream: Stream, fields: Fields, ends: bool) -> None:
+    def _take_call(self, stream: Stream, fields: Fields) -> None:
         service = self._service
         handler = service.handler_of(fields[b":path"])
         if handler is None:
@@ -196,29 +204,24 @@ class ServerConnection:
             self._refuse(stream, Status(status.INVALID_ARGUMENT, str(bad)))
             return
         stream.owner = call
-        if call.until != deadline.NEVER:
-            call.deadline = self._deadlines.call_at(call.until + DEADLINE_GRACE_SECONDS, partial(self._expired, call))
         if streaming:
             self._begin(call)
-        if ends:
-            self._end_of_request(stream)
 
-    def _take_data(self, event: DataReceived) -> None:
-        stream = event.stream
+    def _take_data(self, stream: Stream, data: Buffer, *, ends: bool) -> None:
         call = stream.owner
         if type(call) is not ServerCall:
             if call is not None:
-                self._drop_data(stream, call, len(event.data))
+                self._drop_data(stream, call, len(data))
             return
         try:
-            call.add(event.data)
+            call.add(data)
             if len(call.queue) > 1 and not call.handler.request_streaming:
                 raise BadMessageError(status.INTERNAL, "a unary call has one message; more came")
         except BadMessageError as bad:
             too_large = bad.code == status.RESOURCE_EXHAUSTED
             self.end(call, self._service.too_large(bad.size) if too_large else Status(bad.code, bad.text))
             return
-        if event.ends:
+        if ends:
             self._end_of_request(stream)
         else:
             self.grant(call)
@@ -236,7 +239,7 @@ class ServerConnection:
         if type(call) is not ServerCall:
             return
         call.close()
-        if call.reader.held:
+        if call.is_cut:
             self.end(call, Status(status.INTERNAL, "the last message is cut"))
         elif call.task is None and not call.answered:
             if call.queue:
@@ -290,9 +293,8 @@ class ServerConnection:
             return
         call.task = None  # it is done; nobody may cancel what is only left to be sent
         call.answered = True
-        connection.send_headers(stream, _START)
-        connection.send_data(stream, prefixed(len(data)), data)
-        connection.send_headers(stream, _OK, metadata_out(call.trailing) if call.trailing else (), ends=True)
+        trailers = _OK, metadata_out(call.trailing) if call.trailing else ()
+        connection.send_message(stream, _START, (), (prefixed(len(data)), data), trailers)
         if not stream.unsent:
             self._leave(stream)
         self.socket.flush()

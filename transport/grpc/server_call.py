@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.protocol import deadline
 from crossover.protocol.errors import PortableError
-from crossover.transport.grpc.messages import MessageReader
+from crossover.transport.grpc.messages import MessageReader, whole_message
 from crossover.transport.grpc.metadata import Metadata, deadline_of
 from crossover.transport.grpc.status import INTERNAL
 
@@ -37,8 +37,8 @@ class ServerCall:
     """One call; `handler` is what gRPC's registry gave for its method."""
 
     __slots__ = (
-        "_connection", "answered", "closed", "deadline", "fields", "flushed", "handler", "queue", "queued", "reader",
-        "room", "stream", "task", "trailing", "until", "waiter",
+        "_connection", "_limit", "_reader", "answered", "closed", "deadline", "fields", "flushed", "handler", "queue",
+        "queued", "room", "stream", "task", "trailing", "until", "waiter",
     )  # fmt: skip
 
     def __init__(
@@ -49,7 +49,9 @@ class ServerCall:
         self.stream = stream
         self.fields = fields
         self.handler = handler
-        self.reader = MessageReader(limit, fields.get(b"grpc-encoding", b"identity").decode("latin-1"))
+        self._limit = limit
+        self._reader: MessageReader | None = None
+        """Where a message did not come as one whole piece of DATA."""
         self.deadline: Deadline | None = None
         self.task: asyncio.Task[None] | None = None
         self.trailing: Metadata = ()
@@ -73,11 +75,25 @@ class ServerCall:
     def add(self, piece: Buffer) -> None:
         """A piece of data; BadMessageError as the reader says."""
         self.room -= len(piece)
-        for message in self.reader.feed(piece):
-            self.queue.append(message)
-            self.queued += len(message)
+        message = whole_message(piece, self._limit) if self._reader is None else None
+        messages = self._reading.feed(piece) if message is None else [message]
+        self.queue.extend(messages)
+        self.queued += sum(map(len, messages))
         if self.waiter is not None and self.queue:
             _wake(self.waiter)
+
+    @property
+    def _reading(self) -> MessageReader:
+        reader = self._reader
+        if reader is None:
+            encoding = self.fields.get(b"grpc-encoding", b"identity").decode("latin-1")
+            reader = self._reader = MessageReader(self._limit, encoding)
+        return reader
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a message is under way of which a part has come."""
+        return self._reader is not None and self._reader.held > 0
 
     def close(self) -> None:
         """Nothing more comes."""
@@ -88,7 +104,7 @@ class ServerCall:
     @property
     def wanted(self) -> int:
         """Bytes by which the client's window should grow now; small amounts are left until they are worth a frame."""
-        missing, room = self.reader.missing, self.room
+        missing, room = self._reader.missing if self._reader is not None else 0, self.room
         if self.handler.request_streaming:
             lacking = max(WINDOW - self.queued, missing) - room
             return lacking if lacking >= WINDOW // 2 or missing > room else 0

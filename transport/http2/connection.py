@@ -65,6 +65,12 @@ _EARNED = 4
 """Idle frames that a DATA frame of ours allows: the peer answers it with WINDOW_UPDATE for stream and connection."""
 
 
+_NOTHING_UNSENT: deque[memoryview] = deque(maxlen=0)
+"""What a stream has of which nothing waits: nearly every one, all its life."""
+_HEADERS_FORM = http2.END_HEADERS | http2.PADDED | http2.WITH_PRIORITY
+"""Flags that say how the payload of HEADERS is to be read."""
+
+
 class _StreamFaultError(PortableError):
     """The peer broke the protocol on one stream (5.4.2)."""
 
@@ -98,7 +104,7 @@ class Stream:
         """The final response's header fields have come, or the request's."""
         self.expected: int | None = None
         """Bytes of content that are still to come, where content-length says (8.1.1)."""
-        self.unsent: deque[memoryview] = deque()
+        self.unsent = _NOTHING_UNSENT
         """DATA that waits for a window, ..."""
         self.unsent_bytes = 0
         self.ends = False
@@ -258,12 +264,45 @@ class Connection:
                 self._end_local(stream)
             return
         waits = bool(stream.unsent)
+        if not waits:
+            stream.unsent = deque()
         stream.unsent.extend([memoryview(part) for part in parts if len(part)])
         stream.unsent_bytes += size
         self.unsent_bytes += size
         stream.ends = ends
         if not waits and not self._pump(stream):
             self._blocked.append(stream)
+
+    def send_message(
+        self,
+        stream: Stream,
+        repeated: tuple[tuple[str, str], ...],
+        own: tuple[tuple[str, str], ...],
+        parts: tuple[Buffer, ...],
+        trailers: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] | None = None,
+    ) -> None:
+        """A whole message, which ends the stream: header fields, content and perhaps trailers.
+
+        It is `send_headers`, `send_data` and `send_headers` in one step where the windows let all of it leave.
+        """
+        if stream.local_ended or stream.ends or stream.number not in self.streams:
+            return
+        size = sum(map(len, parts))
+        fits = size <= self._send_window and size <= stream.send_window and size <= self._frame
+        if not fits or stream.unsent or stream.frames is not None:
+            self.send_headers(stream, repeated, own)
+            self.send_data(stream, *parts, ends=trailers is None)
+            if trailers is not None:
+                self.send_headers(stream, *trailers, ends=True)
+            return
+        self._send_window -= size
+        stream.send_window -= size
+        self._idle_frames.earn(_EARNED)
+        self._put_headers(stream, self._writer.block(repeated, own), 0)
+        self._out += (http2.head(http2.DATA, http2.END_STREAM if trailers is None else 0, stream.number, size), *parts)
+        if trailers is not None:
+            self._put_headers(stream, self._writer.block(*trailers), http2.END_STREAM)
+        self._end_local(stream)
 
     def grant(self, stream: Stream, count: int) -> None:
         """Let the peer send so many bytes more on the stream (6.9)."""
@@ -300,7 +339,7 @@ class Connection:
         if stream.frames is not None:
             stream.frames.append((True, http2.HEADERS, http2.END_HEADERS | flags, len(block)))
         if len(block) <= size:
-            self._out.append(http2.head(http2.HEADERS, http2.END_HEADERS | flags, number, len(block)) + block)
+            self._out += (http2.head(http2.HEADERS, http2.END_HEADERS | flags, number, len(block)), block)
             return
         pieces = [block[at : at + size] for at in range(0, len(block), size)]
         self._out.append(http2.frame(http2.HEADERS, flags, number, pieces[0]))
@@ -451,13 +490,20 @@ class Connection:
                 self.grant(stream, size - len(payload))
             if len(payload) < _SMALL_DATA:
                 self._pay(1)
-        self._events.append(DataReceived(stream, payload, bool(ends)))
+        last = self._events[-1] if self._events else None
+        if type(last) is HeadersReceived and last.stream is stream and last.data is None:
+            last.data, last.ends = payload, bool(ends)
+        else:
+            self._events.append(DataReceived(stream, payload, bool(ends)))
 
     def _take_headers(self, flags: int, number: int, payload: Buffer) -> None:
         if not self.settled:
             raise _no_settings()
         if not number:
             raise ConnectionFaultError(http2.PROTOCOL_ERROR, "HEADERS came on stream 0")
+        if flags & _HEADERS_FORM == http2.END_HEADERS:
+            self._take_block(flags, number, bytes(payload))
+            return
         block = http2.header_block_in(flags, payload)
         if flags & http2.END_HEADERS:
             self._take_block(flags, number, block)
@@ -556,7 +602,11 @@ class Connection:
         if not fields.is_too_large and (fields.kind != TRAILERS or fields.malformed):
             raise _StreamFaultError(http2.PROTOCOL_ERROR, fields.malformed or "trailers have a pseudo-header field")
         self._end_remote(stream)
-        self._events.append(TrailersReceived(stream, fields))
+        last = self._events[-1] if self._events else None
+        if type(last) is HeadersReceived and last.stream is stream:
+            last.trailers, last.ends = fields, True
+        else:
+            self._events.append(TrailersReceived(stream, fields))
 
     def _take_other(self, kind: int, flags: int, number: int, payload: Buffer, size: int) -> None:
         if not self.settled and kind != http2.SETTINGS:

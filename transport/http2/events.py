@@ -13,15 +13,20 @@ if TYPE_CHECKING:
 class HeadersReceived:
     """A request, on the stream that it opens; or the final response to one. `ends`: nothing follows.
 
+    What came right behind the fields is told with them: the first piece of the content, and the trailers. A small message
+    is one event.
+
     With `fields.is_too_large` the fields are not whole: the stream is to be refused.
     """
 
-    __slots__ = ("ends", "fields", "stream")
+    __slots__ = ("data", "ends", "fields", "stream", "trailers")
 
     def __init__(self, stream: Stream, fields: Fields, ends: bool) -> None:
         self.stream = stream
         self.fields = fields
         self.ends = ends
+        self.data: Buffer | None = None
+        self.trailers: Fields | None = None
 
 
 class DataReceived:

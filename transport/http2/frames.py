@@ -156,6 +156,11 @@ class FrameReader:
                     self._padding = _padding(data[at + 9] if size else 0, size)
                     self._extra = 1 + self._padding
                     at += 1
+                elif 0 < size < _PIECE and size <= end - at - 9:  # what most messages are
+                    payload = data[at + 9 : at + 9 + size]
+                    at += 9 + size
+                    yield DATA, flags & END_STREAM, stream, payload, size
+                    continue
                 self._left, self._flags, self._stream = size - self._extra, flags & END_STREAM, stream
                 at += 9
                 if not self._left:

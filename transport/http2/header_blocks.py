@@ -39,6 +39,7 @@ _BAD_VALUE_TEXT = "a field value has NUL, CR or LF, or blanks around it"
 _NONE: dict[bytes, bytes] = {}
 _known_names: BoundedCache[bytes, bool] = BoundedCache()
 """Names of regular fields that are well-formed whatever their value, but for what no value may have."""
+_name_texts: BoundedCache[str, bytes] = BoundedCache()
 _LONGEST_INTEGER = 5
 """Bytes after its prefix: more is an error, not a number (RFC 7541, 5.1)."""
 
@@ -68,11 +69,15 @@ class Fields(dict[bytes, bytes]):
 
     def with_own(self, own: dict[bytes, bytes], size: int) -> Fields:
         """These fields, and then regular ones with other names, which count `size` bytes."""
-        found = Fields()
+        found = Fields.__new__(Fields)  # every attribute is set here: requests with a deadline all come this way
         found.update(self)
-        found.kind, found.malformed, found.content_length = self.kind, self.malformed, self.content_length
+        found.kind = self.kind
+        found.malformed = self.malformed
         found.size = self.size + size
-        found.shared, found.own = self, own
+        found.is_too_large = False
+        found.shared = self
+        found.own = own
+        found.content_length = self.content_length
         for name, value in own.items():
             if _known_names.get(name) is None:
                 found._add(name, value)
@@ -304,7 +309,14 @@ def literal(name: str, value: str) -> bytes:
     """A field that stays out of the table (RFC 7541, 6.2.2). Characters that may not be in a value become `?`."""
     if not (value.isascii() and value.isprintable()):
         value = "".join([char if " " <= char <= "~" else "?" for char in value])
-    return b"\0" + _text(name) + _text(value.strip(" "))
+    return (_name_texts.get(name) or _name_text(name)) + _text(value.strip(" "))
+
+
+def _name_text(name: str) -> bytes:
+    """How a literal begins that has this name."""
+    text = b"\0" + _text(name)
+    _name_texts.put(name, text, len(text))
+    return text
 
 
 def _text(text: str) -> bytes:
