@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+_SHORT = 0.5
+
 
 class MemoryBudget:
     """Counts bytes of messages that are received, waited for or not yet sent. Any thread may use it."""
@@ -14,6 +16,11 @@ class MemoryBudget:
         self.limit = limit
         self.used = 0
         self.lock = threading.Lock()
+
+    @property
+    def is_short(self) -> bool:
+        """Whether so little is free that what is held for nothing should go."""
+        return self.used > _SHORT * self.limit
 
     def reserve(self, size: int) -> bool:
         """Set `size` bytes aside; False, and nothing done, where they are not free.

@@ -28,6 +28,7 @@ from crossover.endpoints.rest.types import Reply, Request, RestOptions
 from crossover.protocol import deadline, timeline
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext, Inference
+from crossover.protocol.limits import HEAVY_BYTES
 from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED
 from crossover.transport.eager_start import waiting
@@ -162,6 +163,8 @@ class RestEndpoint:
                 with limit:
                     await self._receive(call, request)
                     reply = await self._handlers[route.name](request)
+            if not _has_room(reply, call):
+                raise no_memory()
             self._add_timing(reply, request)
             code = None if reply.status < 400 else Code.UNAVAILABLE
         except TimeoutError as caught:
@@ -240,6 +243,12 @@ class RestEndpoint:
             reply.headers.append((b"server-timing", timeline.server_timing(stations).encode()))
         if timeline.HEADER in headers:
             reply.headers.append((timeline.HEADER.encode(), stations.to_header().encode()))
+
+
+def _has_room(reply: Reply, call: Call) -> bool:
+    """Whether a large reply fits into the memory of all requests until it is sent; from then on its connection counts it."""
+    size = sum(map(len, reply.parts))
+    return size < HEAVY_BYTES or call.hold(size)
 
 
 def _check(route: Route, head: RequestHead) -> None:

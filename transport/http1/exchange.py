@@ -98,8 +98,9 @@ class Exchange:
             raise BodyTooLargeError
         self.ask()
         self._whole_limit = limit
-        self._connection.resume_reading()
-        if self.body is not None and not self.hold(0):
+        if self.body is None:  # else what would be read is behind this request
+            self._connection.resume_reading()
+        elif self.body and not self.hold(0):
             raise NoMemoryError
         while self.body is None and self._size <= limit:
             await self._more()

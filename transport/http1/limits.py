@@ -32,6 +32,8 @@ MIN_BODY_RATE = 500.0
 """Bytes a second below which a body has made no progress, however regularly they drip."""
 HALF_CLOSED_SECONDS = 1.0
 """How long a client that has closed its sending side is taken for one that still reads, before it is asked."""
+STALLED_SECONDS = 1.0
+"""How long a client may read nothing of its reply while unread replies take the memory that others need."""
 DRAIN_IDLE_SECONDS = 1.0
 """How long a connection may be without a request while the service drains."""
 

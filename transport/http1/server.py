@@ -28,6 +28,7 @@ import asyncio
 import logging
 import select
 import socket
+import struct
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -43,6 +44,7 @@ from crossover.transport.http1.limits import (
     LINGER_SECONDS,
     LOOKAHEAD_BYTES,
     MIN_BODY_RATE,
+    STALLED_SECONDS,
     Http1Limits,
 )
 from crossover.transport.http1.messages import RefusalError
@@ -66,6 +68,7 @@ _TURN = 2048
 _REQUEST_COST = 64
 _TELL_SECONDS = 60.0
 _EMPTY = bytearray()
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Handler(Protocol):
@@ -632,6 +635,13 @@ class Connection(asyncio.BufferedProtocol):
         self._state = _State.CLOSED
         self.transport.abort()
 
+    def _reset(self) -> None:
+        """The same at once: closed, the kernel would keep what the client does not read for minutes."""
+        accepted = self.transport.get_extra_info("socket")
+        if accepted is not None and accepted.family != socket.AF_UNIX:
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.abandon()
+
     @property
     def busy(self) -> bool:
         if self._state is _State.CLOSED:
@@ -649,7 +659,7 @@ class Connection(asyncio.BufferedProtocol):
         limits = self._server.limits
         if self._is_stuck_writing(now):
             self._server.timed_out += 1
-            self.abandon()
+            self._reset()
         elif self._state is _State.HEAD:
             if self._writing_paused:
                 return
@@ -702,7 +712,10 @@ class Connection(asyncio.BufferedProtocol):
         if not unsent or taken != self._sent_before:
             self._sent_before, self._sent_since = taken, now
             return False
-        return now - self._sent_since > self._server.limits.write_seconds
+        seconds = self._server.limits.write_seconds
+        if self._unsent and self.budget.is_short:
+            seconds = min(seconds, STALLED_SECONDS)
+        return now - self._sent_since > seconds
 
     def _look_whether_gone(self) -> None:
         """Ask a client that has closed its sending side whether it still reads."""

@@ -175,6 +175,37 @@ async def test_pipelined_requests_are_not_read_ahead_without_end():
         assert len(service.inference.requests) == 1
 
 
+async def test_pipelined_requests_whose_replies_nobody_reads_are_not_read_ahead():
+    """However many bodies have been read, what comes behind them is taken as far as replies leave."""
+    async with served() as service, connected(service.port) as (_, writer):
+        writer.transport.set_write_buffer_limits(1 << 30)
+        writer.write(infer(id="x" * 15_000) * 3000)
+        connection = None
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            connection = next(iter(service.listener.http.connections))
+            assert len(connection._ahead) <= LOOKAHEAD_BYTES + BUFFER_BYTES
+        assert service.inference.requests
+
+
+async def test_stalled_replies_make_room_when_memory_is_short():
+    """Clients that read nothing are cut off at once, not after the time for writing; health needs no memory at all."""
+    limits = Http1Limits(write_seconds=600)
+    async with served(limits=limits, fallback=application, budget=MemoryBudget(8 << 20)) as service:
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(8):
+                _, writer = await stack.enter_async_context(connected(service.port, limit=1 << 10))
+                writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(lambda: service.listener.http.budget.used > 8 << 20)
+            async with connected(service.port) as (reader, writer):
+                writer.write(ASK)
+                assert b" 200 " in await reader.readline()
+            await until(lambda: service.listener.http.budget.used < 8 << 20)
+            async with connected(service.port) as (reader, writer):
+                writer.write(infer())
+                assert b" 200 " in await reader.readline()
+
+
 async def test_connections_have_a_bound(caplog):
     """One too many is told 503 and closed; the log says so once, the metrics count, and the others go on."""
     limits = Http1Limits(max_connections=3)
