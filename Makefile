@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := $(PYTHON) requirements/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check fmt proto proto-check models compare bench native lock clean
+.PHONY: help run test test-all check fmt proto proto-check models compare bench torture native lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ compare: .venv/.lab native  ## measure gRPC against REST (about five minutes); A
 
 bench: .venv/.lab native  ## what each of our paths costs beside its floor (about four minutes); ARGS=... are passed on
 	@exec $(BIN)/python -m comparison bench $(ARGS)
+
+torture: .venv/.lab native  ## kill, stop, flood and starve the services: are the promises kept? (about five minutes); ARGS=...
+	@exec $(BIN)/python -m comparison torture $(ARGS)
 
 check: .venv/.dev native  ## lint, types, layers, generated code
 	@$(BIN)/python -m ruff check .

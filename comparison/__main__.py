@@ -1,4 +1,4 @@
-"""`python -m comparison run|pair|report|diff|bench`."""
+"""`python -m comparison run|pair|report|diff|bench|torture`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ def main(arguments: list[str] | None = None, program: str = "python -m compariso
     from crossover.comparison import commands, options
     from crossover.comparison.bench import command as bench_command
     from crossover.comparison.pair import command as pair_command
+    from crossover.comparison.torture import command as torture_command
 
     parser = argparse.ArgumentParser(prog=program, description="gRPC or REST between two services?")
     parser.set_defaults(command=None)
-    commands_of = parser.add_subparsers(metavar="run|pair|report|diff|bench", required=True)
+    commands_of = parser.add_subparsers(metavar="run|pair|report|diff|bench|torture", required=True)
     run = commands_of.add_parser("run", help="measure, and say what it shows")
     options.add_arguments(run)
     run.set_defaults(command=functools.partial(commands.run, run))
@@ -36,6 +37,11 @@ def main(arguments: list[str] | None = None, program: str = "python -m compariso
     bench = commands_of.add_parser("bench", help="what our own paths cost beside their floors (about four minutes)")
     bench_command.add_arguments(bench)
     bench.set_defaults(command=bench_command.run)
+    torture = commands_of.add_parser(
+        "torture", help="kill, stop, flood and starve our services: are the promises kept? (about five minutes)"
+    )
+    torture_command.add_arguments(torture)
+    torture.set_defaults(command=torture_command.run)
     given = parser.parse_args(arguments)
     given.arguments = sys.argv[1:] if arguments is None else arguments
     return int(given.command(given))
