@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from crossover import VERSION
 from crossover.clients.cli_commands import COMMANDS
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.wires import WIRES, Target
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DESCRIPTION = "Call a model server, or with --rest the gateway, from the shell."
+EPILOG = "Without --grpc and --rest, the addresses are those of MODEL_SERVER_HOST, MODEL_SERVER_GRPC_PORT and MODEL_SERVER_HTTP_PORT."
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,7 +30,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(program: str = "python -m clients") -> argparse.ArgumentParser:
-    top = Parser(prog=program, description=DESCRIPTION, parents=[_where()])
+    top = Parser(prog=program, description=DESCRIPTION, epilog=EPILOG, parents=[_where()])
+    top.add_argument("--version", action="version", version=f"crossover {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="infer|models|health", parser_class=Parser)
     infer = commands.add_parser("infer", help="run a model", parents=[_where(argparse.SUPPRESS)])
     infer.add_argument("model")

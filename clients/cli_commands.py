@@ -52,10 +52,19 @@ async def models(arguments: argparse.Namespace, target: Target) -> int:
 
 async def health(arguments: argparse.Namespace, target: Target) -> int:
     """Exit code 0 when the service is ready, else 1."""
+    address = target.rest if WIRES[arguments.wire].kind == "rest" else target.grpc
+    where = f"{address} ({arguments.wire})"
     async with Client(arguments.wire, target, arguments.timeout) as client:
-        ready = await client.ready()
-    _PLAIN.print("ready" if ready else "not ready")
-    return 0 if ready else 1
+        if await client.ready():
+            _PLAIN.print(f"ready: {where}", soft_wrap=True)
+            return 0
+        try:
+            await client.models()
+            reason = "it answers, and says that it is not ready"
+        except InferenceError as error:
+            reason = error.message
+    _PLAIN.print(f"not ready: {where}: {reason}", soft_wrap=True)
+    return 1
 
 
 COMMANDS = {"infer": infer, "models": models, "health": health}

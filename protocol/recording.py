@@ -32,7 +32,7 @@ class Recording:
     reply_trailers: list[tuple[str, str]] = field(default_factory=list)
     """... and trailer fields, likewise."""
     frames: list[tuple[bool, int, int, int]] = field(default_factory=list)
-    """HEADERS and DATA frames likewise: whether it was sent, type, flags, bytes of payload."""
+    """HEADERS and DATA frames likewise: whether it was sent, type, flags, bytes of payload. Large DATA frames come in pieces."""
     stream: bool = False
     """The messages went over a stream, whose metadata and trailers belong to the stream as a whole."""
 
@@ -41,6 +41,18 @@ class Recording:
         self.path, self.sent, self.request = path, sent, request
         self.status, self.details, self.received, self.reply = None, "", [], b""
         self.head, self.reply_head, self.reply_trailers, self.frames = [], [], [], []
+
+    def joined_frames(self, *, is_sent: bool) -> list[tuple[int, int, int]]:
+        """Type, flags and bytes of what went in one direction; those of one type in a row are one, with all their bytes."""
+        joined: list[tuple[int, int, int]] = []
+        for sent, kind, flags, size in self.frames:
+            if sent is not is_sent:
+                continue
+            if joined and joined[-1][0] == kind == 0:
+                joined[-1] = kind, joined[-1][1] | flags, joined[-1][2] + size
+            else:
+                joined.append((kind, flags, size))
+        return joined
 
     def end(self, status: int, received: list[tuple[str, str | bytes]], reply: bytes = b"", details: str = "") -> None:
         """The answer has come."""

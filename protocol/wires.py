@@ -119,7 +119,7 @@ def wire(name: str) -> Wire:
     """The registry's line for `name`; INVALID_ARGUMENT that lists the names when there is none."""
     found = WIRES.get(name)
     if found is None:
-        raise invalid(f"'{name[:40]}' is not an upstream; choose one of {', '.join(WIRES)}")
+        raise invalid(f"'{name[:40]}' is not a wire; choose one of {', '.join(WIRES)}")
     return found
 
 

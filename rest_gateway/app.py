@@ -19,12 +19,12 @@ from crossover.endpoints.control_policy import ControlPolicy
 from crossover.endpoints.rest.app import OipRest
 from crossover.endpoints.rest.types import RestOptions
 from crossover.protocol.codecs.json.text import dumps
-from crossover.protocol.errors import Code, code_from_http
+from crossover.protocol.errors import Code, InferenceError, code_from_http
 from crossover.rest_gateway import docs_page, page, predictions
 from crossover.rest_gateway.observed import Observed
 from crossover.rest_gateway.openapi import add_oip
 from crossover.rest_gateway.page.documents import Documents
-from crossover.rest_gateway.upstreams import HEADER, Upstreams
+from crossover.rest_gateway.upstreams import HEADER, NOT_CHOOSABLE, Upstreams
 from crossover.service.doors.setup import controls
 from crossover.service.loop_watch import LoopWatch
 from crossover.service.metrics import Observer
@@ -68,7 +68,12 @@ def create_app(settings: GatewaySettings, is_draining: Callable[[], bool] = lamb
 
 
 def _default(upstreams: Upstreams) -> Choose:
-    return lambda _: upstreams.get()
+    def choose(headers: Mapping[str, str]) -> tuple[str, Inference]:
+        if HEADER in headers:
+            raise InferenceError(Code.PERMISSION_DENIED, NOT_CHOOSABLE)
+        return upstreams.get()
+
+    return choose
 
 
 def _by_header(upstreams: Upstreams) -> Choose:

@@ -9,9 +9,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from crossover.protocol.errors import InferenceError
+from crossover.protocol.errors import InferenceError, invalid
 from crossover.protocol.inference import CallContext
-from crossover.protocol.wires import Target, connect, wire
+from crossover.protocol.wires import WIRES, Target, connect, wire
 from crossover.rest_gateway.prompt import PromptHealth
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("crossover.gateway")
 HEADER = "inference-upstream"
+NOT_CHOOSABLE = "this gateway does not let requests choose an upstream; setting GATEWAY_UPSTREAM_HEADER=1 would"
+"""Said wherever a request names one, in its header, its query or its body."""
 
 
 ASK_SECONDS = 0.5
@@ -47,6 +49,8 @@ class Upstreams:
         chosen = self.default if name is None else name
         client = self._connected.get(chosen)
         if client is None:
+            if chosen not in WIRES:
+                raise invalid(f"'{chosen[:40]}' is not an upstream; choose one of {', '.join(WIRES)}")
             inner = connect(wire(chosen).name, self._target)
             client = PromptHealth(chosen, inner, self._is_draining, self._ask_others)
             self._connected[chosen] = client

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from crossover.stack.settings import StackSettings
 
 _TEXT = """
+Open {gateway} in a browser.
+
   gateway       {gateway:<28} REST for everybody; its API is at {gateway}/docs
   model server  {rest:<28} Open Inference Protocol over REST
                 {grpc:<28} the same over gRPC, with health and reflection

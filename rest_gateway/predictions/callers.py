@@ -10,6 +10,7 @@ from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.propagation import PROPAGATED
 from crossover.rest_gateway.api.problems import Problem, bad_request, unprocessable
+from crossover.rest_gateway.upstreams import NOT_CHOOSABLE
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -33,16 +34,11 @@ class Calls:
         """The upstream that is `named`, or the header's, or the setting's.
 
         One that does not exist is 422 when a body named it (`pointer` says where), else 400. Where choosing is switched
-        off, the header means nothing, as under /v2, but naming one is 403.
+        off, naming one is 403, as under /v2.
         """
-        header = request.headers.get(UPSTREAM_HEADER) if self.upstream_choice else None
-        name = named if named is not None else header
+        name = named if named is not None else request.headers.get(UPSTREAM_HEADER)
         if name is not None and not self.upstream_choice:
-            raise Problem(
-                403,
-                Code.PERMISSION_DENIED,
-                "this gateway does not let requests choose an upstream; setting GATEWAY_UPSTREAM_HEADER=1 would",
-            )
+            raise Problem(403, Code.PERMISSION_DENIED, NOT_CHOOSABLE)
         try:
             return self.upstreams.get(name)
         except InferenceError as error:

@@ -78,11 +78,10 @@ def _http_status(recording: Recording) -> int | None:
 
 
 def _frames(recording: Recording, *, is_sent: bool) -> list[dict[str, Any]]:
-    """The call's HEADERS and DATA frames in one direction (RFC 9113 6.1, 6.2)."""
+    """The call's HEADERS and DATA frames in one direction (RFC 9113 6.1, 6.2); DATA frames in a row count as one."""
     return [
         {"type": _FRAME_TYPES[kind], "flags": [name for bit, name in _FRAME_FLAGS[kind] if flags & bit], "bytes": size}
-        for sent, kind, flags, size in recording.frames
-        if sent is is_sent
+        for kind, flags, size in recording.joined_frames(is_sent=is_sent)
     ]
 
 

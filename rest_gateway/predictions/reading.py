@@ -101,4 +101,4 @@ def _accuracy(counts: Iterable[Count]) -> dict[str, object]:
 
 
 def _gone(prediction_id: str) -> Exception:
-    return not_found(f"there is no prediction '{prediction_id[:60]}'; it never was, or it was deleted")
+    return not_found(f"there is no prediction '{prediction_id[:60]}'")

@@ -155,7 +155,7 @@ async def test_text_in_lists_is_bytes():
 def test_an_unknown_wire_is_refused_when_it_is_named():
     """Not only at the first call."""
     for make in (connect, connect_sync):
-        with pytest.raises(InferenceError, match="'soap' is not an upstream; choose one of grpc, "):
+        with pytest.raises(InferenceError, match="'soap' is not a wire; choose one of grpc, "):
             make("soap")
 
 

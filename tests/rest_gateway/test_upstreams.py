@@ -75,16 +75,26 @@ def test_an_unknown_upstream_is_refused_with_the_names(gateway, digit):
     assert all(name in reply.json()["error"] for name in WIRES)
 
 
-def test_without_the_setting_the_header_changes_nothing(root, tmp_path, digit):
-    """Callers of a gateway that does not offer the choice can't force one."""
+def test_without_the_setting_no_request_names_an_upstream(root, tmp_path, digit):
+    """A gateway that does not offer the choice refuses whoever names one: in the header as in the query and the body."""
     from crossover.stack.services import running
 
     settings = {"DATA_DIR": str(tmp_path), "GATEWAY_UPSTREAM": "rest-binary", "GATEWAY_UPSTREAM_HEADER": "0"}
     with (tmp_path / "log").open("wb") as log, running(settings, log) as stack:
-        for headers in ({}, {"Inference_Upstream": "grpc"}, {"Inference_Upstream": "soap"}):
-            reply = ask(stack.gateway_url, "POST", INFER, digit, **headers)
-            assert (reply.status, reply.headers["inference-upstream"]) == (200, "rest-binary")
-            assert "server-timing" not in reply.headers
+        reply = ask(stack.gateway_url, "POST", INFER, digit)
+        assert (reply.status, reply.headers["inference-upstream"]) == (200, "rest-binary")
+        assert "server-timing" not in reply.headers
+        whole = {"model": "digits", "inputs": digit["inputs"]}
+        for name in ("grpc", "rest-binary", "soap"):
+            header = {"Inference_Upstream": name}
+            refused = [
+                ask(stack.gateway_url, "POST", INFER, digit, **header),
+                ask(stack.gateway_url, "GET", "/v2/models/digits", None, **header),
+                ask(stack.gateway_url, "POST", "/api/predictions", whole, **header),
+                ask(stack.gateway_url, "POST", "/api/predictions", {**whole, "upstream": name}),
+                ask(stack.gateway_url, "GET", f"/api/models/identity/prediction?x=1,2&upstream={name}"),
+            ]
+            assert {(reply.status, reply.json()["code"]) for reply in refused} == {(403, "PERMISSION_DENIED")}
         for action in ("load", "unload"):
             reply = ask(stack.gateway_url, "POST", f"/v2/repository/models/digits/{action}", {})
             assert (reply.status, reply.json()["code"]) == (403, "PERMISSION_DENIED")

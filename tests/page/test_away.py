@@ -1,0 +1,55 @@
+"""The page when the model server is away: it counts who answered, says why the others did not, and recovers by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from crossover.stack.services import running
+
+pytestmark = pytest.mark.browser
+REASONS = {"en-US": "503 UNAVAILABLE", "ko-KR": "모델 서버에 연결할 수 없습니다"}
+SUMMARY = {"en-US": "1 of 4 answered: 3.", "ko-KR": "4개 중 1개가 답했습니다: 3."}
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A stack of our own whose model server is stopped and continued."""
+    environment = {
+        "DATA_DIR": str(tmp_path_factory.mktemp("away")), "GATEWAY_UPSTREAM_HEADER": "1", "GATEWAY_TIMING": "1",
+    }  # fmt: skip
+    with running(environment) as stack:
+        yield stack
+
+
+@pytest.fixture
+def page_of(browser, stopped):
+    contexts = []
+
+    def open_it(locale):
+        context = browser.new_context(locale=locale, reduced_motion="reduce", viewport={"width": 1280, "height": 900})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        page.goto(stopped.gateway_url)
+        page.wait_for_selector("body[data-ready]")
+        page.wait_for_selector('#first[aria-busy="false"]')
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+
+
+def test_it_says_so_and_recovers(page_of, stopped):
+    """From a page that was opened while the service is away: counted, explained in its language, and answered when it is back."""
+    stopped.model_server.kill()
+    pages = {locale: page_of(locale) for locale in REASONS}
+    for locale, page in pages.items():
+        summary = page.inner_text("#agreement")
+        assert summary.startswith(SUMMARY[locale]) and REASONS[locale] in summary
+        page.wait_for_selector("#away:not([hidden])")
+        assert page.locator("#board .failed .median").all_inner_texts() == ["503 UNAVAILABLE"] * 3
+    stopped.model_server = stopped.start_model_server()
+    for page in pages.values():
+        page.wait_for_selector("#away", state="hidden")
+        page.wait_for_function("() => document.querySelectorAll('#board li circle').length === 60")
