@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from crossover.transport.release_guard import FAST_PATHS
@@ -57,6 +58,7 @@ class Observer(Collector):
     def __init__(self) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
+        ProcessCollector(registry=self._registry)
         self._cells: dict[tuple[str, str, str], _Cell] = {}
         self._errors: Counter[tuple[str, str, str, str]] = Counter()
         self._in_flight: Counter[str] = Counter()

@@ -19,6 +19,7 @@ import uvloop
 
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.names import escaped
+from crossover.transport import file_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -176,6 +177,7 @@ def run(serve: Callable[[Stop], Awaitable[None]]) -> int:
     """Run a service until a signal; 0 when it ended well, 2 with one sentence when it could not start."""
     keep_freed_memory()
     settle_garbage_collection()
+    file_descriptors.raise_limit()
 
     async def main() -> None:
         stop = StopSignal()

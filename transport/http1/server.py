@@ -33,6 +33,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from crossover.transport.eager_start import begin
+from crossover.transport.file_descriptors import is_scarce
 from crossover.transport.http1 import asgi
 from crossover.transport.http1.exchange import Exchange
 from crossover.transport.http1.head import HeadReader, find_end, path_in
@@ -127,22 +128,27 @@ class Http1Server:
         self.app_state = given.get("app_state") or self.app_state
         return Connection(self)
 
-    def add(self, connection: Connection) -> bool:
+    def add(self, connection: Connection, descriptor: int) -> bool:
         """False for a connection that is one too many."""
-        if len(self.connections) >= self.limits.max_connections:
+        scarce = is_scarce(descriptor)
+        if scarce or len(self.connections) >= self.limits.max_connections:
             self.refused_connections += 1
-            self._tell_refused(connection.loop.time())
+            self._tell_refused(connection.loop.time(), scarce)
             return False
         self.connections.add(connection)
         if self._looking is None:
             self._looking = connection.loop.call_later(1 / _LOOKS_A_SECOND, self._look)
         return True
 
-    def _tell_refused(self, now: float) -> None:
+    def _tell_refused(self, now: float, scarce: bool) -> None:
         if now - self._told >= _TELL_SECONDS:
             self._told = now
-            most = self.limits.max_connections
-            log.warning("connections are refused: %d are open, the most that MAX_CONNECTIONS allows", most)
+            why = (
+                "all that the limit on open files (ulimit -n) allows"
+                if scarce
+                else "the most that MAX_CONNECTIONS allows"
+            )
+            log.warning("connections are refused: %d are open, %s", len(self.connections), why)
 
     def _look(self) -> None:
         """Let every connection see whether its time is over."""
@@ -242,7 +248,7 @@ class Connection(asyncio.BufferedProtocol):
             self.local = (str(transport.get_extra_info("sockname")), None)
         if transport.get_extra_info("ssl_object") is not None:
             self.scheme = "https"
-        if not self._server.add(self):
+        if not self._server.add(self, accepted.fileno() if accepted is not None else -1):
             self._say(RefusalError(503, "too many connections are open; try again later"))
             self._close()
 

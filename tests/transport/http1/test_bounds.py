@@ -435,3 +435,23 @@ async def test_draining_answers_and_lets_go():
         async with connected(service.port) as (reader, writer):
             writer.write(infer())
             assert b"connection: close" in await reader.read()
+
+
+async def test_the_last_file_descriptors_are_not_for_connections(caplog):
+    """A process that runs out of descriptors refuses connections aloud, and keeps some for everything else that it opens."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with served(fallback=application) as service:
+        async with connected(service.port) as (reader, writer):
+            writer.write(ASK)
+            assert b" 200 " in await reader.readuntil(b"}")
+            descriptor = writer.get_extra_info("socket").fileno()
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptor + 6, hard))
+                async with connected(service.port) as (refused, _):
+                    reply = await refused.read()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            writer.write(ASK)
+            assert b" 200 " in await reader.readuntil(b"}")
+    assert reply.startswith(b"HTTP/1.1 503")
+    assert "limit on open files" in caplog.text
