@@ -26,10 +26,12 @@ from crossover.model_server.served import ServedVersion
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.messages import ParameterValue
 from crossover.protos import inference as pb
+from crossover.service import process
 
 log = logging.getLogger("crossover.repository")
 
 Control = Literal["poll", "explicit", "none"]
+_LET_GO_SECONDS = 1.0
 
 
 class Repository:
@@ -57,6 +59,7 @@ class Repository:
         self._changing = asyncio.Lock()
         self._shrinking: dict[str, dict[int, layout.Fingerprint]] = {}
         self._poller: asyncio.Task[None] | None = None
+        self._giving_back: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Load what the control mode says, then follow the disk under `poll`. Bad models are listed, not raised."""
@@ -70,6 +73,8 @@ class Repository:
             self._poller = asyncio.create_task(self._follow(), name="repository poll")
 
     async def close(self) -> None:
+        if self._giving_back is not None:
+            self._giving_back.cancel()
         if self._poller is not None:
             self._poller.cancel()
             with suppress(asyncio.CancelledError):
@@ -201,6 +206,7 @@ class Repository:
                 self.entries[name] = Entry(name, found.folder, stamps=found.stamps, unloaded=True)
             self._changed()
             self._tell_of_ensembles()
+            self._give_memory_back()
         log.info("model '%s' is unloaded", name)
 
     def _refuse_when_fixed(self, what: str) -> None:
@@ -251,6 +257,7 @@ class Repository:
             if self.entries.pop(name, None) is not None:
                 log.info("model '%s' is gone from the repository", name)
                 self._changed()
+                self._give_memory_back()
         elif entry is None:
             entry = self.entries[name] = Entry(name, found.folder, loading=True)
             await self._refresh(entry, found, None)
@@ -296,6 +303,13 @@ class Repository:
         """Something serves that did not, or the other way round."""
         links.link_all(self.entries)
         self.on_change(self.loaded())
+
+    def _give_memory_back(self) -> None:
+        """To the system, once a model's last requests have let go of it."""
+        loop = asyncio.get_running_loop()
+        if self._giving_back is not None:
+            self._giving_back.cancel()
+        self._giving_back = loop.call_later(_LET_GO_SECONDS, loop.run_in_executor, None, process.give_memory_back)
 
     def _tell_of_ensembles(self) -> None:
         """Once all that belongs to a change is done: on the way to it an ensemble may lack parts for a moment."""

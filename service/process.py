@@ -83,6 +83,15 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_ARENA_MAX, 2)
 
 
+def give_memory_back() -> None:
+    """Return every free page of glibc's heaps to the kernel, which it otherwise does only at a heap's end; blocks for some ms.
+
+    For a moment after which much less is needed, such as a model's end. Elsewhere than on glibc this does nothing.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def settle_garbage_collection() -> None:
     """Leave what was imported out of every later collection, and collect less often than after 700 new objects.
 
