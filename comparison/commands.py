@@ -18,7 +18,7 @@ from crossover.comparison.design import samples
 from crossover.comparison.experiment.own import OipServices
 from crossover.comparison.experiment.run import Run
 from crossover.comparison.load.generator import GeneratorError
-from crossover.comparison.machine import provenance
+from crossover.comparison.machine import calibration, provenance
 from crossover.comparison.network import hosts
 from crossover.comparison.network.profiles import LOOPBACK
 from crossover.comparison.options import UsageError, checked, continued, outputs_of
@@ -109,9 +109,8 @@ def measured(course: Course, subject: Subject[Any], arguments: list[str]) -> int
         run.measure()
     if not run.measured:
         return refuse("the run was stopped before anything was measured")
-    (course.out / "provenance.json").write_text(
-        json.dumps(provenance.provenance(command, course.seed), indent=1) + "\n"
-    )
+    origin = {**provenance.provenance(command, course.seed), "calibration": calibration.calibration()}
+    (course.out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
     summary = finish(course.out, run.stopped, course, course.outputs, course.fail_if)
     if run.stopped:
         print(f"The run ended early: {run.stopped}", file=sys.stderr)

@@ -17,6 +17,7 @@ from crossover.comparison.pair.cases import answered
 from crossover.comparison.pair.errors import PairError
 from crossover.comparison.pair.exchange import grpc_answer, rest_answer
 from crossover.comparison.pair.subject import PairSubject, PairView
+from crossover.comparison.pair.twin import command as twin_command
 from crossover.comparison.services import scratch
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
-    """Compare a pair; or write a file that describes one (`init`)."""
+    """Compare a pair; or write a file that describes one (`init`); or compare one service with its twin (`twin`)."""
     if given.what == INIT:
         return commands.refusing(lambda: start.write(given), Path())
     if given.what == TWIN:
-        return commands.refuse("pair twin: not in this version; compare two running services with pair")
+        return twin_command.run(parser, given, functools.partial(run, parser))
     try:
         whole = given.arguments
         arguments = _own(whole[1:], given)

@@ -49,8 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "what",
         nargs="?",
-        metavar="FILE.yaml | init",
-        help="a pair in a file; `init` writes one from server reflection",
+        metavar="FILE.yaml | init | twin",
+        help="a pair in a file; `init` writes one from server reflection; `twin` compares one service with what it would be "
+        "over the other wire: --rest 'METHOD URL' --data FILE, or --grpc HOST:PORT --call M --grpc-data JSON",
     )
     sides_group = parser.add_argument_group("the two services").add_argument
     sides_group("--grpc", metavar="HOST:PORT", help="gRPC service (also [IPv6]:PORT, unix:PATH, grpcs://HOST:PORT)")
@@ -88,6 +89,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     seen("--start-grpc", metavar="CMD", help="start the service with this command, anew for every block")
     seen("--start-rest", metavar="CMD")
     seen("--ready", action="append", metavar="tcp|http:PATH|grpc-health", help="when a started service is ready")
+    twin = parser.add_argument_group("twin").add_argument
+    twin("--openapi", metavar="FILE", help="what an OpenAPI document says of the endpoint, beside what is recorded")
+    twin(
+        "--allow-unsafe",
+        action="store_true",
+        help="the service may be asked once a row though the call may change something",
+    )
+    twin("--language", default="python", choices=("python", "node"), help="of the replaying servers (default: python)")
     load = parser.add_argument_group("load and result").add_argument
     load("--rate", type=float, nargs="+", metavar="RPS", help="open-loop requests per second (default: by --load)")
     load(

@@ -24,6 +24,14 @@ _MACHINE = ("processor", "cpus", "kernel", "memory_bytes", "hypervisor", "clocks
 _VERSIONS = ("commit", "packages", "grpc_experiments", "grpc_poller")
 
 
+_STEPS = {
+    "syscall_ns": "a syscall", "context_switch_ns": "a context switch", "copy_1mb_us": "copying 1 MB",
+    "bytecode_ns": "Python bytecode", "tls_record_16kb_us": "a TLS record",
+}  # fmt: skip
+_SLOWER = 1.15
+"""A step of the calibration that takes so many times as long is named; by less it varies on one machine."""
+
+
 class NothingInCommonError(ValueError):
     """Two runs that cannot be compared, and why, in one sentence."""
 
@@ -48,6 +56,7 @@ def compared(before: Path, after: Path) -> dict[str, Any]:
         "changed": sum(row["significant"] for row in rows),
         "machine": _changed(before, after, _MACHINE),
         "versions": _changed(before, after, _VERSIONS),
+        "calibration": _calibrated(before, after),
     }
 
 
@@ -74,6 +83,30 @@ def _changed(before: Path, after: Path, names: tuple[str, ...]) -> dict[str, lis
     return {
         name: [one.get(name), other.get(name)] for name in sorted({*one, *other}) if one.get(name) != other.get(name)
     }
+
+
+def _calibrated(before: Path, after: Path) -> dict[str, float]:
+    """How many times as long each basic step takes on the second run's machine, where both were calibrated."""
+    one, other = (_provenance(folder).get("calibration") or {} for folder in (before, after))
+    return {name: other[name] / one[name] for name in _STEPS if one.get(name) and other.get(name)}
+
+
+def explained(calibration: dict[str, float]) -> str:
+    """What the machines' basic steps say of changed ratios, in one sentence; empty where neither run was calibrated.
+
+    A ratio changes where the two wires use a step differently: gRPC by grpcio takes more context switches and syscalls,
+    JSON more bytecode, large payloads more copies.
+    """
+    if not calibration:
+        return ""
+    told = [f"{_STEPS[name]} takes {ratio:.2f} times as long" for name, ratio in calibration.items()
+            if not 1 / _SLOWER <= ratio <= _SLOWER]  # fmt: skip
+    if not told:
+        return "The machines' basic steps (syscall, context switch, copy, bytecode, TLS) take the same time."
+    spread = max(calibration.values()) / min(calibration.values())
+    if spread <= _SLOWER:
+        return f"All basic steps take about {sum(calibration.values()) / len(calibration):.2f} times as long: ratios should hold."
+    return f"On the second machine {'; '.join(told)}: ratios of wires that use these differently change with them."
 
 
 def _provenance(folder: Path) -> dict[str, Any]:
@@ -114,6 +147,8 @@ def show(found: dict[str, Any]) -> None:
     for name in ("machine", "versions"):
         changed = "; ".join(f"{key} {a} to {b}" for key, (a, b) in found[name].items())
         console.print(Text(f"{name.capitalize()}: {changed or 'the same'}."))
+    if text := explained(found["calibration"]):
+        console.print(Text(text))
     if found["changed"] and found["machine"]:
         console.print(Text("The machines differ: a changed ratio may be theirs and not the code's."))
 
