@@ -202,9 +202,9 @@ def _given(name: str, row: Datatype, array: np.ndarray) -> Tensor:
 
 def _fed_value(tensor: Tensor) -> ort.OrtValue:
     if tensor.datatype.name == "BF16":
-        bits = _aligned(np.ascontiguousarray(tensor.array)).view(np.uint16)
+        bits = _aligned(np.asarray(tensor.array, order="C")).view(np.uint16)  # ascontiguousarray makes scalars vectors
         return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, BFLOAT16)
-    return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(_fed(tensor)))
+    return ort.OrtValue.ortvalue_from_numpy(np.asarray(_fed(tensor), order="C"))
 
 
 def _given_value(name: str, value: ort.OrtValue) -> Tensor:

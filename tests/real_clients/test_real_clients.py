@@ -19,8 +19,8 @@ needs_clients = pytest.mark.skipif(
 )
 
 
-def ran(*command: str | Path, **more) -> str:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=90, **more)
+def ran(*command: str | Path, within: float = 90, **more) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=within, **more)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
