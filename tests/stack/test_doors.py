@@ -183,16 +183,21 @@ RIGHTFUL = [
 ]
 
 
-@pytest.mark.parametrize("service", ["GATEWAY", "MODEL_SERVER_HTTP"])
-@pytest.mark.parametrize(("method", "path", "body", "fields", "status"), ATTACKS + RIGHTFUL)
+GATEWAYS_OWN = ("/api", "/static", "/page", "/docs", "/nowhere")
+"""Paths of resources that the model server does not have; what is refused before it looks is refused there too."""
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "path", "body", "fields", "status"),
+    [
+        (service, *case)
+        for case in ATTACKS + RIGHTFUL
+        for service in ("GATEWAY", "MODEL_SERVER_HTTP")
+        if service == "GATEWAY" or not (case[1].startswith(GATEWAYS_OWN) and case[4] in (200, 404))
+    ],
+)
 def test_what_other_sites_and_strangers_ask_for(plain, service, method, path, body, fields, status):
     """Each is refused, or served, alike at both services; every reply has the security fields and names no software."""
-    if (
-        service == "MODEL_SERVER_HTTP"
-        and path.startswith(("/api", "/static", "/page", "/docs", "/nowhere"))
-        and status in (200, 404)
-    ):
-        pytest.skip("the model server has no such resource")
     stack, _ = plain
     code, found, said = ports(stack)[service](method, path, body, **fields)
     assert code == status, said

@@ -15,10 +15,8 @@ DEADLINE_EXCEEDED, INTERNAL, OK = 4, 13, 0
 METHODS = ("ModelInfer", "ServerReady", "ModelMetadata")
 
 
-@pytest.fixture(autouse=True)
-def _grpcio_alone(library):
-    if library != "grpcio":
-        pytest.skip("our own HTTP/2 has its own bound")
+pytestmark = pytest.mark.parametrize("library", ["grpcio"], indirect=True)
+"""Our own HTTP/2 has its own bound."""
 
 
 @pytest.mark.parametrize("method", METHODS)
