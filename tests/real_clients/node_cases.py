@@ -67,10 +67,12 @@ def _asked(data: bytes, arrays: list[Any]) -> tuple[Arrays, Arrays]:
         for port, array in zip(first.get_inputs(), arrays, strict=False)
     ]
     try:
-        outputs, again = _run(first, inputs), _run(second, inputs)
+        outputs = _run(first, inputs)
+        # some draw from a generator that a session keeps; training Dropout's first two draws are alike
+        others = [_run(second, inputs), *(_run(first, inputs) for _ in range(3))]
     except Exception as error:
         raise _LeftOutError("ONNX Runtime can't run it") from error
-    if any(not np.array_equal(_bits(a[2]), _bits(b[2])) for a, b in zip(outputs, again, strict=True)):
+    if any(not _same(a[2], b[2]) for again in others for a, b in zip(outputs, again, strict=True)):
         raise _LeftOutError("its answer is random")
     return [(name, kind, _as_bytes(kind, array)) for name, kind, array in inputs], outputs
 
@@ -87,20 +89,24 @@ def _session(data: bytes) -> ort.InferenceSession:
 
 
 def _run(session: ort.InferenceSession, inputs: Arrays) -> Arrays:
-    feed = {name: _value(kind, array) for name, kind, array in inputs}
     ports = session.get_outputs()
-    made = session.run_with_ort_values([port.name for port in ports], feed)
-    kinds = [BY_ONNX[port.type].name for port in ports]
-    return [
-        (port.name, kind, _as_bytes(kind, _array(kind, value)))
-        for port, kind, value in zip(ports, kinds, made, strict=True)
-    ]
+    names, kinds = [port.name for port in ports], [BY_ONNX[port.type].name for port in ports]
+    if "BF16" in (*kinds, *(kind for _, kind, _ in inputs)):
+        values = session.run_with_ort_values(names, {name: _value(kind, array) for name, kind, array in inputs})
+        made = [_array(kind, value) for kind, value in zip(kinds, values, strict=True)]
+    else:
+        made = session.run(names, {name: _fed(kind, array) for name, kind, array in inputs})
+    return [(name, kind, _as_bytes(kind, np.asarray(one))) for name, kind, one in zip(names, kinds, made, strict=True)]
+
+
+def _fed(kind: str, array: np.ndarray) -> np.ndarray:
+    return array.astype(object) if kind == "BYTES" else np.asarray(array, order="C")
 
 
 def _value(kind: str, array: np.ndarray) -> ort.OrtValue:
     if kind == "BF16":
         return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.asarray(array, order="C").view(np.uint16), 16)
-    return ort.OrtValue.ortvalue_from_numpy(array.astype(object) if kind == "BYTES" else np.asarray(array, order="C"))
+    return ort.OrtValue.ortvalue_from_numpy(_fed(kind, array))
 
 
 def _array(kind: str, value: ort.OrtValue) -> np.ndarray:
@@ -119,5 +125,7 @@ def _as_bytes(kind: str, array: np.ndarray) -> np.ndarray:
     return made.reshape(array.shape)
 
 
-def _bits(array: np.ndarray) -> Any:
-    return array if array.dtype == object else np.ascontiguousarray(array).tobytes()
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.dtype == object:
+        return one.tolist() == other.tolist()
+    return one.shape == other.shape and one.tobytes() == other.tobytes()
