@@ -34,8 +34,6 @@ def warn_without_upstream_key(chosen: GatewaySettings) -> None:
 async def serve(chosen: GatewaySettings, stop: process.Stop) -> None:
     """Serve until `stop`, drain, then finish what is in flight within the grace period."""
     await predictions.prepare(chosen)
-    warn_when_open(chosen, chosen.gateway_host, chosen.tls(), "gateway")
-    warn_without_upstream_key(chosen)
     listener = RestListener(
         create_app(chosen, stop.is_set),
         chosen.gateway_host,
@@ -49,6 +47,8 @@ async def serve(chosen: GatewaySettings, stop: process.Stop) -> None:
     )
     with process.naming("GATEWAY_HOST", "GATEWAY_PORT"):
         await listener.start()
+    warn_when_open(chosen, chosen.gateway_host, chosen.tls(), "gateway")
+    warn_without_upstream_key(chosen)
     where = f"{process.url_host(chosen.gateway_host)}:{listener.port}"
     log.info("ready: http%s://%s, upstream %s", "s" if chosen.tls() else "", where, chosen.gateway_upstream)
     await stop.wait()

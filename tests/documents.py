@@ -35,7 +35,10 @@ _VARIES = [
     (r"\bdur=[\d.]+", "dur=<ms>"),
     (r"\b[\d,.]+ (us|ms|s)\b", r"<n> \1"),
     (r"\bcurl/[\d.]+", "curl/<version>"),
-    (r"the deadline passed (before|while) [\w .:]+", "the deadline passed <where>"),
+    (
+        r"the deadline (passed (before|while) [\w .:]+|is in <n> s; a run of model '\w+' takes about <n> s)",
+        "the deadline passed <where>",  # or would pass: a model whose runs are known is not begun in vain
+    ),
     (r"\bpid=\d+,fd=\d+", "pid=<pid>"),
     (r"(127\.0\.0\.1|::1)([: ])\d{5}\b", r"\1\2<port>"),
 ]

@@ -39,23 +39,23 @@ class Documents:
     """An ASGI application around the gateway's own API; `headers` are those of the page at `/`."""
 
     def __init__(self, app: ASGIApp, headers: Mapping[str, str]) -> None:
-        self._app = app
+        self.app = app
         own = {**headers, "Cache-Control": "no-store", "Content-Type": "text/html; charset=utf-8"}
         self._headers = [(name.lower().encode(), value.encode()) for name, value in own.items()]
         self._template = TEMPLATE.read_text("utf-8")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         kind = next((name for path, name in _PAGES if path.fullmatch(scope["path"])), "")
         if not prefers("text/html", _value(scope["headers"], b"accept"), "application/json"):
-            await self._app(scope, receive, _varying(send) if kind else send)
+            await self.app(scope, receive, _varying(send) if kind else send)
             return
         if kind:
             kept = [field for field in scope["headers"] if field[0] not in _CONDITIONS]
             scope["headers"] = [*kept, (b"accept", b"application/json")]
-        await self._app(scope, receive, _Page(self, kind, send))
+        await self.app(scope, receive, _Page(self, kind, send))
 
     def page(self, kind: str, status: int, body: bytes) -> bytes:
         """The page that shows a JSON document."""

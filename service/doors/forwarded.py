@@ -11,8 +11,18 @@ if TYPE_CHECKING:
 Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
 _MOST_HOPS = 32
+_MAPPED_BITS = 96
 _OWN_NETWORK_BITS = 64
 """An IPv6 host has a network of this size to itself, so callers are told apart by it (RFC 6177)."""
+
+
+def _network(name: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A network; an IPv4-mapped one (RFC 4291 2.5.5.2) is the IPv4 network that peers are compared with."""
+    network = ipaddress.ip_network(name, strict=False)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
 
 
 class Forwarded:
@@ -26,7 +36,7 @@ class Forwarded:
         for name in names:
             if name != "*":
                 try:
-                    self._networks.append(ipaddress.ip_network(name, strict=False))
+                    self._networks.append(_network(name))
                 except ValueError:
                     raise ValueError(
                         f"'{name[:80]}' is neither an address nor a network; it takes such as 10.0.0.0/8, or *"

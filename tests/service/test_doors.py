@@ -160,13 +160,13 @@ def test_forwarded_for_counts_as_far_as_trusted_hops_wrote_it(chain, peer, trust
     """Read from its end: the first hop that is not trusted is the caller, whatever stands before it."""
     proxies = [peer, *reversed(chain)][:trusted]
     forwarding = Forwarded(map(str, proxies))
-    expected = peer
+    trusted_hops = {getattr(proxy, "ipv4_mapped", None) or proxy for proxy in proxies}
+    expected = getattr(peer, "ipv4_mapped", None) or peer
     for hop in reversed(chain):
-        if expected not in proxies:
+        if expected not in trusted_hops:
             break
-        expected = hop
-    mapped = getattr(expected, "ipv4_mapped", None)
-    assert forwarding.client(str(peer), ", ".join(map(str, chain))) == str(mapped or expected)
+        expected = getattr(hop, "ipv4_mapped", None) or hop
+    assert forwarding.client(str(peer), ", ".join(map(str, chain))) == str(expected)
     assert Forwarded().client(str(peer), "1.2.3.4") == str(getattr(peer, "ipv4_mapped", None) or peer)
 
 
