@@ -80,7 +80,7 @@ class Service:
         self._process = subprocess.Popen(
             [*through, sys.executable, "-m", module if checkout else f"crossover.{module}", *arguments],
             cwd=checkout,
-            env={**os.environ, **_import_path(), **environment, PARENT: str(os.getpid())},
+            env={**_NO_DRAIN, **os.environ, **_import_path(), **environment, PARENT: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT if log is not None else None,

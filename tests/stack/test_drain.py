@@ -107,3 +107,16 @@ def test_the_drain_can_be_skipped(stack, hurry):
         service.signal(number)
         time.sleep(1.2)
     assert service.wait(20) == 0
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "0"), ({"DRAIN_SECONDS": "3"}, "3")])
+def test_children_drain_only_where_their_environment_says_so(monkeypatch, given, expected, free_port):
+    """Nobody balances load over what the stack, the tests and the lab start, so a stop of theirs waits for nothing."""
+    monkeypatch.delenv("DRAIN_SECONDS", raising=False)
+    service = Service("model_server", {"MODEL_SERVER_HTTP_PORT": str(free_port), "MODEL_SERVER_GRPC_PORT": "0", **given},
+                      ("127.0.0.1", free_port))  # fmt: skip
+    try:
+        with open(f"/proc/{service.pid}/environ", "rb") as environment:
+            assert f"DRAIN_SECONDS={expected}".encode() in environment.read().split(b"\0")
+    finally:
+        service.kill()
