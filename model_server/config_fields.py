@@ -120,11 +120,7 @@ _NOT_OF_ENSEMBLES = "an ensemble has none; the models of its steps have their ow
 
 def treatment(path: str) -> Row:
     """The row for a field's path: its own, or that of the nearest message around it; KeyError for no field of ours."""
-    parts = path.split(".")
-    for count in range(len(parts), 0, -1):
-        if (row := FIELDS.get(".".join(parts[:count]))) is not None:
-            return row
-    raise KeyError(path)
+    return FIELDS[_row_path(path)]
 
 
 def paths(descriptor: Any = pb.ModelConfig.DESCRIPTOR, before: str = "") -> Iterator[str]:
@@ -181,8 +177,9 @@ def named(config: pb.ModelConfig) -> list[str]:
 
 
 def _row_path(path: str) -> str:
+    """The longest path of the table that this one begins with; the path itself where there is none."""
     parts = path.split(".")
-    return next(one for count in range(len(parts), 0, -1) if (one := ".".join(parts[:count])) in FIELDS)
+    return next((one for count in range(len(parts), 0, -1) if (one := ".".join(parts[:count])) in FIELDS), path)
 
 
 def markdown() -> str:

@@ -26,6 +26,7 @@ from pathlib import Path, PurePath
 
 from crossover.model_server import own_files
 from crossover.model_server.model_error import ModelError
+from crossover.protocol.codecs.protobuf.wire import read_varint
 from crossover.protocol.names import quoted
 
 _CHILDREN = {
@@ -172,34 +173,21 @@ def _fields(view: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
     """
     while at < end:
         began = at
-        tag, at = _varint(view, at)
+        tag, at = read_varint(view, at)
         if at - began > _MAX_TAG_BYTES or not 8 <= tag < 1 << 32:
             raise ValueError
         wire = tag & 7
         if wire == 2:
-            size, at = _varint(view, at)
+            size, at = read_varint(view, at)
             if at + size > end:
                 raise ValueError
             yield tag >> 3, at, at + size
             at += size
         elif wire == 0:
-            at = _varint(view, at)[1]
+            at = read_varint(view, at)[1]
         elif wire in (1, 5):
             at += 8 if wire == 1 else 4
         else:
             raise ValueError
     if at != end:
         raise ValueError
-
-
-def _varint(view: mmap.mmap, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = view[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError

@@ -83,11 +83,6 @@ def in_url(template: str, row: Row, where: str) -> str:
     return _filled(template, row, where, lambda value: urllib.parse.quote(_plain(value), safe=""))
 
 
-def in_text(template: str, row: Row, where: str) -> str:
-    """The template as it is, for headers."""
-    return _filled(template, row, where, _plain)
-
-
 def places(template: str) -> list[str]:
     """The names that a template asks a row for."""
     return [name for name in _PLACE.findall(template) if not name.startswith("@")]

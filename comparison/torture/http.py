@@ -100,23 +100,6 @@ def _timed(limit: str, first: bytes, drip: bytes, ground: Ground) -> Figure:
     return _on_both(ground, trial)
 
 
-def _silent_connections(ground: Ground) -> Figure:
-    """A connection that never says anything is closed when the time for a head is over."""
-    seconds = ground.setting("HEAD_SECONDS")
-
-    def trial(port: int, _: Service) -> tuple[bool, float, str]:
-        began = time.monotonic()
-        with attack.connected(port, seconds + _GRACE_SECONDS) as connection:
-            try:
-                closed = connection.recv(1 << 10) is not None
-            except TimeoutError:
-                closed = False
-        taken = time.monotonic() - began
-        return closed, taken, f"{'closed' if closed else 'open'} after {taken:.1f} s"
-
-    return _on_both(ground, trial)
-
-
 _SIZED = b'{"inputs":[{"name":"x","datatype":"UINT8","shape":[1],"data":[1]},{"name":"size","datatype":"INT64","shape":[1],"data":[%d]}],"outputs":[{"name":"y","parameters":{"binary_data":true}}]}'  # noqa: E501
 
 

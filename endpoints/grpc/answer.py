@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from crossover.endpoints.control_policy import EVERYTHING, ControlPolicy
 from crossover.endpoints.grpc.errors import as_inference_error, too_large
 from crossover.endpoints.grpc.guard import Caller, check_call
-from crossover.endpoints.grpc.operations import CHANGES_REPOSITORY, ModelInfer
+from crossover.endpoints.grpc.operations import CHANGES_REPOSITORY
 from crossover.endpoints.grpc.request_metrics import RequestMetrics
 from crossover.protocol import deadline, timeline
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
-from crossover.protocol.codecs.sizes import reply_size_at_least, typed_size_at_least
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.limits import MAX_PARAMETERS, check_count, is_heavy
@@ -31,11 +30,15 @@ from crossover.transport.loop_admission import admit
 from crossover.transport.time_limit import TimeLimit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from crossover.endpoints.grpc.operations import Operation
     from crossover.protocol.inference import Inference
     from crossover.service.doors import Door
     from crossover.service.metrics import Observer
     from crossover.transport.memory_budget import MemoryBudget
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,11 @@ class CallDetails(Caller, Protocol):
         """Seconds until the client's deadline; None without one."""
 
 
+async def _in_thread(work: Callable[[Any, CallContext], T], subject: Any, context: CallContext) -> T:
+    await waiting()
+    return await asyncio.to_thread(work, subject, context)
+
+
 class Answering:
     """Answers the calls of one port."""
 
@@ -83,13 +91,17 @@ class Answering:
             self._check_size(len(data), "request")
             if budget is not None:
                 held = self._reserve(budget, len(data))
-            request = await self._decoded(operation, data, context)
+            # much of typed contents is read, and below written, in a thread
+            heavy = operation.infers and is_heavy(protobuf_codec.typed_bytes(data))
+            request = await _in_thread(operation.decode, data, context) if heavy else operation.decode(data, context)
             metrics.model = operation.model_of(request)
             context.mark("decoded")
             self._admit(operation, request, context)
             answer = await self._performed(operation, request, context)
-            self._check_unwritten(operation, answer)
-            reply = await self._encoded(operation, answer, context)
+            least = operation.size_at_least(answer)
+            self._check_size(least, "reply")
+            heavy = operation.typed and is_heavy(least)
+            reply = await _in_thread(operation.encode, answer, context) if heavy else operation.encode(answer, context)
             self._check_size(len(reply), "reply")
             return reply
         except asyncio.CancelledError:
@@ -103,30 +115,6 @@ class Answering:
             if budget is not None:
                 budget.release(held)
             metrics.end()
-
-    @staticmethod
-    async def _decoded(operation: Operation, data: bytes, context: CallContext) -> Any:
-        """The request; much of typed contents is read in a thread."""
-
-        def work() -> Any:
-            return operation.decode(data, context)
-
-        if operation.infers and is_heavy(protobuf_codec.typed_bytes(data)):
-            await waiting()
-            return await asyncio.to_thread(work)
-        return work()
-
-    @staticmethod
-    async def _encoded(operation: Operation, answer: Any, context: CallContext) -> bytes:
-        """The reply message; much of typed contents is written in a thread."""
-
-        def work() -> bytes:
-            return operation.encode(answer, context)
-
-        if isinstance(operation, ModelInfer) and operation.typed and is_heavy(typed_size_at_least(answer)):
-            await waiting()
-            return await asyncio.to_thread(work)
-        return work()
 
     def check_stream(self, method: str, call: CallDetails) -> None:
         """Whether a stream may be opened; its messages come to `answer`, and count, one by one."""
@@ -171,12 +159,6 @@ class Answering:
     def _check_size(self, size: int, what: str) -> None:
         if size > self.options.max_message_bytes:
             raise too_large(size, self.options.max_message_bytes, what)
-
-    def _check_unwritten(self, operation: Operation, answer: Any) -> None:
-        """Refuse a reply that must exceed the limit before it is made."""
-        if isinstance(operation, ModelInfer):
-            least = typed_size_at_least(answer) if operation.typed else reply_size_at_least(answer)
-            self._check_size(least, "reply")
 
     async def _performed(self, operation: Operation, request: Any, context: CallContext) -> Any:
         """The reply within the deadline."""

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from crossover.protocol import deadline, streaming, timeline
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.codecs.sizes import reply_size_at_least, typed_size_at_least
 from crossover.protocol.errors import InferenceError, invalid
 from crossover.protos import inference as pb
 
@@ -28,6 +29,8 @@ class Operation(ABC):
 
     infers = True
     """False: it is the control plane's."""
+    typed = False
+    """Whether the reply has typed contents."""
 
     def __init__(self) -> None:
         self.trailing: Metadata = ()
@@ -45,6 +48,10 @@ class Operation(ABC):
     @abstractmethod
     def encode(self, reply: Any, context: CallContext) -> bytes:
         """The reply message."""
+
+    def size_at_least(self, reply: Any) -> int:
+        """Bytes that the reply message takes at least, told before it is written."""
+        return 0
 
     def model_of(self, request: Any) -> str:
         """The model's name for the metrics."""
@@ -69,6 +76,9 @@ class ModelInfer(Operation):
         self.typed = request.parameters.pop(protobuf_codec.TYPED_OUTPUTS, False) is True
         if "timeout" in request.parameters:
             context.deadline = min(context.deadline, deadline.from_parameter(request.parameters["timeout"]))
+
+    def size_at_least(self, reply: InferResponse) -> int:
+        return typed_size_at_least(reply) if self.typed else reply_size_at_least(reply)
 
     def encode(self, reply: InferResponse, context: CallContext) -> bytes:
         data = protobuf_codec.encode_response(reply, typed=self.typed)

@@ -11,7 +11,7 @@ import orjson
 
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json import values as json_values
-from crossover.protocol.codecs.json.text import Fragment, dumps, kind_of
+from crossover.protocol.codecs.json.text import Fragment, dumps
 from crossover.protocol.datatypes import Datatype
 from crossover.protocol.errors import invalid
 from crossover.protocol.limits import MAX_TENSORS, check_count
@@ -34,15 +34,7 @@ def write_tensors(tensors: list[Tensor]) -> bytes:
 
 
 def _tensor(item: object, index: int) -> Tensor:
-    if type(item) is not dict:
-        raise invalid(f"'inputs[{index}]' is {kind_of(item)}; it takes an object")
-    name, kind, dims = item.get("name"), item.get("datatype"), item.get("shape")
-    if type(name) is not str or not name:
-        raise invalid(f"'inputs[{index}]' has no 'name'; it takes a string")
-    if type(kind) is not str:
-        raise invalid(f"tensor '{name}' has no 'datatype'; it takes a string such as FP32")
-    if type(dims) is not list:
-        raise invalid(f"tensor '{name}' has no 'shape'; it takes an array of integers, 0 or more")
+    item, name, kind, dims = json_codec.tensor_head(item, "inputs", index)
     if "data" not in item:
         raise invalid(f"tensor '{name}' has no 'data'; it takes an array of elements")
     row, shape = declared(name, kind, dims)

@@ -8,6 +8,7 @@ from crossover.model_server.settings import ModelServerSettings
 from crossover.rest_gateway.settings import GatewaySettings
 from crossover.service.settings import environment, load
 from crossover.stack.settings import StackSettings
+from tests.service.conftest import refused
 
 FILE = """
 log_level = "warning"
@@ -33,15 +34,6 @@ def written(tmp_path):
         return str(path)
 
     return write
-
-
-def refused(capsys, kind, *arguments):
-    with pytest.raises(SystemExit) as caught:
-        load(kind, "program", list(arguments))
-    assert caught.value.code == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    return said.strip()
 
 
 def test_each_service_reads_what_is_its_own(written):

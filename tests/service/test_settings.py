@@ -12,6 +12,7 @@ from crossover.model_server.settings import ModelServerSettings
 from crossover.rest_gateway.settings import GatewaySettings
 from crossover.service.settings import environment, flag, load, markdown
 from crossover.stack.settings import PORTS, StackSettings
+from tests.service.conftest import refused
 
 NAMES = list(StackSettings.model_fields)
 
@@ -20,15 +21,6 @@ NAMES = list(StackSettings.model_fields)
 def bare_environment(monkeypatch):
     for name in NAMES:
         monkeypatch.delenv(name.upper(), raising=False)
-
-
-def refused(capsys, kind, *arguments):
-    with pytest.raises(SystemExit) as caught:
-        load(kind, "program", list(arguments))
-    assert caught.value.code == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    return said.strip()
 
 
 def test_a_variable_sets_it_and_a_flag_beats_the_variable(monkeypatch):

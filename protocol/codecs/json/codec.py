@@ -196,7 +196,8 @@ def _output_object(output: RequestedOutput) -> dict[str, Any]:
     return item
 
 
-def _tensor(item: object, tail: Tail | None, elements: Elements | None, where: str, index: int) -> Tensor:
+def tensor_head(item: object, where: str, index: int) -> tuple[dict[str, Any], str, str, list[Any]]:
+    """The object of a tensor, its name, datatype and shape as they are written; INVALID_ARGUMENT when one is missing."""
     if type(item) is not dict:
         raise invalid(f"'{where}[{index}]' is {kind_of(item)}; it takes an object")
     name, kind, dims = item.get("name"), item.get("datatype"), item.get("shape")
@@ -206,6 +207,11 @@ def _tensor(item: object, tail: Tail | None, elements: Elements | None, where: s
         raise invalid(f"tensor '{name}' has no 'datatype'; it takes a string such as FP32")
     if type(dims) is not list:
         raise invalid(f"tensor '{name}' has no 'shape'; it takes an array of integers, 0 or more")
+    return item, name, kind, dims
+
+
+def _tensor(item: object, tail: Tail | None, elements: Elements | None, where: str, index: int) -> Tensor:
+    item, name, kind, dims = tensor_head(item, where, index)
     row, shape = declared(name, kind, dims)
     parameters = _parameters(item.get("parameters"), f"tensor '{name}'")
     data, size = item.get("data"), parameters.get("binary_data_size")

@@ -6,6 +6,7 @@ Source: protobuf's encoding guide (varints, length-delimited fields, packed fiel
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from crossover.protocol.errors import invalid
 from crossover.protocol.tensors import Buffer
@@ -36,7 +37,13 @@ def delimited(tag: bytes, parts: Sequence[Buffer]) -> list[Buffer]:
     return [tag, varint(sum(map(len, parts))), *parts]
 
 
-def read_varint(view: memoryview, at: int) -> tuple[int, int]:
+class Octets(Protocol):
+    """Anything that gives its bytes one by one as integers."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+
+
+def read_varint(view: Octets, at: int) -> tuple[int, int]:
     """The integer at `at` and where it ends; IndexError or ValueError when there is none."""
     value = shift = 0
     while True:
