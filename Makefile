@@ -39,7 +39,7 @@ run: .venv/.serve native  ## start the model server and the gateway; Ctrl-C stop
 compare: .venv/.lab native  ## measure gRPC against REST (about five minutes); ARGS=... are passed on
 	@exec $(BIN)/python -m comparison run $(ARGS)
 
-bench: .venv/.lab native  ## what each of our paths costs beside its floor (about four minutes); ARGS=... are passed on
+bench: .venv/.lab native  ## what each path costs, against the bare library's cost (about four minutes); ARGS=... are passed on
 	@exec $(BIN)/python -m comparison bench $(ARGS)
 
 torture: .venv/.lab native  ## kill, stop, flood and starve the services: are the promises kept? (about five minutes); ARGS=...
@@ -65,7 +65,7 @@ fmt: .venv/.dev  ## format the code
 proto: .venv/.dev  ## generate protos/ from the .proto files
 	@$(BIN)/python protos/generate.py
 
-proto-check: .venv/.dev  ## is what is committed what the .proto files say?
+proto-check: .venv/.dev  ## check that generated files are up to date
 	@$(BIN)/python protos/generate.py --check
 
 models: .venv-models/.models  ## train and build the committed models again

@@ -1,4 +1,4 @@
-"""`python -m comparison run|pair|report|diff|bench|torture`."""
+"""`python -m comparison run|pair|report|diff|figure|bench|torture`; `compare` is `run` for `crossover compare`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ def main(arguments: list[str] | None = None, program: str = "python -m compariso
 
     parser = argparse.ArgumentParser(prog=program, description="gRPC or REST between two services?")
     parser.set_defaults(command=None)
-    commands_of = parser.add_subparsers(metavar="run|pair|report|diff|bench|torture", required=True)
+    commands_of = parser.add_subparsers(metavar="run|pair|report|diff|figure|bench|torture", required=True)
     run = commands_of.add_parser("run", help="measure, and say what it shows")
-    options.add_arguments(run)
-    run.set_defaults(command=functools.partial(commands.run, run))
+    for each in (run, commands_of.add_parser("compare")):
+        options.add_arguments(each)
+        each.set_defaults(command=functools.partial(commands.run, each))
     pair = commands_of.add_parser("pair", help="measure a gRPC method against an HTTP endpoint, whoever wrote them")
     pair_command.add_arguments(pair)
     report = commands_of.add_parser("report", help="make a run's summary and report again from its raw samples")
@@ -34,7 +35,15 @@ def main(arguments: list[str] | None = None, program: str = "python -m compariso
     diff.add_argument("after", type=Path, metavar="RUN")
     diff.add_argument("--json", action="store_true", help="print what changed as JSON")
     diff.set_defaults(command=commands.diff)
-    bench = commands_of.add_parser("bench", help="what our own paths cost beside their floors (about four minutes)")
+    figure = commands_of.add_parser(
+        "figure", help="draw the README's picture from the table of ratios in a findings document"
+    )
+    figure.add_argument("findings", type=Path, metavar="FINDINGS")
+    figure.add_argument("out", type=Path, metavar="SVG")
+    figure.set_defaults(command=commands.figure)
+    bench = commands_of.add_parser(
+        "bench", help="what each path costs, against the bare library's cost (about four minutes)"
+    )
     bench_command.add_arguments(bench)
     bench.set_defaults(command=bench_command.run)
     torture = commands_of.add_parser(
@@ -44,6 +53,8 @@ def main(arguments: list[str] | None = None, program: str = "python -m compariso
     torture.set_defaults(command=torture_command.run)
     given = parser.parse_args(arguments)
     given.arguments = sys.argv[1:] if arguments is None else arguments
+    if given.arguments[:1] == ["compare"]:
+        given.arguments = ["run", *given.arguments[1:]]  # how a run that is kept is told to go on
     return int(given.command(given))
 
 

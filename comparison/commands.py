@@ -192,6 +192,19 @@ def diff(given: argparse.Namespace) -> int:
     return CHANGED if found["changed"] else OK
 
 
+def figure(given: argparse.Namespace) -> int:
+    """Draw the ratios in a findings document as one SVG file."""
+    from crossover.comparison.report.figures import readme
+
+    try:
+        given.out.write_text(readme.svg(given.findings.read_text("utf-8")), "utf-8")
+    except (readme.FindingsError, UnicodeDecodeError) as error:
+        return refuse(f"'{given.findings}' cannot be drawn: {error}")
+    except OSError as error:
+        return refuse(f"'{error.filename}': {error.strerror or error}")
+    return OK
+
+
 def _holds(rules: list[Rule], summary: dict[str, Any]) -> bool:
     held = [rule for rule in rules if rule.holds(summary["cells"])]
     for rule in held:

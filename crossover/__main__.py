@@ -29,10 +29,12 @@ COMMANDS: dict[str, Command] = {
     "infer": Command("run a model over any wire", "crossover.clients.__main__", ("infer",)),
     "models": Command("list models and their states", "crossover.clients.__main__", ("models",)),
     "health": Command("is the service ready?", "crossover.clients.__main__", ("health",)),
-    "compare": Command("measure gRPC against REST on these services", "crossover.comparison.__main__", ("run",)),
+    "compare": Command("measure gRPC against REST on these services", "crossover.comparison.__main__", ("compare",)),
     "pair": Command("measure any gRPC method against any HTTP endpoint", "crossover.comparison.__main__", ("pair",)),
     "report": Command("make a run's report again", "crossover.comparison.__main__", ("report",)),
-    "bench": Command("what our own paths cost beside their floors", "crossover.comparison.__main__", ("bench",)),
+    "bench": Command(
+        "what each path costs, against the bare library's cost", "crossover.comparison.__main__", ("bench",)
+    ),
     "version": Command("print the version", "crossover.__main__"),
     "completion": Command(
         'print shell completion for bash or zsh: eval "$(crossover completion bash)"', "crossover.__main__"

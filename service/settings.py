@@ -283,6 +283,7 @@ def markdown(kind: type[ServiceSettings]) -> str:
     """The settings as Markdown tables, one for each class that declares some: docs/settings.md."""
     parts = [
         "# Settings\n",
+        "*For people who operate it: every setting of both services, with its bounds and its default.*\n",
         "Each setting is a flag and an environment variable; the flag wins. `python -m model_server --help` and",
         "`python -m rest_gateway --help` list them too; `make run` takes the variables and gives them to both.",
         "This page is made by `python -m stack --settings-markdown`.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -77,7 +78,56 @@ def test_make_compare_runs(tmp_path):
     assert (tmp_path / "run" / "report.html").exists()
 
 
-def test_links_lead_somewhere():
-    """Every relative link of the README points at a file."""
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("name", ["README.md", "README.ko.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md",
+                                  "examples/http/README.md", "docs/choose.md", "docs/choose.ko.md"])  # fmt: skip
+def test_links_lead_somewhere(name):
+    """Every relative link points at a file."""
+    page = ROOT / name
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+HTTP = ROOT / "examples/http"
+_REQUEST = re.compile(r"^### (.+)\n(\w+) \{\{gateway\}\}(\S+)\n((?:[\w-]+: .+\n)*)(?:\n(\{.+)\n)?", re.MULTILINE)
+
+
+def http_requests() -> list[tuple[str, str, str, dict[str, str], object]]:
+    """Each request of crossover.http: name, method, path, headers, JSON."""
+    return [
+        (
+            name,
+            method,
+            path,
+            dict(line.split(": ", 1) for line in headers.splitlines()),
+            json.loads(body) if body else None,
+        )
+        for name, method, path, headers, body in _REQUEST.findall((HTTP / "crossover.http").read_text("utf-8"))
+    ]
+
+
+def test_requests_to_try_are_answered(make_run):
+    """Every request of examples/http does what its name says: 404 for the error, 202 for later, 201 for a stored one, else 200."""
+    expected = {"An error": "404", "Store later": "202", "Store a": "201", "The latest": "200"}
+    for name, method, path, headers, body in http_requests():
+        given = [word for field in headers.items() for word in ("-H", ": ".join(field))]
+        data = ["-d", json.dumps(body)] if body is not None else []
+        command = ["curl", "-sL", "-o", "/dev/null", "-w", "%{http_code}", "-X", method, *given, *data]
+        status = shell(shlex.join([*command, f"http://127.0.0.1:8080{path}"]))
+        assert status == next((code for begin, code in expected.items() if name.startswith(begin)), "200"), name
+
+
+def test_both_collections_hold_the_same_requests():
+    """Bruno's files are crossover.http's requests: names, order, methods, URLs, headers and bodies."""
+    found = []
+    for path in sorted((HTTP / "bruno").glob("*.bru")):
+        parts = dict(re.findall(r"^([\w:]+) \{\n(.*?)^\}", path.read_text("utf-8"), re.DOTALL | re.MULTILINE))
+        (method,) = {"get", "post"} & set(parts)
+        fields = [line.strip().split(": ", 1) for line in parts.get("headers", "").splitlines()]
+        url = re.search(r"url: \{\{gateway\}\}(\S+)", parts[method])
+        name = re.search(r"name: (.+)", parts["meta"])
+        assert url
+        assert name
+        body = json.loads(parts["body:json"]) if "body:json" in parts else None
+        found.append((name[1], method.upper(), url[1], dict(fields), body))
+    assert found == http_requests()
+    assert len(found) > 10
