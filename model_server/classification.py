@@ -39,15 +39,15 @@ def _read(folder: Path, name: str, output: str, model_file: Path | None) -> list
     where = f"label_filename '{name[:80]}' of output '{output}'"
     if own_files.escapes(name) or not own_files.is_own(folder / name, folder, model_file):
         raise ModelError(f"{where} leads out of the model's folder")
-    path = folder / name
     try:
-        if path.stat().st_size > MOST_LABEL_BYTES:
-            raise ModelError(f"{where} has more than {MOST_LABEL_BYTES} bytes")
-        return path.read_text("utf-8").splitlines()
+        if not (folder / name).exists():
+            raise ModelError(f"{where} is not in the model's folder")
+        text = own_files.read(folder / name, MOST_LABEL_BYTES, where).decode("utf-8-sig").removesuffix("\n")
+        return [line.removesuffix("\r") for line in text.split("\n")]  # str.splitlines knows more ends of a line
     except UnicodeDecodeError:
         raise ModelError(f"{where} is not UTF-8 text") from None
     except OSError:
-        raise ModelError(f"{where} is not in the model's folder") from None
+        raise ModelError(f"{where} can't be read") from None
 
 
 def count_asked(parameters: Mapping[str, ParameterValue]) -> int:
@@ -96,4 +96,5 @@ def classified(tensor: Tensor, count: int, labels: Sequence[str], batched: bool)
 def _text(value: np.generic, index: int, labels: Sequence[str]) -> str:
     """Floating-point values with six decimals, as C++'s to_string gives them."""
     number = f"{float(value):.6f}" if not isinstance(value, np.integer) else str(int(value))
-    return f"{number}:{index}:{labels[index]}" if index < len(labels) else f"{number}:{index}"
+    label = labels[index] if index < len(labels) else ""
+    return f"{number}:{index}:{label}" if label else f"{number}:{index}"

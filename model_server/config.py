@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import json_format, text_format
 
-from crossover.model_server import config_fields, config_text
+from crossover.model_server import config_fields, config_text, own_files
 from crossover.model_server.ensemble import graph as ensembles
 from crossover.model_server.model_error import ModelError
 from crossover.protos import inference as pb
@@ -20,6 +21,7 @@ from crossover.protos import inference as pb
 CONFIG_FILE = "config.pbtxt"
 PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
 DEFAULT_FILE = "model.onnx"
+_MOST_BYTES = 16 << 20
 _SERVED = frozenset({"", PLATFORM, BACKEND, "onnx_onnxv1"})
 
 
@@ -32,7 +34,7 @@ def read(folder: Path) -> tuple[pb.ModelConfig, list[str]]:
     if not path.exists():
         return pb.ModelConfig(name=folder.name), []
     try:
-        text = path.read_text("utf-8-sig")
+        text = own_files.read(path, _MOST_BYTES, CONFIG_FILE).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ModelError(f"{CONFIG_FILE} is not UTF-8 text") from None
     except OSError as error:
@@ -53,23 +55,39 @@ def read_text(text: str, name: str) -> tuple[pb.ModelConfig, list[str]]:
     except text_format.ParseError as error:
         raise ModelError(f"{CONFIG_FILE} is not a model configuration: {error}") from error
     _check(config, name)
-    return config, [*config_fields.named(config), *(f"{path} (an unknown field)" for path in unknown)]
+    return config, _ignored(config, unknown)
 
 
-def from_json(text: str, name: str) -> pb.ModelConfig:
-    """The configuration that a `load` call brings as JSON."""
+def from_json(text: str, name: str) -> tuple[pb.ModelConfig, list[str]]:
+    """The configuration that a `load` call brings as JSON, and what of it is not honoured, a phrase each."""
     config = pb.ModelConfig()
     try:
-        if not isinstance(json.loads(text), dict):
+        given = json.loads(text, object_pairs_hook=_object)
+        if not isinstance(given, dict):
             raise ModelError("the configuration that came with load is JSON, but not an object")
-        json_format.Parse(text, config, ignore_unknown_fields=True, max_recursion_depth=64)
+        unknown = config_text.take_unknown(given, config)
+        json_format.ParseDict(given, config, max_recursion_depth=64)
     except (json_format.ParseError, ValueError, RecursionError) as error:
         why = str(error).replace("\n", " ")[:200]
         raise ModelError(
             f"the configuration that came with load is not a model configuration in JSON: {why}"
         ) from error
     _check(config, name)
-    return config
+    return config, _ignored(config, unknown)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [key for key, _ in pairs]
+        raise ValueError(
+            f"the name '{next(key for key in names if names.count(key) > 1)[:60]}' occurs twice in an object"
+        )
+    return made
+
+
+def _ignored(config: pb.ModelConfig, unknown: list[str]) -> list[str]:
+    return [*config_fields.named(config), *(f"{path} (an unknown field)" for path in unknown)]
 
 
 def _check(config: pb.ModelConfig, name: str) -> None:

@@ -1,15 +1,17 @@
-"""Triton's text format (protobuf's TextFormat) with fields that our ModelConfig does not know.
+"""Triton's text format (protobuf's TextFormat), and its JSON, with fields that our ModelConfig does not know.
 
 protobuf's own parser passes over an unknown field only where its value has a colon or braces; a list of messages without a
 colon (`new_field [ { ... } ]`) is a syntax error to it, which blames the file. So unknown fields are found first, by walking
-the text along the message's descriptor, and blanked; what is left is parsed strictly, and errors keep their line.
+the text along the message's descriptor, and blanked. A sign may stand apart from its number (`dims: [ - 1 ]`) in the C++
+parser, which Triton uses, and is moved to it. What is left is parsed strictly, and errors keep their line.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING, NamedTuple, cast
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from google.protobuf import text_format
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 _TOKEN = re.compile(
     r"""(?P<skip>\s+|\#[^\n]*)|(?P<text>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
-    r"""|(?P<word>[A-Za-z0-9_.+]+)|(?P<mark>.)""",
+    r"""|(?P<word>(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+[fF]?|[A-Za-z0-9_.+]+)|(?P<mark>.)""",
     re.DOTALL,
 )
 _CLOSING = {"{": "}", "<": ">", "[": "]"}
@@ -39,18 +41,46 @@ class _StructureError(Exception):
 
 def parse(text: str, message: Message) -> list[str]:
     """Fill `message`; the paths of fields that it does not know, in order. text_format.ParseError where it does not fit."""
-    unknown, spans = _unknown(text, cast("Descriptor", message.DESCRIPTOR))
-    for start, end in spans:
-        text = text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
+    walk = _Walk(text)
+    with contextlib.suppress(_StructureError):
+        walk.fields(cast("Descriptor", message.DESCRIPTOR), "", "")
+    for start, end in walk.spans:
+        text = text[:start] + _blank(text[start:end]) + text[end:]
+    for start, end in walk.signs:
+        if text[start] == "-":  # an unknown field's is blank already
+            text = text[:start] + _blank(text[start : end - 1]) + "-" + text[end:]
     text_format.Parse(text, message)
+    return list(dict.fromkeys(walk.unknown))
+
+
+def take_unknown(given: dict[str, Any], message: Message) -> list[str]:
+    """Take out of a configuration in JSON what the message does not know; the paths of that, in order."""
+    unknown: list[str] = []
+    _take(given, cast("Descriptor", message.DESCRIPTOR), "", unknown)
     return list(dict.fromkeys(unknown))
 
 
-def _unknown(text: str, descriptor: Descriptor) -> tuple[list[str], list[tuple[int, int]]]:
-    walk = _Walk(text)
-    with contextlib.suppress(_StructureError):
-        walk.fields(descriptor, "", "")
-    return walk.unknown, walk.spans
+def _take(given: dict[str, Any], descriptor: Descriptor, path: str, unknown: list[str]) -> None:
+    fields = {name: field for field in descriptor.fields for name in (field.name, field.json_name)}
+    for name in [name for name in given if name not in fields]:
+        unknown.append(f"{path}{name[:60]}")
+        del given[name]
+    for name, value in given.items():
+        if (message := fields[name].message_type) is None:
+            continue
+        if not message.GetOptions().map_entry:
+            inner = value if isinstance(value, list) else [value]
+        elif (message := message.fields_by_name["value"].message_type) is not None and isinstance(value, dict):
+            inner = list(value.values())
+        else:
+            continue
+        for one in inner:
+            if isinstance(one, dict):
+                _take(one, message, f"{path}{name}.", unknown)
+
+
+def _blank(text: str) -> str:
+    return re.sub(r"[^\n]", " ", text)
 
 
 class _Walk:
@@ -66,6 +96,13 @@ class _Walk:
         self._depth = 0
         self.unknown: list[str] = []
         self.spans: list[tuple[int, int]] = []
+        """Of unknown fields."""
+        self.signs = [
+            (sign.start, number.start)
+            for sign, number in pairwise(self._tokens)
+            if sign.text == "-" and number.kind == "word" and number.start > sign.end and text[number.start - 1] != "\n"
+        ]
+        """From a sign that stands apart to its number."""
 
     def fields(self, descriptor: Descriptor, path: str, closing: str) -> None:
         """The fields of one message up to `closing`, or to the end of the text."""

@@ -101,11 +101,12 @@ class Entry:
             yield line(name=self.name, version=version, state="UNAVAILABLE" if reason else "READY", reason=reason)
 
 
-_MOST_DIGITS = 18
+_MOST_DIGITS = len(str(layout.MOST_VERSION))
 
 
 def _number(text: str) -> int | str:
     """The version's number; its text where no folder can have that many digits, which is an unknown version."""
     if not (text.isascii() and text.isdigit()):
         raise invalid(f"model version '{text[:40]}' is not an integer, 0 or more")
-    return int(text) if len(text.lstrip("0")) <= _MOST_DIGITS else text[:40]
+    digits = text.lstrip("0")
+    return int(digits or "0") if len(digits) <= _MOST_DIGITS else digits[:40]

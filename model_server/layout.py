@@ -1,8 +1,8 @@
 """The repository on disk: which models and versions there are, and what would tell that one has changed.
 
 Layout (Triton's): `<name>/<version>/model.onnx`, with an optional `config.pbtxt` beside the versions. A version folder
-is a number without leading zeros; other folders are ignored. `model.onnx` may be a folder that holds the file of that
-name and its external data.
+is a number of at most 63 bits without leading zeros; other folders are ignored. `model.onnx` may be a folder that holds
+the file of that name and its external data.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from crossover.protocol.names import is_clean
 
 log = logging.getLogger("crossover.repository")
 
+MOST_VERSION = (1 << 63) - 1
+"""A version is a positive int64 (ModelConfig, and Triton's folders)."""
 _PLAIN = re.compile(r"[^/\\\0]{1,255}")
 """A name that stays in its folder, unless it is '.' or '..'."""
 
@@ -60,7 +62,8 @@ def versions(folder: Path) -> list[int]:
         names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
     except OSError:
         return []
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and not name.startswith("0"))
+    numbers = [int(name) for name in names if name.isascii() and name.isdigit() and not name.startswith("0")]
+    return sorted(number for number in numbers if number <= MOST_VERSION)
 
 
 def model_file(folder: Path, version: int, file_name: str) -> Path:

@@ -89,7 +89,10 @@ def _load(name: str, folder: Path, number: int, config: pb.ModelConfig, options:
     with ExitStack() as opening:
         file = layout.model_file(folder, number, config.default_model_filename)
         path, facts = opening.enter_context(onnx_file.snapshot(file))
-        session = _session(name, path, options, opening)
+        try:
+            session = _session(name, path, options, opening)
+        except ModelError as error:
+            raise _with_datatypes(error, facts) from error
     agreed = ports.agree(full, _ranked(session.inputs, facts.unranked), _ranked(session.outputs, facts.unranked))
     floats = all(port.datatype.name in FLOATS for port in agreed.inputs)
     queue = ModelQueue(
@@ -104,6 +107,15 @@ def _load(name: str, folder: Path, number: int, config: pb.ModelConfig, options:
     )  # fmt: skip
     loaded.warm_up(folder, file)
     return loaded
+
+
+def _with_datatypes(error: ModelError, facts: onnx_file.FileFacts) -> ModelError:
+    """ONNX Runtime refuses a datatype where its first operator is, which the model's user never sees; the port comes first."""
+    if not facts.beyond:
+        return error
+    return ModelError(
+        f"{facts.beyond[0]}, which the protocol has no datatype for; a Cast in the model can make one of it that it has"
+    )
 
 
 def _session(name: str, path: Path, options: RuntimeOptions, opening: ExitStack) -> OnnxSession | IsolatedSession:

@@ -9,7 +9,7 @@ onnx.proto (ModelProto.graph 7 / training_info 20 / functions 25, TrainingInfoPr
 GraphProto.node 1 / initializer 5 / input 11 / output 12 / sparse_initializer 15, FunctionProto.node 7 /
 attribute_proto 11, NodeProto.op_type 4 / attribute 5, AttributeProto.t 5 / g 6 / tensors 10 / graphs 11 /
 sparse_tensor 22 / sparse_tensors 23, SparseTensorProto.values 1 / indices 2, TensorProto.external_data 13,
-StringStringEntryProto.key 1 / value 2, ValueInfoProto.name 1 / type 2, TypeProto.tensor_type 1, Tensor.shape 2).
+StringStringEntryProto.key 1 / value 2, ValueInfoProto.name 1 / type 2, TypeProto.tensor_type 1, Tensor.elem_type 1 / shape 2).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from crossover.protocol.names import quoted
 _CHILDREN = {
     "model": {7: "main", 20: "training", 25: "function"},
     "training": {1: "graph of training", 2: "graph of training"},
-    "main": {1: "node", 5: "tensor", 11: "port", 12: "port", 15: "sparse"},
+    "main": {1: "node", 5: "tensor", 11: "input", 12: "output", 15: "sparse"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "graph of training": {1: "node", 5: "tensor", 15: "sparse"},
     "function": {7: "node", 11: "attribute"},
@@ -40,18 +40,24 @@ _CHILDREN = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
-    "port": {2: "type"},
+    "input": {2: "type"},
+    "output": {2: "type"},
     "type": {1: "tensor type"},
     "tensor type": {},
     "entry": {},
 }
-_STRINGS = {"entry": (1, 2), "port": (1, 2), "node": (4,)}
+_STRINGS = {"entry": (1, 2), "input": (1,), "output": (1,), "node": (4,)}
 """Strings that are looked at."""
 _MAX_DEPTH = 64
 _PREFIX, _LOCK = "crossover-load-", ".lock"
 _MAX_TAG_BYTES = 5
 _CACHED_CONTEXT = b"EPContext"
 """An operator of ONNX Runtime's whose attribute `ep_cache_context` names a file for other execution providers."""
+_BEYOND = {
+    14: "COMPLEX64", 15: "COMPLEX128", 17: "FLOAT8E4M3FN", 18: "FLOAT8E4M3FNUZ", 19: "FLOAT8E5M2", 20: "FLOAT8E5M2FNUZ",
+    21: "UINT4", 22: "INT4", 23: "FLOAT4E2M1", 24: "FLOAT8E8M0", 25: "UINT2", 26: "INT2",
+}  # fmt: skip
+"""TensorProto.DataType's values that the protocol has no datatype for."""
 _MEMORY = "_ORT_MEM_ADDR_"
 """In a location this tells ONNX Runtime that `offset` is an address in the process's memory."""
 
@@ -66,6 +72,10 @@ class FileFacts:
     """Locations of external tensor data, as they are written."""
     unranked: set[str] = field(default_factory=set)
     """Inputs and outputs of the graph that declare no shape."""
+    beyond: list[str] = field(default_factory=list)
+    """Inputs and outputs whose elements the protocol has no datatype for, a phrase each."""
+    element: int = 0
+    """TensorProto.DataType of the type that was read last."""
 
 
 @contextmanager
@@ -145,9 +155,12 @@ def _walk(view: mmap.mmap, at: int, end: int, kind: str, depth: int, facts: File
         raise ValueError
     strings: dict[int, bytes] = {}
     shaped = kind != "tensor type"
+    element = 0
     for number, start, stop in _fields(view, at, end):
         child = _CHILDREN[kind].get(number)
-        if child is not None:
+        if stop < 0:
+            element = start if kind == "tensor type" and number == 1 else element
+        elif child is not None:
             facts.control_flow |= child == "graph"
             _walk(view, start, stop, child, depth + 1, facts)
         elif number in _STRINGS.get(kind, ()):
@@ -158,15 +171,26 @@ def _walk(view: mmap.mmap, at: int, end: int, kind: str, depth: int, facts: File
         facts.external.add(strings.get(2, b"").decode("utf-8", "replace"))
     elif kind == "node" and strings.get(4) == _CACHED_CONTEXT:
         raise ModelError("the operator EPContext names files outside the model, which is not allowed")
-    elif kind == "tensor type" and not shaped:
-        facts.unranked.add("")  # its name stands in the port around it
-    elif kind == "port" and "" in facts.unranked:
+    elif kind == "tensor type":
+        if not shaped:
+            facts.unranked.add("")  # its name stands in the port around it
+        facts.element = element
+    elif kind in {"input", "output"}:
+        _name_port(facts, kind, strings.get(1, b"").decode("utf-8", "replace"))
+
+
+def _name_port(facts: FileFacts, kind: str, name: str) -> None:
+    """What was found in a port's type belongs to the port."""
+    if "" in facts.unranked:
         facts.unranked.remove("")
-        facts.unranked.add(strings.get(1, b"").decode("utf-8", "replace"))
+        facts.unranked.add(name)
+    if facts.element in _BEYOND:
+        facts.beyond.append(f"the {kind} {quoted(name)} is {_BEYOND[facts.element]}")
+    facts.element = 0
 
 
 def _fields(view: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, start and end of every length-delimited field; the others are passed over.
+    """Number, start and end of every length-delimited field; number, value and -1 of a varint; others are passed over.
 
     A tag is a number of 32 bits in at most 5 bytes. Parsers cut longer ones in different ways, so that one of them would
     see a field where another sees none; such a file is refused.
@@ -184,7 +208,8 @@ def _fields(view: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
             yield tag >> 3, at, at + size
             at += size
         elif wire == 0:
-            at = read_varint(view, at)[1]
+            value, at = read_varint(view, at)
+            yield tag >> 3, value, -1
         elif wire in (1, 5):
             at += 8 if wire == 1 else 4
         else:

@@ -68,11 +68,13 @@ class OnnxSession:
 
     def __init__(self, path: Path, options: RuntimeOptions) -> None:
         self._session = _open(path, options)
-        self.inputs = [_port(arg) for arg in self._session.get_inputs()]
+        self.inputs = [_port(arg, "input") for arg in self._session.get_inputs()]
         self.inputs += [
-            _port(arg, optional=True) for arg in self._session.get_overridable_initializers() if arg.type in BY_ONNX
+            _port(arg, "input", optional=True)
+            for arg in self._session.get_overridable_initializers()
+            if arg.type in BY_ONNX
         ]
-        self.outputs = [_port(arg) for arg in self._session.get_outputs()]
+        self.outputs = [_port(arg, "output") for arg in self._session.get_outputs()]
         self.output_names = [port.name for port in self.outputs]
         self._rows = {port.name: port.datatype for port in self.outputs}
         self._shrinks = options.arena == "shrink"
@@ -94,10 +96,17 @@ class OnnxSession:
             control.ran = time.monotonic_ns()
         except InferenceError:
             raise
+        except UnicodeDecodeError:
+            raise self._not_text(outputs) from None
         except Exception as error:
             raise _runtime_error(error) from error
         rows = self._rows
         return [_given(name, rows[name], array) for name, array in zip(outputs, made, strict=True)]
+
+    def _not_text(self, outputs: list[str]) -> InferenceError:
+        """The binding makes `str` of strings, and fails at the first output that is none; it does not say which one."""
+        names = " or ".join(f"'{name}'" for name in outputs if self._rows[name].kind == "bytes")
+        return invalid(f"output {names} holds bytes that are not UTF-8; ONNX Runtime's strings are text")
 
     @staticmethod
     def _shrinking(control: RunControl) -> ort.RunOptions:
@@ -166,10 +175,10 @@ def _runtime_error(error: Exception) -> InferenceError:
     return invalid(f"the model failed on these inputs: {text}")
 
 
-def _port(arg: ort.NodeArg, optional: bool = False) -> Port:
+def _port(arg: ort.NodeArg, what: str, *, optional: bool = False) -> Port:
     row = BY_ONNX.get(arg.type)
     if row is None:
-        raise ModelError(f"'{arg.name}' is a {arg.type}; only plain tensors of OIP datatypes can be served")
+        raise ModelError(f"the {what} '{arg.name}' is a {arg.type}; only plain tensors of OIP datatypes can be served")
     shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in arg.shape)
     return Port(arg.name, row, shape, optional)
 

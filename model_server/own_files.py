@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path, PurePath
 
+from crossover.model_server.model_error import ModelError
+
 
 def escapes(name: str) -> bool:
     """Whether the name itself leads out of a folder, or is no name of a file."""
@@ -25,3 +27,17 @@ def is_own(path: Path, folder: Path, model_file: Path | None = None) -> bool:
     except (OSError, RuntimeError, ValueError):  # a circle of links, a name that no file can have
         return False
     return any(real.is_relative_to(home) for home in homes)
+
+
+def read(path: Path, most: int, where: str) -> bytes:
+    """The file's content; ModelError that begins with `where` when it is no file or has more than `most` bytes.
+
+    Nothing is opened that is no regular file: a pipe would keep the loader waiting, a device has no end.
+    """
+    if not path.is_file():
+        raise ModelError(f"{where} is not a file")
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ModelError(f"{where} has more than {most} bytes")
+    return data

@@ -190,6 +190,7 @@ class Repository:
             _raise_when_failed(trial)
             trial.given, trial.uploaded = given.config, folder is not None
             self.entries[name] = trial
+            _tell_ignored(name, given.ignored)
             self._changed()
 
     async def unload(self, name: str) -> None:
@@ -319,9 +320,13 @@ class Repository:
 
 def _read_config(found: layout.Found) -> pb.ModelConfig:
     config, ignored = configuration.read(found.folder)
-    if ignored:
-        log.info("model '%s': these settings of config.pbtxt are not honoured here: %s", found.name, "; ".join(ignored))
+    _tell_ignored(found.name, ignored)
     return config
+
+
+def _tell_ignored(name: str, ignored: list[str]) -> None:
+    if ignored:
+        log.info("model '%s': these settings of config.pbtxt are not honoured here: %s", name, "; ".join(ignored))
 
 
 def _raise_when_failed(entry: Entry) -> None:

@@ -28,6 +28,8 @@ class Given:
     config: pb.ModelConfig
     files: dict[tuple[str, str], bytes]
     """By version and file name; empty when the repository's own files are meant."""
+    ignored: list[str]
+    """What the configuration asks for and does not get, a phrase each."""
 
 
 def read(name: str, parameters: Mapping[str, ParameterValue | bytes]) -> Given:
@@ -43,7 +45,8 @@ def read(name: str, parameters: Mapping[str, ParameterValue | bytes]) -> Given:
             "the parameter 'config' (a model configuration as JSON text) must be given, with or without files"
         )
     files = {_path(key): _content(key, value) for key, value in parameters.items() if key != "config"}
-    return Given(configuration.from_json(text, name), files)
+    config, ignored = configuration.from_json(text, name)
+    return Given(config, files, ignored)
 
 
 @contextmanager

@@ -108,13 +108,12 @@ def _datatype(where: str, number: int) -> Datatype:
 
 def _file(where: str, name: str, folder: Path, model_file: Path | None) -> bytes:
     path = folder / FOLDER / name
+    what = f"{where} names the file '{name[:80]}', which"
     if own_files.escapes(name) or not own_files.is_own(path, folder, model_file):
-        raise ModelError(f"{where} names the file '{name[:80]}', which leads out of the folder '{FOLDER}'")
+        raise ModelError(f"{what} leads out of the folder '{FOLDER}'")
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ModelError(f"{where} names the file '{name[:80]}', which has more than {MOST_BYTES} bytes")
-        return path.read_bytes()
+        if not path.exists():
+            raise ModelError(f"{what} is not in the model's folder '{FOLDER}'")
+        return own_files.read(path, MOST_BYTES, what)
     except OSError:
-        raise ModelError(
-            f"{where} names the file '{name[:80]}', which is not in the model's folder '{FOLDER}'"
-        ) from None
+        raise ModelError(f"{what} can't be read") from None

@@ -61,6 +61,16 @@ def test_what_has_no_largest_value_is_refused(array):
         classified(Tensor.from_array("y", array), 1, [], batched=False)
 
 
+def test_labels_end_where_lines_do(tmp_path):
+    """At line feeds alone, as in Triton; an empty line is an index without a label."""
+    (tmp_path / "l").write_bytes("\ufeffa\r\n\nb\u2028c\n".encode())
+    config = pb.ModelConfig(output=[pb.ModelOutput(name="y", label_filename="l")])
+    labels = labels_of(config, tmp_path)["y"]
+    assert labels == ["a", "", "b\u2028c"]
+    shown = classified(Tensor.from_array("y", np.array([1, 3, 2])), 3, labels, batched=False)
+    assert [text.decode() for text in shown.array] == ["3:1", "2:2:b\u2028c", "1:0:a"]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [("none.txt", "is not in the model's folder"), ("../x", "leads out"), ("/etc/passwd", "leads out")],

@@ -91,6 +91,9 @@ UNKNOWN = [
     "new_field: [ 1, 2, 3 ]",
     "new_field: 'a' \"b\" # comment }\n",
     "new_field: SOME_ENUM;",
+    "new_field: -1.5e-3f",
+    "new_field: 1e+5",
+    "new_field: - inf",
 ]
 
 
@@ -103,6 +106,12 @@ def test_a_field_that_nobody_knows_is_named_and_nothing_else_changes(unknown, ar
     plain = config.from_text('name: "m"\n' + around % "" + "max_batch_size: 4\n", "m")
     assert read == plain
     assert [each for each in named if "new_field (an unknown field)" in each]
+
+
+@pytest.mark.parametrize("dims", ["[ - 1, 3 ]", "- 1 dims: 3", "-\t1, dims: 3"])
+def test_a_sign_may_stand_apart(dims):
+    """As in the C++ parser that Triton uses."""
+    assert list(config.from_text(f"input {{ dims: {dims} }}", "m").input[0].dims) == [-1, 3]
 
 
 @given(st.text(alphabet="ab:{}[]<>\"'#,;- \n1.", max_size=60))
@@ -166,6 +175,28 @@ def test_graph_level(level, expected):
 )
 def test_a_configuration_in_json_is_an_object(text):
     """What is not, or does not fit, is one sentence."""
+    with pytest.raises(ModelError, match="that came with load"):
+        config.from_json(text, "m")
+
+
+def test_json_names_what_it_does_not_know():
+    """As in text: an unknown field is passed over and named by its path, and what is known but not honoured as well."""
+    text = (
+        '{"max_batch_size": 4, "new": {"a": 1}, "input": [{"name": "x", "newer": [1]}], "instanceGroup": [{"gpus": [0]}],'
+        ' "parameters": {"k": {"string_value": "v", "newest": 0}}, "dynamic_batching": {"priority_queue_policy": {"1": {"b": 0}}}}'
+    )
+    read, named = config.from_json(text, "m")
+    assert read.max_batch_size == 4 and read.input[0].name == "x" and read.parameters["k"].string_value == "v"
+    assert [each for each in named if "unknown" in each] == [
+        f"{path} (an unknown field)"
+        for path in ("new", "input.newer", "parameters.newest", "dynamic_batching.priority_queue_policy.b")
+    ]
+    assert any(each.startswith("instance_group.gpus") for each in named)
+
+
+@pytest.mark.parametrize("text", ['{"input": [{"data_type": "TYPE_FP8"}]}', '{"name": "m", "name": "m"}'])
+def test_json_with_values_that_do_not_fit(text):
+    """A value that the field has not, or a field given twice, is refused and not passed over."""
     with pytest.raises(ModelError, match="that came with load"):
         config.from_json(text, "m")
 
