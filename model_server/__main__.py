@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from crossover.model_server import server
 from crossover.model_server.settings import ModelServerSettings
+from crossover.service import log as log_of_service
 from crossover.service import process, settings
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m model_server") -> int:
     chosen = settings.load(ModelServerSettings, program, arguments)
-    process.set_up_log(chosen.log_level)
+    log_of_service.set_up_log(chosen.log_level, chosen.log_format)
     return process.run(lambda stop: server.serve(chosen, stop))
 
 

@@ -7,10 +7,14 @@ sends it on:
 `traceparent` and `tracestate` are dropped when they have another form (no trace is better than a wrong one),
 `x-request-id` is percent-encoded (RFC 3986 2.1), since its purpose is to be found again in logs. The limits together
 stay below the 8 KiB of metadata that gRPC servers take by default.
+
+A request that brings no usable `x-request-id` gets one where it comes in (`request_id_of`); the reply says it.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 LIMITS = {"traceparent": 512, "tracestate": 4096, "x-request-id": 1024}
 """Names in lower case, and the longest value in bytes that goes on. W3C asks for at least 512 of tracestate (3.3.1.5)."""
 PROPAGATED = tuple(LIMITS)
+REQUEST_ID = "x-request-id"
+_process_part, _numbers = "", itertools.count(1)
 _PRINTABLE = re.compile(r"[ -~]*")
 _ENDS_LINE = re.compile(r"[\r\n\0]")
 """What no header's value holds (RFC 9110 5.5): it was made to be mistaken for another header."""
@@ -38,12 +44,33 @@ def propagated(headers: Mapping[str, str]) -> dict[str, str]:
             continue
         value = value.strip(" ")
         if _PRINTABLE.fullmatch(value) is None:
-            if name != "x-request-id" or _ENDS_LINE.search(value):
+            if name != REQUEST_ID or _ENDS_LINE.search(value):
                 continue
             value = _percent_encoded(value)
         if 0 < len(value) <= limit:
             kept[name] = value
     return kept
+
+
+def request_id_of(value: str | None) -> str:
+    """The id of a request: what its header says, in the form that `propagated` gives it, else a new one."""
+    if value is None:
+        return new_request_id()
+    return propagated({REQUEST_ID: value}).get(REQUEST_ID) or new_request_id()
+
+
+def new_request_id() -> str:
+    """24 hexadecimal digits: 14 drawn for this process, and a number. Drawing each would cost several times as much."""
+    return f"{_process_part}{next(_numbers):010x}"
+
+
+def _begin_ids() -> None:
+    global _process_part, _numbers
+    _process_part, _numbers = os.urandom(7).hex(), itertools.count(1)
+
+
+_begin_ids()
+os.register_at_fork(after_in_child=_begin_ids)
 
 
 def _percent_encoded(value: str) -> str:

@@ -12,6 +12,7 @@ from crossover.rest_gateway import keys_command, predictions
 from crossover.rest_gateway.app import create_app
 from crossover.rest_gateway.refusals import refused
 from crossover.rest_gateway.settings import GatewaySettings
+from crossover.service import log as log_of_service
 from crossover.service import process, settings
 from crossover.service.doors.setup import door_of, warn_when_open
 from crossover.transport.memory_budget import MemoryBudget
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m rest_
     if given[:1] == ["keys"]:
         return keys_command.main(given[1:], f"{program} keys")
     chosen = settings.load(GatewaySettings, program, arguments)
-    process.set_up_log(chosen.log_level)
+    log_of_service.set_up_log(chosen.log_level, chosen.log_format)
     return process.run(lambda stop: serve(chosen, stop))
 
 

@@ -1,4 +1,4 @@
-"""Counts what the FastAPI half serves in the same metrics as the OIP routes, by route template."""
+"""Counts what the FastAPI half serves in the same metrics as the OIP routes, by route template, and names its request to logs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from crossover.protocol.errors import Code, code_from_http
+from crossover.service.log import request_id
+from crossover.transport.http1.asgi import REQUEST_ID_STATE
 
 if TYPE_CHECKING:
     from typing import Any
@@ -34,6 +36,7 @@ class Observed:
                 code = code_from_http(status) if status >= 400 else None
             await send(message)
 
+        request_id.set(scope["state"].get(REQUEST_ID_STATE, "") if "state" in scope else "")
         began = time.perf_counter()
         self._observer.started("rest")
         try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from crossover.transport.http1.messages import RefusalError
 
 
-def refused(path: bytes, error: InferenceError | RefusalError) -> Reply:
+def refused(path: bytes, error: InferenceError | RefusalError, request_id: str) -> Reply:
     """Problem details under ``/api``, and ``{"error": text}`` elsewhere."""
     text = unquote(path.decode("latin-1"))
     if text != PREFIX and not text.startswith(f"{PREFIX}/"):
@@ -30,4 +30,4 @@ def refused(path: bytes, error: InferenceError | RefusalError) -> Reply:
     if code.status.retryable:
         fields.append((b"retry-after", b"%d" % seconds))
     problem = problems.Problem(status, code, error.message)
-    return Reply(status, fields, [dumps(problems.document(problem, text))])
+    return Reply(status, fields, [dumps(problems.identified(problems.document(problem, text), request_id))])

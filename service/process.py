@@ -1,4 +1,4 @@
-"""What a service's process does beside serving: its log, signals, memory, and one sentence when it can't start."""
+"""What a service's process does beside serving: its signals, its memory, and one sentence when it can't start."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from crossover.protocol.errors import InferenceError
-from crossover.protocol.names import escaped
 from crossover.transport import file_descriptors
 
 if TYPE_CHECKING:
@@ -30,42 +28,8 @@ SAME_SIGNAL_SECONDS = 1.0
 """The same signal again within this time is one signal: a terminal and `make` both deliver a Ctrl-C."""
 PARENT = "CROSSOVER_PARENT"
 """Environment variable with the id of a parent process that the service is not to outlive."""
-_FOLDERS = tuple(f"{folder}/" for folder in (Path(__file__).resolve().parent.parent, sys.prefix, sys.base_prefix))
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 _PR_SET_PDEATHSIG = 1
-
-
-class LogFormatter(logging.Formatter):
-    """One record, one line, whatever its values hold: nobody's text looks like a line of ours (CWE-117).
-
-    What belongs to a record beyond its line, a traceback, is indented, with paths as seen from our own folder.
-    """
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name for it
-        return escaped(super().formatMessage(record))
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802
-        return self._indented(super().formatException(ei))
-
-    def formatStack(self, stack_info: str) -> str:  # noqa: N802
-        return self._indented(stack_info)
-
-    def _indented(self, text: str) -> str:
-        for folder in _FOLDERS:
-            text = text.replace(folder, "")
-        return "\n".join(f"    {escaped(line)}" for line in text.split("\n"))
-
-
-def set_up_log(level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LogFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("uvicorn", "uvicorn.error", "asyncio", "grpc", "alembic", "aiosqlite"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
-    logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # whoever sets ACCESS_LOG asks for its lines
 
 
 def keep_freed_memory() -> None:

@@ -33,6 +33,7 @@ S = TypeVar("S", bound="ServiceSettings")
 RepositoryControl = Literal["auto", "1", "0"]
 """Whether models may be loaded and unloaded through a port; auto: where only this host, a key or a certificate gets in."""
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout; in an installed wheel, the package's folder."""
 
@@ -111,6 +112,7 @@ class ServiceSettings(BaseSettings):
         False, description="allow loads that bring their own configuration or files, on both wires; else 403"
     )
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
+    log_format: LogFormat = Field("text", description="text, or json: one object a line")
     access_log: bool = Field(False, description="one line in the log for each HTTP request, with its URL")
     model_repository: Path = Field(
         ROOT / "models", description="folder of <name>/<version>/model.onnx, which both services use"

@@ -17,7 +17,7 @@ import grpc
 import uvicorn
 from grpc import aio
 
-from crossover.service import process
+from crossover.service import log, process
 from crossover.transport.grpcio.poller import patient_poller
 
 if TYPE_CHECKING:
@@ -103,5 +103,5 @@ async def serve(stop: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
-    process.set_up_log("warning")
+    log.set_up_log("warning")
     sys.exit(process.run(serve))

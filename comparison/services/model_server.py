@@ -11,7 +11,7 @@ from crossover.comparison.lab.serve import endpoints
 from crossover.comparison.services.busy_wait import BusyWait
 from crossover.model_server.server import serve_inference
 from crossover.model_server.settings import ModelServerSettings, engine_of
-from crossover.service import process, settings
+from crossover.service import log, process, settings
 
 
 async def serve(chosen: ModelServerSettings, stop: process.Stop) -> None:
@@ -24,7 +24,7 @@ async def serve(chosen: ModelServerSettings, stop: process.Stop) -> None:
 
 def main() -> int:
     chosen = settings.load(ModelServerSettings, "python -m comparison.services.model_server")
-    process.set_up_log(chosen.log_level)
+    log.set_up_log(chosen.log_level, chosen.log_format)
     return process.run(lambda stop: serve(chosen, stop))
 
 

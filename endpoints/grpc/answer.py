@@ -23,14 +23,15 @@ from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.limits import MAX_PARAMETERS, check_count, is_heavy
 from crossover.protocol.names import check_model_name
-from crossover.protocol.propagation import PROPAGATED
+from crossover.protocol.propagation import PROPAGATED, REQUEST_ID, request_id_of
 from crossover.protos import inference as pb
+from crossover.service import log
 from crossover.transport.eager_start import waiting
 from crossover.transport.loop_admission import admit
 from crossover.transport.time_limit import TimeLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from crossover.endpoints.grpc.operations import Operation
     from crossover.protocol.inference import Inference
@@ -69,6 +70,17 @@ async def _in_thread(work: Callable[[Any, CallContext], T], subject: Any, contex
     return await asyncio.to_thread(work, subject, context)
 
 
+def _say_id(operation: Operation, headers: Mapping[str, str]) -> str:
+    """The call's id, which goes back in its trailing metadata. A call that brings none has one when it fails."""
+    identity = request_id_of(headers.get(REQUEST_ID))
+    operation.trailing = (*operation.trailing, (REQUEST_ID, identity))
+    return identity
+
+
+def _text_of(call: CallDetails) -> dict[str, str]:
+    return {name: value for name, value in call.invocation_metadata() or () if isinstance(value, str)}
+
+
 class Answering:
     """Answers the calls of one port."""
 
@@ -84,6 +96,7 @@ class Answering:
         """The reply message; InferenceError is what the caller is to be told. It needs no task before it waits."""
         metrics = RequestMetrics(self._observer, operation.method)
         budget, held = self.options.budget, 0
+        context: CallContext | None = None
         try:
             if self._door is not None:
                 check_call(self._door, f"/{pb.SERVICE}/{operation.method}", call)
@@ -103,12 +116,15 @@ class Answering:
             heavy = operation.typed and is_heavy(least)
             reply = await _in_thread(operation.encode, answer, context) if heavy else operation.encode(answer, context)
             self._check_size(len(reply), "reply")
+            if REQUEST_ID in context.headers:
+                _say_id(operation, context.headers)
             return reply
         except asyncio.CancelledError:
             metrics.code = Code.CANCELLED
             raise
         except Exception as caught:  # noqa: BLE001 - the last handler: no exception may leave as UNKNOWN with its class
-            error = as_inference_error(caught)
+            identity = _say_id(operation, context.headers if context is not None else _text_of(call))
+            error = as_inference_error(caught, identity)
             metrics.code = error.code
             raise error from None
         finally:
@@ -168,6 +184,7 @@ class Answering:
             if response is not None:
                 return response
         await waiting()
+        log.request_id.set(context.headers.get(REQUEST_ID, ""))
         limit = TimeLimit(context.deadline)
         try:
             with limit:

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.grpc_errors import DETAILS_KEY, details_of
 
+if TYPE_CHECKING:
+    from crossover.transport.grpc.metadata import Metadata
+
 log = logging.getLogger("crossover.grpc")
 
 STATUS_CODES = {status.value[0]: status for status in grpc.StatusCode}
 
 
-def as_inference_error(error: Exception) -> InferenceError:
+def as_inference_error(error: Exception, request_id: str = "") -> InferenceError:
     """What the caller may know of any exception; the rest goes to the log."""
     if isinstance(error, InferenceError):
         return error
-    log.error("a call failed inside the service", exc_info=error)
+    log.error("a call failed inside the service", exc_info=error, extra={"request_id": request_id})
     return InferenceError(Code.INTERNAL, "the service failed inside; its log has the reason")
 
 
-async def abort(rpc: Any, error: InferenceError) -> None:
-    """End the call with the error's status, its text and its details; never returns."""
-    await rpc.abort(STATUS_CODES[error.code.status.grpc], error.message, trailing_of(error))
+async def abort(rpc: Any, error: InferenceError, more: Metadata = ()) -> None:
+    """End the call with the error's status, its text, its details and `more` trailing metadata; never returns."""
+    await rpc.abort(STATUS_CODES[error.code.status.grpc], error.message, (*trailing_of(error), *more))
 
 
 def trailing_of(error: InferenceError) -> tuple[tuple[str, bytes], ...]:

@@ -60,7 +60,7 @@ class Servicer:
         try:
             reply = await self._answering.answer(operation, data, rpc)
         except InferenceError as error:
-            await abort(rpc, error)
+            await abort(rpc, error, operation.trailing)
             raise AssertionError from None
         if operation.trailing:
             rpc.set_trailing_metadata(operation.trailing)

@@ -31,6 +31,7 @@ from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.limits import HEAVY_BYTES
 from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED
+from crossover.service import log
 from crossover.transport.eager_start import waiting
 from crossover.transport.http1.messages import BodyTooLargeError, ClientGoneError, NoMemoryError, RefusalError
 from crossover.transport.loop_admission import admit
@@ -57,6 +58,11 @@ class Call(Protocol):
     @property
     def body(self) -> Buffer | None:
         """The body, if all of it is here."""
+        ...
+
+    @property
+    def request_id(self) -> str:
+        """The caller's `x-request-id`, or one that was made for it."""
         ...
 
     @property
@@ -127,7 +133,7 @@ class RestEndpoint:
         finally:
             call.close()
         if reply is not None:
-            await send_reply(send, reply)
+            await send_reply(send, reply, call.request_id)
 
     async def answer(self, call: Call) -> Reply | None:
         """The reply to a request whose head has come; None when its client has gone. It needs no task before it waits."""
@@ -159,6 +165,7 @@ class RestEndpoint:
             reply = self._at_once(call, request)
             if reply is None:
                 await waiting()
+                log.request_id.set(call.request_id)
                 limit = request.limit = TimeLimit(request.context.deadline)
                 with limit:
                     await self._receive(call, request)
@@ -169,23 +176,24 @@ class RestEndpoint:
             code = None if reply.status < 400 else Code.UNAVAILABLE
         except TimeoutError as caught:
             passed = limit is not None and limit.passed
-            reply, code = self._failed(deadline.exceeded("before the answer was ready") if passed else caught)
+            failure = deadline.exceeded("before the answer was ready") if passed else caught
+            reply, code = self._failed(failure, call)
         except asyncio.CancelledError:
             if call.gone:
                 return None, Code.CANCELLED
-            reply, code = self._failed(InferenceError(Code.UNAVAILABLE, "the service is stopping"))
+            reply, code = self._failed(InferenceError(Code.UNAVAILABLE, "the service is stopping"), call)
         except ClientGoneError:
             return None, Code.CANCELLED
         except RefusalError as refusal:
             reply, code = refused(refusal)
         except Exception as caught:  # noqa: BLE001 - the last handler: no exception may leave as a traceback
-            reply, code = self._failed(caught)
+            reply, code = self._failed(caught, call)
         if upstream is not None:
             reply.headers.append((b"inference-upstream", upstream.encode()))
         return reply, code
 
-    def _failed(self, caught: Exception) -> tuple[Reply, Code]:
-        error = as_inference_error(caught)
+    def _failed(self, caught: Exception, call: Call) -> tuple[Reply, Code]:
+        error = as_inference_error(caught, call.request_id)
         if self._options.is_gateway:
             error = as_seen_here(error)
         return error_reply(error), error.code

@@ -85,9 +85,9 @@ def as_seen_here(error: InferenceError) -> InferenceError:
     return InferenceError(Code.UNAVAILABLE, "the model server does not take this service's key (UPSTREAM_API_KEY_FILE)")
 
 
-def as_inference_error(error: Exception) -> InferenceError:
+def as_inference_error(error: Exception, request_id: str = "") -> InferenceError:
     """What the caller may know of any exception; the rest goes to the log."""
     if isinstance(error, InferenceError):
         return error
-    log.error("a request failed inside the service", exc_info=error)
+    log.error("a request failed inside the service", exc_info=error, extra={"request_id": request_id})
     return InferenceError(Code.INTERNAL, "the service failed inside; its log has the reason")

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from crossover.transport.http1.exchange import Exchange
     from crossover.transport.http1.messages import Gate
 
-Refuse: TypeAlias = Callable[[bytes, InferenceError | RefusalError], Reply]
-"""The reply for what a door or a connection refuses on a path, in the form of the API that the path belongs to."""
+Refuse: TypeAlias = Callable[[bytes, InferenceError | RefusalError, str], Reply]
+"""The reply for what a door or a connection refuses on a path, in the form of the API that the path belongs to; the text is
+the request's id."""
 
 
 def gate_of(door: Door, refuse: Refuse | None = None) -> Gate:
@@ -31,6 +32,8 @@ def gate_of(door: Door, refuse: Refuse | None = None) -> Gate:
             return None
         if found.error is None:
             return Reply(204, [])
-        return error_reply(found.error) if refuse is None else refuse(exchange.head.path, found.error)
+        if refuse is None:
+            return error_reply(found.error)
+        return refuse(exchange.head.path, found.error, exchange.request_id)
 
     return gate

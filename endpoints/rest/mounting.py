@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.endpoints.rest.body import collect
 from crossover.protocol import deadline
+from crossover.protocol.propagation import REQUEST_ID, request_id_of
 from crossover.transport.deadline_queue import deadline_queue
+from crossover.transport.http1.asgi import REQUEST_ID_STATE
 from crossover.transport.http1.messages import BodyTooLargeError, RequestHead
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ class AsgiCall:
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.head = head_of(scope)
+        state = scope.get("state") or {}
+        self.request_id = state.get(REQUEST_ID_STATE) or request_id_of(self.head.by_name.get(REQUEST_ID))
         self.body: Buffer | None = None
         self.gone = False
         self._receive = receive
@@ -88,12 +92,12 @@ async def beside_http(fallback: ASGIApp | None, scope: Scope, receive: Receive, 
         await send({"type": "websocket.close", "code": 1000})
 
 
-async def send_reply(send: Send, reply: Reply) -> None:
+async def send_reply(send: Send, reply: Reply, request_id: str) -> None:
     parts: list[Any] = list(reply.parts)
     size = sum(map(len, parts))
     if len(parts) > 1 and size <= _JOINED_BYTES:
         parts = [b"".join(parts)]
-    headers = [*reply.headers, (b"content-length", b"%d" % size)]
+    headers = [*reply.headers, (b"content-length", b"%d" % size), (REQUEST_ID.encode(), request_id.encode("ascii"))]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     for part in parts[:-1]:
         await send({"type": "http.response.body", "body": part, "more_body": True})

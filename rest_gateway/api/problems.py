@@ -13,6 +13,7 @@ from starlette.responses import Response
 from crossover.endpoints.rest.errors import as_seen_here
 from crossover.protocol.codecs.json.text import dumps
 from crossover.protocol.errors import Code, InferenceError, PortableError
+from crossover.service.log import request_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,10 +93,15 @@ def document(problem: Problem, instance: str | None = None) -> dict[str, Any]:
     return made
 
 
+def identified(document: dict[str, Any], identity: str) -> dict[str, Any]:
+    """The document with the id of its request, by which the log is searched."""
+    return {**document, "request_id": identity} if identity else document
+
+
 def response(problem: Problem, instance: str) -> Response:
     """The problem as an HTTP response."""
     return Response(
-        dumps(document(problem, instance)),
+        dumps(identified(document(problem, instance), request_id.get())),
         problem.status,
         {"Cache-Control": "no-store", **problem.headers},
         media_type=MEDIA_TYPE,

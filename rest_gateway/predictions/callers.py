@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from crossover.protocol.deadline import TIMEOUT_HEADER, after, from_header
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
-from crossover.protocol.propagation import PROPAGATED
+from crossover.protocol.propagation import PROPAGATED, REQUEST_ID
 from crossover.rest_gateway.api.problems import Problem, bad_request, unprocessable
 from crossover.rest_gateway.upstreams import NOT_CHOOSABLE
+from crossover.service.log import request_id
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -51,6 +52,8 @@ class Calls:
     def context(self, request: Request, timeline: Timeline | None = None) -> CallContext:
         """What travels with the call: the deadline, and the headers by which a request is followed through services."""
         headers = {name: value for name in PROPAGATED if (value := request.headers.get(name))}
+        if identity := request_id.get():
+            headers[REQUEST_ID] = identity
         return CallContext(self._deadline(request), timeline, headers)
 
     def _deadline(self, request: Request) -> float:

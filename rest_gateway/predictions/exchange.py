@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crossover.protocol.codecs.json.text import dumps
+from crossover.protocol.propagation import REQUEST_ID
 from crossover.protocol.recording import Recording
 from crossover.protocol.wires import WIRES
 from crossover.rest_gateway.predictions import messages
 from crossover.rest_gateway.predictions.shown_fields import NOT_KEPT, shown
+from crossover.service.log import request_id
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,6 +27,8 @@ SHOWN_BYTES = 16 << 10
 
 def http_half(request: Request, body: bytes, response: Response) -> str:
     """The caller's request and the gateway's answer, as JSON text."""
+    identity = request_id.get()
+    said = [(REQUEST_ID, identity)] if identity else []
     query = f"?{NOT_KEPT}" if request.url.query else ""
     return dumps(
         {
@@ -37,7 +41,7 @@ def http_half(request: Request, body: bytes, response: Response) -> str:
             },
             "response": {
                 "status": response.status_code,
-                "headers": shown(response.headers.items()),
+                "headers": shown([*response.headers.items(), *said]),
                 **_shown_body(bytes(response.body)),
             },
         }

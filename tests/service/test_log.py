@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from crossover.protocol import names
 from crossover.protocol.errors import Code, InferenceError
-from crossover.service.process import LogFormatter
+from crossover.service.log import JsonFormatter, TextFormatter, request_id
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def written():
     """What a record becomes."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(LogFormatter())
+    handler.setFormatter(TextFormatter())
     logger = logging.getLogger("crossover.test-of-lines")
     logger.propagate = False
     logger.addHandler(handler)
@@ -72,3 +74,66 @@ def test_control_characters_are_not_names(name):
 def test_what_is_printed_is_a_name(name):
     """Every script, blanks and punctuation are names."""
     assert names.check_model_name(name) == name
+
+
+@pytest.fixture(scope="module")
+def said_as_json():
+    """What a record becomes in JSON."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger("crossover.test-of-objects")
+    logger.propagate = False
+    logger.addHandler(handler)
+
+    def write(text, *values, **given):
+        stream.seek(0)
+        stream.truncate()
+        logger.error(text, *values, **given)
+        line = stream.getvalue()
+        assert line.endswith("\n") and len(line.splitlines()) == 1 and line.isascii()
+        return json.loads(line)
+
+    return write
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_a_record_is_one_object(said_as_json, value):
+    """Whatever a value holds, lone surrogates too, the line is one JSON object in ASCII that says it."""
+    found = said_as_json("the model '%s' failed", value)
+    assert found["message"] == f"the model '{value}' failed".encode("utf-8", "replace").decode()
+    assert (found["level"], found["logger"]) == ("error", "crossover.test-of-objects")
+    assert "request_id" not in found and "exception" not in found
+
+
+def test_an_object_says_when_in_utc_and_why(said_as_json):
+    """The time has a date and a zone, the traceback is a field, and paths begin at our own folder."""
+    before = datetime.now(UTC)
+    try:
+        raise RuntimeError("bad\nnews")
+    except RuntimeError:
+        found = said_as_json("it failed", exc_info=True)
+    moment = datetime.fromisoformat(found["time"])
+    assert before - timedelta(seconds=1) <= moment <= datetime.now(UTC)
+    assert found["time"].endswith("+00:00")
+    assert found["exception"].startswith("Traceback") and "RuntimeError: bad\nnews" in found["exception"]
+    assert str(Path(__file__).resolve().parent.parent.parent) + "/" not in found["exception"]
+
+
+def test_text_has_a_date_and_a_zone(written):
+    """Logs of several hosts can be put in order."""
+    before = datetime.now(UTC)
+    moment = datetime.strptime(written("it failed").split(" ")[0], "%Y-%m-%dT%H:%M:%S.%f%z")
+    assert before - timedelta(seconds=1) <= moment <= datetime.now(UTC)
+
+
+def test_both_forms_name_the_request(written, said_as_json):
+    """From the record itself, or from the task that answers; the record goes first."""
+    assert written("x", extra={"request_id": "seven"}).rstrip().endswith("x [seven]")
+    token = request_id.set("eight")
+    try:
+        assert written("x").rstrip().endswith("x [eight]")
+        assert said_as_json("x")["request_id"] == "eight"
+        assert said_as_json("x", extra={"request_id": "seven"})["request_id"] == "seven"
+    finally:
+        request_id.reset(token)

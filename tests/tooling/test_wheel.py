@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -67,6 +68,15 @@ def test_nothing_else_is_installed(wheel):
     for name in ("models/digits/1/model.onnx", "protos/inference.binpb", "rest_gateway/page/static/index.html",
                  "rest_gateway/predictions/migrations/versions/0001_predictions.py"):  # fmt: skip
         assert f"crossover/{name}" in names
+
+
+def test_the_native_parts_are_built(wheel, root):
+    """Each C source becomes a module of the wheel, where there is a compiler."""
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler (Debian: gcc)")
+    with zipfile.ZipFile(wheel) as files:
+        built = {name.split("/")[-1].partition(".")[0] for name in files.namelist() if name.endswith(".so")}
+    assert built == {f"_{source.stem}" for source in (root / "protocol" / "native").glob("*.c")}
 
 
 def test_it_runs_and_answers(installed, tmp_path):

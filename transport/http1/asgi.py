@@ -20,6 +20,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+REQUEST_ID_STATE = "request_id"
+"""The key of a scope's state for the request's id, as the reply's `x-request-id` will say it."""
 _DISCONNECT = "http.disconnect"
 NO_MEMORY = "the requests in flight hold all the memory that MAX_IN_FLIGHT_BYTES allows; try again later"
 
@@ -38,7 +40,7 @@ async def run(app: ASGIApp, exchange: Exchange, state: dict[str, Any]) -> None:
         if exchange.gone:
             log.debug("a request failed after its client had gone", exc_info=error)
             return
-        log.exception("a request failed inside the application")
+        log.exception("a request failed inside the application", extra={"request_id": exchange.request_id})
         exchange.refuse(RefusalError(500, "the service failed inside; its log has the reason"))
 
 
@@ -54,7 +56,7 @@ def _scope(exchange: Exchange, state: dict[str, Any]) -> Scope:
         "scheme": exchange.scheme,
         "root_path": "",
         "headers": list(head.fields),
-        "state": state.copy(),
+        "state": {**state, REQUEST_ID_STATE: exchange.request_id},
         "method": head.method,
         "path": unquote(path) if "%" in path else path,
         "raw_path": head.path,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from crossover.protocol.propagation import REQUEST_ID, request_id_of
 from crossover.transport.http1.chunks import ChunkedBody
 from crossover.transport.http1.limits import STREAMED_BYTES, UNREAD_BODY_BYTES
 from crossover.transport.http1.messages import CHUNKED, BodyTooLargeError, ClientGoneError, NoMemoryError, RefusalError
@@ -30,8 +31,8 @@ class Exchange:
     """A request whose head has come."""
 
     __slots__ = (
-        "_chunked", "_connection", "_continue_due", "_failure", "_large", "_left", "_parts", "_reservation", "_size",
-        "_status", "_waiter", "_whole_limit", "_write_left", "abandoned", "added", "answered", "body", "gone", "head",
+        "_chunked", "_connection", "_continue_due", "_failure", "_large", "_left", "_parts", "_request_id", "_reservation",
+        "_size", "_status", "_waiter", "_whole_limit", "_write_left", "abandoned", "added", "answered", "body", "gone", "head",
         "keeps", "reading", "started", "task", "unwanted",
     )  # fmt: skip
 
@@ -68,6 +69,7 @@ class Exchange:
         self._reservation: Reservation | None = None
         self._write_left: int | None = None
         self._status = 0
+        self._request_id = ""
 
     # What the request says of its connection.
 
@@ -85,6 +87,13 @@ class Exchange:
     def local(self) -> tuple[str, int | None] | None:
         """Address at which the request came in."""
         return self._connection.local
+
+    @property
+    def request_id(self) -> str:
+        """The caller's, in the form that every wire carries; a new one where it sent none that can be used."""
+        if not self._request_id:
+            self._request_id = request_id_of(self.head.by_name.get(REQUEST_ID))
+        return self._request_id
 
     # The body, as its handler takes it.
 
@@ -308,7 +317,7 @@ class Exchange:
 
     def refuse(self, refusal: RefusalError) -> None:
         """Give up, with what the connection itself says in such a case."""
-        self.give_up(self._connection.refusal_reply(self.head.path, refusal))
+        self.give_up(self._connection.refusal_reply(self.head.path, refusal, self.request_id))
 
     def reply(self, reply: Reply) -> None:
         """Send a whole reply."""

@@ -24,7 +24,7 @@ _CODES = {
     429: "OVERLOADED", 431: "INVALID_ARGUMENT", 500: "INTERNAL", 501: "UNIMPLEMENTED", 503: "UNAVAILABLE",
     505: "UNIMPLEMENTED",
 }  # fmt: skip
-_KEPT, _CLOSED, _KEPT_1_0 = b"\r\n", b"connection: close\r\n\r\n", b"connection: keep-alive\r\n\r\n"
+_KEPT, _CLOSED, _KEPT_1_0 = b"", b"connection: close\r\n", b"connection: keep-alive\r\n"
 
 
 def refusal_code(status: int) -> str:
@@ -53,9 +53,17 @@ class ReplyHeads:
         self._date = b""
 
     def whole(
-        self, status: int, fields: Sequence[tuple[bytes, bytes]], length: int, version: str, keep_alive: bool
+        self,
+        status: int,
+        fields: Sequence[tuple[bytes, bytes]],
+        length: int,
+        version: str,
+        keep_alive: bool,
+        request_id: str,
     ) -> bytes:
         """The head of a reply with `length` bytes; -1: it says nothing about them, -2: it is chunked.
+
+        `request_id` is printable ASCII; it goes behind what repeats itself.
 
         ValueError for a field that is not one (RFC 9110 5.5): what an application puts into a value must not become another
         field.
@@ -70,7 +78,7 @@ class ReplyHeads:
         if head is None:
             head = self._made(status, fields, length, version, keep_alive)
             self._known.put(key, head, len(head))
-        return head
+        return b"%bx-request-id: %b\r\n\r\n" % (head, request_id.encode("ascii"))
 
     def _made(
         self, status: int, fields: Sequence[tuple[bytes, bytes]], length: int, version: str, keep_alive: bool

@@ -32,6 +32,7 @@ import struct
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from crossover.protocol.propagation import new_request_id
 from crossover.transport.eager_start import begin
 from crossover.transport.file_descriptors import is_scarce
 from crossover.transport.http1 import asgi
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from crossover.transport.http1.messages import Buffer, Fields, Gate, Reply, RequestHead
 
 log = logging.getLogger("crossover.http1")
+_OURS = (b"connection", b"transfer-encoding", b"content-length", b"x-request-id")
+"""Fields that a connection writes itself."""
 access_log = logging.getLogger("crossover.access")
 
 BUFFER_BYTES = 256 << 10
@@ -97,7 +100,7 @@ class Http1Server:
         budget: MemoryBudget | None = None,
         logs_access: bool = False,
         always: Fields | None = None,
-        refusal: Callable[[bytes, RefusalError], Reply] | None = None,
+        refusal: Callable[[bytes, RefusalError, str], Reply] | None = None,
     ) -> None:
         """`always`: fields of every reply that does not say them itself, refusals of a connection included; `refusal`: the
         reply for what a connection refuses by itself, in the form of the API that the path belongs to.
@@ -495,7 +498,9 @@ class Connection(asyncio.BufferedProtocol):
         size = sum(map(len, reply.parts))
         fields = [*reply.headers, *exchange.added] if exchange.added else reply.headers
         keeps = exchange.keeps_connection and not self._server.draining
-        head = self._server.reply_heads.whole(reply.status, fields, size, exchange.head.version, keeps)
+        head = self._server.reply_heads.whole(
+            reply.status, fields, size, exchange.head.version, keeps, exchange.request_id
+        )
         if exchange.head.method == "HEAD":
             self._write(head)
         elif size <= _JOINED_BYTES:
@@ -518,10 +523,11 @@ class Connection(asyncio.BufferedProtocol):
             and not (length is None and version == "1.0" and not exchange.bodiless)
             and not any(name == b"connection" and b"close" in value.lower() for name, value in fields)
         )
-        sent = [field for field in fields if field[0] not in (b"connection", b"transfer-encoding", b"content-length")]
+        sent = [field for field in fields if field[0] not in _OURS]
         if self._server.logs_access:
             self._log(exchange, status)
-        return self._server.reply_heads.whole(status, [*sent, *exchange.added], framing, version, exchange.keeps)
+        fields = [*sent, *exchange.added]
+        return self._server.reply_heads.whole(status, fields, framing, version, exchange.keeps, exchange.request_id)
 
     def send_piece(self, exchange: Exchange, head: bytes, piece: Buffer, more: bool, chunked: bool) -> None:
         parts: list[Buffer] = [head] if head else []
@@ -551,7 +557,8 @@ class Connection(asyncio.BufferedProtocol):
         head, peer = exchange.head, exchange.peer
         where = f"{peer[0]}:{peer[1]}" if peer else "-"
         target = head.target.decode("ascii", "replace")
-        access_log.info('%s - "%s %s HTTP/%s" %d', where, head.method, target, head.version, status)
+        said = {"request_id": exchange.request_id}
+        access_log.info('%s - "%s %s HTTP/%s" %d', where, head.method, target, head.version, status, extra=said)
 
     def _finish(self, exchange: Exchange, keeps: bool) -> None:
         """The reply is complete."""
@@ -583,9 +590,9 @@ class Connection(asyncio.BufferedProtocol):
 
     # Ends
 
-    def refusal_reply(self, path: bytes, refusal: RefusalError) -> Reply:
+    def refusal_reply(self, path: bytes, refusal: RefusalError, request_id: str) -> Reply:
         """What the connection says by itself to a request for `path`."""
-        return self._server.refusal(path, refusal)
+        return self._server.refusal(path, refusal, request_id)
 
     def _refuse(self, refusal: RefusalError, path: bytes = b"") -> None:
         """Answer what no handler gets to see, or what makes its request one that cannot be answered otherwise."""
@@ -607,9 +614,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _say(self, refusal: RefusalError, path: bytes = b"") -> None:
         """The connection's last word."""
-        reply = self.refusal_reply(path, refusal)
+        request_id = self._exchange.request_id if self._exchange is not None else new_request_id()
+        reply = self.refusal_reply(path, refusal, request_id)
         size = sum(map(len, reply.parts))
-        head = self._server.reply_heads.whole(reply.status, reply.headers, size, "1.1", False)
+        head = self._server.reply_heads.whole(reply.status, reply.headers, size, "1.1", False, request_id)
         self._write(b"".join([head, *reply.parts]))
 
     def _linger(self) -> None:
@@ -736,7 +744,7 @@ class Connection(asyncio.BufferedProtocol):
             self.abandon()
 
 
-def _plain_refusal(_path: bytes, refusal: RefusalError) -> Reply:
+def _plain_refusal(_path: bytes, refusal: RefusalError, _request_id: str) -> Reply:
     return refusal_reply(refusal.status, refusal.message)
 
 

@@ -25,10 +25,10 @@ def post(body: bytes, model: str = "echo", query: str = "", *fields: str) -> byt
 
 
 async def reply(reader: asyncio.StreamReader) -> bytes:
-    """A whole reply, without what differs from second to second."""
+    """A whole reply, without what differs from one to the next."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(re.search(rb"content-length: (\d+)", head.lower())[1])
-    return re.sub(rb"date: .*?\r\n", b"", head) + await reader.readexactly(length)
+    return re.sub(rb"(date|x-request-id): .*?\r\n", b"", head) + await reader.readexactly(length)
 
 
 REQUESTS = {

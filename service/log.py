@@ -1,0 +1,96 @@
+"""A service's log: one record a line, as text or as JSON, with the id of the request that it belongs to.
+
+A record gets its request's id as `extra={"request_id": id}`, or from `request_id`, which is set in the task that answers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import traceback
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from crossover.protocol.names import escaped
+
+_FOLDERS = tuple(f"{folder}/" for folder in (Path(__file__).resolve().parent.parent, sys.prefix, sys.base_prefix))
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""Set once there is a task of the request's own; what is answered without one says its id in its records itself."""
+
+
+def _request_id_of(record: logging.LogRecord) -> str:
+    return str(getattr(record, "request_id", "") or request_id.get())
+
+
+def _without_folders(text: str) -> str:
+    """Paths as seen from our own folder."""
+    for folder in _FOLDERS:
+        text = text.replace(folder, "")
+    return text
+
+
+class TextFormatter(logging.Formatter):
+    """One record, one line, whatever its values hold: nobody's text looks like a line of ours (CWE-117).
+
+    Times are local, with their offset (ISO 8601). What belongs to a record beyond its line, a traceback, is indented.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002 - logging's
+        local = time.localtime(record.created)
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', local)}.{int(record.msecs):03d}{time.strftime('%z', local)}"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name for it
+        identity = _request_id_of(record)
+        said = super().formatMessage(record)
+        return escaped(f"{said} [{identity}]" if identity else said)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return self._indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        return self._indented(stack_info)
+
+    def _indented(self, text: str) -> str:
+        return "\n".join(f"    {escaped(line)}" for line in _without_folders(text).split("\n"))
+
+
+class JsonFormatter(logging.Formatter):
+    """One record, one line with one JSON object: time (RFC 3339, UTC), level, logger, message, and where there are such
+    request_id, exception (the traceback) and stack.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        said: dict[str, str] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if identity := _request_id_of(record):
+            said["request_id"] = identity
+        if record.exc_info and record.exc_info[0] is not None:
+            said["exception"] = _without_folders("".join(traceback.format_exception(*record.exc_info)))
+        if record.stack_info:
+            said["stack"] = _without_folders(record.stack_info)
+        # a lone surrogate is no text in UTF-8, but may be in a name that the system gave; ASCII has no other line ends
+        return json.dumps({key: text.encode("utf-8", "replace").decode() for key, text in said.items()})
+
+
+FORMATTERS: dict[str, type[logging.Formatter]] = {"text": TextFormatter, "json": JsonFormatter}
+
+
+def set_up_log(level: str, form: str = "text") -> None:
+    """Log to stderr; `form` is a key of FORMATTERS."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(FORMATTERS[form]())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for noisy in ("uvicorn", "uvicorn.error", "asyncio", "grpc", "alembic", "aiosqlite"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+    logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # whoever sets ACCESS_LOG asks for its lines
