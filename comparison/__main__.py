@@ -7,14 +7,22 @@ import functools
 import sys
 from pathlib import Path
 
+from crossover import VERSION
+from crossover.service.interrupts import interruptible
+
 
 def main(arguments: list[str] | None = None, program: str = "python -m comparison") -> int:
+    return interruptible(lambda: _run(arguments, program), program)
+
+
+def _run(arguments: list[str] | None, program: str) -> int:
     from crossover.comparison import commands, options
     from crossover.comparison.bench import command as bench_command
     from crossover.comparison.pair import command as pair_command
     from crossover.comparison.torture import command as torture_command
 
     parser = argparse.ArgumentParser(prog=program, description="gRPC or REST between two services?")
+    parser.add_argument("--version", action="version", version=f"crossover {VERSION}")
     parser.set_defaults(command=None)
     commands_of = parser.add_subparsers(metavar="run|pair|report|diff|figure|bench|torture", required=True)
     run = commands_of.add_parser("run", help="measure, and say what it shows")

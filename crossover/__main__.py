@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from crossover import VERSION
+from crossover.service.interrupts import interruptible
 
 PROGRAM = "crossover"
 
@@ -64,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     if command is None:
         print(f"{PROGRAM}: there is no command '{name[:40]}'; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    return _run(command, name, rest)
+    return interruptible(lambda: _run(command, name, rest), f"{PROGRAM} {name}")
 
 
 def _run(command: Command, name: str, rest: list[str]) -> int:

@@ -1,7 +1,8 @@
 """Install a pinned set into an environment: `python requirements/install.py SET ENVIRONMENT`, as `make` does.
 
-With `uv` where it is on PATH, else with pip. It says beforehand what comes and how large it is, shows how far it is, and
-ends in one sentence whatever goes wrong. Standard library only: it runs before anything is installed.
+The set `environment` makes the environment itself. With `uv` where it is on PATH, else with pip. It says beforehand what
+comes and how large it is, shows how far it is, and ends in one sentence whatever goes wrong. Standard library only: it
+runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ SETS = {
     "dev": Set(270, 100),
     "clients": Set(130, 60),
     "models": Set(110, 50),
+    "guide": Set(60, 15),
     "postgres": Set(4, 5),
 }
 _UNREACHABLE = (
@@ -50,6 +52,8 @@ _REASONS = {
 
 def main(arguments: list[str]) -> int:
     name, environment = arguments
+    if name == "environment":
+        return _make(environment)
     pins = HERE / f"{name}.txt"
     python = Path(environment) / "bin" / "python"
     count = len(re.findall(r"^[\w.\[\],-]+==", pins.read_text(), re.MULTILINE))
@@ -67,13 +71,31 @@ def main(arguments: list[str]) -> int:
             print(f"uv could not install them ({reason}); trying pip", flush=True)
             reason = _with_pip(python, pins, count)
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on where this ended", file=sys.stderr)
-        return INTERRUPTED
+        return _stopped()
     if reason:
         print(f"installing requirements/{name}.txt failed: {reason}", file=sys.stderr)
         return 1
     print(f"installed in {time.monotonic() - began:.0f} s", flush=True)
     return 0
+
+
+def _make(environment: str) -> int:
+    """An empty environment, by venv, whose own words are shown where it fails."""
+    command = [sys.executable, "-m", "venv", environment]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    except KeyboardInterrupt:
+        return _stopped()
+    except OSError as error:
+        done = subprocess.CompletedProcess(command, 1, str(error))
+    if done.returncode:
+        print(f"{environment} could not be made: {reason_in(done.stdout)}", file=sys.stderr)
+    return done.returncode and 1
+
+
+def _stopped() -> int:
+    print("\nstopped; the same command goes on where this ended", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _with_uv(uv: str, python: Path, pins: Path) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from crossover.service.process import url_host
+from crossover.stack.settings import local_address
 
 if TYPE_CHECKING:
     from crossover.stack.settings import StackSettings
 
 _TEXT = """
-Open {gateway} in a browser.
+Open {gateway} in a browser.{students}
 
   gateway       {gateway:<28} REST for everybody; its API is at {gateway}/docs
   model server  {rest:<28} Open Inference Protocol over REST
@@ -23,6 +23,11 @@ Try, in another terminal:
 Ctrl-C stops both."""
 
 
+_STUDENTS = """
+Students, in the same network: {url}
+Everyone in this network can reach it; the model server and its models are out of their reach."""
+
+
 def welcome(chosen: StackSettings) -> str:
     """The text, for the addresses and the repository that were chosen."""
     host = url_host(chosen.model_server_host)
@@ -32,7 +37,16 @@ def welcome(chosen: StackSettings) -> str:
     grpc = f"{host}:{chosen.model_server_grpc_port}"
     tries = [*_calls(chosen, gateway), f"grpcurl {'-insecure' if secure else '-plaintext'} {grpc} list"]
     tries.append(f".venv/bin/python -m clients{_where(chosen, rest, grpc)} {_client_command(chosen)}")
-    return _TEXT.format(gateway=gateway, rest=rest, grpc=grpc, tries="\n".join(f"  {line}" for line in tries))
+    lines = "\n".join(f"  {line}" for line in tries)
+    return _TEXT.format(gateway=gateway, students=_students(chosen), rest=rest, grpc=grpc, tries=lines)
+
+
+def _students(chosen: StackSettings) -> str:
+    """Where a class finds the page."""
+    if not chosen.classroom:
+        return ""
+    host = local_address() if chosen.gateway_host in ("0.0.0.0", "") else url_host(chosen.gateway_host)
+    return _STUDENTS.format(url=f"{_scheme(chosen.gateway_tls_cert is not None)}://{host}:{chosen.gateway_port}")
 
 
 def _scheme(secure: bool) -> str:
@@ -40,30 +54,22 @@ def _scheme(secure: bool) -> str:
 
 
 def _calls(chosen: StackSettings, gateway: str) -> list[str]:
-    """Commands for curl: a real inference where the repository has digits and its samples, else the list of models."""
+    """Commands for curl: a short inference where the repository has the model for it, else the list of models."""
     curl = "curl -sk" if gateway.startswith("https") else "curl -s"
-    sample = _sample(chosen)
-    if sample is None:
+    if not (chosen.model_repository / "identity").is_dir():
         return [f"{curl} {gateway}/v2/models"]
-    tensor = {"name": "x", "datatype": "FP32", "shape": [1, len(sample)], "data": sample}
-    body = json.dumps({"inputs": [tensor]}, separators=(",", ":"))
-    calls = [f"{curl} {gateway}/v2/models/digits/infer -d '{body}'"]
-    if chosen.gateway_upstream_header:
-        calls.append(f"{curl} -i {gateway}/v2/models/digits -H 'Inference-Upstream: rest'")
-    return calls
+    call = f"'{gateway}/api/models/identity/prediction?x=1,2'"
+    by_rest = [f"{curl} -i {call} -H 'Inference-Upstream: rest'"] if chosen.gateway_upstream_header else []
+    return [f"{curl} {call}", *by_rest]
 
 
 def _client_command(chosen: StackSettings) -> str:
-    return "models" if _sample(chosen) is None else "infer digits --wire all"
+    return "infer digits --wire all" if _has_samples(chosen) else "models"
 
 
-def _sample(chosen: StackSettings) -> list[float] | None:
-    """The inputs of the first sample of the model digits."""
-    try:
-        samples = json.loads((chosen.model_repository / "digits" / "samples.json").read_text("utf-8"))
-        return list(samples["samples"][0]["inputs"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+def _has_samples(chosen: StackSettings) -> bool:
+    """Whether the model digits is there with samples to try."""
+    return (chosen.model_repository / "digits" / "samples.json").is_file()
 
 
 def _where(chosen: StackSettings, rest: str, grpc: str) -> str:

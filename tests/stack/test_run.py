@@ -12,10 +12,12 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 import pytest
 
 from crossover.service.process import SAME_SIGNAL_SECONDS
+from crossover.stack.settings import local_address
 from crossover.stack.supervisor import FIRST_PAUSE_SECONDS
 
 WORK = {
@@ -95,6 +97,13 @@ def test_a_second_signal_ends_it_at_once(run):
     assert all(gone(pid) for pid in children.values())
 
 
+def _handles(pid, number):
+    """Whether the process has a handler for a signal: Python installs its own when it begins."""
+    with open(f"/proc/{pid}/status") as status:
+        caught = next(line for line in status if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
 def _ignoring(call):
     try:
         call()
@@ -147,19 +156,59 @@ def test_killed_itself_it_leaves_nothing_running(run):
     [("rest", "MODEL_SERVER_HTTP_PORT"), ("grpc", "MODEL_SERVER_GRPC_PORT"), ("gateway", "GATEWAY_PORT")],
 )
 def test_a_port_in_use_is_one_sentence(run, port, setting):
-    """Also where the other listener would let two servers share the port."""
+    """Before anything is started, also where the other listener would let two servers share the port; exit code 2."""
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = other.getsockname()[1]
         started = run(**{setting: str(taken)})
-        assert started.end(60) == 1
-    line = next(line for line in started.printed.splitlines() if "cannot listen" in line)
-    assert f"port {taken}: Address already in use" in line
+        assert started.end(60) == 2
+    (line,) = started.printed.splitlines()
+    assert line.startswith(f"port {taken} of 127.0.0.1 is in use by another program")
     assert setting in line
-    assert "could not start" in started.printed
+
+
+def test_a_second_one_says_where_the_first_is(run):
+    """On the same ports: one sentence with the page's address and what to do, exit code 2; the first goes on."""
+    first = run().await_ready()
+    ports = {"GATEWAY_PORT": first.gateway, "MODEL_SERVER_HTTP_PORT": first.rest, "MODEL_SERVER_GRPC_PORT": first.grpc}
+    second = run(**{name: str(port) for name, port in ports.items()})
+    assert second.end(60) == 2
+    (line,) = second.printed.splitlines()
+    assert line.startswith(
+        f"Crossover is running already: open http://127.0.0.1:{first.gateway}, or stop it with Ctrl-C"
+    )
+    assert first.ask("/v2/models/digits/ready")[0] == 200
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.6, 1.2, 2.2])
+def test_ctrl_c_while_it_starts_is_no_traceback(run, seconds):
+    """At whatever moment it comes: nothing of Python's insides, and nothing stays running."""
+    started = run()
+    started.until(lambda: _handles(started.process.pid, signal.SIGINT))
+    time.sleep(seconds)
+    children = started.children()
+    started.process.send_signal(signal.SIGINT)
+    assert started.end() in {0, 130}
     assert "Traceback" not in started.printed
+    assert "Error" not in started.printed
+    assert all(gone(pid) for pid in children.values())
+
+
+def test_a_class_reaches_the_gateway_alone(run):
+    """CLASSROOM=1: the page on every address and this host's name, nothing to load or unload, and the URL for students."""
+    started = run(CLASSROOM="1", GATEWAY_REPOSITORY_CONTROL="1", MODEL_UPLOADS="1").await_ready()
+    address = local_address()
+    assert f"Students, in the same network: http://{address}:{started.gateway}\n" in started.printed
+    for host in (f"{address}:{started.gateway}", socket.gethostname()):
+        url = f"http://{address}:{started.gateway}/"
+        with urllib.request.urlopen(urllib.request.Request(url, headers={"Host": host}), timeout=30) as reply:
+            assert reply.status == 200
+    for path in ("unload", "load"):
+        assert started.ask(f"/v2/repository/models/identity/{path}", {})[0] == 403
+    with socket.socket() as probe:
+        assert address == "127.0.0.1" or probe.connect_ex((address, started.rest)) != 0
 
 
 def test_a_missing_repository_is_one_sentence(run):

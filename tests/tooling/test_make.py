@@ -142,6 +142,25 @@ def test_ctrl_c_while_installing_is_one_sentence(checkout):
     assert said.strip() == "stopped; the same command goes on where this ended"
 
 
+def test_ctrl_c_while_the_environment_is_made_is_one_sentence(checkout):
+    """Like that while it is filled, and the next make makes it again: pip, the last that venv writes, is not there."""
+    with subprocess.Popen(
+        ["make", ".venv/bin/pip", f"PYTHON={sys.executable}"], cwd=checkout, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={name: value for name, value in os.environ.items() if name not in FROM_AN_OUTER_MAKE},
+    ) as making:  # fmt: skip
+        for _ in range(200):
+            if (checkout / ".venv").exists():
+                break
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.killpg(making.pid, signal.SIGINT)
+        _, said = making.communicate(timeout=20)
+    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("make: ***")]
+    assert lines == ["stopped; the same command goes on where this ended"]
+    assert not (checkout / ".venv" / "bin" / "pip").exists()
+
+
 def test_a_failed_installation_is_tried_again(checkout):
     """An installation that fails stops make, and the next make does not take it for done."""
     environment(checkout, PIP_THAT_FAILS.format(complaint="no such package"))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-SETS = ("serve", "lab", "dev", "clients", "models", "postgres")
+SETS = ("serve", "lab", "dev", "clients", "models", "postgres", "guide")
 PIN = re.compile(r"^([\w.-]+(?:\[[\w,]+\])?==\S+(?: ; .+?)?) \\$", re.MULTILINE)
 
 
@@ -32,7 +32,9 @@ def test_no_place_is_named(root, name):
     assert not re.search(r"https?:|file:|--(extra-)?index-url|--find-links|@ |(?<![\w.])/\w", text)
 
 
-@pytest.mark.parametrize(("smaller", "larger"), [("serve", "lab"), ("lab", "dev"), ("postgres", "dev")])
+@pytest.mark.parametrize(
+    ("smaller", "larger"), [("serve", "lab"), ("lab", "dev"), ("postgres", "dev"), ("guide", "dev")]
+)
 def test_sets_agree(root, smaller, larger):
     """What is tested is what is served: a larger set holds the smaller one's very versions."""
     assert pins(root, smaller) - pins(root, larger) == set()

@@ -1,0 +1,63 @@
+"""`crossover`: every command of its table is known by its own name, and Ctrl-C in one is a sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from crossover import VERSION
+from crossover.__main__ import COMMANDS, main
+from crossover.service.interrupts import INTERRUPTED, interruptible
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"version", "completion"}))
+def test_help_names_the_command_as_it_was_called(name, capsys):
+    """`crossover NAME --help` begins with `usage: crossover NAME`, whatever module does it."""
+    try:
+        code = main([name, "--help"])
+    except SystemExit as ended:
+        code = ended.code
+    assert code in {0, None}
+    assert capsys.readouterr().out.startswith(f"usage: crossover {name} ")
+
+
+@pytest.mark.parametrize("word", ["version", "--version"])
+def test_the_version_is_printed(word, capsys):
+    """As a command and as an option."""
+    assert main([word]) == 0
+    assert capsys.readouterr().out == f"crossover {VERSION}\n"
+
+
+@pytest.mark.parametrize(
+    "module", ["clients", "stack", "model_server", "rest_gateway", "comparison", "crossover"]
+)  # fmt: skip
+def test_every_program_knows_its_version(module, root):
+    """`python -m MODULE --version` prints it."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"], cwd=root, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert done.stdout.strip().endswith(VERSION)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_every_command(shell, capsys):
+    """What is printed for a shell has each name."""
+    assert main(["completion", shell]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in COMMANDS)
+
+
+def test_ctrl_c_is_a_sentence(capsys):
+    """130, as shells count SIGINT, and no traceback."""
+
+    def work():
+        os.kill(os.getpid(), signal.SIGINT)
+        return 0
+
+    assert interruptible(work, "crossover compare") == INTERRUPTED
+    assert capsys.readouterr().err.strip() == "crossover compare was interrupted"
