@@ -1,7 +1,8 @@
 """Triton's `nv_inference_*` metrics from the engine's statistics; names without `_total`, as Triton's are.
 
 The Prometheus library writes `_total` behind the name of a counter wherever it says its type, so what counts here is
-declared without a type: the name that is declared is then the name of the samples.
+declared without a type: the name that is declared is then the name of the samples. `service.metrics` says the type of the
+`nv_inference_*` ones again; the others stay untyped, which is what linters ask of a counter without `_total`.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def create_app(settings: GatewaySettings, is_draining: Callable[[], bool] = lamb
         timing=settings.gateway_timing,
     )
     choose = _by_header(upstreams) if settings.gateway_upstream_header else _default(upstreams)
-    observer, watch = Observer(), LoopWatch()
+    observer, watch = Observer(upstreams=True), LoopWatch()
     observer.register(watch)
     api = Observed(Documents(_api(settings, upstreams, watch), page.HEADERS), observer)
     return OipRest(choose, settings=options, observer=observer, fallback=api)

@@ -6,8 +6,11 @@ The hot path adds to plain numbers in cells that a tuple finds; prometheus_clien
 
 from __future__ import annotations
 
+import platform
+import re
 from bisect import bisect_left
 from collections import Counter
+from importlib import metadata
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -15,12 +18,15 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from crossover import VERSION
+from crossover.transport import loop_admission
 from crossover.transport.release_guard import FAST_PATHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sized
 
     from crossover.protocol.errors import Code
+    from crossover.transport.memory_budget import MemoryBudget
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -28,6 +34,8 @@ BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5
 _BOUND_NAMES = (*map(str, BOUNDS), "+Inf")
 _MOST_MODELS = 1000
 _LABELS = ("wire", "route", "model")
+_TRITONS = re.compile(rb"^(# TYPE nv_inference_\w+) untyped$", re.MULTILINE)
+"""Counters whose names Triton has made without `_total`, which the library writes wherever it says that something is one."""
 
 
 class _Cell:
@@ -55,19 +63,27 @@ class Connections(Protocol):
 class Observer(Collector):
     """Counts what the endpoints of one service do."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, upstreams: bool = False) -> None:
+        """`upstreams`: the service has some, so that requests and errors have the label `upstream` too."""
+        self._has_upstreams = upstreams
+        self._labels = (*_LABELS, "upstream") if upstreams else _LABELS
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
-        self._cells: dict[tuple[str, str, str], _Cell] = {}
-        self._errors: Counter[tuple[str, str, str, str]] = Counter()
+        self._cells: dict[tuple[str, str, str, str], _Cell] = {}
+        self._errors: Counter[tuple[tuple[str, str, str, str], str]] = Counter()
         self._in_flight: Counter[str] = Counter()
         self._models: set[str] = {""}
         self._listeners: list[tuple[str, Connections]] = []
+        self._budget: MemoryBudget | None = None
 
     def watch_connections(self, wire: str, listener: Connections) -> None:
         """Tell of a listener's connections too."""
         self._listeners.append((wire, listener))
+
+    def watch_memory(self, budget: MemoryBudget) -> None:
+        """Tell how much of the budget for messages in flight is used."""
+        self._budget = budget
 
     def register(self, collector: Collector) -> None:
         """Add a collector of the service's own (the engine's ``nv_inference_*``)."""
@@ -77,46 +93,54 @@ class Observer(Collector):
         """A request over `wire` (rest, grpc) has begun."""
         self._in_flight[wire] += 1
 
-    def finished(self, wire: str, route: str, model: str, code: Code | None, seconds: float) -> None:
-        """The request is answered; `code` is None when it succeeded.
+    def finished(
+        self, wire: str, route: str, model: str, code: Code | None, seconds: float, upstream: str = ""
+    ) -> None:
+        """The request is answered; `code` is None when it succeeded. `upstream` is a name of the registry.
 
         A model's name becomes a label only after its first success, so that made-up names make no time series.
         """
         self._in_flight[wire] -= 1
+        if not self._has_upstreams:
+            upstream = ""
         if model not in self._models:
             model = self._label(model, code)
-        key = (wire, route, model)
+        key = (wire, route, model, upstream)
         cell = self._cells.get(key)
         if cell is None:
             cell = self._cells[key] = _Cell()
         cell.buckets[bisect_left(BOUNDS, seconds)] += 1
         cell.seconds += seconds
         if code is not None:
-            self._errors[(*key, code.name)] += 1
+            self._errors[key, code.name] += 1
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format (`CONTENT_TYPE`)."""
-        return generate_latest(self._registry)
+        return _TRITONS.sub(rb"\1 counter", generate_latest(self._registry))
 
     def collect(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily("crossover_requests", "Requests answered.", labels=_LABELS)
+        labels = self._labels
+        requests = CounterMetricFamily("crossover_requests", "Requests answered.", labels=labels)
         durations = HistogramMetricFamily(
-            "crossover_request_duration_seconds", "Time from a request's headers to its reply.", labels=_LABELS
+            "crossover_request_duration_seconds", "Time from a request's headers to its reply.", labels=labels
         )
         for key, cell in self._cells.items():
             total, buckets = 0, []
             for bound, count in zip(_BOUND_NAMES, cell.buckets, strict=True):
                 total += count
                 buckets.append((bound, total))
-            requests.add_metric(key, total)
-            durations.add_metric(key, buckets, cell.seconds)
-        errors = CounterMetricFamily("crossover_errors", "Requests answered with an error.", labels=(*_LABELS, "code"))
-        for labels, count in self._errors.items():
-            errors.add_metric(labels, count)
+            shown = key[: len(labels)]
+            requests.add_metric(shown, total)
+            durations.add_metric(shown, buckets, cell.seconds)
+        errors = CounterMetricFamily("crossover_errors", "Requests answered with an error.", labels=(*labels, "code"))
+        for (key, code), count in self._errors.items():
+            errors.add_metric((*key[: len(labels)], code), count)
         in_flight = GaugeMetricFamily("crossover_requests_in_flight", "Requests being answered.", labels=("wire",))
         for wire, count in self._in_flight.items():
             in_flight.add_metric((wire,), count)
-        yield from (requests, durations, errors, in_flight, _fast_paths())
+        yield from (requests, durations, errors, in_flight, _fast_paths(), _build(), _admission())
+        if self._budget is not None:
+            yield from _memory(self._budget)
         if self._listeners:
             yield from self._connections()
 
@@ -143,6 +167,29 @@ class Observer(Collector):
             return ""
         self._models.add(model)
         return model
+
+
+def _build() -> Metric:
+    """What runs here; always 1, to be joined with other series by their labels."""
+    versions = {"version": VERSION, "python": platform.python_version(), "grpcio": metadata.version("grpcio")}
+    gauge = GaugeMetricFamily("crossover_build_info", "Versions of what runs here.", labels=tuple(versions))
+    gauge.add_metric(tuple(versions.values()), 1)
+    return gauge
+
+
+def _admission() -> Metric:
+    return CounterMetricFamily(
+        "crossover_admission_refused",
+        "Requests that had waited too long for the event loop, and were refused at once.",
+        loop_admission.refused(),
+    )
+
+
+def _memory(budget: MemoryBudget) -> Iterator[Metric]:
+    yield GaugeMetricFamily("crossover_in_flight_bytes", "Bytes of the messages in flight.", budget.used)
+    yield GaugeMetricFamily(
+        "crossover_in_flight_limit_bytes", "What they may have (MAX_IN_FLIGHT_BYTES).", budget.limit
+    )
 
 
 def _fast_paths() -> Metric:

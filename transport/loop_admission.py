@@ -38,6 +38,8 @@ class LoopAdmission:
         self._asked: Counter[str] = Counter()
         self._before: Counter[str] = Counter()
         self._window = 0.0
+        self.refused = 0
+        """Requests, since the beginning."""
 
     def check(self, model: str, until: float) -> None:
         """OVERLOADED when a request has waited too long for this turn of the loop. `until`: its deadline."""
@@ -51,6 +53,7 @@ class LoopAdmission:
         self._count(model, now)
         allowed = SHARE * (until - now)
         if self._late > allowed * (1 + random.random()) and not self._is_light(model):
+            self.refused += 1
             raise overloaded(
                 f"the service has more requests than it can answer; this one waited for about {self._late:.3f} s",
                 self._late,
@@ -89,3 +92,8 @@ def admit(model: str, until: float) -> None:
     if admission is None:
         admission = _BY_LOOP[loop] = LoopAdmission(loop)
     admission.check(model, until)
+
+
+def refused() -> int:
+    """Requests that the event loops of this process refused."""
+    return sum(admission.refused for admission in _BY_LOOP.values())

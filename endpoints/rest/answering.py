@@ -143,15 +143,17 @@ class RestEndpoint:
         if observer is not None:
             observer.started("rest")
         code: Code | None = Code.CANCELLED
+        upstream: str | None = None
         try:
-            reply, code = await self._reply(call, route)
+            reply, code, upstream = await self._reply(call, route)
         finally:
             if observer is not None:
-                observer.finished("rest", route.name, route.model, code, time.perf_counter() - began)
+                spent = time.perf_counter() - began
+                observer.finished("rest", route.name, route.model, code, spent, upstream or "")
         return reply
 
-    async def _reply(self, call: Call, route: Route) -> tuple[Reply | None, Code | None]:
-        """The reply, None when the client has gone; and its code, None when it succeeded."""
+    async def _reply(self, call: Call, route: Route) -> tuple[Reply | None, Code | None, str | None]:
+        """The reply, None when the client has gone; its code, None when it succeeded; and the upstream that was chosen."""
         upstream: str | None = None
         code: Code | None
         limit: TimeLimit | None = None
@@ -180,17 +182,17 @@ class RestEndpoint:
             reply, code = self._failed(failure, call)
         except asyncio.CancelledError:
             if call.gone:
-                return None, Code.CANCELLED
+                return None, Code.CANCELLED, upstream
             reply, code = self._failed(InferenceError(Code.UNAVAILABLE, "the service is stopping"), call)
         except ClientGoneError:
-            return None, Code.CANCELLED
+            return None, Code.CANCELLED, upstream
         except RefusalError as refusal:
             reply, code = refused(refusal)
         except Exception as caught:  # noqa: BLE001 - the last handler: no exception may leave as a traceback
             reply, code = self._failed(caught, call)
         if upstream is not None:
             reply.headers.append((b"inference-upstream", upstream.encode()))
-        return reply, code
+        return reply, code, upstream
 
     def _failed(self, caught: Exception, call: Call) -> tuple[Reply, Code]:
         error = as_inference_error(caught, call.request_id)

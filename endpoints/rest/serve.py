@@ -73,6 +73,7 @@ class RestListener:
         )
         if endpoint is not None and endpoint.observer is not None:
             endpoint.observer.watch_connections("rest", self.http)
+            endpoint.observer.watch_memory(self.http.budget)
         self._config = uvicorn.Config(
             app,
             http=cast(Any, self.http.protocol),
