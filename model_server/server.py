@@ -24,6 +24,7 @@ from crossover.service.doors.setup import controls, door_of, warn_when_open
 from crossover.service.loop_watch import LoopWatch
 from crossover.service.metrics import Observer
 from crossover.service.process import Stop, naming, url_host
+from crossover.service.tracing import Tracer, tracer_of
 from crossover.transport.memory_budget import MemoryBudget
 from crossover.transport.tls import Tls
 
@@ -48,7 +49,8 @@ async def serve_inference(engine: Engine, inference: Inference, settings: ModelS
     observer.register(EngineMetrics(engine))
     budget = MemoryBudget(settings.max_in_flight_bytes)
     door = door_of(settings, "model_server")
-    ports = _Ports(inference, settings, observer, budget, door)
+    tracer = tracer_of(settings, "crossover-model-server")
+    ports = _Ports(inference, settings, observer, budget, door, tracer)
     grpc, rest = ports.public()
     local = ports.local()
     with naming("MODEL_SERVER_HOST", "MODEL_SERVER_HTTP_PORT"):
@@ -76,6 +78,8 @@ async def serve_inference(engine: Engine, inference: Inference, settings: ModelS
     finally:
         await asyncio.gather(*(listener.stop(settings.grace_seconds) for listener in (grpc, rest, *local)))
         await engine.close()
+        if tracer is not None:
+            await tracer.close()
         log.info("stopped")
 
 
@@ -102,6 +106,7 @@ class _Ports:
     observer: Observer
     budget: MemoryBudget
     door: Door
+    tracer: Tracer | None
 
     def public(self) -> tuple[Listener, RestListener]:
         settings = self.settings
@@ -122,14 +127,17 @@ class _Ports:
     def _grpc(self, host: str, port: int = 0, tls: Tls | None = None) -> Listener:
         settings = self.settings
         options = GrpcOptions(
-            settings.max_message_bytes, settings.default_timeout_ms, self._policy(host, tls), self.door, self.budget
-        )
+            settings.max_message_bytes, settings.default_timeout_ms, self._policy(host, tls), self.door, self.budget,
+            self.tracer,
+        )  # fmt: skip
         kind = GRPC_LIBRARIES[settings.model_server_grpc_library]
         return kind(self.inference, host, port, tls, options, self.observer)
 
     def _rest(self, host: str, port: int = 0, tls: Tls | None = None) -> RestListener:
         settings = self.settings
-        options = RestOptions(settings.max_message_bytes, settings.default_timeout_ms, self._policy(host, tls))
+        options = RestOptions(
+            settings.max_message_bytes, settings.default_timeout_ms, self._policy(host, tls), tracer=self.tracer
+        )
         app = OipRest(lambda _: (None, self.inference), settings=options, observer=self.observer)
         return RestListener(
             app, host, port, tls, access_log=settings.access_log, limits=settings.http_limits(), budget=self.budget,

@@ -35,6 +35,7 @@ SETS = {
     "models": Set(110, 50),
     "guide": Set(60, 15),
     "postgres": Set(4, 5),
+    "otel": Set(3, 10),
 }
 _UNREACHABLE = (
     r"NewConnectionError|ConnectTimeout|Connection (refused|reset)|name resolution|error sending request|dns error|"

@@ -15,6 +15,7 @@ from crossover.rest_gateway.settings import GatewaySettings
 from crossover.service import log as log_of_service
 from crossover.service import process, settings
 from crossover.service.doors.setup import door_of, warn_when_open
+from crossover.service.tracing import tracer_of
 from crossover.transport.memory_budget import MemoryBudget
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def warn_without_upstream_key(chosen: GatewaySettings) -> None:
 async def serve(chosen: GatewaySettings, stop: process.Stop) -> None:
     """Serve until `stop`, drain, then finish what is in flight within the grace period."""
     await predictions.prepare(chosen)
+    tracer = tracer_of(chosen, "crossover-gateway")
     listener = RestListener(
-        create_app(chosen, stop.is_set),
+        create_app(chosen, stop.is_set, tracer),
         chosen.gateway_host,
         chosen.gateway_port,
         chosen.tls(),
@@ -58,6 +60,8 @@ async def serve(chosen: GatewaySettings, stop: process.Stop) -> None:
     await stop.drained(chosen.drain_seconds)
     log.info("stopping: requests in flight have %g s", chosen.grace_seconds)
     await listener.stop(chosen.grace_seconds)
+    if tracer is not None:
+        await tracer.close()
     log.info("stopped")
 
 

@@ -37,12 +37,15 @@ if TYPE_CHECKING:
     from crossover.endpoints.rest.app import Choose
     from crossover.protocol.inference import Inference
     from crossover.rest_gateway.settings import GatewaySettings
+    from crossover.service.tracing import Tracer
 
 log = logging.getLogger("crossover.gateway")
 SUMMARY = "One model server behind gRPC, REST or nothing: the Open Inference Protocol, and predictions as resources."
 
 
-def create_app(settings: GatewaySettings, is_draining: Callable[[], bool] = lambda: False) -> OipRest:
+def create_app(
+    settings: GatewaySettings, is_draining: Callable[[], bool] = lambda: False, tracer: Tracer | None = None
+) -> OipRest:
     """The whole gateway as one ASGI application; its lifespan opens and closes the upstreams and the store.
 
     While `is_draining()` it is not ready, and answers everything else.
@@ -59,11 +62,12 @@ def create_app(settings: GatewaySettings, is_draining: Callable[[], bool] = lamb
         ),
         is_gateway=True,
         timing=settings.gateway_timing,
+        tracer=tracer,
     )
     choose = _by_header(upstreams) if settings.gateway_upstream_header else _default(upstreams)
     observer, watch = Observer(upstreams=True), LoopWatch()
     observer.register(watch)
-    api = Observed(Documents(_api(settings, upstreams, watch), page.HEADERS), observer)
+    api = Observed(Documents(_api(settings, upstreams, watch), page.HEADERS), observer, tracer)
     return OipRest(choose, settings=options, observer=observer, fallback=api)
 
 

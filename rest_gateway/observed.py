@@ -6,7 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 from crossover.protocol.errors import Code, code_from_http
+from crossover.rest_gateway.api.routing import PREFIX
 from crossover.service.log import request_id
+from crossover.service.tracing import current
 from crossover.transport.http1.asgi import REQUEST_ID_STATE
 
 if TYPE_CHECKING:
@@ -14,12 +16,14 @@ if TYPE_CHECKING:
 
     from crossover.endpoints.rest.types import ASGIApp, Receive, Scope, Send
     from crossover.service.metrics import Observer
+    from crossover.service.tracing import Trace, Tracer
 
 
 class Observed:
     """An ASGI application around another one; labels are templates, so that ids in paths make no time series."""
 
-    def __init__(self, app: ASGIApp, observer: Observer) -> None:
+    def __init__(self, app: ASGIApp, observer: Observer, tracer: Tracer | None = None) -> None:
+        self._tracer = tracer
         self.app = app
         self._observer = observer
 
@@ -28,9 +32,13 @@ class Observed:
             await self.app(scope, receive, send)
             return
         code: Code | None = Code.CANCELLED
+        status = 0
+        trace = self._traced(scope) if self._tracer is not None else None
+        if trace is not None:
+            current.set(trace)
 
         async def watched(message: Any) -> None:
-            nonlocal code
+            nonlocal code, status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 code = code_from_http(status) if status >= 400 else None
@@ -46,6 +54,18 @@ class Observed:
             raise
         finally:
             self._observer.finished("rest", _template(scope), "", code, time.perf_counter() - began)
+            if trace is not None and self._tracer is not None:
+                method, template = scope["method"], _template(scope)
+                said = {"http.request.method": method, "http.route": template, "http.response.status_code": status}
+                said["crossover.request_id"] = request_id.get()
+                self._tracer.end(trace, f"{method} {template}", said, code)
+
+    def _traced(self, scope: Scope) -> Trace | None:
+        """Requests under /api are sampled; files and pages are not."""
+        if self._tracer is None or not scope["path"].startswith(f"{PREFIX}/"):
+            return None
+        fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        return self._tracer.sampled(fields)
 
 
 def _template(scope: Scope) -> str:

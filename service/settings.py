@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -114,6 +115,16 @@ class ServiceSettings(BaseSettings):
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
     log_format: LogFormat = Field("text", description="text, or json: one object a line")
     access_log: bool = Field(False, description="one line in the log for each HTTP request, with its URL")
+    otel_exporter_otlp_endpoint: str = Field(
+        "",
+        description="URL of an OTLP collector (HTTP) that gets spans, such as http://localhost:4318; none: no traces",
+    )
+    otel_traces_sampler_arg: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of the requests without a traceparent that are traced, from 0 to 1; with one, its flag decides",
+    )
     model_repository: Path = Field(
         ROOT / "models", description="folder of <name>/<version>/model.onnx, which both services use"
     )
@@ -184,6 +195,13 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _are_networks(cls, value: str) -> str:
         Forwarded(value.split(","))
+        return value
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _is_an_endpoint(cls, value: str) -> str:
+        if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+            raise ValueError("it takes a URL such as http://localhost:4318")
         return value
 
     @field_validator("log_level", mode="before")

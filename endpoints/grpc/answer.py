@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from crossover.protocol.inference import Inference
     from crossover.service.doors import Door
     from crossover.service.metrics import Observer
+    from crossover.service.tracing import Tracer
     from crossover.transport.memory_budget import MemoryBudget
 
 T = TypeVar("T")
@@ -56,6 +57,8 @@ class GrpcOptions:
     """Who may call; None for everybody."""
     budget: MemoryBudget | None = None
     """The memory that all requests in flight of the process may hold; None: no bound."""
+    tracer: Tracer | None = None
+    """Makes spans of inferences; None: nobody does."""
 
 
 class CallDetails(Caller, Protocol):
@@ -75,6 +78,17 @@ def _say_id(operation: Operation, headers: Mapping[str, str]) -> str:
     identity = request_id_of(headers.get(REQUEST_ID))
     operation.trailing = (*operation.trailing, (REQUEST_ID, identity))
     return identity
+
+
+def _spoken(operation: Operation, metrics: RequestMetrics) -> dict[str, str | int]:
+    """What a span says of its call, in OpenTelemetry's names."""
+    return {
+        "rpc.system": "grpc",
+        "rpc.service": pb.SERVICE,
+        "rpc.method": operation.method,
+        "rpc.grpc.status_code": metrics.code.status.grpc if metrics.code is not None else 0,
+        "crossover.model": metrics.model,
+    }
 
 
 def _text_of(call: CallDetails) -> dict[str, str]:
@@ -97,6 +111,7 @@ class Answering:
         metrics = RequestMetrics(self._observer, operation.method)
         budget, held = self.options.budget, 0
         context: CallContext | None = None
+        tracer, trace = self.options.tracer, None
         try:
             if self._door is not None:
                 check_call(self._door, f"/{pb.SERVICE}/{operation.method}", call)
@@ -108,9 +123,13 @@ class Answering:
             heavy = operation.infers and is_heavy(protobuf_codec.typed_bytes(data))
             request = await _in_thread(operation.decode, data, context) if heavy else operation.decode(data, context)
             metrics.model = operation.model_of(request)
+            if tracer is not None and operation.infers:
+                trace = tracer.begin(context, metrics.began)
             context.mark("decoded")
             self._admit(operation, request, context)
             answer = await self._performed(operation, request, context)
+            if trace is not None and not trace.tells_timeline:
+                context.timeline = None
             least = operation.size_at_least(answer)
             self._check_size(least, "reply")
             heavy = operation.typed and is_heavy(least)
@@ -131,6 +150,8 @@ class Answering:
             if budget is not None:
                 budget.release(held)
             metrics.end()
+            if trace is not None and tracer is not None:
+                tracer.end(trace, f"{pb.SERVICE}/{operation.method}", _spoken(operation, metrics), metrics.code)
 
     def check_stream(self, method: str, call: CallDetails) -> None:
         """Whether a stream may be opened; its messages come to `answer`, and count, one by one."""

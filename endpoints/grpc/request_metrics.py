@@ -24,6 +24,11 @@ class RequestMetrics:
         if observer is not None:
             observer.started("grpc")
 
+    @property
+    def began(self) -> int:
+        """Monotonic nanoseconds (on Linux the performance counter is that clock)."""
+        return round(self._began * 1e9)
+
     def end(self) -> None:
         if self._observer is not None:
             self._observer.finished("grpc", self._route, self.model, self.code, time.perf_counter() - self._began)

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from crossover.transport.http1.asgi import ASGIApp, Receive, Scope, Send
     from crossover.transport.http1.messages import Buffer, RequestHead
 
-_INFERS = frozenset({"infer", "v1_predict"})
+_INFERS = {"infer": "POST /v2/models/{model}/infer", "v1_predict": "POST /v1/models/{model}:predict"}
+"""The routes that run models, with the names of their spans."""
 Choose: TypeAlias = Callable[[Mapping[str, str]], tuple[str | None, Inference]]
 Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]
 EagerHandler: TypeAlias = Callable[[Request], Reply | None]
@@ -157,12 +158,15 @@ class RestEndpoint:
         upstream: str | None = None
         code: Code | None
         limit: TimeLimit | None = None
+        tracer, trace = self._options.tracer, None
         try:
             _check(route, call.head)
             headers = call.head.by_name
             upstream, inference = self._choose(headers)
             request = Request(route, headers, b"", self._context(headers), inference, self._options, call.hold)
             if route.name in _INFERS:
+                if tracer is not None:
+                    trace = tracer.begin(request.context)
                 admit(route.model, request.context.deadline)
             reply = self._at_once(call, request)
             if reply is None:
@@ -190,6 +194,8 @@ class RestEndpoint:
             reply, code = refused(refusal)
         except Exception as caught:  # noqa: BLE001 - the last handler: no exception may leave as a traceback
             reply, code = self._failed(caught, call)
+        if trace is not None and tracer is not None:
+            tracer.end(trace, _INFERS[route.name], _spoken(route, reply, call), code, upstream)
         if upstream is not None:
             reply.headers.append((b"inference-upstream", upstream.encode()))
         return reply, code, upstream
@@ -253,6 +259,18 @@ class RestEndpoint:
             reply.headers.append((b"server-timing", timeline.server_timing(stations).encode()))
         if timeline.HEADER in headers:
             reply.headers.append((timeline.HEADER.encode(), stations.to_header().encode()))
+
+
+def _spoken(route: Route, reply: Reply, call: Call) -> dict[str, str | int]:
+    """What a span says of its request, in OpenTelemetry's names."""
+    method, _, template = _INFERS[route.name].partition(" ")
+    return {
+        "http.request.method": method,
+        "http.route": template,
+        "http.response.status_code": reply.status,
+        "crossover.model": route.model,
+        "crossover.request_id": call.request_id,
+    }
 
 
 def _has_room(reply: Reply, call: Call) -> bool:

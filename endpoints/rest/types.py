@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from crossover.protocol.codecs.reply_form import ReplyForm
     from crossover.protocol.inference import CallContext, Inference
     from crossover.protocol.messages import InferRequest, InferResponse
+    from crossover.service.tracing import Tracer
     from crossover.transport.http1.messages import Buffer
     from crossover.transport.time_limit import TimeLimit
 
@@ -36,6 +37,8 @@ class RestOptions:
     """Another service stands behind this one, and gets another key than the caller's."""
     timing: bool = False
     """Send ``Server-Timing`` with infer replies."""
+    tracer: Tracer | None = None
+    """Makes spans of infer requests; None: nobody does."""
 
 
 @dataclass(slots=True)

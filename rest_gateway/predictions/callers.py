@@ -12,6 +12,7 @@ from crossover.protocol.propagation import PROPAGATED, REQUEST_ID
 from crossover.rest_gateway.api.problems import Problem, bad_request, unprocessable
 from crossover.rest_gateway.upstreams import NOT_CHOOSABLE
 from crossover.service.log import request_id
+from crossover.service.tracing import current
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -54,7 +55,10 @@ class Calls:
         headers = {name: value for name in PROPAGATED if (value := request.headers.get(name))}
         if identity := request_id.get():
             headers[REQUEST_ID] = identity
-        return CallContext(self._deadline(request), timeline, headers)
+        context = CallContext(self._deadline(request), timeline, headers)
+        if (trace := current.get()) is not None:
+            trace.follow(context)
+        return context
 
     def _deadline(self, request: Request) -> float:
         """The earlier of the header's and the setting's."""

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-SETS = ("serve", "lab", "dev", "clients", "models", "postgres", "guide")
+SETS = ("serve", "lab", "dev", "clients", "models", "postgres", "guide", "otel")
 PIN = re.compile(r"^([\w.-]+(?:\[[\w,]+\])?==\S+(?: ; .+?)?) \\$", re.MULTILINE)
 
 
@@ -33,7 +33,7 @@ def test_no_place_is_named(root, name):
 
 
 @pytest.mark.parametrize(
-    ("smaller", "larger"), [("serve", "lab"), ("lab", "dev"), ("postgres", "dev"), ("guide", "dev")]
+    ("smaller", "larger"), [("serve", "lab"), ("lab", "dev"), ("postgres", "dev"), ("guide", "dev"), ("otel", "dev")]
 )
 def test_sets_agree(root, smaller, larger):
     """What is tested is what is served: a larger set holds the smaller one's very versions."""
