@@ -66,7 +66,7 @@ FIELDS: dict[str, Row] = {
     "optimization.gather_kernel_buffer_threshold": _named("would gather inputs by a GPU kernel"),
     "optimization.eager_batching": _named("would gather the next batch's inputs early"),
     "dynamic_batching": _honoured("requests run together"),
-    "dynamic_batching.preferred_batch_size": _honoured("a batch of such a size does not wait for more"),
+    "dynamic_batching.preferred_batch_size": _honoured("the smallest is a batch that does not wait for more, the largest the most"),
     "dynamic_batching.max_queue_delay_microseconds": _honoured("how long a request waits for others"),
     "dynamic_batching.preserve_ordering": _honoured("answers on one stream come in the order of requests in any case"),
     "dynamic_batching.priority_levels": _honoured("levels of the request parameter `priority`"),
@@ -135,11 +135,15 @@ def paths(descriptor: Any = pb.ModelConfig.DESCRIPTOR, before: str = "") -> Iter
 
 
 def set_paths(message: Any, before: str = "") -> Iterator[str]:
-    """The paths of the fields that a configuration sets; a repeated one as often as it occurs."""
+    """The paths of the fields that a configuration sets; a repeated one as often as it occurs.
+
+    An empty message counts where the table has a row for it (`sequence_batching { }`), and else asks for nothing
+    (`optimization { }`).
+    """
     for field, value in message.ListFields():
         path = before + field.name
         inner = [found for one in _messages(field, value) for found in set_paths(one, f"{path}.")]
-        yield from inner or [path]
+        yield from inner or ([path] if _row_path(path) in FIELDS else [])
 
 
 def _messages(field: FieldDescriptor, value: Any) -> list[Any]:

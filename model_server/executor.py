@@ -39,6 +39,8 @@ from crossover.transport.time_limit import TimeLimit
 log = logging.getLogger("crossover.model_server")
 
 STUCK_SECONDS = 1.0
+_TIMER_SECONDS = 1e-3
+"""The shortest time that every event loop's timers know."""
 _SHORTEST_RUN = 1e-4
 """Seconds that a run is charged at first when nothing is known of its model."""
 
@@ -108,7 +110,20 @@ class Executor:
             entry = line.call_at(call.expires, lambda: self._expire(call))
             call.future.add_done_callback(lambda _: entry.cancel())
         if queue.policy.delay:
-            call.future.get_loop().call_later(queue.policy.delay, self._look)
+            call.future.get_loop().call_later(queue.policy.delay, self._end_delay, call)
+
+    def _end_delay(self, call: QueuedCall) -> None:
+        """The time to wait for others is over: the request may begin.
+
+        uvloop counts in whole milliseconds, from the beginning of the loop's turn, so its timers may come too early.
+        """
+        if call.begun or call.future.done():
+            return
+        left = call.arrived / 1e9 + call.version.queue.policy.delay - time.monotonic()
+        if left > 0:
+            call.future.get_loop().call_later(max(left, _TIMER_SECONDS), self._end_delay, call)
+        else:
+            self._look()
 
     def _admit(self, call: QueuedCall, queue: ModelQueue, now: float) -> None:
         """Raise unless the request is expected to end in time."""

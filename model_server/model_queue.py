@@ -166,7 +166,11 @@ class ModelQueue:
 
     def ready_at(self) -> float:
         """When a run may begin, in monotonic seconds: later where a request waits for others to join."""
-        if not self.policy.delay or sum(level.rows for level in self._levels.values()) >= self.policy.joined_rows:
+        policy = self.policy
+        if (
+            not (policy.delay and policy.joined_rows)
+            or sum(level.rows for level in self._levels.values()) >= policy.enough_rows
+        ):
             return 0.0
         oldest = min((call.arrived for call in islice(self.in_order(), _MOST_LOOKED_AT)), default=0)
         return oldest / 1e9 + self.policy.delay

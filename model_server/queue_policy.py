@@ -43,6 +43,8 @@ class QueuePolicy:
 
     joined_rows: int = 0
     """Rows that may run together; 0: each request alone."""
+    enough_rows: int = 0
+    """Rows with which a run does not wait for more: the smallest `preferred_batch_size`."""
     delay: float = 0.0
     """Seconds that a request waits for others to join."""
     levels: int = 0
@@ -62,8 +64,15 @@ class QueuePolicy:
         for level in batching.priority_queue_policy:
             if not 1 <= level <= levels:
                 raise ModelError(f"priority_queue_policy has the level {level}; priority_levels is {levels}")
+        preferred = batching.preferred_batch_size
+        if preferred and not 1 <= min(preferred) <= max(preferred) <= max(1, config.max_batch_size):
+            raise ModelError(
+                f"preferred_batch_size is {list(preferred)}; it takes sizes from 1 to max_batch_size, {config.max_batch_size}"
+            )
+        rows = rows_allowed(config) if join else 0
         return cls(
-            rows_allowed(config) if join else 0,
+            rows,
+            min(preferred, default=rows),
             batching.max_queue_delay_microseconds / 1e6,
             levels,
             default,

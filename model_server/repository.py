@@ -319,7 +319,13 @@ class Repository:
 
 
 def _read_config(found: layout.Found) -> pb.ModelConfig:
-    config, ignored = configuration.read(found.folder)
+    try:
+        config, ignored = configuration.read(found.folder)
+    except ModelError:
+        raise
+    except Exception as error:  # no file that a model brings may keep the others from being loaded
+        log.exception("model '%s'", found.name)
+        raise ModelError(f"{configuration.CONFIG_FILE} can't be understood") from error
     _tell_ignored(found.name, ignored)
     return config
 

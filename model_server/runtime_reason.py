@@ -12,10 +12,14 @@ import tempfile
 from pathlib import Path
 
 MOST_CHARACTERS = 1000
-_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_FIRST = 300
+"""Characters that are kept of a longer text's beginning; a node with its ports may stand before the reason, which comes last."""
+_PREFIX = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _SOURCE = re.compile(r"\S*?[\w./\\+-]+\.(?:cc|cpp|cxx|cu|h|hpp|inl|inc):\d+\s+")
 _LOAD = re.compile(r"\bLoad model from \S+ failed:\s*")
 _PATH = re.compile(r"(?<![\w.])/(?:[^\s'\",;:]+/)+")
+_FOLLOWING = re.compile(r"\s*(?:::)?(const\b|noexcept\b|operator\(\)|<(?=lambda)|\[(?=with ))")
+"""What may stand behind the parameters of a C++ signature."""
 _OPEN, _CLOSE = "([{<", ")]}>"
 
 
@@ -25,7 +29,9 @@ def reason_of(error: BaseException, *folders: Path) -> str:
     text = " ".join(_PREFIX.sub("", text.strip()).split())
     text = _without_sources(_LOAD.sub("", text))
     text = " ".join(_without_paths(text, folders).split()).strip(" :")
-    return text[:MOST_CHARACTERS] or "ONNX Runtime gave no reason"
+    if len(text) > MOST_CHARACTERS:
+        text = f"{text[:_FIRST]} ... {text[_FIRST + 5 - MOST_CHARACTERS :]}"
+    return text or "ONNX Runtime gave no reason"
 
 
 def _without_sources(text: str) -> str:
@@ -40,13 +46,11 @@ def _signature_end(text: str, start: int) -> int:
     at = _parameters(text, start)
     if at is None:
         return start
-    while (more := re.compile(r"\s*(?:::)?(?:operator\(\)|<lambda)").match(text, at)) is not None:
-        at = _parameters(text, more.start()) or more.end()
-    for pattern in (r"\s+const\b", r"\s+noexcept\b"):
-        if (found := re.compile(pattern).match(text, at)) is not None:
-            at = found.end()
-    if text.startswith(" [with ", at):
-        at = _balanced(text, at + 1) or at
+    while (more := _FOLLOWING.match(text, at)) is not None:
+        if more[1] in {"<", "["}:
+            at = _balanced(text, more.start(1)) or more.end()
+        else:
+            at = (_parameters(text, more.start(1)) or more.end()) if more[1] == "operator()" else more.end()
     return at
 
 

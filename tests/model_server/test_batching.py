@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import uvloop
 from onnx import TensorProto, helper
 
+from crossover.model_server.config import from_text
 from crossover.model_server.engine import Engine
 from crossover.model_server.executor import Executor
+from crossover.model_server.model_error import ModelError
+from crossover.model_server.queue_policy import QueuePolicy
 from crossover.model_server.repository import Repository
 from crossover.model_server.runtime_options import RuntimeOptions
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
-from tests.graphs import save
+from tests.graphs import echo_graph, save
 
 CONFIG = "max_batch_size: 64\ndynamic_batching { }"
 
@@ -120,3 +125,46 @@ async def test_a_model_whose_rows_interact_answers_right(batching, alone):
     single = await many(alone, "mean")
     for a, b in zip(together, single, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+@pytest.mark.parametrize("delay", [1, 100, 900, 1400, 2600])
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_request_alone_waits_no_longer_than_the_delay(tmp_path, delay, run):
+    """On every event loop: uvloop's timers count in milliseconds and may come before the delay is over."""
+    save(tmp_path, "m", echo_graph("FP32"))
+    (tmp_path / "m" / "config.pbtxt").write_text(
+        f"max_batch_size: 8 dynamic_batching {{ max_queue_delay_microseconds: {delay} }}"
+    )
+
+    async def main() -> None:
+        engine = Engine(Repository(tmp_path, "none"), Executor(1))
+        await engine.repository.start()
+        for _ in range(20):
+            tensor = Tensor.from_array("x", np.ones((1, 2), "f4"))
+            await engine.infer(InferRequest("m", [tensor]), CallContext(time.monotonic() + 5))
+        await engine.close()
+
+    run(main())
+
+
+async def test_a_preferred_size_does_not_wait_for_more(tmp_path):
+    """With as many rows as the smallest preferred size a run begins at once."""
+    save(tmp_path, "m", echo_graph("FP32"))
+    (tmp_path / "m" / "config.pbtxt").write_text(
+        "max_batch_size: 8 dynamic_batching { preferred_batch_size: [ 4, 2 ] max_queue_delay_microseconds: 60000000 }"
+    )
+    engine = Engine(Repository(tmp_path, "none"), Executor(1))
+    await engine.repository.start()
+    request = InferRequest("m", [Tensor.from_array("x", np.ones((1, 2), "f4"))])
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(engine.infer(request, CallContext()) for _ in range(2)))
+        await engine.infer(InferRequest("m", [Tensor.from_array("x", np.ones((2, 2), "f4"))]), CallContext())
+    await engine.close()
+
+
+@pytest.mark.parametrize("sizes", ["0", "-1", "9", "4, 9"])
+def test_a_preferred_size_is_one_that_can_be(sizes):
+    """From 1 to max_batch_size, as in Triton."""
+    text = f"max_batch_size: 8 dynamic_batching {{ preferred_batch_size: [ {sizes} ] }}"
+    with pytest.raises(ModelError, match=r"preferred_batch_size is \[.*\]; it takes sizes from 1 to max_batch_size, 8"):
+        QueuePolicy.of(from_text(text, "m"))

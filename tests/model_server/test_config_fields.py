@@ -58,6 +58,24 @@ def test_each_field_is_honoured_named_or_refused(path):
         assert all("parameters" in each or "instance_group.kind" in each for each in named)
 
 
+def messages(descriptor=pb.ModelConfig.DESCRIPTOR, before=""):
+    """The paths of the fields that are messages, at every level."""
+    for field in descriptor.fields:
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            yield before + field.name
+            yield from messages(field.message_type, f"{before}{field.name}.")
+
+
+@pytest.mark.parametrize("path", list(messages()))
+def test_an_empty_message_is_no_error(path):
+    """`optimization { }` and the like: read, and refused only where the table refuses the message itself."""
+    text = f"{path.replace('.', ' { ')} {{ }}" + " }" * path.count(".")
+    message = text_format.Parse(text, pb.ModelConfig())
+    config_fields.named(message)
+    row = FIELDS.get(config_fields._row_path(path))
+    assert (config_fields.refused(message) is None) == (row is None or row.treatment != "refused")
+
+
 def test_the_table_has_no_row_for_nothing():
     """Each row decides about a field that there is."""
     assert all(any(path == row or path.startswith(f"{row}.") for path in ALL) for row in FIELDS)

@@ -35,6 +35,12 @@ RUN = (
          "Got invalid dimensions for input: x index: 1 Got: 3 Expected: 64"),
         ("[ONNXRuntimeError] : 3 : NO_SUCHFILE : file {path} is missing", "file model.onnx is missing"),
         ("[ONNXRuntimeError] : 1 : FAIL : broken\nStacktrace:\nframe one\nframe two", "broken"),
+        ("[ONNXRuntimeError] : 1 : FAIL : Exception: /o/s.cc:235 a::B::B(const std::string&)::<lambda()> no such locale",
+         "Exception: no such locale"),
+        (("[ONNXRuntimeError] : 1 : FAIL : /o/s.cc:2 auto a::B<T>::f(a::C*) const::<lambda(std::pair<int, T>)> noexcept "
+         "[with T = int] too (very) large"), "too (very) large"),
+        ("[ONNXRuntimeError] : 1 : FAIL : while loading: [ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : no kernel",
+         "while loading: no kernel"),
         ("", "ONNX Runtime gave no reason"),
     ],
 )  # fmt: skip
@@ -42,6 +48,12 @@ def test_the_reason_stays_and_the_rest_goes(text, reason):
     """However long the signature is in front of it, the reason is told whole."""
     path = Path(tempfile.gettempdir()) / "crossover-load-1" / "model.onnx"
     assert reason_of(Exception(text.format(path=path) if "{" in text else text)) == reason
+
+
+def test_a_long_text_keeps_both_ends():
+    """A node with all its ports may stand in front of the reason."""
+    told = reason_of(Exception(f"In Node Concat ({'input, ' * 500}) Error: too many"))
+    assert told.startswith("In Node Concat") and told.endswith("Error: too many") and len(told) == 1000
 
 
 def test_a_very_long_signature_hides_nothing():
