@@ -53,6 +53,7 @@ class Where(TypedDict, total=False):
     connections: int
     api_key: Callable[[], str] | None
     options: dict[str, str]
+    balancing: wires.Balancing
 
 
 class Answer(Mapping[str, np.ndarray]):

@@ -126,7 +126,7 @@ class ChannelMethod:
 
 
 def _channel_to(target: Target) -> Any:
-    options = [
+    options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", target.max_message_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.initial_reconnect_backoff_ms", 100),
@@ -137,6 +137,10 @@ def _channel_to(target: Target) -> Any:
         ("grpc.enable_http_proxy", 0),
         ("grpc.use_local_subchannel_pool", 1),
     ]
+    if target.authority:
+        options.append(("grpc.default_authority", target.authority))
+        if target.tls_ca is not None:
+            options.append(("grpc.ssl_target_name_override", target.authority.rpartition(":")[0].strip("[]")))
     if target.tls_ca is None:
         return aio.insecure_channel(target.grpc, options)
     tls_of(target)  # gRPC says nothing about files that it cannot use, so ssl reads them first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from crossover import VERSION
@@ -19,6 +20,9 @@ def lean_channel(target: Target) -> Channel:
     """A channel to the target; INVALID_ARGUMENT when its address is none."""
     try:
         address = Address.of(target.grpc)
+        if target.authority:
+            name = Address.of(target.authority)
+            address = replace(address, authority=name.authority, server_name=name.host)
     except ValueError as error:
         raise invalid(str(error)) from None
 

@@ -22,6 +22,7 @@ from crossover.clients.stream_pool import StreamPool
 from crossover.protocol import deadline, streaming
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.errors import lost as lost_error
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.wires import Target, bearer
@@ -79,7 +80,7 @@ class _Stream:
 
     def lose(self) -> None:
         """The connection is silent, and the service answers elsewhere."""
-        self._break(InferenceError(Code.UNAVAILABLE, f"the stream to {self.target} is silent"))
+        self._break(lost_error(f"the stream to {self.target} is silent"))
 
     async def _write(self) -> None:
         with suppress(asyncio.CancelledError, aio.AioRpcError, asyncio.InvalidStateError):
@@ -88,7 +89,7 @@ class _Stream:
             await self.call.done_writing()
 
     async def _read(self) -> None:
-        lost = InferenceError(Code.UNAVAILABLE, f"the stream to {self.target} ended before the answer")
+        lost = lost_error(f"the stream to {self.target} ended before the answer")
         try:
             while (data := await self.call.read()) is not aio.EOF:
                 self._deliver(data)

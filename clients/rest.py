@@ -185,6 +185,7 @@ def _pool(target: Target, connections: int) -> HttpPool:
         connections=connections,
         max_reply_bytes=target.max_message_bytes,
         slack_bytes=_SLACK_BYTES,
+        authority=target.authority,
     )
 
 

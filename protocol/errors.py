@@ -130,6 +130,11 @@ def _rebuilt(kind: type[PortableError], args: tuple[Any, ...]) -> PortableError:
 class InferenceError(PortableError):
     """An error that the other side is to see: a code and one sentence."""
 
+    unseen = False
+    """Nobody can have looked at the request: it may be sent elsewhere (transport/resending.py)."""
+    lost = False
+    """The connection ended before the answer: the client says so, not the service."""
+
     def __init__(self, code: Code, message: str, retry_after: float | None = None) -> None:
         text = message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 1] + "…"
         super().__init__(text)
@@ -140,6 +145,20 @@ class InferenceError(PortableError):
 
     def __repr__(self) -> str:
         return f"InferenceError({self.code.name}, {self.message!r})"
+
+
+def unreached(message: str) -> InferenceError:
+    """UNAVAILABLE for a request that nobody can have looked at."""
+    error = InferenceError(Code.UNAVAILABLE, message)
+    error.unseen = True
+    return error
+
+
+def lost(message: str) -> InferenceError:
+    """UNAVAILABLE for a request whose connection ended before the answer."""
+    error = InferenceError(Code.UNAVAILABLE, message)
+    error.lost = True
+    return error
 
 
 def invalid(message: str) -> InferenceError:

@@ -28,9 +28,23 @@ UNIX = "unix:"
 """What an address on a Unix socket begins with; its path follows."""
 
 
+DNS = "dns:"
+"""What a name begins with whose addresses are each a replica; `///` may follow."""
+FILE = "@"
+"""What the name of a file of addresses begins with."""
+BALANCER = "crossover.clients.balancing.balanced:connect"
+"""The factory for a target of several replicas."""
+Balancing = Literal["round_robin", "least_request", "pick_first"]
+
+
 def unix_path(address: str) -> str:
     """The path in `unix:PATH` or `unix://PATH`; empty for any other address."""
     return address.removeprefix(UNIX).removeprefix("//") if address.startswith(UNIX) else ""
+
+
+def names_several(address: str) -> bool:
+    """Whether it may mean more than one replica: a list, a name to resolve, or a file (clients/balancing/targets.py)."""
+    return "," in address or address.startswith((DNS, FILE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +52,9 @@ class Target:
     """Where a client goes and how."""
 
     grpc: str = "127.0.0.1:8001"
-    """host:port of the gRPC service, or unix:PATH."""
+    """host:port of the gRPC service, or unix:PATH; or several (clients/balancing/targets.py)."""
     rest: str = "http://127.0.0.1:8000"
-    """Base URL of the REST service."""
+    """Base URL of the REST service; or several."""
     tls_ca: Path | None = None
     """PEM file of the authorities that sign the service's certificate; None: plain text for gRPC, system CAs for https."""
     tls_cert: Path | None = None
@@ -55,6 +69,10 @@ class Target:
     """The registry's name that is connected to; a factory of several wires reads what they differ in from that line."""
     options: dict[str, str] = field(default_factory=dict)
     """Anything else that a factory of its own understands (the in-process engine: its repository)."""
+    authority: str = ""
+    """host:port that the service is asked under, for TLS and virtual hosts, where that is not its address."""
+    balancing: Balancing = "round_robin"
+    """Which of several replicas takes a call (clients/balancing/policies.py)."""
 
 
 def bearer(target: Target) -> tuple[tuple[str, str], ...]:
@@ -124,8 +142,10 @@ def wire(name: str) -> Wire:
 
 
 def connect(name: str, target: Target) -> Inference:
-    """An `Inference` over the wire called `name`."""
-    module, _, factory = wire(name).factory.partition(":")
+    """An `Inference` over the wire called `name`; with several replicas, one that balances over their clients."""
+    line = wire(name)
+    several = line.kind != "process" and names_several(target.grpc if line.kind == "grpc" else target.rest)
+    module, _, factory = (BALANCER if several else line.factory).partition(":")
     return cast("Inference", getattr(importlib.import_module(module), factory)(replace(target, wire=name)))
 
 

@@ -24,6 +24,7 @@ from crossover.rest_gateway import docs_page, page, predictions
 from crossover.rest_gateway.observed import Observed
 from crossover.rest_gateway.openapi import add_oip
 from crossover.rest_gateway.page.documents import Documents
+from crossover.rest_gateway.replica_metrics import ReplicaMetrics
 from crossover.rest_gateway.upstreams import HEADER, NOT_CHOOSABLE, Upstreams
 from crossover.service.doors.setup import controls
 from crossover.service.loop_watch import LoopWatch
@@ -67,6 +68,7 @@ def create_app(
     choose = _by_header(upstreams) if settings.gateway_upstream_header else _default(upstreams)
     observer, watch = Observer(upstreams=True), LoopWatch()
     observer.register(watch)
+    observer.register(ReplicaMetrics(upstreams.balanced))
     api = Observed(Documents(_api(settings, upstreams, watch), page.HEADERS), observer, tracer)
     return OipRest(choose, settings=options, observer=observer, fallback=api)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from crossover.protocol.wires import WIRES, Target
+from crossover.clients.balancing import targets
+from crossover.protocol.wires import UNIX, WIRES, Balancing, Target, names_several
 from crossover.service.doors.setup import upstream_key
 from crossover.service.process import url_host
 from crossover.service.settings import (
@@ -22,8 +21,6 @@ from crossover.service.settings import (
     user_data,
 )
 from crossover.transport.tls import Tls
-
-_GRPC_TARGET = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):\d{1,5}|(unix|dns|ipv4|ipv6):\S+")
 
 
 class GatewaySettings(ServiceSettings):
@@ -49,11 +46,18 @@ class GatewaySettings(ServiceSettings):
     gateway_rate_burst: int = rate_burst("GATEWAY_RATE_LIMIT")
     gateway_grpc_target: str = Field(
         "",
-        description="host:port of the model server's gRPC, or unix:PATH; none: MODEL_SERVER_HOST and MODEL_SERVER_GRPC_PORT",
+        description="host:port of the model server's gRPC, or unix:PATH; replicas: several by commas, dns:///name:port, or @FILE "
+        "with one address a line; none: MODEL_SERVER_HOST and MODEL_SERVER_GRPC_PORT",
     )
     gateway_rest_target: str = Field(
         "",
-        description="URL of the model server's REST, or unix:PATH; none: MODEL_SERVER_HOST and MODEL_SERVER_HTTP_PORT",
+        description="URL of the model server's REST, host:port, or unix:PATH; replicas: several by commas, dns:///name:port, or "
+        "@FILE with one address a line; none: MODEL_SERVER_HOST and MODEL_SERVER_HTTP_PORT",
+    )
+    upstream_balancing: Balancing = Field(
+        "round_robin",
+        description="which replica takes a call: round_robin, least_request (fewest under way), or pick_first (others when it "
+        "cannot)",
     )
     gateway_tls_cert: Path | None = Field(None, description="PEM certificate chain of the gateway's port")
     gateway_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
@@ -91,19 +95,11 @@ class GatewaySettings(ServiceSettings):
             raise ValueError(f"it takes one of {', '.join(WIRES)}")
         return value
 
-    @field_validator("gateway_grpc_target")
+    @field_validator("gateway_grpc_target", "gateway_rest_target")
     @classmethod
-    def _is_a_grpc_target(cls, value: str) -> str:
-        if value and not _GRPC_TARGET.fullmatch(value):
-            raise ValueError("it takes host:port, such as 10.0.0.7:8001 or [fd00::7]:8001, or unix:PATH")
-        return value
-
-    @field_validator("gateway_rest_target")
-    @classmethod
-    def _is_a_url(cls, value: str) -> str:
-        is_url = urlsplit(value).scheme in ("http", "https") and urlsplit(value).hostname
-        if value and not is_url and not re.fullmatch(r"unix:\S+", value):
-            raise ValueError("it takes a URL such as http://10.0.0.7:8000, or unix:PATH")
+    def _is_a_target(cls, value: str, info: ValidationInfo) -> str:
+        if value:
+            targets.check("grpc" if info.field_name == "gateway_grpc_target" else "rest", value)
         return value
 
     @field_validator("gateway_repository_control", mode="before")
@@ -129,7 +125,8 @@ class GatewaySettings(ServiceSettings):
         scheme = "https" if self.upstream_tls_ca else "http"
         return Target(
             grpc=self.gateway_grpc_target or f"{host}:{self.model_server_grpc_port}",
-            rest=self.gateway_rest_target or f"{scheme}://{host}:{self.model_server_http_port}",
+            rest=self._rest_target(scheme) or f"{scheme}://{host}:{self.model_server_http_port}",
+            balancing=self.upstream_balancing,
             tls_ca=self.upstream_tls_ca,
             tls_cert=self.upstream_tls_cert,
             tls_key=self.upstream_tls_key,
@@ -142,3 +139,10 @@ class GatewaySettings(ServiceSettings):
                 if name.startswith(("model_", "ort_", "strict_"))
             },
         )
+
+    def _rest_target(self, scheme: str) -> str:
+        """One host:port as the URL that it means; anything else as it is."""
+        given = self.gateway_rest_target
+        if not given or names_several(given) or "://" in given or given.startswith(UNIX):
+            return given
+        return f"{scheme}://{given}"

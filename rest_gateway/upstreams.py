@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from crossover.clients.balancing.balanced import Balanced
 from crossover.protocol.errors import InferenceError, invalid
 from crossover.protocol.inference import CallContext
 from crossover.protocol.wires import WIRES, Target, connect, wire
@@ -41,6 +42,8 @@ class Upstreams:
         self._target = target
         self._is_draining = is_draining
         self._connected: dict[str, Inference] = {}
+        self.balanced: dict[str, Balanced] = {}
+        """Those with several replicas."""
         self._asked_at = -math.inf
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -52,6 +55,8 @@ class Upstreams:
             if chosen not in WIRES:
                 raise invalid(f"'{chosen[:40]}' is not an upstream; choose one of {', '.join(WIRES)}")
             inner = connect(wire(chosen).name, self._target)
+            if isinstance(inner, Balanced):
+                self.balanced[chosen] = inner
             client = PromptHealth(chosen, inner, self._is_draining, self._ask_others)
             self._connected[chosen] = client
         return chosen, client
@@ -75,6 +80,7 @@ class Upstreams:
         """Close every client; one that fails to is only logged."""
         clients = list(self._connected.values())
         self._connected.clear()
+        self.balanced.clear()
         for outcome in await asyncio.gather(*(client.close() for client in clients), return_exceptions=True):
             if isinstance(outcome, Exception):
                 log.warning("an upstream did not close well: %s", outcome)

@@ -9,6 +9,9 @@ A request is sent again only when nobody can have looked at it, or when looking 
 
 Whatever else ends without an answer is UNAVAILABLE, and only the caller knows whether it may ask again: a POST whose
 connection closes after the write, a message on a stream that ends, a request that kills its server.
+
+Where a service has several replicas, a request that nobody can have looked at goes to another one (clients/balancing). What
+that adds to the load is bounded by `RetryBudget`: replicas that cannot keep up are not helped by more requests.
 """
 
 from __future__ import annotations
@@ -21,3 +24,28 @@ _REPEATABLE = frozenset({"GET", "HEAD"})
 def may_send_again(method: str, *, processed: bool) -> bool:
     """Whether a request that got no answer may be sent again; `processed`: the peer may have looked at it."""
     return not processed or method in _REPEATABLE
+
+
+class RetryBudget:
+    """How many requests may be sent again: `SHARE` of those that came, with a `RESERVE` for quiet times."""
+
+    SHARE = 0.1
+    RESERVE = 100.0
+
+    def __init__(self) -> None:
+        self._left = self.RESERVE
+        self.spent = self.refused = 0
+
+    def earn(self) -> None:
+        """A request has come."""
+        if self._left < self.RESERVE:
+            self._left += self.SHARE
+
+    def spend(self) -> bool:
+        """Whether one may be sent again."""
+        if self._left < 1:
+            self.refused += 1
+            return False
+        self._left -= 1
+        self.spent += 1
+        return True

@@ -52,6 +52,22 @@ def test_switches(monkeypatch, given, means):
         ("UPSTREAM_CONNECTIONS", "0", "UPSTREAM_CONNECTIONS is '0'; it takes an integer, 1 or more"),
         ("GATEWAY_GRPC_TARGET", "::::", "GATEWAY_GRPC_TARGET is '::::'; it takes host:port"),
         ("GATEWAY_REST_TARGET", "foo", "GATEWAY_REST_TARGET is 'foo'; it takes a URL such as http://10.0.0.7:8000"),
+        ("GATEWAY_GRPC_TARGET", "a:1,b", "GATEWAY_GRPC_TARGET is 'a:1,b'; it takes host:port"),
+        (
+            "GATEWAY_GRPC_TARGET",
+            "@/nowhere",
+            "GATEWAY_GRPC_TARGET is '@/nowhere'; the file /nowhere cannot be read: no such",
+        ),
+        (
+            "GATEWAY_REST_TARGET",
+            "http://a:1,",
+            "GATEWAY_REST_TARGET is 'http://a:1,'; there is an empty address between",
+        ),
+        (
+            "UPSTREAM_BALANCING",
+            "fair",
+            "UPSTREAM_BALANCING is 'fair'; it takes round_robin, least_request or pick_first",
+        ),
         ("UPSTREAM_TLS_CA", "/nowhere", "UPSTREAM_TLS_CA is '/nowhere'; there is no such file"),
         (
             "GATEWAY_UPSTREAM",

@@ -43,6 +43,8 @@ class Address:
     port: int
     unix: str = ""
     authority: str = "localhost"
+    server_name: str | None = None
+    """What the certificate is for, where that is not the host."""
 
     @staticmethod
     def of(target: str) -> Address:
@@ -141,13 +143,19 @@ class Channel:
                         server_hostname=address.authority if tls else None,
                     )
                 else:
-                    await loop.create_connection(lambda: connection.socket, address.host, address.port, ssl=tls)
+                    await loop.create_connection(
+                        lambda: connection.socket,
+                        address.host,
+                        address.port,
+                        ssl=tls,
+                        server_hostname=address.server_name if tls else None,
+                    )
         except TimeoutError:
-            ended = Status(status.UNAVAILABLE, f"no connection within {CONNECT_SECONDS:g} s")
+            ended = _unconnected(f"no connection within {CONNECT_SECONDS:g} s")
         except ssl.SSLError:
-            ended = Status(status.UNAVAILABLE, "the TLS handshake failed")
+            ended = _unconnected("the TLS handshake failed")
         except OSError as error:
-            ended = Status(status.UNAVAILABLE, _reason(error))
+            ended = _unconnected(_reason(error))
         else:
             self._connection = connection
             return connection
@@ -223,7 +231,11 @@ class ChannelMethod:
             except RefusedError:
                 continue
             return message, metadata_in(fields) if trailing else ()
-        raise CallFailedError(Status(status.UNAVAILABLE, "the request was refused"))
+        raise CallFailedError(_unconnected("the request was refused"))
+
+
+def _unconnected(why: str) -> Status:
+    return Status(status.UNAVAILABLE, why, unseen=True)
 
 
 def _reason(error: OSError) -> str:

@@ -45,6 +45,8 @@ class Status:
     """gRPC's status number."""
     details: str
     trailing: Metadata = ()
+    unseen: bool = False
+    """Nobody can have looked at the call (transport/resending.py)."""
 
 
 class CallFailedError(PortableError):

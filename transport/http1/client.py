@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from crossover.protocol import deadline
-from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.errors import Code, InferenceError, invalid, unreached
 from crossover.protocol.wires import unix_path
 from crossover.transport.http1.client_connection import (
     IDLE_SECONDS,
@@ -44,7 +44,8 @@ _NEWEST_SHARE = 0.1
 class Origin:
     """Where the requests go, from a base URL such as ``http://host:8000/prefix``, or from ``unix:PATH``."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, authority: str = "") -> None:
+        """`authority`: host:port that the service is asked under, where that is not its address."""
         self.unix = unix_path(base_url)
         parts = urlsplit("http://localhost" if self.unix else base_url)
         try:
@@ -58,7 +59,8 @@ class Origin:
         self.host = parts.hostname
         self.port = port or (443 if self.secure else 80)
         self.prefix = parts.path.rstrip("/")
-        self.authority = parts.netloc.rpartition("@")[2]
+        self.authority = authority or parts.netloc.rpartition("@")[2]
+        self.server_name = urlsplit(f"//{authority}").hostname if authority and self.secure else None
 
 
 class WaitingLine:
@@ -136,8 +138,9 @@ class HttpPool:
         connections: int = 100,
         max_reply_bytes: int = 64 << 20,
         slack_bytes: int = 0,
+        authority: str = "",
     ) -> None:
-        self.origin = Origin(base_url)
+        self.origin = Origin(base_url, authority)
         self._context = (context or ssl.create_default_context()) if self.origin.secure else None
         self._limits = ReplyLimits(max_reply_bytes, slack_bytes)
         self._line = WaitingLine(connections, f"connection to {self.origin.url}")
@@ -241,7 +244,7 @@ class HttpPool:
 
     async def _connect(self, until: float) -> ClientConnection:
         if self._closed:
-            raise InferenceError(Code.UNAVAILABLE, f"the client of {self.origin.url} is closed")
+            raise unreached(f"the client of {self.origin.url} is closed")
         loop, origin = asyncio.get_running_loop(), self.origin
 
         def make() -> ClientConnection:
@@ -252,19 +255,17 @@ class HttpPool:
                 if origin.unix:
                     _, connection = await loop.create_unix_connection(make, origin.unix)
                 else:
-                    _, connection = await loop.create_connection(make, origin.host, origin.port, ssl=self._context)
+                    _, connection = await loop.create_connection(
+                        make, origin.host, origin.port, ssl=self._context, server_hostname=origin.server_name
+                    )
         except TimeoutError:
             deadline.check(until, f"while {origin.url} was being connected to")
-            raise InferenceError(
-                Code.UNAVAILABLE, f"{origin.url} did not accept a connection within {CONNECT_SECONDS:g} s"
-            ) from None
+            raise unreached(f"{origin.url} did not accept a connection within {CONNECT_SECONDS:g} s") from None
         except ssl.SSLError as error:
-            raise InferenceError(
-                Code.UNAVAILABLE,
-                f"no TLS connection to {origin.url}: {getattr(error, 'verify_message', '') or error.reason}",
-            ) from None
+            why = getattr(error, "verify_message", "") or error.reason
+            raise unreached(f"no TLS connection to {origin.url}: {why}") from None
         except OSError as error:
-            raise InferenceError(Code.UNAVAILABLE, f"cannot connect to {origin.url}: {_reason(error)}") from None
+            raise unreached(f"cannot connect to {origin.url}: {_reason(error)}") from None
         return connection
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from crossover.protocol import deadline
-from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.errors import Code, InferenceError, lost
 from crossover.transport.http1.receive_buffer import SMALLEST, LargeBody
 from crossover.transport.silence import GIVEN_UP_SECONDS, SILENT_SECONDS, limit_unacknowledged
 
@@ -52,6 +52,8 @@ class HttpReply:
 
 class NoReplyError(InferenceError):
     """The connection ended before a byte of the reply came (see transport/resending.py)."""
+
+    lost = True
 
     def __init__(self, url: str) -> None:
         super().__init__(Code.UNAVAILABLE, f"{url} closed the connection before it had answered")
@@ -268,7 +270,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif not self._received:
             self._fail(NoReplyError(self._url))
         else:
-            self._fail(InferenceError(Code.UNAVAILABLE, f"{self._url} closed the connection before it had answered"))
+            self._fail(lost(f"{self._url} closed the connection before it had answered"))
 
     def _read_last_words(self, waiter: asyncio.Future[HttpReply]) -> None:
         """A peer that refuses early closes while we write, and the failed write comes before its reply is read."""
