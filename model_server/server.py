@@ -128,7 +128,7 @@ class _Ports:
         settings = self.settings
         options = GrpcOptions(
             settings.max_message_bytes, settings.default_timeout_ms, self._policy(host, tls), self.door, self.budget,
-            self.tracer,
+            self.tracer, settings.connection_age(),
         )  # fmt: skip
         kind = GRPC_LIBRARIES[settings.model_server_grpc_library]
         return kind(self.inference, host, port, tls, options, self.observer)

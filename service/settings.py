@@ -21,6 +21,7 @@ from crossover.service import config_file
 from crossover.service.doors.forwarded import Forwarded
 from crossover.service.doors.hosts import AllowedHosts
 from crossover.service.doors.origins import Origins
+from crossover.transport.connection_age import ENDLESS, ConnectionAge
 from crossover.transport.grpcio import poller as grpc_poller
 from crossover.transport.http1.limits import Http1Limits
 from crossover.transport.tls import Tls
@@ -79,6 +80,18 @@ class ServiceSettings(BaseSettings):
     )
     max_connections: int = Field(
         10_000, ge=1, description="most open connections of an HTTP port; more are answered 503"
+    )
+    max_connection_age_seconds: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="age at which a connection is told to end, spread by a tenth, so that clients come to new replicas; 0: none",
+    )
+    max_connection_age_grace_seconds: float = Field(
+        30.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how long calls on a gRPC connection that has reached that age may go on; HTTP requests always end",
     )
     head_seconds: float = Field(
         20.0, gt=0, allow_inf_nan=False, description="time for an HTTP request's head, from its first byte; then 408"
@@ -176,8 +189,15 @@ class ServiceSettings(BaseSettings):
             head_seconds=self.head_seconds,
             body_seconds=self.body_seconds,
             write_seconds=self.write_seconds,
+            age=self.connection_age(),
             max_connections=self.max_connections,
         )
+
+    def connection_age(self) -> ConnectionAge:
+        """How old connections may get."""
+        if not self.max_connection_age_seconds:
+            return ENDLESS
+        return ConnectionAge(self.max_connection_age_seconds, self.max_connection_age_grace_seconds)
 
     @field_validator("allowed_hosts")
     @classmethod

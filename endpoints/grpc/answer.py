@@ -26,6 +26,7 @@ from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED, REQUEST_ID, request_id_of
 from crossover.protos import inference as pb
 from crossover.service import log
+from crossover.transport.connection_age import ENDLESS, ConnectionAge
 from crossover.transport.eager_start import waiting
 from crossover.transport.loop_admission import admit
 from crossover.transport.time_limit import TimeLimit
@@ -59,6 +60,8 @@ class GrpcOptions:
     """The memory that all requests in flight of the process may hold; None: no bound."""
     tracer: Tracer | None = None
     """Makes spans of inferences; None: nobody does."""
+    age: ConnectionAge = ENDLESS
+    """How old connections may get."""
 
 
 class CallDetails(Caller, Protocol):

@@ -73,4 +73,4 @@ def service_of(handlers: Handlers, options: GrpcOptions) -> Service:
         error = too_large(size, limit, "request")
         return Status(error.code.status.grpc, error.message, trailing_of(error))
 
-    return Service(handlers.of, limit, refusal, timeout_ms / 1000 if timeout_ms else None)
+    return Service(handlers.of, limit, refusal, timeout_ms / 1000 if timeout_ms else None, age=options.age)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -91,6 +92,11 @@ class GrpcListener(Listener):
             # caller for 17 s. Without them the core's bound on unsent acks (10,000) ends such a connection, in 0.1 s.
             ("grpc.http2.max_ping_strikes", 0),
             ("grpc.keepalive_permit_without_calls", 1),
+            *(
+                (f"grpc.max_connection_{name}_ms", max(1, round(seconds * 1000)))
+                for name, seconds in (("age", self.options.age.most), ("age_grace", self.options.age.grace))
+                if seconds != math.inf
+            ),
         ]
 
 

@@ -11,8 +11,10 @@ travel in the stream's own messages (protocol/streaming.py), where gRPC's own wo
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from crossover.endpoints.grpc.errors import abort, log
@@ -118,7 +120,11 @@ class StreamOfCalls:
                 return
 
     async def _tell(self, leaving: asyncio.Event) -> None:
-        await leaving.wait()
+        """Let the client close its side when the service leaves, or the connection soon may."""
+        longest = self._answering.options.age.of_stream
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if longest == math.inf else longest):
+                await leaving.wait()
         if self._is_told:
             self._slots += 1
             self._ready.append(_Slot("", ordered=False, held=0, message=streaming.leaving_message()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.protocol import deadline
 from crossover.transport import eager_start
+from crossover.transport.connection_age import ENDLESS, ConnectionAge
 from crossover.transport.deadline_queue import Deadline, deadline_queue
 from crossover.transport.grpc import status
 from crossover.transport.grpc.messages import ENCODINGS, BadMessageError, prefixed
@@ -89,6 +91,7 @@ class Service:
     default_timeout: float | None = None
     """Seconds that a unary call has at most; None: as long as it asks for."""
     limits: Limits = field(default_factory=Limits)
+    age: ConnectionAge = ENDLESS
     connections: set[ServerConnection] = field(default_factory=set)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever the last connection has gone."""
@@ -132,6 +135,10 @@ class ServerConnection:
         """The same for streams that wait for their window: bytes unsent, and since when."""
         self._retired = self._refuses = False
         """The client was told that the connection ends, and that no call is taken any more."""
+        self._end: Deadline | None = None
+        """Of its age, then of the grace time."""
+        if service.age.most != math.inf:
+            self._end = self._deadlines.call_at(self._began + service.age.of_one(), self._is_old)
         self._metadata: tuple[Fields | None, Metadata] = (None, ())
         """What was read last: fields that repeat themselves are the same object."""
         service.connections.add(self)
@@ -418,6 +425,12 @@ class ServerConnection:
         self.socket.flush()
         self._deadlines.call_at(self._loop.time() + DRAIN_SECONDS, self._refuse_new_calls)
 
+    def _is_old(self) -> None:
+        """It has reached its age: the client is told to go elsewhere, and calls on it have the grace time."""
+        self.drain()
+        if self._service.age.grace != math.inf:
+            self._end = self._deadlines.call_at(self._loop.time() + self._service.age.grace, self.stop)
+
     def _refuse_new_calls(self) -> None:
         if self._retired and not self._connection.failed:
             if not self._refuses:
@@ -451,6 +464,8 @@ class ServerConnection:
         if not self._service.connections:
             self._service.emptied.set()
         self._looks.cancel()
+        if self._end is not None:
+            self._end.cancel()
         for stream in self._connection.abandon():
             self._forget(stream)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crossover.transport.connection_age import ENDLESS, ConnectionAge
+
 MAX_HEAD_BYTES = 64 << 10
 """Request line and fields together; more is 431 (RFC 6585 5)."""
 MAX_FIELDS = 100
@@ -50,5 +52,7 @@ class Http1Limits:
     """Without progress of a reply; then the connection is aborted."""
     keep_alive_seconds: float = 75.0
     """Between two requests."""
+    age: ConnectionAge = ENDLESS
+    """After which a connection ends with its next reply; a request is never cut off, so the grace is not needed."""
     max_connections: int = 10_000
     """Of one listener; further ones are answered 503 and closed."""

@@ -238,6 +238,9 @@ class Connection(asyncio.BufferedProtocol):
         """No request has come yet."""
         self._half_closed: float | None = None
         self._asked = False
+        self._ends_at = self._since + server.limits.age.of_one()
+        self._leaves = False
+        """It has reached its age: its next reply is its last."""
 
     # asyncio's side
 
@@ -497,7 +500,7 @@ class Connection(asyncio.BufferedProtocol):
     def send_reply(self, exchange: Exchange, reply: Reply) -> None:
         size = sum(map(len, reply.parts))
         fields = [*reply.headers, *exchange.added] if exchange.added else reply.headers
-        keeps = exchange.keeps_connection and not self._server.draining
+        keeps = exchange.keeps_connection and not (self._server.draining or self._leaves)
         head = self._server.reply_heads.whole(
             reply.status, fields, size, exchange.head.version, keeps, exchange.request_id
         )
@@ -519,7 +522,7 @@ class Connection(asyncio.BufferedProtocol):
             framing = -1
         exchange.keeps = (
             exchange.keeps_connection
-            and not self._server.draining
+            and not (self._server.draining or self._leaves)
             and not (length is None and version == "1.0" and not exchange.bodiless)
             and not any(name == b"connection" and b"close" in value.lower() for name, value in fields)
         )
@@ -671,6 +674,7 @@ class Connection(asyncio.BufferedProtocol):
     def look(self, now: float) -> None:
         """End what has taken too long; called a few times a second."""
         limits = self._server.limits
+        self._leaves = now >= self._ends_at
         if self._is_stuck_writing(now):
             self._server.timed_out += 1
             self._reset()
