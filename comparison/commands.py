@@ -25,7 +25,7 @@ from crossover.comparison.options import UsageError, checked, continued, outputs
 from crossover.comparison.options import rules as parsed_rules
 from crossover.comparison.report import junit, markdown, terminal
 from crossover.comparison.report.page import html
-from crossover.comparison.report.words import not_measured
+from crossover.comparison.report.words import headline, not_measured
 from crossover.comparison.services import scratch
 from crossover.comparison.services.ask import AskError, LostError
 from crossover.comparison.services.fleet import FleetError
@@ -135,6 +135,7 @@ def finish(
     summary["not_measured"] = not_measured(summary)
     provenance = _read_json(folder / "provenance.json")
     (folder / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    (folder / "headline.json").write_text(json.dumps(headline(summary), allow_nan=False) + "\n")
     (folder / "report.html").write_text(html(summary, analysis, provenance))
     if "markdown" in outputs:
         markdown.write(summary, folder / "summary.md")

@@ -1,14 +1,18 @@
-"""The run's answer as one HTML page: opens offline, fetches nothing, follows light and dark."""
+"""The run's answer as one HTML page, in English and Korean: opens offline, fetches nothing, follows light and dark."""
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crossover.comparison.analysis.statistics import EQUIVALENCE
 from crossover.comparison.report import words
-from crossover.comparison.report.figures import capacity, latency, networks, ratios, resources, stages, validity
+from crossover.comparison.report.figures import capacity, latency, networks, ratios, resources, stages, style, validity
+from crossover.comparison.report.korean import said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,47 +25,49 @@ _STYLE = Path(__file__).with_name("page.css")
 
 
 def html(summary: Summary, analysis: Analysis, provenance: dict[str, Any]) -> str:
-    """The whole page."""
-    sections = [
-        _card(summary),
-        _section(
-            "How much",
-            [ratios.forest(summary), ratios.by_payload(summary)],
-            _cells_table(summary),
-            "Below 1 gRPC takes less. The shaded band is equality for practice (5 %). Intervals are 95 %, over blocks.",
-        ),
-        _section(
-            "Which network",
-            [networks.network_map(summary)],
-            _networks_table(summary),
-            "Each network is a link of packets between two hosts of this machine, measured before use (docs/method.md).",
-        )
-        if summary["networks"]
-        else "",
-        _section(
-            "Latency",
-            [
-                latency.spectrum(analysis.measures, analysis.arms),
-                capacity.latency_against_rate(analysis.measures, summary),
-            ],
-            _arms_table(summary),
-        ),
-        _section("Why", [stages.waterfall(analysis.samples)], _causes_table(summary), _WHY),
-        _section("CPU, bytes and cost", [resources.cpu(summary), resources.byte_split(summary)], _cost_table(summary)),
-        _section("May this be believed?", [validity.controls(summary)], _validity(summary) + _gates_table(summary)),
-        _section("Start and memory", [], _starts_table(summary), _starts_text(summary)),
+    """The whole page, in English and Korean; a reader switches between them without a script."""
+    wide = _sections(summary, analysis)
+    with style.narrow():
+        narrow = _sections(summary, analysis)
+    parts = [
+        _answer(summary),
+        _list("In detail", words.verdict(summary)[1:]),
+        *(_section(title, list(zip(pictures, narrow[i][1], strict=True)), table, text)
+          for i, (title, pictures, table, text) in enumerate(wide)),
         _list("What was not measured", summary.get("not_measured", [])),
         _list("What this run cannot show", words.limits(summary)),
         _provenance(summary, provenance),
-    ]
-    body = "\n".join(section for section in sections if section)
+    ]  # fmt: skip
+    body = "\n".join(part for part in parts if part)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n<title>gRPC or REST? {escape(summary["created"])}'
         '</title>\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>\n{_STYLE.read_text()}</style></head>\n<body>\n{body}\n</body></html>\n"
+        f"<style>\n{_STYLE.read_text()}{style.css()}</style></head>\n<body>\n{_TOP}<main>\n{body}\n</main>\n</body></html>\n"
     )
 
 
+def _sections(summary: Summary, analysis: Analysis) -> list[tuple[str, list[Picture | None], str, str]]:
+    """Each section's title, pictures, table and text."""
+    found = [
+        ("How much", [ratios.forest(summary), ratios.by_payload(summary)], _cells_table(summary), _HOW_MUCH),
+        ("Latency", [latency.spectrum(analysis.measures, analysis.arms), capacity.latency_against_rate(analysis.measures, summary)],
+         _arms_table(summary), ""),
+        ("Why", [stages.waterfall(analysis.samples)], _causes_table(summary), _WHY),
+        ("CPU, bytes and cost", [resources.cpu(summary), resources.byte_split(summary)], _cost_table(summary), ""),
+        ("May this be believed?", [validity.controls(summary)], _validity(summary) + _gates_table(summary), ""),
+        ("Start and memory", [], _starts_table(summary), _starts_text(summary)),
+    ]  # fmt: skip
+    if summary["networks"]:
+        found.insert(1, ("Which network", [networks.network_map(summary)], _networks_table(summary), _NETWORKS))
+    return found
+
+
+_TOP = """<input type="radio" name="language" id="en" checked><input type="radio" name="language" id="ko">
+<header class="top"><span class="brand">Crossover</span><span class="languages"><label for="en" lang="en">English</label><label
+for="ko" lang="ko" class="always">한국어</label></span></header>
+"""
+_HOW_MUCH = "Below 1 gRPC takes less. The shaded band is equality for practice (5 %). Intervals are 95 %, over blocks."
+_NETWORKS = "Each network is a link of packets between two hosts of this machine, measured before use (docs/method.md)."
 _WHY = (
     "Each step of the ladder changes one thing; its part of the gap is the difference of two arms, block by block. "
     "The stages come from slices of their own, in which every station stamps the same monotonic clock; they add up to "
@@ -69,43 +75,103 @@ _WHY = (
 )
 
 
-def _card(summary: Summary) -> str:
-    pair = words.headline_pair(summary)
-    cells = words.cells_of(summary, pair, "p50") if pair else []
-    badges = "".join(
-        f'<li><span>{escape(cell["where"])}, p50</span><strong class="{cell["verdict"]}">'
-        f"{'withheld' if cell['withheld'] else words.VERDICT_WORDS[cell['verdict']]}</strong><span>{escape(words.times(cell))}</span></li>"
+def both(text: str) -> str:
+    """A sentence or a name in both languages, escaped; once, where there is nothing to translate."""
+    korean = said(text)
+    if korean == text:
+        return escape(text)
+    return f'<span lang="en">{escape(text)}</span><span lang="ko">{escape(korean)}</span>'
+
+
+MOST_RATIOS = 9
+"""So many ratios stand on the first screen; the figures below have all."""
+_LEFT, _RIGHT = math.log(0.1), math.log(10)
+
+
+def _answer(summary: Summary) -> str:
+    """The first screen: the sentence, the ratios that it rests on, and what speaks against believing them."""
+    answers = words.answers(summary) or words.verdict(summary)[:1]
+    about = f"model {summary['model']}, {summary['blocks']} blocks, {summary['created']}"
+    doubts = words.doubts(summary)
+    return (
+        f'<section class="answer"><h1>{both("gRPC or REST between two services?")}</h1><p class="soft">{both(about)}</p>'
+        f'<p class="sentence">{both(answers[0])}</p>{_doubts([each for each in doubts if each[0] in _GRAVE])}{_ratios(summary)}'
+        f"{_doubts([each for each in doubts if each[0] not in _GRAVE])}</section>"
+    )
+
+
+def _doubts(doubts: list[tuple[str, str]]) -> str:
+    """What forbids a verdict stands above the ratios, the rest below them."""
+    items = "".join(
+        f'<li class="{"grave" if grade in _GRAVE else "doubt"}"><strong>{both(grade)}:</strong> {both(text)}</li>'
+        for grade, text in doubts
+    )
+    return f'<ul class="doubts">{items}</ul>' if items else ""
+
+
+_GRAVE = frozenset({words.STOP, words.UNQUOTABLE})
+
+
+def _ratios(summary: Summary) -> str:
+    """A row for each ratio of median latencies, with its interval on one logarithmic scale for all."""
+    cells = [cell for pair in words.pairs(summary) for cell in words.cells_of(summary, pair, "p50")]
+    cells = [cell for cell in cells if cell["ratio"] is not None][:MOST_RATIOS]
+    if not cells:
+        return ""
+    rows = "".join(
+        f'<li class="{cell["verdict"]}"><span class="pair">{escape(" / ".join(cell["pair"]))}</span>'
+        f'<span class="where">{both(cell["where"])}</span><span class="track" aria-hidden="true">{_marks(cell)}</span>'
+        f'<span class="figure">{both(words.times(cell))}</span>'
+        f"<strong>{both('withheld' if cell['withheld'] else words.VERDICT_WORDS[cell['verdict']])}</strong></li>"
         for cell in cells
     )
-    said = "".join(f"<li>{escape(line)}</li>" for line in words.verdict(summary))
-    doubts = words.doubts(summary)
-    grave = any(grade in {words.STOP, words.UNQUOTABLE} for grade, _ in doubts)
-    before = "".join(f"<li><strong>{escape(grade)}:</strong> {escape(text)}</li>" for grade, text in doubts)
-    before = f'<ul class="doubts">{before}</ul>' if before else ""
-    verdicts = {cell["verdict"] for cell in cells}
-    frame = "grave" if grave else verdicts.pop() if len(verdicts) == 1 else "undecided"
-    card = f'<section class="card {frame}">{before}<ul class="badges">{badges}</ul><ul>{said}</ul></section>'
-    about = f"model {summary['model']}, {summary['blocks']} blocks, {summary['created']}"
-    return f'<h1>gRPC or REST between two services?</h1><p class="soft">{escape(about)}</p>{card}'
-
-
-def _section(title: str, pictures: Iterable[Picture | None], table: str, text: str = "") -> str:
-    drawn = "".join(
-        f"<figure><figcaption>{escape(picture.title)}</figcaption>{picture.svg()}</figure>"
-        for picture in pictures
-        if picture
+    ticks = "".join(f'<span style="left: {_place(tick):.2f}%">{tick:g}</span>' for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10))
+    return (
+        f'<ol class="ratios">{rows}</ol><p class="scale" aria-hidden="true">{ticks}</p>'
+        f'<p class="soft">{both("ratio gRPC / REST; left of 1 gRPC takes less")}</p>'
     )
-    said = f'<p class="soft">{escape(text)}</p>' if text else ""
-    return f"<h2>{escape(title)}</h2>{said}{drawn}{table}" if drawn or table else ""
+
+
+def _marks(cell: dict[str, Any]) -> str:
+    low, high = cell["ci"] or (cell["ratio"], cell["ratio"])
+    band = f'<i class="band" style="left: {_place(1 / EQUIVALENCE):.2f}%; right: {100 - _place(EQUIVALENCE):.2f}%"></i>'
+    return (
+        f'{band}<i class="one" style="left: {_place(1):.2f}%"></i>'
+        f'<i class="interval" style="left: {_place(low):.2f}%; right: {100 - _place(high):.2f}%"></i>'
+        f'<i class="dot" style="left: {_place(cell["ratio"]):.2f}%"></i>'
+    )
+
+
+def _place(ratio: float) -> float:
+    """Where a ratio stands on the scale, in percent of its length."""
+    return 100 * (min(max(math.log(ratio), _LEFT), _RIGHT) - _LEFT) / (_RIGHT - _LEFT)
+
+
+def _section(title: str, pictures: Iterable[tuple[Picture | None, Picture | None]], table: str, text: str = "") -> str:
+    drawn = "".join(
+        f'<figure><figcaption>{both(wide.title)}</figcaption><div class="wide">{wide.svg()}</div>'
+        f'<div class="narrow">{narrow.svg("-narrow")}</div></figure>'
+        for wide, narrow in pictures
+        if wide and narrow
+    )
+    text = f'<p class="soft">{both(text)}</p>' if text else ""
+    return f"<h2>{both(title)}</h2>{text}{drawn}{table}" if drawn or table else ""
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str) -> str:
-    lines = ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows]
+    lines = ["<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows]
     if not lines:
         return ""
-    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    names = "".join(f"<th>{both(name)}</th>" for name in head)
     table = f"<table><thead><tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-    return f'<details><summary>{escape(title)}</summary><div class="scroll">{table}</div></details>'
+    label = escape(title, quote=True)
+    scrolled = f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">{table}</div>'
+    return f"<details><summary>{both(title)}</summary>{scrolled}</details>"
+
+
+def _cell(html: str) -> str:
+    """A table's cell, which is HTML already, in both languages where it is plain words."""
+    return both(html) if re.fullmatch(r"[A-Za-z ,]+", html) else html
 
 
 def _cells_table(summary: Summary) -> str:
@@ -117,7 +183,7 @@ def _cells_table(summary: Summary) -> str:
             escape(cell["where"]),
             escape(cell["metric"]),
             words.times(cell),
-            f'<span class="{cell["verdict"]}">{escape(words.judged(cell).split(", ratio")[0])}</span>',
+            f'<span class="{cell["verdict"]}">{both(words.judged(cell).split(", ratio")[0])}</span>',
             _interval(cell["difference"]) + f" {escape(cell['unit'].split()[0])}",
             f"{cell['holm_p']:.3g}",
             f"{cell['sign_flip_p']:.3g}",
@@ -155,7 +221,7 @@ def _networks_table(summary: Summary) -> str:
             f"{found['median_ms']:.3g} ({found['p10_ms']:.3g} to {found['p90_ms']:.3g})",
             f"{found['loss']:.1%}",
             escape(found["congestion_control"]),
-            "used" if found["usable"] else '<span class="invalid">not used</span>',
+            "used" if found["usable"] else f'<span class="invalid">{both("not used")}</span>',
         )
         for found in summary["networks"]
     ]
@@ -181,7 +247,7 @@ def _causes_table(summary: Summary) -> str:
             escape(found["where"]),
             escape(found["metric"]),
             f"{found['gap']:+.3g}",
-            escape(f"{part['cause']} ({part['step'][0]} less {part['step'][1]})"),
+            both(part["cause"]) + escape(f" ({part['step'][0]} − {part['step'][1]})"),
             _interval(part["amount"]),
             f"{part['amount'][1] / found['gap']:.0%}" if found["gap"] else "",
             escape(found["unit"]),
@@ -214,10 +280,10 @@ def _gates_table(summary: Summary) -> str:
     rows = [
         (
             f"{gate['where']} {escape(gate['arm'])}",
-            escape(gate["gate"]),
+            both(gate["gate"]),
             f"{gate['value']:.3g}",
             f"{gate['limit']:.3g} {escape(gate['unit'])}",
-            "passed" if gate["passed"] else '<span class="invalid">not passed</span>',
+            "passed" if gate["passed"] else f'<span class="invalid">{both("not passed")}</span>',
         )
         for gate in summary["gates"]
     ]
@@ -227,7 +293,7 @@ def _gates_table(summary: Summary) -> str:
 def _validity(summary: Summary) -> str:
     noise = summary["noise"]
     failed = sum(not gate["passed"] for gate in summary["gates"])
-    said = (
+    lines = (
         *words.controls(summary),
         f"{len(summary['gates']) - failed} of {len(summary['gates'])} gates passed.",
         (
@@ -235,7 +301,7 @@ def _validity(summary: Summary) -> str:
             f"{noise['steal_max']:.1%}; other programs used {noise['others_median']:.1%} of the machine in the median slice."
         ),
     )
-    return f"<ul>{_items(said)}</ul>"
+    return f"<ul>{_items(lines)}</ul>"
 
 
 def _starts_text(summary: Summary) -> str:
@@ -251,19 +317,20 @@ def _starts_table(summary: Summary) -> str:
 
 
 def _list(title: str, lines: Sequence[str]) -> str:
-    return f"<h2>{escape(title)}</h2><ul>{_items(lines)}</ul>" if lines else ""
+    return f"<h2>{both(title)}</h2><ul>{_items(lines)}</ul>" if lines else ""
 
 
 def _items(lines: Iterable[str]) -> str:
-    return "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return "".join(f"<li>{both(line)}</li>" for line in lines)
 
 
 def _provenance(summary: Summary, provenance: dict[str, Any]) -> str:
     shown = json.dumps({**provenance, "samples_sha256": summary["samples_sha256"]}, indent=1)
     command = escape(words.again(summary))
     return (
-        f"<h2>Where this comes from</h2><p>Run it again with</p><pre>{command}</pre>"
-        f"<details><summary>Machine, versions, settings, hash of the raw samples</summary><pre>{escape(shown)}</pre></details>"
+        f"<h2>{both('Where this comes from')}</h2><p>{both('Run it again with')}</p><pre tabindex='0'>{command}</pre>"
+        f"<details><summary>{both('Machine, versions, settings, hash of the raw samples')}</summary>"
+        f"<pre tabindex='0'>{escape(shown)}</pre></details>"
     )
 
 

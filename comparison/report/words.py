@@ -99,6 +99,27 @@ def pairs(summary: Summary) -> list[list[str]]:
     return found
 
 
+def headline(summary: Summary) -> dict[str, Any]:
+    """What a list of runs shows of this one: `pair`, `payloads` in bytes, `complete`, and a row for each cell of its p50."""
+    pair = headline_pair(summary)
+    cells = cells_of(summary, pair, "p50") if pair else []
+    return {
+        "created": summary["created"],
+        "complete": summary.get("complete", True),
+        "pair": pair,
+        "payloads": sorted({cell["payload_bytes"] for cell in cells}),
+        "cells": [
+            {
+                "where": cell["where"],
+                "ratio": cell["ratio"],
+                "interval": cell["ci"],
+                "verdict": "withheld" if cell.get("withheld") else cell["verdict"],
+            }
+            for cell in cells
+        ],
+    }
+
+
 MOST_ANSWERS = 3
 """So many pairs are told in the first lines; the tables have all."""
 

@@ -11,10 +11,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import synthetic
 
+from crossover.comparison.analysis import explain
 from crossover.comparison.analysis.whole import Analysis
-from crossover.comparison.design import samples
+from crossover.comparison.design import arms, samples
+from crossover.comparison.report import korean, words
 from crossover.comparison.report import page as report
-from crossover.comparison.report import words
+from crossover.comparison.report.figures import resources, stages, style
+from crossover.protocol.wires import WIRES
 
 VOID = {"meta", "br", "path", "use", "line", "rect", "circle", "img", "input", "link", "hr"}
 
@@ -48,6 +51,9 @@ def test_every_picture_has_words_and_takes_the_pages_colours(page):
     assert len(labels) == page.count("<svg") >= 6
     assert all(re.search(r"\d", label) for label in labels)
     assert "currentColor" in page
+    assert not set(re.findall(r"#[0-9a-f]{6}", "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL)))) & {
+        light for light, _ in style.ARM_COLOURS.values()
+    }
     assert "prefers-color-scheme: dark" in page
     assert not re.search(r"#0(10203|40506|70809)", page)
 
@@ -134,3 +140,70 @@ def test_the_verdict_gives_the_causes_of_the_headline_and_of_pairs_that_add_some
         "Why, at 9: grpc less rest-binary",
         "Why, at 9: grpc-stock less rest-stock",
     ]
+
+
+def _said(folder):
+    analysis = Analysis(samples.read(folder))
+    summary = {**analysis.summary(), "complete": True, "stopped": ""}
+    summary["not_measured"] = words.not_measured(summary)
+    return [
+        *words.verdict(summary), *words.controls(summary), *words.limits(summary), *summary["not_measured"],
+        *(part for doubt in words.doubts(summary) for part in doubt), *words.METRIC_WORDS.values(), *words.VERDICT_WORDS.values(),
+        *(text for pair in arms.PAIRS for text in (pair.lead, pair.question) if text),
+        *(rung.cause for ladder in explain.LADDERS for rung in ladder.rungs),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 10])
+def test_every_sentence_has_a_korean_one_with_the_same_numbers(tmp_path, blocks):
+    """No sentence of a run stays English, and none loses or gains a number on its way."""
+    numbers = re.compile(r"\d+(?:[.,]\d+)*")
+    told = _said(synthetic.write(tmp_path, blocks=blocks))
+    assert len(told) > 60
+    for sentence in told:
+        assert korean.is_known(sentence), sentence
+        translated = korean.said(sentence)
+        assert re.search("[가-힣]", translated) or not re.search("[a-z]{4} [a-z]{3}", sentence), translated
+        assert sorted(numbers.findall(translated)) == sorted(numbers.findall(sentence)), translated
+
+
+def test_every_korean_sentence_uses_the_parts_of_the_english_one():
+    """A part that one of the two lacks would be lost, or stand there as its name."""
+    for english, translated in korean._SENTENCES.items():
+        assert sorted(re.findall(r"\{(\w+);?\}", english)) == sorted(re.findall(r"\{(\w+);?\}", translated)), english
+
+
+def test_titles_heads_and_labels_are_in_both_languages(page):
+    """Each heading, caption and table head stands there twice, for the switch at the top."""
+    for kind in ("h1", "h2", "figcaption", "th", "summary"):
+        for found in re.findall(rf"<{kind}>(.*?)</{kind}>", page):
+            assert 'lang="ko"' in found or not re.search("[a-z]{4}", found) or re.fullmatch(r"[\w. /-]+", found), found
+    assert page.count('<text lang="en"') == page.count('<text lang="ko"') > 20
+
+
+def test_a_colour_means_one_upstream_everywhere(root):
+    """The report's colours of upstreams are the page's, in light and dark, and nothing else has one of them."""
+    light, dark = (root / "rest_gateway/page/static/base.css").read_text().split("prefers-color-scheme: dark")
+    of_page = [dict(re.findall(r"--colour-([\w-]+): (#\w+)", part)) for part in (light, dark)]
+    for name, pair in style.UPSTREAM_COLOURS.items():
+        assert pair == tuple(part[name] for part in of_page)
+    assert set(style.UPSTREAM_COLOURS) == set(WIRES)
+    arms_of = list(style.ARM_COLOURS.values())
+    for i in (0, 1):
+        assert len({pair[i] for pair in arms_of}) == len(arms_of)
+    others = [
+        *stages._COLOURS.values(), *resources._CPU_COLOURS.values(), *resources._BYTE_COLOURS.values(),
+        *(colour for pair in style._PAIRS for colour in pair),
+        *(colour for part in (light, dark) for colour in re.findall(r"--(?:decode|encode|hop|queue|compute|reply): (#\w+)", part)),
+    ]  # fmt: skip
+    assert not set(others) & {colour for pair in arms_of for colour in pair}
+
+
+def test_figures_have_a_form_for_phones(page):
+    """Each figure is there wide and narrow, and the narrow one is at most half as wide."""
+    wide, narrow = (
+        [float(width) for width in re.findall(rf'<div class="{kind}"><svg [^>]*viewBox="0 0 ([\d.]+) ', page)]
+        for kind in ("wide", "narrow")
+    )
+    assert len(wide) == len(narrow) >= 6
+    assert max(narrow) <= min(wide) / 1.8

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from crossover.comparison.report.page import _TOP as TOP
 from crossover.rest_gateway.page import HEADERS
 from crossover.stack.services import ROOT
 from tests.page.strokes import DIGITS
@@ -414,13 +415,33 @@ def test_the_policy_is_strict_and_kept(open_page, stack):
 
 
 def test_reports_are_listed_and_open(open_page, root):
-    """A run with a report is in the list and opens with its styles, but without scripts."""
+    """A run is in the list with pair, payloads, ratios, verdicts and date; its report opens with its styles, in the page's language."""
     folder = root / "runs" / "test-of-the-page"
     folder.mkdir(parents=True, exist_ok=True)
+    headline = {"created": "2026-11-26T10:00:00Z", "complete": True, "pair": ["grpc", "rest-binary"], "payloads": [256], "cells": [
+        {"where": "256 B", "ratio": 2.55, "interval": [2.46, 2.65], "verdict": "rest"},
+        {"where": "1 MB", "ratio": None, "interval": None, "verdict": "invalid"}]}  # fmt: skip
     try:
-        (folder / "report.html").write_text("<!doctype html><style>h1 { color: rgb(1, 2, 3) }</style><h1>Found</h1>")
+        (folder / "headline.json").write_text(json.dumps(headline))
+        (folder / "report.html").write_text(
+            f"<!doctype html>{TOP}<style>h1 {{ color: rgb(1, 2, 3) }}</style><h1>Found</h1>"
+        )
         page = open_page()
-        page.get_by_role("link", name="test-of-the-page").click()
+        item = page.locator("#report-list li").filter(has_text="test-of-the-page")
+        for text in (
+            "grpc / rest-binary",
+            "256 B",
+            "2.55 (2.46 to 2.65)",
+            "REST better",
+            "1 MB",
+            "invalid",
+            "Nov 26, 2026",
+        ):
+            assert text in item.inner_text()
+        page.get_by_role("button", name="한국어").click()
+        assert "REST가 나음" in item.inner_text()
+        item.get_by_role("link").click()
+        assert page.locator("#ko").is_checked()
         assert page.inner_text("h1") == "Found"
         assert page.evaluate("getComputedStyle(document.querySelector('h1')).color") == "rgb(1, 2, 3)"
     finally:

@@ -33,6 +33,16 @@ def test_reports_are_listed_newest_first(runs):
     assert listed(runs)[0]["written_at"] == "1970-01-01T00:00:01Z"
 
 
+@pytest.mark.parametrize(
+    ("text", "headline"), [('{"pair": ["grpc", "rest"]}', {"pair": ["grpc", "rest"]}), ("[]", None), ("{", None), (None, None)]
+)  # fmt: skip
+def test_a_headline_that_cannot_be_read_is_none(runs, text, headline):
+    """A run is listed whatever stands beside its report."""
+    if text is not None:
+        (runs / "newer" / "headline.json").write_text(text)
+    assert listed(runs)[0]["headline"] == headline
+
+
 def test_no_folder_means_no_reports(tmp_path):
     """Before the first run there is no folder, which is no error."""
     assert listed(tmp_path / "runs") == []

@@ -52,7 +52,7 @@ def _panel(axis: Axes, cells: list[dict[str, Any]], networks: list[str], payload
             values[place] = math.log(cell["ratio"])
         text = _LETTERS[cell["verdict"]] + (f"\n{cell['ratio']:.2f}" if cell["ratio"] is not None else "")
         axis.text(place[1], place[0], text, ha="center", va="center", fontsize=8.5, color="#101418")
-    colours = mpl.colors.LinearSegmentedColormap.from_list("sides", ["#7db8e0", "#eceff2", "#f0a46e"])
+    colours = mpl.colors.LinearSegmentedColormap.from_list("sides", ["#8fa8b9", "#eceff2", "#c4b37f"])
     axis.imshow(values, cmap=colours, vmin=-_FARTHEST, vmax=_FARTHEST, aspect="auto")
     axis.set_xticks(range(len(payloads)), [naming.size(payload) for payload in payloads])
     axis.set_yticks(range(len(networks)), networks)

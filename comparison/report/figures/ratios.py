@@ -34,7 +34,7 @@ def forest(summary: dict[str, Any]) -> Picture | None:
         axis.set_xscale("log")
         _ratio_ticks(axis.xaxis)
         axis.set_title(words.METRIC_WORDS[metric])
-        axis.set_xlabel("ratio gRPC / REST; left of 1 gRPC takes less")
+        axis.set_xlabel("ratio gRPC / REST")
     labels = [f"{pair[0]} / {pair[1]}   {where}" for pair, where in rows]
     axes[0].set_yticks(range(len(rows)), labels)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)

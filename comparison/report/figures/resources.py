@@ -14,8 +14,9 @@ from crossover.comparison.report.figures.style import Picture
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_CPU_COLOURS = {"gateway": "#1f83c4", "model server": "#e69f00", "service": "#e69f00"}
-_BYTE_COLOURS = {"tensors": "#8c8c8c", "encoding": "#d55e00", "protocol": "#1f83c4"}
+_CPU_COLOURS = {"gateway": "#8fa8b9", "model server": "#8c7a40", "service": "#8c7a40"}
+_BYTE_COLOURS = {"tensors": "#b9c2ca", "encoding": "#8d7fab", "protocol": "#3f4a57"}
+"""No arm's colours."""
 
 
 def cpu(summary: dict[str, Any]) -> Picture | None:

@@ -14,22 +14,23 @@ if TYPE_CHECKING:
     from crossover.comparison.design.samples import Samples
 
 _COLOURS = {
-    "client encodes": "#e76f51",
-    "to the gateway": "#9aa5b1",
-    "gateway decodes": "#f4a261",
-    "gateway encodes": "#e76f51",
-    "to the model server": "#1f83c4",
-    "server decodes": "#e9c46a",
-    "queue": "#cc79a7",
-    "compute": "#2a9d8f",
-    "server encodes": "#d4a017",
-    "back to the gateway": "#56b4e9",
-    "gateway decodes the reply": "#c8553d",
-    "gateway encodes the reply": "#f2b28c",
-    "back to the client": "#bcc5ce",
-    "client decodes the reply": "#c8553d",
-    "client returns": "#8c8c8c",
+    "client encodes": "#5f86a1",
+    "to the gateway": "#b9c2ca",
+    "gateway decodes": "#8fa8b9",
+    "gateway encodes": "#5f86a2",
+    "to the model server": "#3f4a57",
+    "server decodes": "#b3a06b",
+    "queue": "#d8c9a4",
+    "compute": "#8c7a40",
+    "server encodes": "#c4b37f",
+    "back to the gateway": "#6a7683",
+    "gateway decodes the reply": "#a99bc1",
+    "gateway encodes the reply": "#c6bcd6",
+    "back to the client": "#d3dae0",
+    "client decodes the reply": "#8d7fab",
+    "client returns": "#97a0a8",
 }
+"""No arm's colours: a stage is no upstream."""
 
 
 def waterfall(samples: Samples) -> Picture | None:

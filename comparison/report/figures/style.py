@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
+from contextvars import ContextVar
 from dataclasses import dataclass
-from html import escape
+from html import escape, unescape
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -13,42 +15,51 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+from crossover.comparison.report.korean import said
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, GRID, BAND = "#010203", "#040506", "#070809"
+INK, GRID, BAND, BAD, SOFT = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
 """Stand-ins that the page replaces by its own colours, so that one picture serves light and dark."""
-_PAGE_COLOURS = {INK: "currentColor", GRID: "var(--grid)", BAND: "var(--band)"}
+_PAGE_COLOURS = {INK: "currentColor", GRID: "var(--rule)", BAND: "var(--band)", BAD: "var(--bad)", SOFT: "var(--soft)"}
 
+UPSTREAM_COLOURS = {
+    "inprocess": ("#6a707a", "#a5abb4"),
+    "grpc": ("#1d6f7a", "#5bb3bf"),
+    "grpc-typed": ("#2c7a49", "#7cc596"),
+    "grpc-lean": ("#0f5560", "#9ad3db"),
+    "grpc-stream": ("#3a62a8", "#86a8e6"),
+    "rest": ("#a85c14", "#e0a05a"),
+    "rest-binary": ("#97406f", "#d58bb4"),
+    "rest-protobuf": ("#8a6d00", "#d9c05a"),
+    "grpc-coalesced": ("#5a6b1f", "#b5c46a"),
+    "rest-coalesced": ("#7a4bb0", "#bb9be6"),
+}
+"""In light and in dark, as the gateway's page has them (rest_gateway/page/static/base.css)."""
 ARM_COLOURS = {
-    "rest": "#d55e00",
-    "rest-binary": "#e69f00",
-    "grpc": "#1f83c4",
-    "grpc-typed": "#56b4e9",
-    "grpc-stream": "#009e73",
-    "grpc-lean": "#0b4f7d",
-    "grpc-lean-both": "#7a6fd0",
-    "grpc-again": "#8c8c8c",
-    "control": "#cc79a7",
-    "inprocess": "#9a7b4f",
-    "rest-protobuf": "#b8325e",
-    "rest-fastapi": "#8c4a1b",
-    "rest-stock": "#f28e6b",
-    "rest-stock-binary": "#c9b53a",
-    "grpc-json": "#5f9ea0",
-    "grpc-stock": "#59a14f",
-    "grpc-stock-raw": "#2f6b2a",
+    **UPSTREAM_COLOURS,
+    "grpc-lean-both": ("#4b3fa0", "#a9a0f0"),
+    "grpc-again": ("#7d7f84", "#8e9198"),
+    "control": ("#b0407d", "#e59ac5"),
+    "rest-fastapi": ("#6e3f17", "#c99468"),
+    "rest-stock": ("#c2502e", "#f2967a"),
+    "rest-stock-binary": ("#7d7420", "#c9bf5e"),
+    "grpc-json": ("#3f7f82", "#7fc4c6"),
+    "grpc-stock": ("#3f7d36", "#8ac681"),
+    "grpc-stock-raw": ("#27582a", "#a3d3a0"),
 }
-VERDICT_COLOURS = {
-    "grpc": "#1f83c4",
-    "rest": "#d55e00",
-    "equal": "#00795a",
-    "undecided": "#6b6b6b",
-    "invalid": "#b3261e",
-}
+"""Of each arm, in light and in dark; no colour means two arms, and none of them means anything else."""
+VERDICT_COLOURS = {"grpc": INK, "rest": INK, "equal": INK, "undecided": SOFT, "invalid": BAD}
+"""A verdict has no colour of a side: words say which; what is undecided is paler."""
 _MOST_IN_A_ROW = 3
-_MORE = ("#b07aa1", "#59a14f", "#edc948", "#76b7b2", "#ff9da7", "#9c755f")
+_NARROW_WIDTH = 4.2
+_MORE = (("#80577f", "#cfa3cd"), ("#4f6d7a", "#9dbfce"), ("#7a5c4f", "#c9a796"), ("#5f6f52", "#abc09a"))
+_TEXT = re.compile(r"<text(?P<attributes>[^>]*)>(?P<label>[^<]+)</text>")
+_is_narrow: ContextVar[bool] = ContextVar("narrow", default=False)
 
 _RC: Any = {
     "svg.fonttype": "none",
@@ -85,8 +96,9 @@ class Picture:
     """What the picture shows, for who cannot see it."""
     figure: Figure
 
-    def svg(self) -> str:
-        """The picture as an inline SVG element; it follows the page's colours."""
+    def svg(self, variant: str = "") -> str:
+        """The picture as an inline SVG element; it follows the page's colours. `variant` tells its ids from another's."""
+        own = self.name + variant
         buffer = io.StringIO()
         with mpl.rc_context({"svg.hashsalt": self.name}):
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -94,31 +106,70 @@ class Picture:
         text = text[text.index("<svg") :]
         for stand_in, colour in _PAGE_COLOURS.items():
             text = text.replace(stand_in, colour)
+        for name, (light, _) in ARM_COLOURS.items():
+            text = text.replace(light, f"var(--arm-{name})")
+        for number, (light, _) in enumerate(_PAIRS):
+            text = text.replace(light, f"var(--pair-{number})")
+        text = _TEXT.sub(_in_both_languages, text)
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
         text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
         # Ids are unique in the page, not only in the picture.
-        text = re.sub(r'id="([^"]+)"', rf'id="{self.name}-\1"', text)
-        text = re.sub(r'(href="#|url\(#)', rf"\1{self.name}-", text)
+        text = re.sub(r'id="([^"]+)"', rf'id="{own}-\1"', text)
+        text = re.sub(r'(href="#|url\(#)', rf"\1{own}-", text)
         label = f'role="img" aria-label="{escape(self.alternative, quote=True)}"'
         return text.replace("<svg ", f"<svg {label} ", 1)
 
 
 def colour(arm: str) -> str:
-    """An arm's colour, the same in every figure."""
-    return ARM_COLOURS.get(arm) or _MORE[sum(arm.encode()) % len(_MORE)]
+    """An arm's colour, the same in every figure and on the gateway's page."""
+    return (ARM_COLOURS.get(arm) or _MORE[sum(arm.encode()) % len(_MORE)])[0]
 
 
-_PAIRS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#6e6e6e")
-"""Tol's muted scheme: none of them is an arm's or a verdict's colour."""
+def css() -> str:
+    """The colours of arms and pairs as CSS variables, for light and dark."""
+    named = {f"arm-{name}": pair for name, pair in ARM_COLOURS.items()}
+    named |= {f"pair-{number}": pair for number, pair in enumerate(_PAIRS)}
+    light, dark = (" ".join(f"--{name}: {pair[i]};" for name, pair in named.items()) for i in (0, 1))
+    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
+
+
+@contextlib.contextmanager
+def narrow() -> Iterator[None]:
+    """Figures made within are for a phone: one panel below the other."""
+    token = _is_narrow.set(True)
+    try:
+        yield
+    finally:
+        _is_narrow.reset(token)
+
+
+def _in_both_languages(found: re.Match[str]) -> str:
+    """A label twice, where Korean has another; the page shows one of them."""
+    english = unescape(found["label"])
+    korean = said(english)
+    if korean == english:
+        return found[0]
+    return "".join(
+        f'<text lang="{language}"{found["attributes"]}>{escape(label)}</text>'
+        for language, label in (("en", english), ("ko", korean))
+    )
+
+
+_PAIRS = (
+    ("#332288", "#a99ef2"), ("#117733", "#74c99a"), ("#882255", "#e0a0c0"), ("#6b6b1f", "#d6c66a"), ("#2277aa", "#88ccee"),
+    ("#aa4466", "#ee99aa"), ("#447755", "#a6d5b4"), ("#775577", "#cfa9cf"), ("#555555", "#c4c4c4"), ("#225566", "#93bccb"),
+)  # fmt: skip
+"""After Tol's muted scheme, in light and in dark: none of them is an arm's colour."""
 
 
 def of_many(index: int) -> str:
     """A colour for the line with this number, for lines that are no arms."""
-    return _PAIRS[index % len(_PAIRS)]
+    return _PAIRS[index % len(_PAIRS)][0]
 
 
 def legend(figure: Figure, axes: list[Axes], columns: int = 4) -> None:
     """One legend for all panels, below them, where it hides nothing."""
+    columns = 2 if _is_narrow.get() else columns
     found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     if found:
         figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns, fontsize=8)
@@ -126,7 +177,8 @@ def legend(figure: Figure, axes: list[Axes], columns: int = 4) -> None:
 
 def panels(count: int, height: float = 3.0, width: float = 9.4, *, share_y: bool = False) -> tuple[Figure, list[Axes]]:
     """`count` panels, in rows of at most three; `height` is that of a row."""
-    columns = min(count, _MOST_IN_A_ROW)
+    columns = 1 if _is_narrow.get() else min(count, _MOST_IN_A_ROW)
+    width = _NARROW_WIDTH if _is_narrow.get() else width
     rows = -(-count // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(width, rows * height), squeeze=False, sharey=share_y)
     plt.close(figure)

@@ -9,7 +9,7 @@ import { details } from "./exchange.js";
 import { choose, t, translate, whenLanguageChanges } from "./language.js";
 import * as link from "./link.js";
 import { attempt, installNotices, notify, Watch } from "./notices.js";
-import { bytes, day } from "./numbers.js";
+import * as reports from "./reports.js";
 import * as picture from "./picture.js";
 import { CONCURRENCY, Racing, SIZES } from "./racing.js";
 import { Recent } from "./recent.js";
@@ -134,10 +134,7 @@ async function tell(label) {
 }
 
 function showReports() {
-  if (!state.reports) return;
-  byId("reports-empty").hidden = state.reports.length > 0;
-  byId("report-list").replaceChildren(...state.reports.map(({ name, written_at: written, bytes: size, href }) =>
-    el("li", {}, el("a", { href }, name), el("span", {}, `${day(written)} · ${bytes(size)}`))));
+  if (state.reports) reports.show(state.reports);
 }
 
 /** Write the state into the URL, without a step in the history. */
