@@ -37,6 +37,8 @@ HEALTH_SECONDS = 1.0
 ANSWER_SECONDS = 1.0
 MOST_UNANSWERED = 2
 """One missing answer may be a long turn of an event loop."""
+LATE_SECONDS = 0.2
+"""A question that ends so late was asked by an event loop that is itself too busy to judge others."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 3.0
 """Between two attempts at a replica that cannot be connected to."""
 STREAK = 5
@@ -175,6 +177,8 @@ class Replica:
             with TimeLimit(until):
                 is_ready = await self.client.server_ready(CallContext(until))
         except TimeoutError:
+            if time.monotonic() - until > LATE_SECONDS:
+                return FIRST_PAUSE_SECONDS
             return self._missed("it does not answer")
         except InferenceError as error:
             if error.unseen:

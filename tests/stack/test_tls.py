@@ -8,24 +8,41 @@ import ssl
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from crossover.protocol.wires import WIRES
-from crossover.stack.services import running
+from crossover.protocol import deadline
+from crossover.protocol.errors import InferenceError
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
+from crossover.protocol.wires import WIRES, Target, connect
+from crossover.stack.services import Service, free_ports, running
+
+
+def _self_signed(folder: Path, names: str) -> tuple[str, str]:
+    """A certificate that is its own authority, and its key."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2",
+         "-subj", "/CN=localhost", "-addext", f"subjectAltName={names}"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return str(cert), str(key)
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A certificate for loopback that is its own authority, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return str(cert), str(key)
+    """For loopback."""
+    return _self_signed(tmp_path_factory.mktemp("tls"), "DNS:localhost,IP:127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def certificate_of_a_name(tmp_path_factory):
+    """For the name, and no address."""
+    return _self_signed(tmp_path_factory.mktemp("tls"), "DNS:localhost")
 
 
 @pytest.fixture(scope="module", params=["server certificates", "client certificates too"])
@@ -94,3 +111,32 @@ def test_files_that_do_not_fit_are_one_sentence(root, certificate):
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"cannot use certificate {certificate[1]} with key {certificate[0]}")
     assert ended.stderr.count("\n") == 1
+
+
+async def test_replicas_of_a_name_are_trusted_by_that_name(certificate_of_a_name, tmp_path):
+    """Of `dns:///` each address is a replica, and its certificate is for the name, whatever speaks TLS."""
+    cert, key = certificate_of_a_name
+    rest, grpc = free_ports(2)
+    environment = {
+        "MODEL_SERVER_HTTP_PORT": str(rest), "MODEL_SERVER_GRPC_PORT": str(grpc), "MODEL_SERVER_TLS_CERT": cert,
+        "MODEL_SERVER_TLS_KEY": key,
+    }  # fmt: skip
+    request = InferRequest("identity", [Tensor.from_array("x", np.ones((1, 2), "f4"))])
+    with (tmp_path / "log").open("wb") as log:
+        service = Service("model_server", environment, ("127.0.0.1", rest), log, secure=True)
+        try:
+            service.await_ready()
+            for wire in ("grpc", "grpc-lean", "grpc-stream", "rest-binary"):
+                ends = []
+                for host in ("dns:///localhost:", "127.0.0.1:"):
+                    scheme = "" if host.startswith("dns") else "https://"
+                    client = connect(wire, Target(f"{host}{grpc}", f"{scheme}{host}{rest}", Path(cert)))
+                    try:
+                        ends.append((await client.infer(request, CallContext(deadline.after(20)))).model_name)
+                    except InferenceError as error:
+                        ends.append(error.code.name)
+                    finally:
+                        await client.close()
+                assert (wire, *ends) == (wire, "identity", "UNAVAILABLE")
+        finally:
+            service.stop()
