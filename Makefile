@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := $(PYTHON) requirements/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run guide test test-all check fmt proto proto-check models compare bench torture native lock clean
+.PHONY: help run guide test test-all fuzz check fmt proto proto-check models compare bench torture native lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,11 @@ test: check .venv-clients/.clients  ## check, then every test but the slow ones 
 test-all: check .venv-clients/.clients  ## check, then every test
 	@$(BIN)/python -m pytest $(ARGS)
 
+# Without a wheel of atheris for this Python, or without an index, inputs are mutated without looking at coverage.
+fuzz: .venv/.dev native  ## look for inputs that break a promise of a parser (about five minutes); ARGS=... are passed on
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(INSTALL) fuzz .venv || true
+	@exec $(BIN)/python -m tests.fuzz $(ARGS)
+
 fmt: .venv/.dev  ## format the code
 	@$(BIN)/python -m ruff check --fix -q . ; $(BIN)/python -m ruff format .
 
@@ -74,7 +79,7 @@ models: .venv-models/.models  ## train and build the committed models again
 	@.venv-models/bin/python models/make.py
 
 lock:  ## pin requirements/*.in again (needs uv)
-	@for name in serve lab dev clients models postgres guide otel real-models; do \
+	@for name in serve lab dev clients models postgres guide otel real-models fuzz; do \
 	  uv pip compile $$([ $$name = real-models ] && echo --no-deps) --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-header requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 

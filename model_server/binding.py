@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from crossover.model_server.classification import count_asked
 from crossover.model_server.onnx_session import Port
+from crossover.model_server.queue_policy import priority_of
 from crossover.protocol.errors import InferenceError, invalid
 from crossover.protocol.messages import InferRequest, ParameterValue
 from crossover.protocol.tensors import Shape, Tensor
@@ -125,6 +126,7 @@ def refuse_parameters(parameters: dict[str, ParameterValue]) -> None:
         if name.startswith("triton_") and name != ALLOWED_TRITON:
             raise invalid(f"parameter keys starting with 'triton_' are reserved; '{name}' is not supported")
         _refuse(name)
+    priority_of(parameters)
 
 
 def _refuse(parameter: str) -> None:

@@ -7,6 +7,7 @@ Nothing is refused for being unknown to us; what a file asks for and does not ge
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from crossover.protos import inference as pb
 CONFIG_FILE = "config.pbtxt"
 PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
 DEFAULT_FILE = "model.onnx"
-_MOST_BYTES = 16 << 20
+MOST_CHARS = 256 << 10
+"""Of a configuration; real ones have a few thousand. protobuf's text parser takes ten seconds for a megabyte."""
 _SERVED = frozenset({"", PLATFORM, BACKEND, "onnx_onnxv1"})
 
 
@@ -34,7 +36,7 @@ def read(folder: Path) -> tuple[pb.ModelConfig, list[str]]:
     if not path.exists():
         return pb.ModelConfig(name=folder.name), []
     try:
-        text = own_files.read(path, _MOST_BYTES, CONFIG_FILE).decode("utf-8-sig")
+        text = own_files.read(path, 4 * MOST_CHARS, CONFIG_FILE).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ModelError(f"{CONFIG_FILE} is not UTF-8 text") from None
     except OSError as error:
@@ -49,6 +51,7 @@ def from_text(text: str, name: str) -> pb.ModelConfig:
 
 def read_text(text: str, name: str) -> tuple[pb.ModelConfig, list[str]]:
     """The same, and what of it is not honoured, a phrase each."""
+    _check_size(text)
     config = pb.ModelConfig()
     try:
         unknown = config_text.parse(text, config)
@@ -60,6 +63,7 @@ def read_text(text: str, name: str) -> tuple[pb.ModelConfig, list[str]]:
 
 def from_json(text: str, name: str) -> tuple[pb.ModelConfig, list[str]]:
     """The configuration that a `load` call brings as JSON, and what of it is not honoured, a phrase each."""
+    _check_size(text)
     config = pb.ModelConfig()
     try:
         given = json.loads(text, object_pairs_hook=_object)
@@ -79,15 +83,18 @@ def from_json(text: str, name: str) -> tuple[pb.ModelConfig, list[str]]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        names = [key for key, _ in pairs]
-        raise ValueError(
-            f"the name '{next(key for key in names if names.count(key) > 1)[:60]}' occurs twice in an object"
-        )
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the name '{twice[:60]}' occurs twice in an object")
     return made
 
 
 def _ignored(config: pb.ModelConfig, unknown: list[str]) -> list[str]:
     return [*config_fields.named(config), *(f"{path} (an unknown field)" for path in unknown)]
+
+
+def _check_size(text: str) -> None:
+    if len(text) > MOST_CHARS:
+        raise ModelError(f"the model's configuration has {len(text)} characters; it takes {MOST_CHARS} at most")
 
 
 def _check(config: pb.ModelConfig, name: str) -> None:

@@ -44,13 +44,20 @@ def parse(text: str, message: Message) -> list[str]:
     walk = _Walk(text)
     with contextlib.suppress(_StructureError):
         walk.fields(cast("Descriptor", message.DESCRIPTOR), "", "")
-    for start, end in walk.spans:
-        text = text[:start] + _blank(text[start:end]) + text[end:]
-    for start, end in walk.signs:
-        if text[start] == "-":  # an unknown field's is blank already
-            text = text[:start] + _blank(text[start : end - 1]) + "-" + text[end:]
-    text_format.Parse(text, message)
+    text_format.Parse(_edited(text, walk.spans, walk.signs), message)
     return list(dict.fromkeys(walk.unknown))
+
+
+def _edited(text: str, spans: list[tuple[int, int]], signs: list[tuple[int, int]]) -> str:
+    """The text with blanks for unknown fields, and each sign moved to its number; in one pass, whatever their number."""
+    edits = [(start, end, "") for start, end in spans] + [(start, end, "-") for start, end in signs]
+    pieces: list[str] = []
+    at = 0
+    for start, end, last in sorted(edits):
+        if start >= at:  # else a sign within an unknown field
+            pieces += (text[at:start], _blank(text[start : end - len(last)]), last)
+            at = end
+    return "".join((*pieces, text[at:]))
 
 
 def take_unknown(given: dict[str, Any], message: Message) -> list[str]:

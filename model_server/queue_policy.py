@@ -82,13 +82,19 @@ class QueuePolicy:
 
     def level(self, parameters: Mapping[str, ParameterValue]) -> int:
         """A request's level: what it asks for where there is such a level, else the default one, as Triton has it."""
-        asked = parameters.get(PRIORITY, 0)
-        if type(asked) is not int or asked < 0:
-            raise invalid(f"parameter '{PRIORITY}' is {asked!r}; it takes an integer, 0 or more")
+        asked = priority_of(parameters)
         return asked if 1 <= asked <= self.levels else self.default_level
 
     def of_level(self, level: int) -> LevelPolicy:
         return self.by_level.get(level, self.default)
+
+
+def priority_of(parameters: Mapping[str, ParameterValue]) -> int:
+    """The level that a request asks for, 0 where it asks for none; INVALID_ARGUMENT for what is no level."""
+    asked = parameters.get(PRIORITY, 0)
+    if type(asked) is not int or asked < 0:
+        raise invalid(f"parameter '{PRIORITY}' is {str(asked)[:40]!r}; it takes an integer, 0 or more")
+    return asked
 
 
 def _level_policy(policy: pb.ModelQueuePolicy) -> LevelPolicy:

@@ -25,6 +25,7 @@ from crossover.model_server.runtime_options import RuntimeOptions
 from crossover.model_server.served import ServedVersion
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.messages import ParameterValue
+from crossover.protocol.names import check_model_name
 from crossover.protos import inference as pb
 from crossover.service import process
 
@@ -97,6 +98,9 @@ class Repository:
         entry = self.entries.get(name)
         if entry is None:
             self.check_started()
+            if not name:
+                raise invalid("the request names no model; it takes the name of one")
+            check_model_name(name)
             raise InferenceError(Code.NOT_FOUND, f"Request for unknown model: '{name[:80]}' is not found")
         return entry
 

@@ -78,6 +78,8 @@ class Tensor:
             assert self._raw is not None
             if self.datatype.kind == "bytes":
                 self._array = decode_bytes(self.name, self._raw, self.shape)
+            elif self.datatype.kind == "bool":
+                self._array = _booleans(self._raw).reshape(self.shape)
             else:
                 self._array = np.frombuffer(self._raw, self.datatype.dtype).reshape(self.shape)
         return self._array
@@ -113,6 +115,14 @@ class Tensor:
 
     def __repr__(self) -> str:
         return f"Tensor({self.name!r}, {self.datatype.name}, {list(self.shape)})"
+
+
+def _booleans(raw: Buffer) -> np.ndarray:
+    """Each byte as a boolean. What is neither 0 nor 1 is true, as in C, and becomes 1: NumPy, ONNX Runtime and orjson each
+    take another byte for something else.
+    """
+    octets = np.frombuffer(raw, np.uint8)
+    return octets != 0 if octets.size and octets.max() > 1 else octets.view(np.bool_)
 
 
 def declared(name: str, datatype_name: str, shape: Collection[int]) -> tuple[Datatype, Shape]:

@@ -36,6 +36,7 @@ SETS = {
     "guide": Set(60, 15),
     "postgres": Set(4, 5),
     "otel": Set(3, 10),
+    "fuzz": Set(32, 10),
 }
 _UNREACHABLE = (
     r"NewConnectionError|ConnectTimeout|Connection (refused|reset)|name resolution|error sending request|dns error|"

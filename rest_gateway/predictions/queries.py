@@ -16,15 +16,20 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT = 20
 MOST_LISTED = 500
+_LIMIT_DIGITS = 3
+NUL = "\0"
+"""No text of ours holds it, and PostgreSQL fails when it is asked for one that does."""
 FILTERS = ("model", "label", "state", "upstream", "since", "until")
 _CURSOR_MARK = "after:"
 
 
 def check_names(query: Mapping[str, str], known: tuple[str, ...]) -> None:
-    """400 for a parameter that is not known: a misspelt filter would answer another question."""
-    for name in query:
+    """400 for a parameter that is not known, since a misspelt filter would answer another question, and for NUL."""
+    for name, text in query.items():
         if name not in known:
             raise bad_request(f"query parameter '{name[:40]}' is not known here; there are {', '.join(known)}")
+        if NUL in text:
+            raise bad_request(f"query parameter '{name}' holds the character NUL, which nothing here does")
 
 
 def read_filter(query: Mapping[str, str]) -> Filter:
@@ -40,9 +45,10 @@ def read_filter(query: Mapping[str, str]) -> Filter:
 
 def read_limit(query: Mapping[str, str]) -> int:
     text = query.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:10]) <= MOST_LISTED:
+    digits = text.lstrip("0")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > _LIMIT_DIGITS or int(digits) > MOST_LISTED:
         raise bad_request(f"query parameter 'limit' is '{text[:40]}'; it takes an integer from 1 to {MOST_LISTED}")
-    return int(text)
+    return int(digits)
 
 
 def read_cursor(query: Mapping[str, str]) -> str | None:
@@ -54,7 +60,7 @@ def read_cursor(query: Mapping[str, str]) -> str | None:
         mark, _, prediction_id = base64.urlsafe_b64decode(text.encode()).decode("ascii").partition(":")
     except (binascii.Error, ValueError):
         mark = prediction_id = ""
-    if mark + ":" != _CURSOR_MARK or not prediction_id:
+    if mark + ":" != _CURSOR_MARK or not prediction_id or NUL in prediction_id:
         raise bad_request("query parameter 'cursor' is not one that a Link header of this list gave")
     return prediction_id
 

@@ -56,7 +56,7 @@ class Reading:
 
     async def exchange(self, request: Request) -> Response:
         prediction_id = request.path_params["prediction_id"]
-        found = await self._store.exchange(prediction_id)
+        found = None if queries.NUL in prediction_id else await self._store.exchange(prediction_id)
         if found is None:
             raise _gone(prediction_id)
         halves = {"http": found.http, "upstream": found.upstream}
@@ -67,7 +67,7 @@ class Reading:
 async def existing(store: Store, request: Request) -> Prediction:
     """The prediction that the path names; 404 when there is none."""
     prediction_id = request.path_params["prediction_id"]
-    found = await store.get(prediction_id)
+    found = None if queries.NUL in prediction_id else await store.get(prediction_id)
     if found is None:
         raise _gone(prediction_id)
     return found

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-SETS = ("serve", "lab", "dev", "clients", "models", "postgres", "guide", "otel", "real-models")
+SETS = ("serve", "lab", "dev", "clients", "models", "postgres", "guide", "otel", "real-models", "fuzz")
 PIN = re.compile(r"^([\w.-]+(?:\[[\w,]+\])?==\S+(?: ; .+?)?) \\$", re.MULTILINE)
 
 

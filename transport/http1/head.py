@@ -124,7 +124,7 @@ _HOSTS: BoundedCache[str, bool] = BoundedCache(most_entry_bytes=256)
 
 def parse(raw: bytes) -> RequestHead:
     """The head in `raw`, or RefusalError."""
-    if (cut := _END.search(raw)) is not None and cut.end() < len(raw):
+    if not raw.endswith(b"\r\n\r\n") or ((cut := _END.search(raw)) is not None and cut.end() < len(raw)):
         raise RefusalError(400, "a line of the request's head ends in LF without CR")
     line = _REQUEST_LINE.match(raw)
     if line is None:

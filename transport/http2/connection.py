@@ -165,6 +165,10 @@ class Connection:
         self._blocked: deque[Stream] = deque()
         self._block: tuple[int, int, bytearray] | None = None
         """Stream, flags and beginning of a header block that CONTINUATION frames complete."""
+        self._ends = False
+        """Whether the frame, or header block, that is being taken ends its stream."""
+        self._drops = False
+        """What is still to come of the current DATA frame belongs to a fault that was answered."""
         self._resets = TokenBucket(limits.resets, limits.resets_per_second, clock)
         self._faults = TokenBucket(limits.faults, limits.faults_per_second, clock)
         self._idle_frames = TokenBucket(limits.idle_frames, limits.idle_frames_per_second, clock)
@@ -436,6 +440,7 @@ class Connection:
                         self._take_other(kind, flags, number, payload, size)
                 except _StreamFaultError as fault:
                     self._fail_stream(number, fault)
+                    self._drops = self._frames.within_data
             self.is_behind = self._frames.behind
         except ConnectionFaultError as fault:
             self._fail(fault)
@@ -463,6 +468,10 @@ class Connection:
             self._receive_window = http2.LARGEST_WINDOW
         ends = flags & http2.END_STREAM
         stream = self.streams.get(number)
+        if self._drops:
+            self._drops = self._frames.within_data
+            return
+        self._ends = bool(ends)
         if stream is None:
             self._check_not_idle(number)
             if number not in self._reset_here:
@@ -528,6 +537,7 @@ class Connection:
         """A whole header block: a request, a response, or trailers."""
         fields = self._reader.fields(block)
         ends = bool(flags & http2.END_STREAM)
+        self._ends = ends
         stream = self.streams.get(number)
         if stream is not None and stream.frames is not None:
             stream.frames.append((False, http2.HEADERS, http2.END_HEADERS | flags, len(block)))
@@ -611,6 +621,7 @@ class Connection:
     def _take_other(self, kind: int, flags: int, number: int, payload: Buffer, size: int) -> None:
         if not self.settled and kind != http2.SETTINGS:
             raise _no_settings()
+        self._ends = False
         take = self._take.get(kind)
         if take is not None:
             take(flags, number, payload, size)
@@ -746,7 +757,8 @@ class Connection:
     def _fail_stream(self, number: int, fault: _StreamFaultError) -> None:
         self._pay_fault()
         stream = self.streams.get(number)
-        self._put_reset(number, fault.code, remembered=stream is not None and not stream.remote_ended)
+        ended = stream is None or stream.remote_ended or self._ends or self._frames.ends_stream
+        self._put_reset(number, fault.code, remembered=not ended)
         if stream is not None:
             self._forget(stream)
             self._events.append(StreamReset(stream, fault.code, fault.text))

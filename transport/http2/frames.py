@@ -118,6 +118,16 @@ class FrameReader:
         self._skipped = 0
         """Bytes to pass over."""
 
+    @property
+    def within_data(self) -> bool:
+        """Whether more of the current DATA frame is to come."""
+        return self._left > 0
+
+    @property
+    def ends_stream(self) -> bool:
+        """Whether that frame ends its stream."""
+        return self._left > 0 and bool(self._flags & END_STREAM)
+
     def feed(self, data: bytes) -> Iterator[Frame]:
         """The frames, and pieces of DATA, that `data` completes. The last piece of a DATA frame has its END_STREAM."""
         if self._rest:

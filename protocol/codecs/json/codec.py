@@ -157,6 +157,8 @@ def request_document(
     document: dict[str, Any] = {}
     if request.id:
         document["id"] = request.id
+    for name, value in request.parameters.items():
+        _check_integer(name, value, "the request")
     if merged := {**request.parameters, **(parameters or {})}:
         document["parameters"] = merged
     document["inputs"] = inputs
@@ -258,6 +260,11 @@ def _requested(items: object, form: ReplyForm, elements: Elements | None) -> lis
     return requested
 
 
+def _check_integer(name: str, value: object, where: str) -> None:
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        raise invalid(f"parameter '{name[:40]}' of {where} does not fit in 64 bits")
+
+
 def _parameters(items: object, where: str) -> Parameters:
     if items is None:
         return {}
@@ -269,8 +276,7 @@ def _parameters(items: object, where: str) -> Parameters:
             raise invalid(
                 f"parameter '{key[:40]}' of {where} is {kind_of(value)}; it takes a string, number or boolean"
             )
-        if type(value) is int and not -(2**63) <= value < 2**64:
-            raise invalid(f"parameter '{key[:40]}' of {where} does not fit in 64 bits")
+        _check_integer(key, value, where)
         if key in _UNSUPPORTED:
             raise invalid(f"parameter '{key}' of {where} asks for {_UNSUPPORTED[key]}, which is not supported")
     return items

@@ -16,7 +16,6 @@ from google.protobuf.message import DecodeError
 from crossover.protocol.codecs.protobuf import contents as protobuf_contents
 from crossover.protocol.codecs.protobuf.templates import DecodedTemplates, EncodedTemplates
 from crossover.protocol.codecs.protobuf.wire import (
-    LENGTH_DELIMITED,
     MOST_FIELDS,
     content_of,
     cut,
@@ -45,8 +44,8 @@ _SHAPE_KEY = key(3)
 """Tag of a tensor's packed shape."""
 _MOST_SHAPE_BYTES = 10 * MAX_RANK
 """A dimension is a varint of ten bytes at most."""
-_PARAMETER_TAG = key(4)[0]
-"""Tag of a message's parameters; tensors and requested outputs have greater ones."""
+_MESSAGE_TAGS = frozenset((key(4)[0], _TENSOR_KEY[0], key(6)[0]))
+"""Tags of a message's parameters, tensors and requested outputs; what else is length-delimited need be no message."""
 _STREAM_RESPONSE_KEY = key(2)
 _SPLIT_FROM = 32 * 1024
 """Messages from this size on are cut by hand; below it the library alone is quicker."""
@@ -254,7 +253,7 @@ def _without_contents(fields: Sequence[memoryview], most: int) -> tuple[list[Buf
     contents: dict[int, Buffer] = {}
     index = 0
     for field in fields:
-        if field[0] & 7 != LENGTH_DELIMITED or field[0] < _PARAMETER_TAG or len(field) < 3:
+        if field[0] not in _MESSAGE_TAGS or len(field) < 3:
             head.append(field)
             index += field[:1] == _TENSOR_KEY
             continue

@@ -7,15 +7,26 @@ they have in common is that somebody who wrote a parser could have read a part o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from crossover.endpoints.rest import v1
+from crossover.model_server import config
+from crossover.model_server.model_error import ModelError
 from crossover.protocol.codecs.binary import codec as binary_codec
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json.text import loads_object
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.codecs.protobuf.wire import varint
 from crossover.protocol.tensors import Tensor
+from crossover.rest_gateway.api.problems import Problem
+from crossover.rest_gateway.predictions import queries
+from crossover.transport.grpc.messages import BadMessageError, MessageReader
+from crossover.transport.http1.chunks import ChunkedBody
+from crossover.transport.http1.messages import RefusalError
+from crossover.transport.http2.connection import Connection
+from crossover.transport.http2.frames import PREFACE, frame, head
+from crossover.transport.http2.header_blocks import literal
 
 ONE = b'{"inputs":[{"name":"x","datatype":"%b","shape":%b,"data":'
 """The beginning of a request with one tensor, up to its data."""
@@ -257,6 +268,82 @@ V1_REQUESTS = {
     "text": _v1(b'{"instances":[', b'"a",', b"1.5]}"),
 }
 
+
+def decode_chunks(body: bytes) -> object:
+    reader, into, raw, at = ChunkedBody(), bytearray(), bytearray(body), 0
+    with suppress(RefusalError):
+        while not reader.is_whole:
+            taken, _ = reader.read(raw, at, min(len(raw), at + (256 << 10)), into, 2048)
+            if taken == at:
+                break
+            at = taken
+    return into
+
+
+def decode_http2(body: bytes) -> object:
+    connection = Connection(client=False, window=1 << 30)
+    connection.receive(PREFACE + frame(4, 0, 0, b""))
+    for at in range(0, len(body), 256 << 10):
+        connection.receive(body[at : at + (256 << 10)])
+        while connection.is_behind:
+            connection.receive(b"")
+        connection.take_output()
+    return connection
+
+
+def decode_grpc(body: bytes) -> object:
+    reader = MessageReader(64 << 20)
+    with suppress(BadMessageError):
+        for at in range(0, len(body), 16 << 10):
+            reader.feed(body[at : at + (16 << 10)])
+    return reader
+
+
+def decode_config(body: bytes) -> object:
+    with suppress(ModelError):
+        return config.read_text(body.decode("latin-1"), "m")
+    return None
+
+
+def decode_cursor(body: bytes) -> object:
+    with suppress(Problem):
+        return queries.read_cursor({"cursor": body.decode("latin-1")})
+    return None
+
+
+_OPENED = frame(1, 4, 1, literal(":method", "POST") + literal(":scheme", "http") + literal(":path", "/x"))
+OTHERS: dict[str, tuple[Callable[[bytes], object], tuple[bytes, bytes, bytes]]] = {
+    "http1: chunks of one byte": (decode_chunks, (b"", b"1\r\na\r\n", b"0\r\n\r\n")),
+    "http1: chunks with extensions": (decode_chunks, (b"", b"1;a\r\na\r\n", b"0\r\n\r\n")),
+    "http1: sizes with zeros": (decode_chunks, (b"", b"0000000000000001\r\na\r\n", b"0\r\n\r\n")),
+    "http1: an endless chunk": (decode_chunks, (b"ffffffffffff\r\n", b"a", b"")),
+    "http1: an endless size": (decode_chunks, (b"", b"0", b"")),
+    "http1: an endless extension": (decode_chunks, (b"1;", b"a", b"\r\na")),
+    "http1: trailers": (decode_chunks, (b"0\r\n", b"X: 1\r\n", b"\r\n")),
+    "http2: DATA of one byte": (decode_http2, (_OPENED, frame(0, 0, 1, b"a"), b"")),
+    "http2: DATA of a hundred bytes": (decode_http2, (_OPENED, frame(0, 0, 1, b"a" * 100), b"")),
+    "http2: padded DATA": (decode_http2, (_OPENED, frame(0, 8, 1, b"\x50" + bytes(130)), b"")),
+    "http2: one DATA frame": (decode_http2, (_OPENED + head(0, 0, 1, (1 << 24) - 1), b"a", b"")),
+    "http2: unknown frames": (decode_http2, (b"", frame(0xEE, 0, 0, b""), b"")),
+    "http2: CONTINUATION": (decode_http2, (head(1, 0, 1, 0), frame(9, 0, 1, b"\x82"), b"")),
+    "http2: streams": (decode_http2, (b"", _OPENED, b"")),
+    "grpc: empty messages": (decode_grpc, (b"", bytes(5), b"")),
+    "grpc: messages of one byte": (decode_grpc, (b"", b"\0\0\0\0\1a", b"")),
+    "grpc: one message": (decode_grpc, (b"\0\3\xff\xff\xff", b"a", b"")),
+    "config: unknown fields": (decode_config, (b"", b"new: 1\n", b"")),
+    "config: unknown lists": (decode_config, (b"", b"new [ { a: 1 } ]\n", b"")),
+    "config: unknown lists that nest": (decode_config, (b"new ", b"[", b"")),
+    "config: inputs": (decode_config, (b"", b"input { }\n", b"")),
+    "config: strings": (decode_config, (b"name: ", b'"a" ', b"")),
+    "config: quotes": (decode_config, (b"name: ", b'"', b"")),
+    "config: comments": (decode_config, (b"", b"# a\n", b"")),
+    "config: blanks": (decode_config, (b"", b" ", b"")),
+    "config: dims": (decode_config, (b"input { dims: [ 1", b", 1", b" ] }")),
+    "cursor: letters": (decode_cursor, (b"YWZ0ZXI6", b"YWFh", b"")),
+    "cursor: padding": (decode_cursor, (b"YWZ0ZXI6", b"=", b"")),
+}  # fmt: skip
+"""Parsers beside the codecs: what a connection, a model's configuration and a URL can bring."""
+
 SHAPES = {
     **{f"json: {shape.name}": shape for shape in json_shapes()},
     **{
@@ -270,5 +357,6 @@ SHAPES = {
         for name, make in PROTOBUF_REQUESTS.items()
     },
     **{f"v1: {name}": shape for name, shape in V1_REQUESTS.items()},
+    **{name: Shape(name, _repeated(*parts), decode) for name, (decode, parts) in OTHERS.items()},
 }
 """All of them, by codec and name."""

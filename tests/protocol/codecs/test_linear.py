@@ -46,6 +46,13 @@ def test_a_hostile_body_costs_what_its_size_costs(name):
     grows_as_the_size(SHAPES[name], SIZES)
 
 
+def test_there_are_a_hundred_shapes():
+    """Each parser has shapes of its own, and together there are more than a hundred."""
+    assert len(SHAPES) > 100
+    parsers = ("json", "binary", "raw", "protobuf", "v1", "http1", "http2", "grpc", "config", "cursor")
+    assert {name.partition(":")[0] for name in SHAPES} == set(parsers)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_large_hostile_body_costs_what_its_size_costs(name):

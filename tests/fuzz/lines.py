@@ -1,0 +1,84 @@
+"""Line coverage of the parsers: which lines of their functions the corpus, and what is made of it, reaches."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+LEAST = 0.95
+"""Of the lines of all parsers together, and a goal for each."""
+
+
+def lines_of(module: ModuleType) -> set[int]:
+    """The lines with code in functions of a module, without their first one, which only says that they are there."""
+    source = compile(inspect.getsource(module), str(module.__file__), "exec")
+    found: set[int] = set()
+    for code in _functions(source):
+        found |= {line for *_, line in code.co_lines() if line is not None and line != code.co_firstlineno}
+    return found
+
+
+def _functions(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            if not _is_class(constant):
+                yield constant
+            yield from _functions(constant)
+
+
+def _is_class(code: CodeType) -> bool:
+    return "__qualname__" in code.co_names and not code.co_flags & inspect.CO_OPTIMIZED
+
+
+class Lines:
+    """What was reached of some modules."""
+
+    def __init__(self, modules: Iterable[ModuleType]) -> None:
+        self._modules = {str(module.__file__): module for module in modules}
+        self._wanted = {name: lines_of(module) for name, module in self._modules.items()}
+        self._reached: dict[str, set[int]] = {name: set() for name in self._modules}
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the lines that run in this thread within the block."""
+        before = sys.gettrace()
+        sys.settrace(self._entered)
+        try:
+            yield
+        finally:
+            sys.settrace(before)
+
+    def _entered(self, frame: FrameType, _event: str, _argument: Any) -> Any:
+        reached = self._reached.get(frame.f_code.co_filename)
+        if reached is None:
+            return None
+
+        def line(frame: FrameType, event: str, _argument: Any) -> Any:
+            if event == "line":
+                reached.add(frame.f_lineno)
+            return line
+
+        return line
+
+    def missed(self) -> dict[str, list[int]]:
+        """Lines that nothing has reached, by module."""
+        return {
+            module.__name__: sorted(self._wanted[name] - self._reached[name]) for name, module in self._modules.items()
+        }
+
+    def shares(self) -> dict[str, float]:
+        """The share that was reached of each module."""
+        return {
+            module.__name__: len(self._wanted[name] & self._reached[name]) / max(1, len(self._wanted[name]))
+            for name, module in self._modules.items()
+        }
+
+    @property
+    def share(self) -> float:
+        """The share of all lines together."""
+        wanted = sum(map(len, self._wanted.values()))
+        return sum(len(self._wanted[name] & self._reached[name]) for name in self._wanted) / max(1, wanted)
