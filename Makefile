@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := $(PYTHON) requirements/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run guide test test-all fuzz check fmt proto proto-check models compare bench torture native lock clean
+.PHONY: help run guide test test-all fuzz check fmt proto proto-check models compare bench torture native manifests-check image-test lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,12 @@ fuzz: .venv/.dev native  ## look for inputs that break a promise of a parser (ab
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(INSTALL) fuzz .venv || true
 	@exec $(BIN)/python -m tests.fuzz $(ARGS)
 
+manifests-check: .venv/.serve .venv/.deploy  ## render deploy/ and check it against schemas, names and settings
+	@$(BIN)/python deploy/manifests.py
+
+image-test: .venv/.dev native  ## build the image without an engine, start it, ask it, stop it (root, buildah, debootstrap)
+	@$(BIN)/python -m pytest -m slow -rs tests/deploy/test_image.py $(ARGS)
+
 fmt: .venv/.dev  ## format the code
 	@$(BIN)/python -m ruff check --fix -q . ; $(BIN)/python -m ruff format .
 
@@ -79,7 +85,7 @@ models: .venv-models/.models  ## train and build the committed models again
 	@.venv-models/bin/python models/make.py
 
 lock:  ## pin requirements/*.in again (needs uv)
-	@for name in serve lab dev clients models postgres guide otel real-models fuzz; do \
+	@for name in serve lab dev clients models postgres guide otel deploy real-models fuzz; do \
 	  uv pip compile $$([ $$name = real-models ] && echo --no-deps) --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-header requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 

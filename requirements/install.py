@@ -37,6 +37,7 @@ SETS = {
     "postgres": Set(4, 5),
     "otel": Set(3, 10),
     "fuzz": Set(32, 10),
+    "deploy": Set(30, 20),
 }
 _UNREACHABLE = (
     r"NewConnectionError|ConnectTimeout|Connection (refused|reset)|name resolution|error sending request|dns error|"

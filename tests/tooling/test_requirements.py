@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-SETS = ("serve", "lab", "dev", "clients", "models", "postgres", "guide", "otel", "real-models", "fuzz")
+SETS = ("serve", "lab", "dev", "clients", "models", "postgres", "guide", "otel", "deploy", "real-models", "fuzz")
 PIN = re.compile(r"^([\w.-]+(?:\[[\w,]+\])?==\S+(?: ; .+?)?) \\$", re.MULTILINE)
 
 
@@ -33,7 +33,8 @@ def test_no_place_is_named(root, name):
 
 
 @pytest.mark.parametrize(
-    ("smaller", "larger"), [("serve", "lab"), ("lab", "dev"), ("postgres", "dev"), ("guide", "dev"), ("otel", "dev")]
+    ("smaller", "larger"),
+    [("serve", "lab"), ("lab", "dev"), ("postgres", "dev"), ("guide", "dev"), ("otel", "dev"), ("deploy", "dev")],
 )
 def test_sets_agree(root, smaller, larger):
     """What is tested is what is served: a larger set holds the smaller one's very versions."""
