@@ -22,6 +22,7 @@ from crossover.endpoints.grpc.operations import StreamedInfer
 from crossover.protocol import streaming
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import InferenceError
+from crossover.protocol.limits import is_heavy
 from crossover.protos import inference as pb
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class StreamOfCalls:
     async def _begin(self, data: bytes, received: int) -> None:
         request: InferRequest | InferenceError
         try:
-            request = protobuf_codec.decode_request(data)
+            request = await _decoded(data)
         except InferenceError as error:
             request, identity = error, _id_of(data)
         else:
@@ -226,6 +227,13 @@ class StreamOfCalls:
         self._held -= slot.held
         self._active = time.monotonic()
         self._released.set()
+
+
+async def _decoded(data: bytes) -> InferRequest:
+    """The request; much of typed contents is read in a thread, while the stream's other calls go on."""
+    if is_heavy(protobuf_codec.typed_bytes(data)):
+        return await asyncio.to_thread(protobuf_codec.decode_request, data)
+    return protobuf_codec.decode_request(data)
 
 
 def _id_of(data: bytes) -> str:

@@ -36,6 +36,11 @@ class ChunkedBody:
         self._extensions = self._fields = self._trailers = 0
 
     @property
+    def announced(self) -> int:
+        """Bytes that the current chunk's size says are still to come."""
+        return self._left
+
+    @property
     def is_whole(self) -> bool:
         return self._state == _DONE
 

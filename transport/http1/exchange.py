@@ -111,7 +111,7 @@ class Exchange:
             self._connection.resume_reading()
         elif self.body and not self.hold(0):
             raise NoMemoryError
-        while self.body is None and self._size <= limit:
+        while self.body is None and self._size + self._announced <= limit:
             await self._more()
         if self.body is None or len(self.body) > limit:
             self._failure = BodyTooLargeError()
@@ -158,6 +158,11 @@ class Exchange:
             self._continue_due = False
             if not (self.started or self.gone):
                 self._connection.transport.write(CONTINUE)
+
+    @property
+    def _announced(self) -> int:
+        """Bytes that a chunked body says are still to come."""
+        return 0 if self._chunked is None else self._chunked.announced
 
     # The body, as the connection brings it.
 
@@ -207,6 +212,8 @@ class Exchange:
         before = len(self._parts)
         try:
             at, lines = chunked.read(raw, at, stop, self._parts, most_chunks)
+            if chunked.announced > self._connection.budget.limit:
+                raise RefusalError(413, f"a chunk has {chunked.announced} bytes, more than MAX_IN_FLIGHT_BYTES allows")
         except RefusalError as refusal:
             self.fail(refusal)
             raise

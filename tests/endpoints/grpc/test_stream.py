@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -385,3 +386,20 @@ async def test_a_stream_on_which_nothing_happens_is_ended(monkeypatch):
         await stream.send("a", {"ms": 600})
         assert (await stream.read()).infer_response.id == "a"
         assert await asyncio.wait_for(stream.read(), 20) is aio.EOF
+
+
+@pytest.mark.parametrize(("count", "elsewhere"), [(10, False), (200_000, True)])
+async def test_much_of_typed_contents_is_read_beside_the_loop(monkeypatch, count, elsewhere):
+    """A large message of a stream is decoded in a thread, a small one where it came."""
+    threads = []
+    decode = stream_module.protobuf_codec.decode_request
+
+    def noted(data):
+        threads.append(threading.get_ident())
+        return decode(data)
+
+    monkeypatch.setattr(stream_module.protobuf_codec, "decode_request", noted)
+    tensor = Tensor.from_array("x", np.arange(count, dtype="i8"))
+    read = await stream_module._decoded(protobuf_codec.encode_request(InferRequest("m", [tensor]), typed=True))
+    assert read.inputs[0].shape == (count,)
+    assert (threads != [threading.get_ident()]) is elsewhere

@@ -91,6 +91,24 @@ async def test_a_head_and_a_body_have_their_time(sent, status):
 
 
 @pytest.mark.parametrize("path", [b"/v2/models/echo/infer", b"/reads"])
+@pytest.mark.parametrize("fields", [b"", b"Expect: 100-continue\r\n"])
+async def test_a_chunk_that_is_too_large_is_refused_by_its_size(path, fields):
+    """64 GB that a chunk announces are 413 at once: nobody waits for bytes that would not be taken."""
+    budget = MemoryBudget(512 << 20)
+    async with (
+        served(fallback=application, budget=budget) as service,
+        connected(service.port) as (reader, writer),
+        asyncio.timeout(10),
+    ):
+        head = b"POST %b HTTP/1.1\r\nHost: x\r\n%bTransfer-Encoding: chunked\r\n\r\n" % (path, fields)
+        writer.write(head + b"1000000000\r\nab")
+        line = await reader.readline()
+        while b" 100 " in line or line == b"\r\n":
+            line = await reader.readline()
+        assert b" 413 " in line
+
+
+@pytest.mark.parametrize("path", [b"/v2/models/echo/infer", b"/reads"])
 async def test_a_body_that_drips_makes_no_progress(path):
     """A byte now and then does not keep a request alive."""
     async with served(limits=QUICK, fallback=application) as service, connected(service.port) as (reader, writer):
