@@ -27,6 +27,9 @@ COMMANDS: dict[str, Command] = {
     "serve": Command("start the model server alone", "crossover.model_server.__main__"),
     "gateway": Command("start the REST gateway alone", "crossover.rest_gateway.__main__"),
     "keys": Command("make, list and take back API keys", "crossover.rest_gateway.__main__", ("keys",)),
+    "migrate": Command(
+        "bring the gateway's database up, or back to a revision", "crossover.rest_gateway.__main__", ("migrate",)
+    ),
     "infer": Command("run a model over any wire", "crossover.clients.__main__", ("infer",)),
     "models": Command("list models and their states", "crossover.clients.__main__", ("models",)),
     "health": Command("is the service ready?", "crossover.clients.__main__", ("health",)),

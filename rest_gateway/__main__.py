@@ -1,4 +1,6 @@
-"""`python -m rest_gateway`: the gateway; with `keys` as first argument, the API keys of both services."""
+"""`python -m rest_gateway`: the gateway; with `keys` as first argument, the API keys of both services, and with
+`migrate` its database.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from crossover.endpoints.rest.serve import RestListener
 from crossover.protocol.wires import WIRES
-from crossover.rest_gateway import keys_command, predictions
+from crossover.rest_gateway import keys_command, migrate_command, predictions
 from crossover.rest_gateway.app import create_app
 from crossover.rest_gateway.refusals import refused
 from crossover.rest_gateway.settings import GatewaySettings
@@ -69,6 +71,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m rest_
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["keys"]:
         return keys_command.main(given[1:], f"{program} keys")
+    if given[:1] == ["migrate"]:
+        return migrate_command.main(given[1:], f"{program} migrate")
     chosen = settings.load(GatewaySettings, program, arguments)
     log_of_service.set_up_log(chosen.log_level, chosen.log_format)
     return process.run(lambda stop: serve(chosen, stop))

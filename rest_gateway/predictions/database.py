@@ -93,16 +93,35 @@ class Database:
 
     async def migrate(self) -> None:
         """Bring the tables up to this code; DatabaseError with one sentence when that cannot be done."""
+        async with self._migrating() as connection:
+            if await connection.run_sync(revisions.are_due):
+                await self._migrated(connection, "head")
+
+    async def migrate_to(self, revision: str) -> tuple[str, str]:
+        """Bring the tables up, or back, to a revision; the revisions before and after. DatabaseError as above."""
+        async with self._migrating() as connection:
+            return await self._migrated(connection, revision)
+
+    @asynccontextmanager
+    async def _migrating(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that no other gateway's migration runs beside."""
         try:
             async with self.writing() as connection:
                 if not self.is_sqlite:
                     await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-                if await connection.run_sync(revisions.are_due):
-                    await _upgrade(connection, self._shown)
+                yield connection
         except StoreAwayError as error:
             raise DatabaseError(f"cannot open the database {self._shown}: {error}") from None
         except DBAPIError as error:
             raise DatabaseError(f"cannot use the database {self._shown}: {_first_line(error.orig)}") from None
+
+    async def _migrated(self, connection: AsyncConnection, revision: str) -> tuple[str, str]:
+        from crossover.rest_gateway.predictions import migrating
+
+        try:
+            return await connection.run_sync(migrating.migrate, revision)
+        except migrating.MigrationError as error:
+            raise DatabaseError(f"the database {self._shown} does not fit this version: {error}") from None
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -169,15 +188,6 @@ async def _set_journal(driver: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     reads = connection.get_execution_options().get("crossover_reads", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-
-async def _upgrade(connection: AsyncConnection, shown: str) -> None:
-    from crossover.rest_gateway.predictions import migrating
-
-    try:
-        await connection.run_sync(migrating.upgrade)
-    except migrating.MigrationError as error:
-        raise DatabaseError(f"the database {shown} does not fit this version: {error}") from None
 
 
 @asynccontextmanager
