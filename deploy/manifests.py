@@ -38,7 +38,7 @@ _OTEL = "OTEL_"
 _SCHEMAS = yaml.safe_load((HERE / "schemas" / "custom.yaml").read_text())
 _METADATA = {"name", "namespace", "labels", "annotations"}
 SECRETS = {
-    "crossover-keys": {"gateway", "model-server", "upstream", "scrape"},
+    "crossover-keys": {"gateway", "model-server", "upstream", "scrape-gateway", "scrape-model-server"},
     "crossover-database": {"url"},
     "gateway-tls": {"tls.crt", "tls.key", "ca.crt"},
 }

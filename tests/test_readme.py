@@ -79,7 +79,8 @@ def test_make_compare_runs(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.ko.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md",
-                                  "examples/http/README.md", "docs/choose.md", "docs/choose.ko.md"])  # fmt: skip
+                                  "examples/http/README.md", "docs/choose.md", "docs/choose.ko.md", "docs/deploy.md",
+                                  "docs/observability.md"])  # fmt: skip
 def test_links_lead_somewhere(name):
     """Every relative link points at a file."""
     page = ROOT / name

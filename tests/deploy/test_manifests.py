@@ -119,6 +119,15 @@ def test_a_mistake_is_found(manifests, rendered, folder, name, right, wrong, sai
     assert any(said in fault and name in fault for fault in found), found
 
 
+def test_the_page_makes_the_secrets(manifests, root):
+    """Each secret that the manifests name, with each of its keys, is made by a command in docs/deploy.md."""
+    page = (root / "docs" / "deploy.md").read_text("utf-8").replace("\\\n", " ")
+    made = dict(re.findall(r"create secret generic (\S+) +(.*)", page))
+    assert made.keys() == manifests.SECRETS.keys()
+    for name, keys in manifests.SECRETS.items():
+        assert set(re.findall(r"--from-(?:file|literal)=([\w.-]+)", made[name])) == keys, name
+
+
 def pod_of(rendered, folder: str, name: str) -> dict:
     (found,) = [
         each
