@@ -17,11 +17,12 @@ from crossover.comparison.analysis.whole import Analysis
 from crossover.comparison.design import samples
 from crossover.comparison.experiment.own import OipServices
 from crossover.comparison.experiment.run import Run
+from crossover.comparison.fleet import command as fleet
 from crossover.comparison.load.generator import GeneratorError
 from crossover.comparison.machine import calibration, provenance
 from crossover.comparison.network import hosts
 from crossover.comparison.network.profiles import LOOPBACK
-from crossover.comparison.options import UsageError, checked, continued, outputs_of
+from crossover.comparison.options import FLEET, UsageError, checked, continued, outputs_of
 from crossover.comparison.options import rules as parsed_rules
 from crossover.comparison.report import junit, markdown, terminal
 from crossover.comparison.report.page import html
@@ -51,6 +52,8 @@ def run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
             given = continued(given, parser, "run")
         except UsageError as error:
             return refuse(str(error))
+    if given.view == FLEET:
+        return fleet.run(given, folder_of(given))
     elsewhere = moved(given)
     if elsewhere is not None:
         return elsewhere
@@ -163,6 +166,9 @@ def _keep_state(course: Course, stopped: str) -> None:
 
 def report(given: argparse.Namespace) -> int:
     """Make summary and report again from the raw samples."""
+    if (given.folder / fleet.SAMPLES).is_file():
+        fleet.finish(given.folder)
+        return OK
     try:
         summary = finish(given.folder, "", outputs=outputs_of(given), rules=parsed_rules(given.fail_if))
         if given.csv:

@@ -16,6 +16,7 @@ from crossover.comparison.course import Course
 from crossover.comparison.design import samples
 from crossover.comparison.design.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
 from crossover.comparison.design.payloads import Wish
+from crossover.comparison.fleet import command as fleet
 from crossover.comparison.lab.wires import LAB_WIRES, UNIX_WIRES
 from crossover.comparison.network.profiles import LOOPBACK, NETWORKS
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 FOREIGN_REST_ARMS, FOREIGN_GRPC_ARMS = ("rest", "rest-binary"), ("grpc", "grpc-again")
 VIEWS = ("end-to-end", "hop")
+FLEET = "fleet"
+"""The view over several replicas; it has options and a report of its own (comparison/fleet)."""
 _ROOM_BYTES = 200 << 20
 _LEAST_LOAD, _MOST_LOAD = 0.01, 0.95
 
@@ -78,8 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--view",
-        choices=VIEWS,
-        help="through the gateway with the same load for every arm, or our clients straight to the model server",
+        choices=(*VIEWS, FLEET),
+        help="through the gateway with the same load for every arm, our clients straight to the model server, or several replicas",
     )
     add("--model", default="identity", help="model to call (default: identity, which gives its input back)")
     add("--repository", type=Path, metavar="DIR", help="model repository (default: models/)")
@@ -139,6 +142,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="with --rest and --grpc: relative difference of FP32 numbers that passes (default: bit for bit)",
     )
+    fleet.add_arguments(add)
     add("--out", type=Path, metavar="DIR", help="folder of the result (default: runs/<UTC time>)")
     add_continue_argument(parser)
     add_result_arguments(parser)
@@ -226,6 +230,9 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
     plan = THOROUGH if given.thorough else QUICK
     check_loop(given)
     _check_foreign(given)
+    for name in ("replicas", "balancer", "event"):
+        if getattr(given, name) is not None:
+            raise UsageError(f"--{name} goes with --view {FLEET}")
     foreign = bool(given.rest or given.grpc)
     options = Options(
         view=VIEWS[1] if foreign else given.view or VIEWS[0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import signal
 from typing import IO, TYPE_CHECKING
 
@@ -27,6 +28,12 @@ class Replica:
         }
         self._log = log
         self.service = self.start()
+
+    def behind(self, grpc: str, rest: str) -> Replica:
+        """The same service under other addresses."""
+        other = copy.copy(self)
+        other.grpc, other.rest = grpc, rest
+        return other
 
     def start(self) -> Service:
         self.service = Service("model_server", self._environment, self._ready_at, self._log)
@@ -62,6 +69,10 @@ class Fleet:
         replica.service.await_ready()
         self.replicas.append(replica)
         return replica
+
+    def remove(self) -> None:
+        """Stop the one that was added last."""
+        self.replicas.pop().service.stop()
 
     def start_gateway(self, **settings: str) -> Service:
         """A gateway in front of all of them, when it is ready; `settings` may give it other targets."""

@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-SETS = ("serve", "lab", "dev", "clients", "models", "postgres", "guide", "otel", "deploy", "real-models", "fuzz")
+SETS = (
+    "serve", "lab", "dev", "clients", "models", "postgres", "guide", "otel", "deploy", "real-models", "fuzz", "fleet",
+)  # fmt: skip
 PIN = re.compile(r"^([\w.-]+(?:\[[\w,]+\])?==\S+(?: ; .+?)?) \\$", re.MULTILINE)
 
 
