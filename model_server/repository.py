@@ -153,7 +153,7 @@ class Repository:
             return
         async with self._changing:
             if not await self._load_here(name, set()):
-                raise InferenceError(Code.NOT_FOUND, f"model '{name[:80]}' is not in the repository")
+                raise InferenceError(Code.NOT_FOUND, f"failed to load '{name[:80]}': there is no such model in the repository")
             self._tell_of_ensembles()
             _raise_when_failed(self.entries[name])
 
@@ -178,12 +178,12 @@ class Repository:
         try:
             given = await asyncio.to_thread(upload.read, name, parameters)
         except ModelError as error:
-            raise invalid(f"model '{name[:80]}' can't be loaded: {error}") from error
+            raise invalid(f"failed to load '{name[:80]}': {error}") from error
         async with self._changing:
             with upload.written(name, given.files) as folder:
                 found = await self._look_at(name) if folder is None else layout.look_inside(folder)
                 if found is None:
-                    raise InferenceError(Code.NOT_FOUND, f"model '{name[:80]}' is not in the repository")
+                    raise InferenceError(Code.NOT_FOUND, f"failed to load '{name[:80]}': there is no such model in the repository")
                 trial = Entry(name, self.path / name, stamps=found.stamps)
                 if is_ensemble(given.config):
                     trial.ensemble = given.config
@@ -203,7 +203,7 @@ class Repository:
         async with self._changing:
             entry = self.entries.get(name)
             if entry is None:
-                raise invalid(f"model '{name[:80]}' can't be unloaded: it is not served")
+                raise invalid(f"failed to unload '{name[:80]}': it is not served")
             found = await self._look_at(name)
             if found is None:
                 del self.entries[name]
@@ -341,4 +341,4 @@ def _tell_ignored(name: str, ignored: list[str]) -> None:
 
 def _raise_when_failed(entry: Entry) -> None:
     if entry.failed:
-        raise invalid(f"model '{entry.name}' can't be loaded: {entry.failures()}")
+        raise invalid(f"failed to load '{entry.name}': {entry.failures()}")
