@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossover import VERSION
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.errors import Code, InferenceError
 from crossover.protos import inference as pb
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 SERVER_NAME = "crossover"
 EXTENSIONS = (
     "binary_tensor_data", "classification", "model_repository", "model_configuration", "statistics", "parameters",
+    "system_shared_memory",
 )  # fmt: skip
 
 
@@ -70,6 +72,31 @@ async def _unload(engine: Engine, request: Any) -> Any:
     return pb.RepositoryModelUnloadResponse()
 
 
+async def _shared_memory_status(engine: Engine, request: Any) -> Any:
+    return engine.shared_memory.status(request.name)
+
+
+async def _register_shared_memory(engine: Engine, request: Any) -> Any:
+    engine.shared_memory.register(request)
+    return pb.SystemSharedMemoryRegisterResponse()
+
+
+async def _unregister_shared_memory(engine: Engine, request: Any) -> Any:
+    engine.shared_memory.unregister(request.name)
+    return pb.SystemSharedMemoryUnregisterResponse()
+
+
+async def _no_gpu_memory(_engine: Engine, request: Any) -> Any:
+    """There is none, which clients may ask and say: their examples begin by forgetting all regions of both kinds."""
+    if isinstance(request, pb.CudaSharedMemoryStatusRequest):
+        return pb.CudaSharedMemoryStatusResponse()
+    return pb.CudaSharedMemoryUnregisterResponse()
+
+
+async def _register_gpu_memory(_engine: Engine, _request: Any) -> Any:
+    raise InferenceError(Code.UNIMPLEMENTED, "models run on the CPU here; there is no CUDA shared memory")
+
+
 CONTROL: dict[str, Callable[[Engine, Any], Awaitable[Any]]] = {
     "ServerLive": _server_live,
     "ServerReady": _server_ready,
@@ -81,4 +108,10 @@ CONTROL: dict[str, Callable[[Engine, Any], Awaitable[Any]]] = {
     "RepositoryIndex": _repository_index,
     "RepositoryModelLoad": _load,
     "RepositoryModelUnload": _unload,
+    "SystemSharedMemoryStatus": _shared_memory_status,
+    "SystemSharedMemoryRegister": _register_shared_memory,
+    "SystemSharedMemoryUnregister": _unregister_shared_memory,
+    "CudaSharedMemoryStatus": _no_gpu_memory,
+    "CudaSharedMemoryRegister": _register_gpu_memory,
+    "CudaSharedMemoryUnregister": _no_gpu_memory,
 }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
+from crossover.model_server import shared_memory
 from crossover.model_server.control import CONTROL
 from crossover.model_server.ensemble.call import EnsembleCall, Stations
 from crossover.model_server.ensemble.version import LoadedEnsemble
@@ -16,20 +18,29 @@ from crossover.model_server.model_queue import QueuedCall
 from crossover.model_server.repository import Repository
 from crossover.model_server.response_cache import ResponseCache
 from crossover.model_server.served import ServedVersion
+from crossover.model_server.shared_memory import Place, SharedMemory
 from crossover.model_server.statistics import reason_of
 from crossover.protocol.inference import CallContext, Inference
-from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.messages import InferRequest, InferResponse, SharedTensors
 from crossover.protocol.tensors import Tensor
 from crossover.service import process
+from crossover.transport.off_loop import off_loop
 
 
 class Engine(Inference):
     """Runs models. Ready once every model that was found at start is loaded or listed as unavailable."""
 
-    def __init__(self, repository: Repository, executor: Executor, response_cache_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        executor: Executor,
+        response_cache_bytes: int = 64 << 20,
+        most_shared_bytes: int = 64 << 20,
+    ) -> None:
         self.repository = repository
         self.executor = executor
         self.cache = ResponseCache(response_cache_bytes)
+        self.shared_memory = SharedMemory(most_shared_bytes)
         repository.on_change = self.cache.retain
         self.draining = False
 
@@ -39,10 +50,12 @@ class Engine(Inference):
     def infer_now(self, request: InferRequest, context: CallContext) -> InferResponse | None:
         """See `protocol.inference.Immediate`: the answer of a model that is known to be quick."""
         version = self.repository.resolve(request.model_name, request.model_version)
-        return self._answer_now(version, request, context) if version.runs_inline(request.inputs) else None
+        if request.shared is not None or not version.runs_inline(request.inputs):
+            return None
+        return self._answer_now(version, request, context)
 
     async def _answer(self, version: ServedVersion, request: InferRequest, context: CallContext) -> InferResponse:
-        if version.runs_inline(request.inputs):
+        if request.shared is None and version.runs_inline(request.inputs):
             return self._answer_now(version, request, context)
         return await self._answer_later(version, request, context)
 
@@ -65,11 +78,15 @@ class Engine(Inference):
         arrived = time.monotonic_ns()
         version.pending += 1
         call: QueuedCall | EnsembleCall | None = None
+        written: dict[str, Place] = {}
         try:
+            if request.shared is not None:
+                written = self.shared_memory.places(request.shared.outputs, "output")
+                request = await self._with_inputs(request, request.shared)
             outputs = version.signature.bind(request)
             lookup = await self.cache.look_up(version, request.inputs, outputs) if version.caches else None
             if lookup is not None and lookup.found is not None:
-                response = _response(version, request, lookup.found)
+                response = await _response_to(written, _response(version, request, lookup.found))
                 version.statistics.hit(arrived, lookup.ns)
                 return response
             if isinstance(version, LoadedEnsemble):
@@ -79,7 +96,7 @@ class Engine(Inference):
                 assert isinstance(version, LoadedVersion)
                 call = QueuedCall(version, request.inputs, outputs, context.deadline, request.parameters, arrived)
                 made = await self.executor.execute(call)
-            response = _response(version, request, made)
+            response = await _response_to(written, _response(version, request, made))
         except BaseException as error:
             begun = call is not None and call.begun
             version.statistics.failed(time.monotonic_ns() - arrived, reason_of(error, context.deadline, begun=begun))
@@ -94,6 +111,14 @@ class Engine(Inference):
             self.cache.put(lookup, made)
             version.statistics.cache_miss.add(lookup.ns)
         return response
+
+    async def _with_inputs(self, request: InferRequest, shared: SharedTensors) -> InferRequest:
+        """The request with the bytes of inputs that lie in shared memory."""
+        places = self.shared_memory.places(shared.inputs, "input")
+        if not places:
+            return request
+        size = sum(place.size for place in places.values())
+        return replace(request, inputs=await off_loop(size, shared_memory.read, request.inputs, places))
 
     @property
     def unready_reason(self) -> str | None:
@@ -112,6 +137,14 @@ class Engine(Inference):
         for version in self.repository.loaded():
             if isinstance(version, LoadedVersion) and version.queue.isolated is not None:
                 version.queue.isolated.close()
+
+
+async def _response_to(places: dict[str, Place], response: InferResponse) -> InferResponse:
+    """The response with the outputs that go to shared memory written there."""
+    if places:
+        size = sum(place.size for place in places.values())
+        response.outputs, response.shared = await off_loop(size, shared_memory.write, response.outputs, places)
+    return response
 
 
 def _response(version: ServedVersion, request: InferRequest, made: list[Tensor]) -> InferResponse:

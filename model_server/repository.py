@@ -153,7 +153,9 @@ class Repository:
             return
         async with self._changing:
             if not await self._load_here(name, set()):
-                raise InferenceError(Code.NOT_FOUND, f"failed to load '{name[:80]}': there is no such model in the repository")
+                raise InferenceError(
+                    Code.NOT_FOUND, f"failed to load '{name[:80]}': there is no such model in the repository"
+                )
             self._tell_of_ensembles()
             _raise_when_failed(self.entries[name])
 
@@ -183,7 +185,9 @@ class Repository:
             with upload.written(name, given.files) as folder:
                 found = await self._look_at(name) if folder is None else layout.look_inside(folder)
                 if found is None:
-                    raise InferenceError(Code.NOT_FOUND, f"failed to load '{name[:80]}': there is no such model in the repository")
+                    raise InferenceError(
+                        Code.NOT_FOUND, f"failed to load '{name[:80]}': there is no such model in the repository"
+                    )
                 trial = Entry(name, self.path / name, stamps=found.stamps)
                 if is_ensemble(given.config):
                     trial.ensemble = given.config

@@ -20,7 +20,7 @@ from crossover.model_server.settings import ModelServerSettings, engine_of
 from crossover.protocol.inference import Inference
 from crossover.protocol.wires import UNIX
 from crossover.service.doors import Door
-from crossover.service.doors.setup import controls, door_of, warn_when_open
+from crossover.service.doors.setup import controls, door_of, is_loopback, warn_when_open
 from crossover.service.loop_watch import LoopWatch
 from crossover.service.metrics import Observer
 from crossover.service.process import Stop, naming, url_host
@@ -127,7 +127,7 @@ class _Ports:
     def _grpc(self, host: str, port: int = 0, tls: Tls | None = None) -> Listener:
         settings = self.settings
         options = GrpcOptions(
-            settings.max_message_bytes, settings.default_timeout_ms, self._policy(host, tls), self.door, self.budget,
+            settings.max_message_bytes, settings.default_timeout_ms, control_policy(settings, host, tls), self.door, self.budget,
             self.tracer, settings.connection_age(),
         )  # fmt: skip
         kind = GRPC_LIBRARIES[settings.model_server_grpc_library]
@@ -136,7 +136,10 @@ class _Ports:
     def _rest(self, host: str, port: int = 0, tls: Tls | None = None) -> RestListener:
         settings = self.settings
         options = RestOptions(
-            settings.max_message_bytes, settings.default_timeout_ms, self._policy(host, tls), tracer=self.tracer
+            settings.max_message_bytes,
+            settings.default_timeout_ms,
+            control_policy(settings, host, tls),
+            tracer=self.tracer,
         )
         app = OipRest(lambda _: (None, self.inference), settings=options, observer=self.observer)
         return RestListener(
@@ -144,6 +147,12 @@ class _Ports:
             door=self.door,
         )  # fmt: skip
 
-    def _policy(self, host: str, tls: Tls | None) -> ControlPolicy:
-        control = controls(self.settings.model_server_repository_control, self.settings, host, tls)
-        return ControlPolicy(control, self.settings.model_uploads)
+
+def control_policy(settings: ModelServerSettings, host: str, tls: Tls | None) -> ControlPolicy:
+    """What a port on this host allows."""
+    setting = settings.model_server_shared_memory
+    return ControlPolicy(
+        controls(settings.model_server_repository_control, settings, host, tls),
+        settings.model_uploads,
+        shared_memory=is_loopback(host) if setting == "auto" else setting == "1",
+    )

@@ -32,6 +32,11 @@ class ModelServerSettings(ServiceSettings):
         description="allow load and unload through the model server's ports: 1, 0 (403), or auto, which is 1 where only this "
         "host, an API key or a client certificate gets in",
     )
+    model_server_shared_memory: RepositoryControl = Field(
+        "auto",
+        description="let requests name tensors in this host's shared memory: 1, 0 (403), or auto, which is 1 where only this "
+        "host gets in",
+    )
     model_server_rate_limit: float = rate_limit("the model server")
     model_server_rate_burst: int = rate_burst("MODEL_SERVER_RATE_LIMIT")
     model_server_tls_cert: Path | None = Field(
@@ -42,7 +47,7 @@ class ModelServerSettings(ServiceSettings):
         None, description="PEM authorities; callers must show a certificate of theirs"
     )
 
-    @field_validator("model_server_repository_control", mode="before")
+    @field_validator("model_server_repository_control", "model_server_shared_memory", mode="before")
     @classmethod
     def _is_a_switch(cls, value: object) -> object:
         return switch(value)
@@ -79,4 +84,4 @@ def engine_of(settings: ServiceSettings) -> Engine:
         path, settings.model_control, settings.model_poll_seconds, options, strict_readiness=settings.strict_readiness
     )
     executor = Executor(settings.model_workers, settings.model_max_queue)
-    return Engine(repository, executor, settings.response_cache_bytes)
+    return Engine(repository, executor, settings.response_cache_bytes, settings.max_message_bytes)

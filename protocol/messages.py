@@ -23,6 +23,14 @@ class RequestedOutput:
 
 
 @dataclass(slots=True)
+class SharedTensors:
+    """Which tensors lie in shared memory, by name, with the extension's parameters (codecs/shared_memory.py)."""
+
+    inputs: dict[str, Parameters] = field(default_factory=dict)
+    outputs: dict[str, Parameters] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class InferRequest:
     """One inference call. An empty version means the highest that is ready; no outputs means all of them."""
 
@@ -32,6 +40,8 @@ class InferRequest:
     id: str = ""
     outputs: list[RequestedOutput] = field(default_factory=list)
     parameters: Parameters = field(default_factory=dict)
+    shared: SharedTensors | None = None
+    """Set where a tensor lies in shared memory; such an input has no bytes here yet."""
 
 
 @dataclass(slots=True)
@@ -43,6 +53,8 @@ class InferResponse:
     outputs: list[Tensor]
     id: str = ""
     parameters: Parameters = field(default_factory=dict)
+    shared: dict[str, Parameters] = field(default_factory=dict)
+    """Outputs that were written to shared memory, with the extension's parameters; they have no bytes here."""
 
     def output(self, name: str) -> Tensor:
         """The output called `name`; KeyError when there is none."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from crossover.endpoints.control_policy import EVERYTHING, ControlPolicy
 from crossover.endpoints.grpc.errors import as_inference_error, too_large
 from crossover.endpoints.grpc.guard import Caller, check_call
-from crossover.endpoints.grpc.operations import CHANGES_REPOSITORY
+from crossover.endpoints.grpc.operations import CHANGES_REPOSITORY, SHARED_MEMORY
 from crossover.endpoints.grpc.request_metrics import RequestMetrics
 from crossover.protocol import deadline, timeline
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
@@ -179,11 +179,15 @@ class Answering:
         """Whether the call may be made here."""
         if operation.infers:
             check_model_name(request.model_name)
+            if request.shared is not None:
+                self.options.control.check_shared_memory()
             admit(request.model_name, context.deadline)
             return
         check_model_name(getattr(request, "model_name", "") or getattr(request, "name", ""))
         if getattr(request, "repository_name", ""):
             raise InferenceError(Code.UNIMPLEMENTED, "there is one repository here; leave repository_name empty")
+        if SHARED_MEMORY in operation.method:
+            self.options.control.check_shared_memory()
         if operation.method in CHANGES_REPOSITORY:
             check_count(request.parameters, MAX_PARAMETERS, "parameters")
             self.options.control.check(request.parameters)

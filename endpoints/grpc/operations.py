@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from crossover.transport.grpc.metadata import Metadata
 
 EMPTY_FINAL, FINAL = "triton_enable_empty_final_response", "triton_final_response"
+SHARED_MEMORY = "SharedMemory"
+"""Part of the names of that extension's methods."""
 CHANGES_REPOSITORY = frozenset({"RepositoryModelLoad", "RepositoryModelUnload"})
 
 

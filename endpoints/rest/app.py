@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from crossover.endpoints.rest import control, v1
+from crossover.endpoints.rest import control, shared_memory, v1
 from crossover.endpoints.rest.answering import Choose, Handler, RestEndpoint
 from crossover.endpoints.rest.infer import infer, infer_at_once
 from crossover.endpoints.rest.routes import NOWHERE, match
@@ -33,6 +33,11 @@ _HANDLERS: dict[str, Handler] = {
         name: getattr(control, name)
         for name in ("alive", "live", "ready", "server_metadata", "models", "model_metadata", "model_ready", "config",
                      "statistics", "index", "load", "unload", "unsupported")
+    },
+    **{
+        name: getattr(shared_memory, name)
+        for kind in ("system", "cuda")
+        for name in (f"{kind}_memory_status", f"{kind}_memory_register", f"{kind}_memory_unregister")
     },
     "v1_models": v1.v1_models,
     "v1_model": v1.v1_model,

@@ -63,6 +63,8 @@ def _begin(call: InferRequest, request: Request) -> None:
     """The request is read; its own time limit counts from now."""
     context = request.context
     context.mark("decoded")
+    if call.shared is not None:
+        request.options.control.check_shared_memory()
     objects = memory_needed(call.inputs)
     if objects > HEAVY_BYTES and request.hold is not None and not request.hold(objects):
         raise no_memory()

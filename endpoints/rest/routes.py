@@ -45,16 +45,16 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("/v2/repository/{r}/index", "POST", "unsupported"),
     ("/v2/repository/{r}/models/{m}/load", "POST", "unsupported"),
     ("/v2/repository/{r}/models/{m}/unload", "POST", "unsupported"),
-    ("/v2/systemsharedmemory/status", "GET", "unsupported"),
-    ("/v2/systemsharedmemory/unregister", "POST", "unsupported"),
-    ("/v2/systemsharedmemory/region/{r}/status", "GET", "unsupported"),
-    ("/v2/systemsharedmemory/region/{r}/register", "POST", "unsupported"),
-    ("/v2/systemsharedmemory/region/{r}/unregister", "POST", "unsupported"),
-    ("/v2/cudasharedmemory/status", "GET", "unsupported"),
-    ("/v2/cudasharedmemory/unregister", "POST", "unsupported"),
-    ("/v2/cudasharedmemory/region/{r}/status", "GET", "unsupported"),
-    ("/v2/cudasharedmemory/region/{r}/register", "POST", "unsupported"),
-    ("/v2/cudasharedmemory/region/{r}/unregister", "POST", "unsupported"),
+    ("/v2/systemsharedmemory/status", "GET", "system_memory_status"),
+    ("/v2/systemsharedmemory/unregister", "POST", "system_memory_unregister"),
+    ("/v2/systemsharedmemory/region/{r}/status", "GET", "system_memory_status"),
+    ("/v2/systemsharedmemory/region/{r}/register", "POST", "system_memory_register"),
+    ("/v2/systemsharedmemory/region/{r}/unregister", "POST", "system_memory_unregister"),
+    ("/v2/cudasharedmemory/status", "GET", "cuda_memory_status"),
+    ("/v2/cudasharedmemory/unregister", "POST", "cuda_memory_unregister"),
+    ("/v2/cudasharedmemory/region/{r}/status", "GET", "cuda_memory_status"),
+    ("/v2/cudasharedmemory/region/{r}/register", "POST", "cuda_memory_register"),
+    ("/v2/cudasharedmemory/region/{r}/unregister", "POST", "cuda_memory_unregister"),
     ("/v1/models", "GET", "v1_models"),
     ("/v1/models/{m}", "GET", "v1_model"),
     ("/v1/models/{m}:predict", "POST", "v1_predict"),
@@ -70,6 +70,8 @@ class Route:
     methods: tuple[str, ...]
     model: str = ""
     version: str = ""
+    region: str = ""
+    """Of shared memory; or a repository."""
 
 
 class _Node:
@@ -123,7 +125,7 @@ def _walk(node: _Node, segments: list[str], at: int, found: dict[str, str]) -> R
         if node.leaf is None:
             return None
         name, methods = node.leaf
-        return Route(name, methods, found.get("m", ""), found.get("v", ""))
+        return Route(name, methods, found.get("m", ""), found.get("v", ""), found.get("r", ""))
     segment = segments[at]
     fixed = node.fixed.get(segment)
     if fixed is not None and (route := _walk(fixed, segments, at + 1, found)) is not None:

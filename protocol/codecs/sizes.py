@@ -45,6 +45,8 @@ def reply_size_at_least(response: InferResponse, form: ReplyForm | None = None) 
     """Bytes that the reply's tensors take at least, told before anything is written; no `form`: all raw, as over gRPC."""
     size = 0
     for tensor in response.outputs:
+        if response.shared and tensor.name in response.shared:
+            continue
         if form is not None and not form.binary(tensor.name):
             size += _LEAST_JSON_ELEMENT * tensor.count
         else:

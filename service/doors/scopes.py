@@ -59,6 +59,12 @@ _GRPC: dict[str, Need] = {
             ("RepositoryIndex", Scope.INFER),
             ("RepositoryModelLoad", Scope.CONTROL),
             ("RepositoryModelUnload", Scope.CONTROL),
+            ("SystemSharedMemoryStatus", Scope.CONTROL),
+            ("SystemSharedMemoryRegister", Scope.CONTROL),
+            ("SystemSharedMemoryUnregister", Scope.CONTROL),
+            ("CudaSharedMemoryStatus", Scope.CONTROL),
+            ("CudaSharedMemoryRegister", Scope.CONTROL),
+            ("CudaSharedMemoryUnregister", Scope.CONTROL),
         )
     },
 }

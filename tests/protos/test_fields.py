@@ -78,6 +78,20 @@ MESSAGES = {
     "RepositoryModelLoadResponse": "",
     "RepositoryModelUnloadRequest": REPOSITORY_CALL,
     "RepositoryModelUnloadResponse": "",
+    "SystemSharedMemoryStatusRequest": "1 string name",
+    "SystemSharedMemoryStatusResponse": "1 map<string,RegionStatus> regions",
+    "SystemSharedMemoryStatusResponse.RegionStatus": "1 string name; 2 string key; 3 uint64 offset; 4 uint64 byte_size",
+    "SystemSharedMemoryRegisterRequest": "1 string name; 2 string key; 3 uint64 offset; 4 uint64 byte_size",
+    "SystemSharedMemoryRegisterResponse": "",
+    "SystemSharedMemoryUnregisterRequest": "1 string name",
+    "SystemSharedMemoryUnregisterResponse": "",
+    "CudaSharedMemoryStatusRequest": "1 string name",
+    "CudaSharedMemoryStatusResponse": "1 map<string,RegionStatus> regions",
+    "CudaSharedMemoryStatusResponse.RegionStatus": "1 string name; 2 uint64 device_id; 3 uint64 byte_size",
+    "CudaSharedMemoryRegisterRequest": "1 string name; 2 bytes raw_handle; 3 int64 device_id; 4 uint64 byte_size",
+    "CudaSharedMemoryRegisterResponse": "",
+    "CudaSharedMemoryUnregisterRequest": "1 string name",
+    "CudaSharedMemoryUnregisterResponse": "",
     "ModelInput": (
         "1 string name; 2 DataType data_type; 3 Format format; 4 repeated int64 dims; 5 ModelTensorReshape reshape; "
         "6 bool is_shape_tensor; 7 bool allow_ragged_batch; 8 bool optional; 9 bool is_non_linear_format_io"
@@ -137,7 +151,8 @@ METHODS = {
         name: (f"{name}Request", f"{name}Response", False, False)
         for name in (
             "ServerLive ServerReady ModelReady ServerMetadata ModelMetadata ModelInfer ModelConfig ModelStatistics "
-            "RepositoryIndex RepositoryModelLoad RepositoryModelUnload"
+            "RepositoryIndex RepositoryModelLoad RepositoryModelUnload SystemSharedMemoryStatus SystemSharedMemoryRegister "
+            "SystemSharedMemoryUnregister CudaSharedMemoryStatus CudaSharedMemoryRegister CudaSharedMemoryUnregister"
         ).split()
     },
     "ModelStreamInfer": ("ModelInferRequest", "ModelStreamInferResponse", True, True),
@@ -180,7 +195,7 @@ def test_the_table_covers_the_service():
 
 
 def test_methods_are_the_protocols():
-    """The service has OIP's six calls and the extensions' six, and only ModelStreamInfer streams."""
+    """The service has OIP's six calls and the extensions' twelve, and only ModelStreamInfer streams."""
     assert {
         name: (method.request.DESCRIPTOR.name, method.response.DESCRIPTOR.name, *method[2:])
         for name, method in pb.METHODS.items()

@@ -50,6 +50,15 @@ def test_tritonclient_grpc(stack, kind):
 
 @needs_clients
 @pytest.mark.clients
+@pytest.mark.parametrize("kind", ["http", "grpc"])
+def test_tritonclient_shared_memory(stack, kind):
+    """tritonclient's system shared memory works unmodified at the model server: bounds and names are checked; the gateway has none."""
+    address = bare(stack.rest_url) if kind == "http" else stack.grpc_target
+    assert "passed" in ran(CLIENTS, HERE / "triton_shared_memory.py", kind, address, bare(stack.gateway_url))
+
+
+@needs_clients
+@pytest.mark.clients
 @pytest.mark.parametrize("service", ["model server", "gateway"])
 def test_kserve_rest(stack, service):
     """kserve's REST client works with V1 and V2."""

@@ -99,7 +99,8 @@ def decode_request(
     tail = BodyTail(view[length:])
     request, form = json_codec.decode_request(view[:length], model_name, model_version, tail)
     tail.check_used()
-    template = request_template(request, form, len(body) - length) if key is not None else None
+    plain = key is not None and request.shared is None
+    template = request_template(request, form, len(body) - length) if plain else None
     if template is not None:
         _REQUESTS.put(key, template, length)
     return request, form
@@ -151,6 +152,8 @@ def encode_response(response: InferResponse, form: ReplyForm) -> Encoded:
     if not (form.default or form.named):
         return Encoded([json_codec.encode_response(response)], None)
     binary = [tensor for tensor in response.outputs if form.binary(tensor.name)]
+    if response.shared:
+        return _partly_shared(response, [tensor for tensor in binary if tensor.name not in response.shared])
     key = None
     if not response.id and len(binary) == len(response.outputs):
         key = key_of(binary, response.parameters, response.model_name, response.model_version)
@@ -162,6 +165,16 @@ def encode_response(response: InferResponse, form: ReplyForm) -> Encoded:
         head = dumps(json_codec.response_document(response, outputs))
         _keep(key, head)
     return _joined(head, binary)
+
+
+def _partly_shared(response: InferResponse, binary: Sequence[Tensor]) -> Encoded:
+    """A reply of which some outputs lie in shared memory, and these as binary data."""
+    here = {tensor.name for tensor in binary}
+    outputs = [
+        _binary(tensor) if tensor.name in here else json_codec.shared_or(json_codec.with_data, tensor, response)
+        for tensor in response.outputs
+    ]
+    return _joined(dumps(json_codec.response_document(response, outputs)), binary)
 
 
 def _keep(key: object, head: bytes) -> None:

@@ -2,14 +2,16 @@
 
 `binary_codec` builds on the same functions: it hands in a `Tail`, the bytes that follow the JSON of a body. Without
 one, every tensor must have `data`. Unknown keys are ignored, because real clients send some (kserve: `model_name`);
-what would change an answer if ignored (shared memory) is refused.
+tensors in shared memory have neither data nor bytes, but that extension's parameters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from crossover.protocol.bounded_cache import BoundedCache
+from crossover.protocol.codecs import shared_memory
 from crossover.protocol.codecs.json.elements import LONG_ARRAY, Elements, NotNativeError, split
 from crossover.protocol.codecs.json.templates import RequestTemplates
 from crossover.protocol.codecs.json.text import MAX_DEPTH, Fragment, check_depth, dumps, kind_of, loads_object
@@ -17,12 +19,9 @@ from crossover.protocol.codecs.json.values import to_array, to_text
 from crossover.protocol.codecs.reply_form import ReplyForm
 from crossover.protocol.errors import InferenceError, invalid
 from crossover.protocol.limits import MAX_PARAMETERS, MAX_TENSORS, check_count
-from crossover.protocol.messages import InferRequest, InferResponse, Parameters, RequestedOutput
+from crossover.protocol.messages import InferRequest, InferResponse, Parameters, RequestedOutput, SharedTensors
 from crossover.protocol.tensors import Buffer, Shape, Tensor, declared
 
-_UNSUPPORTED = {
-    "shared_memory_region": "the shared memory extension",
-}
 _REQUEST_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
 _RESPONSE_KEYS = frozenset({"id", "parameters", "outputs", "model_name", "model_version"})
 _OUTPUT_KEYS = frozenset({"name", "parameters"})
@@ -52,7 +51,8 @@ def decode_request(
     except (NotNativeError, InferenceError) as refused:
         _check_worth_reading(text, refused)
         return _request(loads_object(text), model_name, model_version, tail, None)
-    _TEMPLATES.learn(skeleton, elements, request, form)
+    if request.shared is None:
+        _TEMPLATES.learn(skeleton, elements, request, form)
     return request, form
 
 
@@ -90,14 +90,18 @@ def _request(
     check_count(items, MAX_TENSORS, "inputs")
     parameters = _parameters(document.get("parameters"), "the request")
     form = ReplyForm(_flag(parameters.pop("binary_data_output", False), "binary_data_output"))
+    shared: dict[str, Parameters] = {}
     request = InferRequest(
         model_name,
-        [_tensor(item, tail, elements, "inputs", index) for index, item in enumerate(items)],
+        [_tensor(item, tail, elements, "inputs", index, shared) for index, item in enumerate(items)],
         model_version,
         _text(document, "id"),
         _requested(document.get("outputs"), form, elements),
         parameters,
     )
+    outputs = shared_memory.take_outputs(request.outputs) if request.outputs else {}
+    if shared or outputs:
+        request.shared = SharedTensors(shared, outputs)
     return request, form
 
 
@@ -125,13 +129,13 @@ def encode_request(request: InferRequest) -> bytes:
 
 def encode_response(response: InferResponse) -> bytes:
     """The reply as JSON; NOT_CARRIED for tensors that JSON cannot hold."""
-    if len(response.outputs) == 1 and not (response.id or response.parameters):
+    if len(response.outputs) == 1 and not (response.id or response.parameters or response.shared):
         tensor = response.outputs[0]
         before, behind = _reply_around(
             (response.model_name, response.model_version, tensor.name, tensor.datatype.name, tensor.shape)
         )
         return b"".join((before, to_text(tensor), behind))
-    return dumps(response_document(response, [with_data(tensor) for tensor in response.outputs]))
+    return dumps(response_document(response, [shared_or(with_data, tensor, response) for tensor in response.outputs]))
 
 
 _REPLIES: BoundedCache[tuple[str, str, str, str, Shape], tuple[bytes, bytes]] = BoundedCache()
@@ -191,6 +195,13 @@ def with_data(tensor: Tensor) -> dict[str, Any]:
     return item
 
 
+def shared_or(show: Callable[[Tensor], dict[str, Any]], tensor: Tensor, response: InferResponse) -> dict[str, Any]:
+    """The object of an output in a reply: where it lies in shared memory, or as `show` shows it."""
+    if tensor.name not in response.shared:
+        return show(tensor)
+    return {**described(tensor), "parameters": response.shared[tensor.name]}
+
+
 def _output_object(output: RequestedOutput) -> dict[str, Any]:
     item: dict[str, Any] = {"name": output.name}
     if output.parameters:
@@ -212,7 +223,10 @@ def tensor_head(item: object, where: str, index: int) -> tuple[dict[str, Any], s
     return item, name, kind, dims
 
 
-def _tensor(item: object, tail: Tail | None, elements: Elements | None, where: str, index: int) -> Tensor:
+def _tensor(
+    item: object, tail: Tail | None, elements: Elements | None, where: str, index: int,
+    shared: dict[str, Parameters] | None = None,
+) -> Tensor:  # fmt: skip
     item, name, kind, dims = tensor_head(item, where, index)
     row, shape = declared(name, kind, dims)
     parameters = _parameters(item.get("parameters"), f"tensor '{name}'")
@@ -224,6 +238,9 @@ def _tensor(item: object, tail: Tail | None, elements: Elements | None, where: s
         claimed = elements.claim(data, name, row, shape) if elements is not None else None
         return claimed or Tensor(name, row, shape, array=to_array(name, row, shape, data))
     if size is None:
+        if shared is not None and shared_memory.REGION in parameters:
+            shared[name] = shared_memory.taken(parameters, f"tensor '{name}'")
+            return shared_memory.placeholder(name, kind, dims)
         raise invalid(f"tensor '{name}' has neither 'data' nor 'binary_data_size'; send one of them")
     return Tensor.from_raw(name, kind, shape, _EMPTY_TAIL.take(name, size) if tail is None else tail.take(name, size))
 
@@ -277,8 +294,6 @@ def _parameters(items: object, where: str) -> Parameters:
                 f"parameter '{key[:40]}' of {where} is {kind_of(value)}; it takes a string, number or boolean"
             )
         _check_integer(key, value, where)
-        if key in _UNSUPPORTED:
-            raise invalid(f"parameter '{key}' of {where} asks for {_UNSUPPORTED[key]}, which is not supported")
     return items
 
 

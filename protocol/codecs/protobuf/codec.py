@@ -13,6 +13,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from crossover.protocol.codecs import shared_memory
 from crossover.protocol.codecs.protobuf import contents as protobuf_contents
 from crossover.protocol.codecs.protobuf.templates import DecodedTemplates, EncodedTemplates
 from crossover.protocol.codecs.protobuf.wire import (
@@ -26,7 +27,14 @@ from crossover.protocol.codecs.protobuf.wire import (
 )
 from crossover.protocol.errors import InferenceError, invalid
 from crossover.protocol.limits import MAX_PARAMETERS, MAX_TENSORS, check_count, is_heavy
-from crossover.protocol.messages import InferRequest, InferResponse, Parameters, ParameterValue, RequestedOutput
+from crossover.protocol.messages import (
+    InferRequest,
+    InferResponse,
+    Parameters,
+    ParameterValue,
+    RequestedOutput,
+    SharedTensors,
+)
 from crossover.protocol.tensors import MAX_RANK, Buffer, Tensor
 from crossover.protos import inference as pb
 
@@ -53,7 +61,6 @@ _ENCODED_REQUESTS, _ENCODED_RESPONSES = EncodedTemplates(), EncodedTemplates()
 _DECODED_REQUESTS: DecodedTemplates[InferRequest] = DecodedTemplates(_RAW_INPUT_KEY)
 _DECODED_RESPONSES: DecodedTemplates[InferResponse] = DecodedTemplates(_RAW_OUTPUT_KEY)
 _INT64 = range(-(2**63), 2**63)
-_UNSUPPORTED_INPUT_PARAMETER = "shared_memory_region"
 
 
 def encode_request(request: InferRequest, *, typed: bool = False) -> bytes:
@@ -85,7 +92,7 @@ def _encoded_request(request: InferRequest, typed: bool) -> bytes:
 
 def encode_response(response: InferResponse, *, typed: bool = False) -> bytes:
     """ModelInferResponse bytes, raw unless `typed`."""
-    if len(response.outputs) != 1 or typed or response.parameters or response.id:
+    if len(response.outputs) != 1 or typed or response.parameters or response.id or response.shared:
         return b"".join(_response_parts(response, typed))
     tensor = response.outputs[0]
     key = _template_key(response.model_name, response.model_version, tensor)
@@ -126,7 +133,13 @@ def _response_parts(response: InferResponse, typed: bool) -> list[Buffer]:
     head = pb.ModelInferResponse(model_name=response.model_name, model_version=response.model_version, id=response.id)
     if response.parameters:
         set_parameters(head.parameters, response.parameters)
-    return _with_tensors(head, head.outputs, response.outputs, _RAW_OUTPUT_KEY, typed)
+    if not response.shared:
+        return _with_tensors(head, head.outputs, response.outputs, _RAW_OUTPUT_KEY, typed)
+    for tensor in response.outputs:
+        entry = head.outputs.add(name=tensor.name, datatype=tensor.datatype.name, shape=tensor.shape)
+        set_parameters(entry.parameters, response.shared.get(tensor.name, {}))
+        head.raw_output_contents.append(bytes(tensor.raw))  # clients find theirs by the output's place
+    return [head.SerializeToString()]
 
 
 def _requested(output: RequestedOutput) -> pb.ModelInferRequest.InferRequestedOutputTensor:
@@ -167,20 +180,42 @@ def decode_request(data: Buffer) -> InferRequest:
     head, raws, contents = _split(data, pb.ModelInferRequest, _RAW_INPUT_FIELD)
     raws = raws or head.raw_input_contents
     check_count(head.outputs, MAX_TENSORS, "outputs")
-    for entry in head.inputs:
-        if _UNSUPPORTED_INPUT_PARAMETER in entry.parameters:
-            raise invalid(f"input '{entry.name}' asks for shared memory, which is not supported here; send its bytes")
+    shared = {
+        entry.name: shared_memory.taken(parameters_of(entry.parameters), f"input '{entry.name}'")
+        for entry in head.inputs
+        if shared_memory.REGION in entry.parameters
+    }
+    outputs = [RequestedOutput(output.name, parameters_of(output.parameters)) for output in head.outputs]
     request = InferRequest(
         head.model_name,
-        _tensors(head.inputs, raws, contents, "input"),
+        _tensors(head.inputs, raws, contents, "input") if not shared else _partly_shared(head.inputs, raws, contents),
         head.model_version,
         head.id,
-        [RequestedOutput(output.name, parameters_of(output.parameters)) for output in head.outputs],
+        outputs,
         parameters_of(head.parameters) if head.parameters else {},
     )
-    if len(raws) == 1 and not head.id:
+    shared_outputs = shared_memory.take_outputs(outputs) if outputs else {}
+    if shared or shared_outputs:
+        request.shared = SharedTensors(shared, shared_outputs)
+    elif len(raws) == 1 and not head.id:
         _DECODED_REQUESTS.learn(data, len(raws[0]), _request_like(request, b""))
     return request
+
+
+def _partly_shared(entries: Sequence[Any], raws: Sequence[Buffer], contents: Mapping[int, Buffer]) -> list[Tensor]:
+    """The inputs of a message of which some lie in shared memory; raw contents belong to the others, in their order."""
+    check_count(entries, MAX_TENSORS, "inputs")
+    here = [index for index, entry in enumerate(entries) if shared_memory.REGION not in entry.parameters]
+    moved = {at: contents[index] for at, index in enumerate(here) if index in contents}
+    if len(raws) == len(entries):
+        raws = [raws[index] for index in here]
+    given = iter(_tensors([entries[index] for index in here], raws, moved, "input"))
+    return [
+        shared_memory.placeholder(entry.name, entry.datatype, list(entry.shape))
+        if shared_memory.REGION in entry.parameters
+        else next(given)
+        for entry in entries
+    ]
 
 
 def _request_like(known: InferRequest, raw: Buffer) -> InferRequest:

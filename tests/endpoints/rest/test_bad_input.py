@@ -48,8 +48,8 @@ BODIES = {
     "binary_data a number": json.dumps(
         {"inputs": [GOOD], "outputs": [{"name": "x", "parameters": {"binary_data": 1}}]}
     ),
-    "shared memory": json.dumps(
-        {"inputs": [GOOD], "outputs": [{"name": "x", "parameters": {"shared_memory_region": "r"}}]}
+    "shared memory of no name": json.dumps(
+        {"inputs": [GOOD], "outputs": [{"name": "x", "parameters": {"shared_memory_region": 1}}]}
     ),
     "deep": "[" * 90_000 + "]" * 90_000,
     "deep beside NaN": '{"a":NaN,"b":' + "[" * 90_000 + "]" * 90_000 + "}",
@@ -114,7 +114,9 @@ TENSORS = {
     "1e39 for FP32": tensor(data=[1, 1e39]),
     "data and size": tensor(data=[1, 2], parameters={"binary_data_size": 8}),
     "size without bytes": tensor(parameters={"binary_data_size": 8}),
-    "shared memory": tensor(parameters={"shared_memory_region": "r", "shared_memory_byte_size": 8}),
+    "shared memory before its beginning": tensor(
+        parameters={"shared_memory_region": "r", "shared_memory_byte_size": 8, "shared_memory_offset": -1}
+    ),
     "parameters text": tensor(data=[1, 2], parameters="x"),
 }
 

@@ -1,6 +1,7 @@
 """Health, metadata, statistics, repository, V1, routes: what real clients read of them."""
 
 import base64
+import json
 
 import pytest
 
@@ -169,6 +170,21 @@ async def test_an_unknown_path_is_404_with_a_json_error(call, path):
 async def test_extensions_that_are_not_served_are_501(call, method, path):
     """Triton's other extensions are known and refused."""
     answer = await call(method, path, b"{}" if method == "POST" else None)
+    assert (answer.status, answer.json["code"]) == (501, "UNIMPLEMENTED")
+
+
+@pytest.mark.parametrize("where", ["inputs", "outputs"])
+async def test_tensors_in_shared_memory_are_501_where_there_is_none(call, where):
+    """As at the gateway."""
+    shared = {"shared_memory_region": "r", "shared_memory_byte_size": 8}
+    document = {
+        "inputs": {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "parameters": shared}]},
+        "outputs": {
+            "inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}],
+            "outputs": [{"name": "y", "parameters": shared}],
+        },
+    }[where]
+    answer = await call("POST", "/v2/models/m/infer", json.dumps(document).encode())
     assert (answer.status, answer.json["code"]) == (501, "UNIMPLEMENTED")
 
 

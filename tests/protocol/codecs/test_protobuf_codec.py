@@ -136,11 +136,24 @@ def test_a_message_of_very_many_fields_is_refused(field):
         codec.decode_request(field * 200_000)
 
 
-def test_shared_memory_is_refused_not_ignored():
-    """An input that points to shared memory is told that there is none here."""
-    message = _message(inputs=[_input()])
+def test_a_tensor_in_shared_memory_is_told_apart():
+    """Its parameters stand in `shared`, it has no bytes, and the raw contents are those of the other inputs."""
+    message = _message(inputs=[_input("there"), _input("here")], raw_input_contents=[b"12"])
     message.inputs[0].parameters["shared_memory_region"].string_param = "r"
-    with pytest.raises(InferenceError, match="shared memory"):
+    message.inputs[0].parameters["shared_memory_byte_size"].int64_param = 2
+    request = codec.decode_request(message.SerializeToString())
+    assert request.shared.inputs == {
+        "there": {"shared_memory_region": "r", "shared_memory_byte_size": 2, "shared_memory_offset": 0}
+    }
+    assert [bytes(tensor.raw) for tensor in request.inputs] == [b"", b"12"]
+
+
+@pytest.mark.parametrize("value", [{"int64_param": 1}, {"string_param": ""}, {"bool_param": True}])
+def test_a_region_has_a_name(value):
+    """Anything else is INVALID_ARGUMENT."""
+    message = _message(inputs=[_input()])
+    message.inputs[0].parameters["shared_memory_region"].CopyFrom(pb.InferParameter(**value))
+    with pytest.raises(InferenceError, match="takes the name of a region"):
         codec.decode_request(message.SerializeToString())
 
 
