@@ -12,7 +12,7 @@ from types import ModuleType
 from tests.fuzz.mutation import repeated
 
 CORPUS = Path(__file__).parent / "corpus"
-SECONDS_FLOOR, SECONDS_A_MIB = 0.05, 0.6
+SECONDS_FLOOR, SECONDS_A_MIB = 0.25, 2.0
 """Thread CPU seconds that an input may take: what is quadratic takes minutes for a megabyte."""
 _TRIES = 3
 """An input is too slow when it is so each time: page faults and the garbage collector are not its own."""

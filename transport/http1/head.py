@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
     from crossover.transport.http1.messages import Fields
 
-_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_BEGINNING = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: |\Z)")
+_METHOD = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}"
+"""A token (RFC 9110 5.6.2) no longer than any method is: the same bound whether a head comes whole or in pieces."""
+_BEGINNING = re.compile(_METHOD + rb"(?: |\Z)")
 """How every request begins, whatever part of it has come."""
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
+_REQUEST_LINE = re.compile(rb"(" + _METHOD + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
 _END = re.compile(rb"\n\r?\n")
 """The end of a head, also where its lines end in LF alone: such a head is refused, but it has to end somewhere."""
 _HOST = re.compile(

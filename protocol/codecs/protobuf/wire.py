@@ -15,6 +15,10 @@ MOST_FIELDS = 10_000
 """Fields of a message that is cut, and of its tensors; more would hold up the event loop, and no real message has them."""
 LENGTH_DELIMITED = 2
 _FIXED_SIZES = {1: 8, 5: 4}
+_GROUP, _GROUP_END = 3, 4
+"""Groups are deprecated and not in our messages; a field that is not known may be one."""
+_MOST_GROUPS = 100
+"""Groups within groups, as many as the library reads."""
 
 
 def key(field: int) -> bytes:
@@ -74,10 +78,8 @@ def cut(view: memoryview, field: int, most: int = MOST_FIELDS) -> tuple[list[mem
         if wire == LENGTH_DELIMITED:
             size, content = read_varint(view, at)
             at = content + size
-        elif wire == 0:
-            at = read_varint(view, at)[1]
         else:
-            at += _FIXED_SIZES.get(wire, end)
+            at = _behind(view, at, end, tag)
         if at > end:
             raise ValueError
         if tag == wanted:
@@ -87,6 +89,27 @@ def cut(view: memoryview, field: int, most: int = MOST_FIELDS) -> tuple[list[mem
         if len(rest) + len(found) > most:
             raise invalid(f"the message has more than {MOST_FIELDS} fields; it takes that many at most")
     return rest, found
+
+
+def _behind(view: memoryview, at: int, end: int, tag: int) -> int:
+    """Where a field that is not length-delimited ends, its tag read; beyond `end` where it is none."""
+    open_groups: list[int] = []
+    while True:
+        wire = tag & 7
+        if wire == 0:
+            at = read_varint(view, at)[1]
+        elif wire == LENGTH_DELIMITED:
+            size, at = read_varint(view, at)
+            at += size
+        elif wire == _GROUP:
+            open_groups.append(tag)
+        elif wire == _GROUP_END and open_groups and open_groups[-1] == tag - 1:
+            open_groups.pop()
+        else:
+            at += _FIXED_SIZES.get(wire, end)
+        if not open_groups or at > end or len(open_groups) > _MOST_GROUPS:
+            return at if len(open_groups) <= _MOST_GROUPS else end + 1
+        tag, at = read_varint(view, at)
 
 
 def content_of(field: memoryview) -> memoryview:
