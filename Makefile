@@ -47,11 +47,12 @@ bench: .venv/.lab native  ## what each path costs, against the bare library's co
 torture: .venv/.lab native  ## kill, stop, flood and starve the services: are the promises kept? (about five minutes); ARGS=...
 	@exec $(BIN)/python -m comparison torture $(ARGS)
 
-check: .venv/.dev native  ## lint, types, layers, generated code
+check: .venv/.dev native  ## lint, security rules, types, layers, known vulnerabilities, generated code
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy -p crossover
 	@$(BIN)/python -c 'from importlinter.cli import lint_imports_command as run; run()' --no-cache
+	@$(BIN)/python requirements/audit.py
 	@$(BIN)/python protos/generate.py --check
 	@$(BIN)/buf lint && $(BIN)/buf format --diff --exit-code && $(BIN)/buf breaking --against protos/released.binpb
 
@@ -85,10 +86,10 @@ models: .venv-models/.models  ## train and build the committed models again
 	@.venv-models/bin/python models/make.py
 
 lock:  ## pin requirements/*.in again (needs uv)
-	@for name in serve lab dev clients models postgres guide otel deploy real-models fuzz fleet; do \
+	@for name in serve lab dev clients models postgres guide otel deploy real-models fuzz fleet audit; do \
 	  uv pip compile $$([ $$name = real-models ] && echo --no-deps) --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-header requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 clean:  ## remove environments, caches and built parts
-	@rm -rf .venv .venv-clients .venv-models .*_cache .hypothesis protocol/native/*.so
+	@rm -rf .venv .venv-clients .venv-models .venv-audit .*_cache .hypothesis protocol/native/*.so
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

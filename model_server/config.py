@@ -55,8 +55,11 @@ def read_text(text: str, name: str) -> tuple[pb.ModelConfig, list[str]]:
     config = pb.ModelConfig()
     try:
         unknown = config_text.parse(text, config)
-    except text_format.ParseError as error:
-        raise ModelError(f"{CONFIG_FILE} is not a model configuration: {error}") from error
+    except (
+        text_format.ParseError,
+        ValueError,
+    ) as error:  # the library checks an enum's range too late for its own error
+        raise ModelError(f"{CONFIG_FILE} is not a model configuration: {str(error)[:300]}") from error
     _check(config, name)
     return config, _ignored(config, unknown)
 

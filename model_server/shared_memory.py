@@ -23,7 +23,7 @@ from crossover.protocol.names import check_model_name, quoted
 from crossover.protocol.tensors import Tensor
 from crossover.protos import inference as pb
 
-FOLDER = Path("/dev/shm")
+FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is
 MOST_REGIONS = 1024
 _KEY = re.compile(r"/?([^/\0]{1,255})")
 

@@ -86,6 +86,9 @@ class GatewaySettings(ServiceSettings):
     )
     prediction_job_seconds: float = Field(600.0, gt=0, description="the most time that one queued prediction may run")
     prediction_max_rows: int = Field(100_000, ge=0, description="most predictions that are kept; 0: no bound")
+    prediction_max_bytes: int = Field(
+        10 << 30, ge=0, description="most bytes of predictions and exchanges that are kept; 0: no bound"
+    )
     prediction_max_age_days: float = Field(0.0, ge=0, description="how long finished predictions are kept; 0: no bound")
 
     @field_validator("gateway_upstream")

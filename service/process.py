@@ -173,5 +173,5 @@ def run(serve: Callable[[Stop], Awaitable[None]]) -> int:
 
 def url_host(host: str) -> str:
     """A host as a URL has it: IPv6 in brackets, and a wildcard as the loopback address that reaches it."""
-    loopback = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    loopback = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared
     return f"[{loopback}]" if ":" in loopback else loopback

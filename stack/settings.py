@@ -48,7 +48,7 @@ class StackSettings(GatewaySettings, ModelServerSettings):
             "allowed_hosts": ",".join(dict.fromkeys(names)),
         }
         if is_loopback(self.gateway_host):
-            update["gateway_host"] = "0.0.0.0"
+            update["gateway_host"] = "0.0.0.0"  # noqa: S104 - asked for by a setting
         return self.model_copy(update=update)
 
 

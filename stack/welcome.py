@@ -45,7 +45,7 @@ def _students(chosen: StackSettings) -> str:
     """Where a class finds the page."""
     if not chosen.classroom:
         return ""
-    host = local_address() if chosen.gateway_host in ("0.0.0.0", "") else url_host(chosen.gateway_host)
+    host = local_address() if chosen.gateway_host in ("0.0.0.0", "") else url_host(chosen.gateway_host)  # noqa: S104 - compared
     return _STUDENTS.format(url=f"{_scheme(chosen.gateway_tls_cert is not None)}://{host}:{chosen.gateway_port}")
 
 

@@ -59,7 +59,7 @@ class Receiver:
 
     def read(self, message: bytes) -> Any:
         """What was sent; None when it was something to keep."""
-        unpickler = pickle.Unpickler(io.BytesIO(message))
+        unpickler = pickle.Unpickler(io.BytesIO(message))  # noqa: S301 - from a process of ours, over a pipe
         unpickler.persistent_load = self._kept.__getitem__  # type: ignore[method-assign]
         thing = unpickler.load()
         if not isinstance(thing, Keep):

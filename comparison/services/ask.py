@@ -53,7 +53,7 @@ def _came(url: str, model: str) -> str:
     import urllib.request
 
     try:
-        with urllib.request.urlopen(f"{url}/v2/models/{model}", timeout=5) as reply:
+        with urllib.request.urlopen(f"{url}/v2/models/{model}", timeout=5) as reply:  # noqa: S310 - an address of the lab's own
             status, body = reply.status, reply.read(200)
     except urllib.error.HTTPError as error:
         status, body = error.code, error.read(200)

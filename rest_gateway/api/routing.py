@@ -39,6 +39,10 @@ class StoreFullError(StoreAwayError):
     """There is no room for more in the database."""
 
 
+class StoreDamagedError(StoreAwayError):
+    """The database is there, and what it holds cannot be read."""
+
+
 class ApiRoute(APIRoute):
     """A route that answers every failure with problem details."""
 
@@ -67,10 +71,16 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, InferenceError):
         return of_error(error)
     if isinstance(error, StoreAwayError):
-        _log_once_a_minute(error)
+        log_once_a_minute(error)
     if isinstance(error, StoreFullError):
         return Problem(
-            507, Code.UNAVAILABLE, "there is no room for more predictions; delete some, or make room in DATA_DIR"
+            507,
+            Code.UNAVAILABLE,
+            "there is no room for more predictions; delete some, or make room in DATA_DIR, or raise PREDICTION_MAX_BYTES",
+        )
+    if isinstance(error, StoreDamagedError):
+        return Problem(
+            503, Code.UNAVAILABLE, "the database of predictions is damaged; its operator has to restore or remove it"
         )
     if isinstance(error, StoreAwayError):
         return Problem(503, Code.UNAVAILABLE, "the store of predictions cannot be reached now; try again")
@@ -78,8 +88,8 @@ def as_problem(error: Exception) -> Problem:
     return internal()
 
 
-def _log_once_a_minute(error: StoreAwayError) -> None:
-    """Each request that meets a store that is away would write a line."""
+def log_once_a_minute(error: StoreAwayError) -> None:
+    """Each request, and each round of a worker, that meets a store that is away would write a line."""
     global _told_at  # noqa: PLW0603 - one log, one moment
     now = time.monotonic()
     if now - _told_at >= LOG_SECONDS:

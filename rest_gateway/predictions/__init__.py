@@ -53,7 +53,7 @@ def install(app: FastAPI, upstreams: Upstreams, settings: GatewaySettings) -> Ab
 def install_with(app: FastAPI, upstreams: Upstreams, options: PredictionOptions) -> AbstractAsyncContextManager[None]:
     """`install` with options of one's own."""
     database = Database(database_url(options.database_url, options.data_dir, options.port))
-    store = SqlStore(database)
+    store = SqlStore(database, options.max_bytes)
     owner = secrets.token_hex(16)
     catalog = Catalog(options.model_repository)
     runner = Runner(upstreams, catalog)
@@ -71,7 +71,7 @@ def install_with(app: FastAPI, upstreams: Upstreams, options: PredictionOptions)
     async def lifespan() -> AsyncIterator[None]:
         try:
             await database.migrate()
-            workers.start()
+            await workers.start()
             try:
                 yield
             finally:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from crossover.rest_gateway.api.routing import StoreAwayError, StoreFullError
+from crossover.rest_gateway.api.routing import StoreAwayError, StoreDamagedError, StoreFullError
 from crossover.rest_gateway.predictions import revisions
 from crossover.service.settings import user_data
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _BUSY_SECONDS = 10
+_WRITER_SECONDS = 10.0
+"""How long a write waits for those before it, of one process: each may wait _BUSY_SECONDS for another process's."""
+RESERVE_BYTES = 2 << 20
+"""Set aside beside a SQLite file and given up when the disk is full: to delete needs room in the journal."""
 _MIGRATION_LOCK = 0x63726F73
 """PostgreSQL's advisory lock: of several gateways that start at once, one migrates."""
 _DRIVERS = {
@@ -68,6 +72,7 @@ class Database:
         self._shown = url.render_as_string(hide_password=True)
         self._engine = _engine(url, self.is_sqlite)
         self._one_writer = asyncio.Lock()
+        self._reserve = Path(f"{url.database}-reserve") if self.is_sqlite and _is_a_file(url) else None
 
     @property
     def dialect(self) -> str:
@@ -85,8 +90,15 @@ class Database:
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that commits at its end; StoreAwayError when the database cannot be reached."""
         if self.is_sqlite:
-            async with self._one_writer, _translated(), self._engine.begin() as connection:
-                yield connection
+            try:
+                await asyncio.wait_for(self._one_writer.acquire(), _WRITER_SECONDS)
+            except TimeoutError:
+                raise StoreAwayError("the database is locked by another process") from None
+            try:
+                async with _translated(), self._engine.begin() as connection:
+                    yield connection
+            finally:
+                self._one_writer.release()
         else:
             async with _translated(), self._engine.begin() as connection:
                 yield connection
@@ -126,13 +138,40 @@ class Database:
     async def close(self) -> None:
         await self._engine.dispose()
 
+    def give_up_reserve(self) -> bool:
+        """Make room on a full disk for what deletes; False where there is none to give up."""
+        if self._reserve is None or not self._reserve.exists():
+            return False
+        self._reserve.unlink(missing_ok=True)
+        return True
+
+    def keep_reserve(self) -> None:
+        """Set the reserve aside, if it is not there and the disk has room for it."""
+        if self._reserve is None or self._reserve.exists():
+            return
+        try:
+            made = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(made, 0, RESERVE_BYTES)
+            finally:
+                os.close(made)
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
+
+    async def give_back(self) -> None:
+        """Let the disk have what SQLite's journal has taken, as far as nobody reads it."""
+        if self.is_sqlite:
+            async with _translated(), self._engine.connect() as connection:
+                driver = await connection.get_raw_connection()
+                await driver.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+
 
 def _engine(url: URL, is_sqlite: bool) -> AsyncEngine:
     try:
         if not is_sqlite:
             return create_async_engine(url, pool_pre_ping=True, pool_size=10, pool_timeout=10)
-        if url.database and url.database != ":memory:":
-            make_private(Path(url.database))
+        if _is_a_file(url):
+            make_private(Path(str(url.database)))
         engine = create_async_engine(url, connect_args={"timeout": _BUSY_SECONDS}, pool_timeout=30)
     except ModuleNotFoundError as error:
         raise DatabaseError(
@@ -143,6 +182,10 @@ def _engine(url: URL, is_sqlite: bool) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _is_a_file(url: URL) -> bool:
+    return bool(url.database) and url.database != ":memory:"
 
 
 def make_private(file: Path) -> None:
@@ -198,11 +241,18 @@ async def _translated() -> AsyncIterator[None]:
     except PoolTimeoutError as error:
         raise StoreAwayError("no connection became free in time") from error
     except DBAPIError as error:
+        reason = _first_line(error.orig)
+        if any(phrase in reason.lower() for phrase in _DAMAGED):
+            raise StoreDamagedError(reason) from error
         if error.connection_invalidated or type(error).__name__ in {"OperationalError", "InterfaceError"}:
-            raise _away(_first_line(error.orig)) from error
+            raise _away(reason) from error
         raise
     except (OSError, TimeoutError) as error:
         raise _away(_first_line(error)) from error
+
+
+_DAMAGED = ("malformed", "not a database", "invalid page", "could not read block", "missing chunk", "corrupted")
+"""SQLite's and PostgreSQL's words for a database that is there and cannot be read."""
 
 
 def _away(reason: str) -> StoreAwayError:

@@ -40,6 +40,8 @@ class PredictionOptions:
     """The most time that one queued prediction may run."""
     max_rows: int = 100_000
     """Most predictions that are kept, 0 for no bound; the oldest finished ones go first."""
+    max_bytes: int = 0
+    """Most bytes of predictions and exchanges that are kept, 0 for no bound; the oldest finished ones go first."""
     max_age_days: float = 0.0
     """How long finished predictions are kept, 0 for no bound."""
 
@@ -60,5 +62,6 @@ class PredictionOptions:
             retry_seconds=settings.prediction_retry_seconds,
             job_seconds=settings.prediction_job_seconds,
             max_rows=settings.prediction_max_rows,
+            max_bytes=settings.prediction_max_bytes,
             max_age_days=settings.prediction_max_age_days,
         )

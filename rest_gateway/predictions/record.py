@@ -147,6 +147,12 @@ def new_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def continue_after(newest: str | None) -> None:
+    """Let ids go on behind the newest that is stored, though the clock was set back since it was made."""
+    if newest is not None:
+        _clock.millisecond = max(_clock.millisecond, int(newest.replace("-", "")[:12], 16))
+
+
 def now_micros() -> Micros:
     return time.time_ns() // 1000
 

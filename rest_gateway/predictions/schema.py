@@ -36,6 +36,10 @@ predictions = Table(
     Column("crashes", Integer, nullable=False),
     Column("inputs", Text, nullable=False),  # the large columns last: SQLite reads the others without them
     Column("outputs", Text),
+    Column(
+        "stored_bytes", BigInteger, nullable=False, server_default="0"
+    ),  # with the exchange; read from its index alone
+    Index("predictions_by_bytes", "id", "stored_bytes"),
     Index("predictions_by_time", "created_at"),
     Index("predictions_by_model", "model", "id"),
     Index("predictions_by_label", "label_text", "id"),

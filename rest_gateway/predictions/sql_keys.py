@@ -60,6 +60,14 @@ async def renew(connection: AsyncConnection, owner: str, lease_seconds: float) -
     await connection.execute(update(idempotency_keys).where(_reserved_by(owner)).values(lease_until=lease))
 
 
+async def mend(connection: AsyncConnection, lease_seconds: float) -> None:
+    """See sql_queue.mend."""
+    held = _TABLE.reply.is_(None) & (_TABLE.lease_until > sql_clock.later(connection, max(60.0, 3 * lease_seconds)))
+    await connection.execute(
+        update(idempotency_keys).where(held).values(lease_until=sql_clock.later(connection, lease_seconds))
+    )
+
+
 async def free(connection: AsyncConnection, key: str, owner: str) -> None:
     await connection.execute(delete(idempotency_keys).where(_TABLE.key == key, _reserved_by(owner)))
 

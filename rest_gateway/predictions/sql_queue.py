@@ -84,6 +84,24 @@ async def release(connection: AsyncConnection, owner: str) -> None:
     await connection.execute(update(predictions).where(_running_of(owner)).values(**values))
 
 
+LONGEST_PAUSE = 30.0
+"""Seconds beyond which no job is put off."""
+LONGEST_LEASE = 60.0
+"""Seconds that a lease may lie ahead on other gateways' account; three times one's own where that is more."""
+
+
+async def mend(connection: AsyncConnection, lease_seconds: float) -> None:
+    """After a clock was set back, what was put off or leased by the old time would wait for hours: it is due now."""
+    moment = sql_clock.now(connection)
+    waits = (_TABLE.state == State.QUEUED) & (_TABLE.run_after > sql_clock.later(connection, LONGEST_PAUSE))
+    await connection.execute(update(predictions).where(waits).values(run_after=moment))
+    longest = max(LONGEST_LEASE, 3 * lease_seconds)
+    held = (_TABLE.state == State.RUNNING) & (_TABLE.lease_until > sql_clock.later(connection, longest))
+    await connection.execute(
+        update(predictions).where(held).values(lease_until=sql_clock.later(connection, lease_seconds))
+    )
+
+
 def _running_of(owner: str) -> ColumnElement[bool]:
     return (_TABLE.state == State.RUNNING) & (_TABLE.owner == owner)
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, delete, func, insert, null, select, update
 
-from crossover.rest_gateway.predictions import sql_keys, sql_queue
+from crossover.rest_gateway.api.routing import StoreFullError
+from crossover.rest_gateway.predictions import sql_bytes, sql_keys, sql_queue
 from crossover.rest_gateway.predictions.record import Count, Prediction, State, now_micros
 from crossover.rest_gateway.predictions.rows import (
     note_columns,
@@ -36,14 +37,17 @@ _FREE = {"owner": None, "lease_until": None, "run_after": None, "queued_at": Non
 
 
 class SqlStore:
-    """`Store` on a `Database` whose tables are up to date."""
+    """`Store` on a `Database` whose tables are up to date; it keeps at most `most_bytes` (0: no bound)."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, most_bytes: int = 0) -> None:
         self._database = database
+        self._bytes = sql_bytes.Bound(most_bytes)
 
     async def add(self, made: Sequence[tuple[Prediction, Exchange]], hold: KeyHold | None) -> None:
+        rows = [_columns(prediction, exchange) for prediction, exchange in made]
         async with self._database.writing() as connection:
-            await connection.execute(insert(predictions), [_columns(prediction) for prediction, _ in made])
+            await self._bytes.make_room(connection, sum(row["stored_bytes"] for row in rows))
+            await connection.execute(insert(predictions), rows)
             await connection.execute(
                 insert(exchanges),
                 [
@@ -109,11 +113,22 @@ class SqlStore:
         async with self._database.writing() as connection:
             changed = await _change(connection, current, changes)
             exchange = exchange_of(changed)
+            await self._bytes.counted(connection, changed, exchange)
             values = {"http": exchange.http, "upstream": exchange.upstream}
             await connection.execute(update(exchanges).where(exchanges.c.prediction_id == current.id).values(values))
             return changed
 
     async def delete(self, prediction_id: str, revision: int | None) -> bool:
+        try:
+            return await self._delete(prediction_id, revision)
+        except StoreFullError:
+            if not self._database.give_up_reserve():
+                raise
+        done = await self._delete(prediction_id, revision)
+        await self._database.give_back()
+        return done
+
+    async def _delete(self, prediction_id: str, revision: int | None) -> bool:
         async with self._database.writing() as connection:
             query = delete(predictions).where(predictions.c.id == prediction_id)
             if revision is not None:
@@ -142,7 +157,10 @@ class SqlStore:
 
     async def finish(self, job: Job, owner: str, outcome: Outcome, upstream_exchange: str | None) -> bool:
         async with self._database.writing() as connection:
-            return await sql_queue.finish(connection, job, owner, outcome, upstream_exchange)
+            if not await sql_queue.finish(connection, job, owner, outcome, upstream_exchange):
+                return False
+            await self._bytes.grown(connection, job.id, outcome, upstream_exchange)
+            return True
 
     async def postpone(self, job: Job, owner: str, seconds: float) -> None:
         async with self._database.writing() as connection:
@@ -162,10 +180,32 @@ class SqlStore:
             await sql_keys.free(connection, key, owner)
 
     async def prune(self, max_rows: int, oldest: int, oldest_key: int) -> int:
+        try:
+            pruned = await self._prune(max_rows, oldest, oldest_key)
+        except StoreFullError:
+            if not self._database.give_up_reserve():
+                raise
+            pruned = await self._prune(max_rows, oldest, oldest_key)
+            await self._database.give_back()
+        self._database.keep_reserve()
+        return pruned
+
+    async def mend(self, lease_seconds: float) -> None:
+        async with self._database.writing() as connection:
+            await sql_queue.mend(connection, lease_seconds)
+            await sql_keys.mend(connection, lease_seconds)
+
+    async def newest_id(self) -> str | None:
+        async with self._database.reading() as connection:
+            return (await connection.execute(select(func.max(predictions.c.id)))).scalar_one_or_none()
+
+    async def _prune(self, max_rows: int, oldest: int, oldest_key: int) -> int:
         pruned = 0
         async with self._database.writing() as connection:
             await connection.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < oldest_key))
             last = await _first_beyond(connection, max_rows) if max_rows else None
+            heavy = await self._bytes.first_beyond(connection)
+            last = max(last or "", heavy or "") or None
         while True:
             async with self._database.writing() as connection:
                 ids = await _prunable(connection, oldest, last)
@@ -179,7 +219,7 @@ class SqlStore:
         await self._database.close()
 
 
-def _columns(prediction: Prediction) -> dict[str, Any]:
+def _columns(prediction: Prediction, exchange: Exchange) -> dict[str, Any]:
     waits = prediction.created_at if prediction.outcome is None else None
     return {
         "id": prediction.id,
@@ -194,6 +234,7 @@ def _columns(prediction: Prediction) -> dict[str, Any]:
         "claims": 0,
         "queued_at": waits,
         "run_after": waits,
+        "stored_bytes": sql_bytes.size_of(prediction, exchange),
     }
 
 

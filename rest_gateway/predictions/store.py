@@ -128,6 +128,14 @@ class Store(Protocol):
         """Forget a reserved key whose request failed, so that it may be repeated."""
         ...
 
+    async def mend(self, lease_seconds: float) -> None:
+        """Bring moments that lie further ahead than any could back to now: the clock was set back since."""
+        ...
+
+    async def newest_id(self) -> str | None:
+        """The id that sorts last."""
+        ...
+
     async def prune(self, max_rows: int, oldest: int, oldest_key: int) -> int:
         """Delete finished predictions beyond `max_rows` (0: no bound) or created before `oldest`; how many."""
         ...

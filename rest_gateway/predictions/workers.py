@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from crossover.protocol.deadline import after
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
-from crossover.rest_gateway.api.routing import StoreAwayError
+from crossover.rest_gateway.api.routing import StoreAwayError, log_once_a_minute
 from crossover.rest_gateway.predictions.exchange import upstream_half
 from crossover.rest_gateway.predictions.orders import task_request
-from crossover.rest_gateway.predictions.record import now_micros
+from crossover.rest_gateway.predictions.record import continue_after, now_micros
 from crossover.rest_gateway.predictions.running import Ran, Runner, failure
 
 if TYPE_CHECKING:
@@ -40,6 +40,32 @@ _LONGEST_PAUSE = 10.0
 _STOP_SECONDS = 5.0
 _KEY_DAYS = 1
 _DAY = 86_400_000_000
+_JUMP_SECONDS = 5.0
+_TRUSTED_SECONDS = 3600.0
+"""So long after the clock was set nothing is deleted for its age: it may be set right again."""
+
+
+class _Clock:
+    """Whether the wall clock goes as the monotonic one does."""
+
+    def __init__(self) -> None:
+        self._ahead = time.time() - time.monotonic()
+        self._since = time.monotonic()
+        self.was_set = False
+
+    def look(self) -> None:
+        """Notice that the clock was set."""
+        ahead = time.time() - time.monotonic()
+        if abs(ahead - self._ahead) > _JUMP_SECONDS:
+            log.warning("the clock was set by %+.0f s; nothing is deleted for its age for an hour", ahead - self._ahead)
+            self._since, self.was_set = time.monotonic(), True
+        self._ahead = ahead
+
+    @property
+    def steady_seconds(self) -> float:
+        """How long the clock has not been set, as far as this process knows."""
+        self.look()
+        return time.monotonic() - self._since
 
 
 class Workers:
@@ -55,13 +81,16 @@ class Workers:
         self._running: set[asyncio.Task[Ran]] = set()
         self._waiters: dict[str, asyncio.Event] = {}
         self._stopping = asyncio.Event()
+        self._clock = _Clock()
         self._jobs_held = 0
         self._away_at = -math.inf
         """When the model server last could not take a job."""
         self.keys_held = 0
         """Idempotency keys that requests of this gateway hold now; their leases are prolonged too."""
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        with contextlib.suppress(StoreAwayError):
+            continue_after(await self._store.newest_id())
         works = [self._prolong, self._prune, *[self._work] * self._options.workers]
         self._tasks = [asyncio.create_task(self._kept_going(work)) for work in works]
 
@@ -110,7 +139,8 @@ class Workers:
         self._wake.clear()
         try:
             job = await self._store.claim(self._owner, self._options.lease_seconds)
-        except StoreAwayError:
+        except StoreAwayError as error:
+            log_once_a_minute(error)
             job = None
         if job is not None:
             self._jobs_held += 1
@@ -126,7 +156,8 @@ class Workers:
         try:
             await self._outcome_of(job)
         except StoreAwayError as error:
-            log.warning("the outcome of prediction %s was not stored, it will run again: %s", job.id, error)
+            log_once_a_minute(error)
+            log.debug("the outcome of prediction %s was not stored, it will run again: %s", job.id, error)
             await self._pass(POLL_SECONDS)
         finally:
             if waiter := self._waiters.get(job.id):
@@ -181,7 +212,9 @@ class Workers:
     def _pause(self, job: Job) -> float:
         """Seconds until the next try, longer the longer it has waited; 0 when it has waited long enough."""
         waited = (now_micros() - job.queued_at) / 1e6
-        return 0.0 if waited > self._options.retry_seconds else min(_LONGEST_PAUSE, 0.5 + waited / 2)
+        if self._clock.was_set:  # what a job has waited is not known any more: count anew
+            waited = min(waited, self._clock.steady_seconds)
+        return 0.0 if waited > self._options.retry_seconds else min(_LONGEST_PAUSE, 0.5 + max(0.0, waited) / 2)
 
     async def _prolong(self) -> None:
         await self._pass(self._options.lease_seconds / 3)
@@ -191,7 +224,14 @@ class Workers:
 
     async def _prune(self) -> None:
         now = now_micros()
-        oldest = now - round(self._options.max_age_days * _DAY) if self._options.max_age_days else 0
-        with contextlib.suppress(StoreAwayError):
-            await self._store.prune(self._options.max_rows, oldest, now - _KEY_DAYS * _DAY)
+        self._clock.look()
+        oldest = oldest_key = 0
+        if self._clock.steady_seconds > _TRUSTED_SECONDS or not self._clock.was_set:
+            oldest = now - round(self._options.max_age_days * _DAY) if self._options.max_age_days else 0
+            oldest_key = now - _KEY_DAYS * _DAY
+        try:
+            await self._store.mend(self._options.lease_seconds)
+            await self._store.prune(self._options.max_rows, oldest, oldest_key)
+        except StoreAwayError as error:
+            log_once_a_minute(error)
         await self._pass(PRUNE_SECONDS)

@@ -192,7 +192,18 @@ def _http2(data: bytes, client: bool) -> None:
         whole = _events(data, max(1, len(data)), client)
         pieces = _events(data, 3, client)
         demand(whole[0] == pieces[0], "how HTTP/2 is cut into packets does not change what is heard")
-        demand(whole[1] == pieces[1], "how HTTP/2 is cut into packets does not change what is said")
+        demand(_frames(whole[1]) == _frames(pieces[1]), "how HTTP/2 is cut into packets does not change what is said")
+
+
+def _frames(said: bytes) -> list[bytes]:
+    """The frames that were sent, without WINDOW_UPDATE: padding is given back as it comes, even before a fault."""
+    found, at = [], len(PREFACE) if said.startswith(PREFACE) else 0
+    while at < len(said):
+        end = at + 9 + int.from_bytes(said[at : at + 3], "big")
+        if said[at + 3] != frames.WINDOW_UPDATE:
+            found.append(said[at:end])
+        at = end
+    return found
 
 
 def _events(data: bytes, step: int, client: bool, answers: bool = False) -> tuple[list[Any], bytes]:

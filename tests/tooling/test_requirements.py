@@ -7,7 +7,7 @@ import re
 import pytest
 
 SETS = (
-    "serve", "lab", "dev", "clients", "models", "postgres", "guide", "otel", "deploy", "real-models", "fuzz", "fleet",
+    "serve", "lab", "dev", "clients", "models", "postgres", "guide", "otel", "deploy", "real-models", "fuzz", "fleet", "audit",
 )  # fmt: skip
 PIN = re.compile(r"^([\w.-]+(?:\[[\w,]+\])?==\S+(?: ; .+?)?) \\$", re.MULTILINE)
 

@@ -171,7 +171,7 @@ def _write_pair(folder: Path, given: argparse.Namespace, call: str, route: Route
             json.dumps({**one.row, _MESSAGE: one.message, _BODY: one.body}, ensure_ascii=False) + "\n"
             for one in recorded
         )
-    host = "127.0.0.1" if (given.network or [LOOPBACK]) == [LOOPBACK] else "0.0.0.0"
+    host = "127.0.0.1" if (given.network or [LOOPBACK]) == [LOOPBACK] else "0.0.0.0"  # noqa: S104 - compared, or asked for
     grpc, rest = _free_port(), _free_port()
     target = _template_target(given, route)
     document: dict[str, Any] = {

@@ -187,9 +187,9 @@ async def database_url(request, tmp_path):
     import asyncpg
 
     url = f"{request.getfixturevalue('postgres_server')}/postgres"
+    yield url
     admin = await asyncpg.connect(url.replace("+asyncpg", ""))
     try:
-        yield url
         for table in metadata.tables:
             with contextlib.suppress(asyncpg.UndefinedTableError):
                 await admin.execute(f"TRUNCATE {table}")
