@@ -141,9 +141,21 @@ _OPERATIONS: tuple[tuple[str, str, str, str, str, tuple[int, ...], tuple[str, An
 )  # fmt: skip
 
 
+_TAGS = {
+    "predictions": "Stored predictions as REST resources",
+    "models": "What models there are, and what they take and give",
+    "inference": "The Open Inference Protocol",
+    "KServe V1": "For clients that default to it",
+    "repository": "Which models are loaded",
+    "server": "Health and metrics",
+}
+"""Groups of operations in the order in which the reference shows them: what an app needs comes first."""
+
+
 def add_oip(schema: Json, settings: GatewaySettings) -> None:
     """Add the paths and schemas of OIP, as these settings make them, to an OpenAPI document."""
-    schema["paths"] = {**_paths(settings), **schema.get("paths", {})}
+    schema["paths"] = {**schema.get("paths", {}), **_paths(settings)}
+    schema["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
     components = schema.setdefault("components", {})
     found = {name: _message(message.DESCRIPTOR) for name, message in _MESSAGES.items()}
     components["schemas"] = {**_SCHEMAS, **found, **components.get("schemas", {})}

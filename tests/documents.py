@@ -22,12 +22,13 @@ from crossover.stack.services import ROOT
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMAND, LOG = "sh", "log"
-_SECONDS = 60
+_SECONDS = 150
 _END = "-- end of the block --"
 _VARIES = [
     (r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<id>"),
     (r'"[0-9a-f]{12}-(\d+)"', r'"<etag>-\1"'),
     (r'"[0-9a-f]{24}"', '"<etag>"'),
+    (r"\b[0-9a-f]{24}\b", "<request id>"),
     (r"\b\w{3}, \d{2} \w{3} \d{4} \d{2}:\d{2}:\d{2} GMT", "<date>"),
     (r"\b\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d+Z", "<time>"),
     (r"\b\d{2}:\d{2}:\d{2}\b", "<clock>"),

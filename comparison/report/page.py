@@ -62,9 +62,10 @@ def _sections(summary: Summary, analysis: Analysis) -> list[tuple[str, list[Pict
     return found
 
 
-_TOP = """<input type="radio" name="language" id="en" checked><input type="radio" name="language" id="ko">
-<header class="top"><span class="brand">Crossover</span><span class="languages"><label for="en" lang="en">English</label><label
-for="ko" lang="ko" class="always">한국어</label></span></header>
+_TOP = """<header class="top"><span class="brand">Crossover</span>
+<span class="languages" role="radiogroup" aria-label="Language"><input type="radio" name="language" id="en" checked><label
+for="en" lang="en">English</label><input type="radio" name="language" id="ko"><label for="ko" lang="ko"
+class="always">한국어</label></span></header>
 """
 _HOW_MUCH = "Below 1 gRPC takes less. The shaded band is equality for practice (5 %). Intervals are 95 %, over blocks."
 _NETWORKS = "Each network is a link of packets between two hosts of this machine, measured before use (docs/method.md)."

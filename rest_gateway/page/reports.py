@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 MOST_LISTED = 100
 _MOST_HEADLINE_BYTES = 1 << 16
-_KOREAN = b'id="en" checked><input type="radio" name="language" id="ko">'
-_KOREAN_FIRST = b'id="en"><input type="radio" name="language" id="ko" checked>'
+_ENGLISH, _KOREAN = b'name="language" id="en" checked>', b'name="language" id="ko">'
 """A report holds both languages and a switch that works without scripts; `?lang=ko` begins with Korean."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 HEADERS = {
@@ -48,7 +47,10 @@ def install(app: FastAPI) -> None:
         if lang != "ko":
             return FileResponse(path, media_type="text/html", headers=HEADERS)
         page = await asyncio.to_thread(path.read_bytes)
-        return Response(page.replace(_KOREAN, _KOREAN_FIRST, 1), media_type="text/html", headers=HEADERS)
+        page = page.replace(_ENGLISH, b'name="language" id="en">', 1)
+        return Response(
+            page.replace(_KOREAN, b'name="language" id="ko" checked>', 1), media_type="text/html", headers=HEADERS
+        )
 
     app.add_api_route("/reports", all_reports, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/reports/{name}", one_report, methods=["GET", "HEAD"], include_in_schema=False)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -446,3 +447,41 @@ def test_reports_are_listed_and_open(open_page, root):
         assert page.evaluate("getComputedStyle(document.querySelector('h1')).color") == "rgb(1, 2, 3)"
     finally:
         shutil.rmtree(folder)
+
+
+def test_the_picture_is_saved_as_png(open_page):
+    """The crossover with its sentence above it, in the page's colours, at twice the size of the screen."""
+    page = open_page(
+        "/?payload=65536&racers=grpc,rest-binary&result=rest-binary/65536:grpc:1.9:1.8:2.1,256:grpc:0.5:0.4:0.6"
+    )
+    with page.expect_download() as saved:
+        page.click("#save-picture")
+    picture = Path(saved.value.path()).read_bytes()
+    assert saved.value.suggested_filename == "crossover.png"
+    assert picture.startswith(b"\x89PNG")
+    width = int.from_bytes(picture[16:20], "big")
+    assert width == 2 * (page.evaluate("document.querySelector('#crossover').viewBox.baseVal.width") + 32)
+    assert len(picture) > 10_000
+
+
+def test_every_module_is_preloaded(root):
+    """Each module that the page imports stands in its head, so that none is found late."""
+    static = root / "rest_gateway/page/static"
+    preloaded = set(re.findall(r'modulepreload" href="/page/([^"]+)"', (static / "index.html").read_text()))
+    imported, left = set(), ["main.js"]
+    while left:
+        name = left.pop()
+        if name not in imported:
+            imported.add(name)
+            left += re.findall(r'from "\./([^"]+)"', (static / name).read_text())
+    assert preloaded == imported
+
+
+def test_the_reference_begins_with_predictions_and_leads_back(open_page):
+    """/docs follows the scheme, shows what an app needs first, and has a way to the page."""
+    page = open_page("/docs", color_scheme="dark")
+    page.wait_for_selector(".opblock")
+    assert page.locator(".opblock-tag").first.inner_text().startswith("predictions")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 23, 26)"
+    page.get_by_role("link", name="Crossover").first.click()
+    page.wait_for_selector("#race")

@@ -10,6 +10,7 @@ import { choose, t, translate, whenLanguageChanges } from "./language.js";
 import * as link from "./link.js";
 import { attempt, installNotices, notify, Watch } from "./notices.js";
 import * as reports from "./reports.js";
+import { png, save } from "./png.js";
 import * as picture from "./picture.js";
 import { CONCURRENCY, Racing, SIZES } from "./racing.js";
 import { Recent } from "./recent.js";
@@ -133,6 +134,11 @@ async function tell(label) {
   byId("truth").children[label].focus();
 }
 
+async function savePicture() {
+  const title = byId("headline-of-race").textContent;
+  save(await png(byId("crossover"), [title, byId("crossings").textContent]), "crossover.png");
+}
+
 function showReports() {
   if (state.reports) reports.show(state.reports);
 }
@@ -207,6 +213,7 @@ async function begin() {
   });
   chosen = choices(byId("upstreams"), names, wanted.upstreams ?? AT_FIRST, remember);
   racing = new Racing(state.gateway, names, wanted, remember);
+  byId("save-picture").addEventListener("click", savePicture);
   byId("clear").addEventListener("click", () => drawing.clear());
   byId("sample").addEventListener("click", takeSample);
   byId("ask").addEventListener("click", () => ask(true));

@@ -138,6 +138,7 @@ export default {
   racers: "Upstreams",
   start: "Measure here",
   stop: "Stop",
+  savePicture: "Save the picture (PNG)",
   progress: "Progress of the race",
   measure: "Show",
   measureSeen: "the whole request, as this browser saw it",

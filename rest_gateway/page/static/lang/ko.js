@@ -138,6 +138,7 @@ export default {
   racers: "업스트림",
   start: "여기서 측정",
   stop: "중지",
+  savePicture: "그림 저장(PNG)",
   progress: "측정 진행",
   measure: "보기",
   measureSeen: "브라우저가 측정한 요청 전체",
