@@ -279,7 +279,9 @@ def test_the_log_has_no_line_that_somebody_wrote(plain):
     port("GET", "/%0a12:00:00%20INFO%20%20%20%20crossover:%20forged")
     port("POST", "/v2/repository/models/x%0aINFO%20crossover%20forged/unload")
     lines = (folder / "log").read_bytes().decode().split("\n")[:-1]
-    own = re.compile(r"\d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR) +crossover[\w.]*: |    ")
+    own = re.compile(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[-+]\d{4} (DEBUG|INFO|WARNING|ERROR) +crossover[\w.]*: |    "
+    )
     assert [line for line in lines if not own.match(line)] == []
 
 

@@ -52,7 +52,10 @@ async def test_status_text_and_reason(code):
 async def test_a_crash_inside_tells_nothing(method, caplog):
     """On every call an exception of ours is INTERNAL with a text of ours; the log has the traceback."""
     fake = FailingInference(KeyError("a secret of the insides"))
-    async with listening(fake) as target, aio.insecure_channel(target.grpc) as channel:
+    async with (
+        listening(fake, control=ControlPolicy(shared_memory=True)) as target,
+        aio.insecure_channel(target.grpc) as channel,
+    ):
         with caplog.at_level(logging.ERROR):
             error = await refused(
                 channel.unary_unary(f"/{pb.SERVICE}/{method}")(DATA if method == "ModelInfer" else b"")
