@@ -92,3 +92,26 @@ def test_findings_without_the_table_are_refused(text, reason):
     """One sentence says what is missing."""
     with pytest.raises(readme.FindingsError, match=reason):
         readme.svg(text)
+
+
+REPLACED = {
+    "ko": ("오간 말", "되지 않았습니다:", "경로 경주", "고른 경로", "부호화", "시간이 든 곳", "모델이 받는 것", "이진", "본문",
+           "리소스", "듣고 있는", "에서 듣는", "갈아 끼우"),
+    "en": ("What was said", "Tell it what it was", "That did not work", "Whoever has a limit", "stands in line", "way to the model server",
+           "beside the floor", "waiting and not waiting", "What is no gRPC call"),
+}  # fmt: skip
+"""Words that had other words beside them for the same thing, or were no natural ones; one of each pair was kept."""
+WORDED = {
+    "ko": [*(korean for _, korean in TRANSLATED.values()), ROOT / "rest_gateway/page/static/lang/ko.js",
+           ROOT / "comparison/report/korean.json"],
+    "en": [*(english for english, _ in TRANSLATED.values()), ROOT / "rest_gateway/page/static/lang/en.js",
+           *sorted((ROOT / "docs").glob("*[!o].md"))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("language", "path"), [(name, path) for name, paths in WORDED.items() for path in paths],
+                         ids=lambda value: getattr(value, "name", value))  # fmt: skip
+def test_one_word_for_one_thing(language, path):
+    """What was replaced by another word does not come back, on the page, in the guide, in a report or a document."""
+    text = path.read_text("utf-8")
+    assert [word for word in REPLACED[language] if word in text] == []

@@ -23,12 +23,14 @@ function read(text) {
 
 const KINDS = { predictions, prediction, problem };
 
+const stateOf = ({ state }) => (t(`state_${state}`) === `state_${state}` ? state : t(`state_${state}`));
+
 function predictions({ predictions: list, next }) {
   const figure = (text) => el("td", { class: "figure" }, text);
   const heads = ["fieldId", "fieldCreated", "fieldModel", "fieldUpstream", "fieldState", "fieldAnswer", "fieldLabel", "fieldTotal"];
   const rows = list.map((item) => styled(el("tr", {},
     el("th", { scope: "row" }, el("a", { href: item.links.self }, item.id.slice(-12))), el("td", {}, day(item.created_at)),
-    el("td", {}, item.model), el("td", { class: "upstream" }, item.upstream), el("td", {}, item.state),
+    el("td", {}, item.model), el("td", { class: "upstream" }, item.upstream), el("td", {}, stateOf(item)),
     figure(item.answer?.label ?? "–"), figure(item.label ?? "–"), figure(item.timings ? ms(item.timings.total) : "–")),
   { "--colour": colour(item.upstream) }));
   return [t("predictionsTitle"), list.length
@@ -41,7 +43,7 @@ function predictions({ predictions: list, next }) {
 
 function prediction(item) {
   const facts = {
-    fieldModel: item.model, fieldVersion: item.version, fieldState: item.state, fieldUpstream: item.upstream,
+    fieldModel: item.model, fieldVersion: item.version, fieldState: stateOf(item), fieldUpstream: item.upstream,
     fieldAnswer: item.answer && `${item.answer.label} (${percent(Number(item.answer.score))})`, fieldLabel: item.label, fieldNote: item.note,
     fieldCreated: day(item.created_at), fieldUpdated: day(item.updated_at), fieldTotal: item.timings && ms(item.timings.total),
     fieldBytes: item.message_bytes?.request ? t("messageBytesValue", { request: whole(item.message_bytes.request), response: whole(item.message_bytes.response) }) : null,
