@@ -32,7 +32,8 @@ from crossover.service import process
 log = logging.getLogger("crossover.repository")
 
 Control = Literal["poll", "explicit", "none"]
-_LET_GO_SECONDS = 1.0
+_LET_GO_SECONDS = (1.0, 10.0)
+"""When memory is given back after an unload: soon, and once more for what a run in flight still held then."""
 
 
 class Repository:
@@ -60,7 +61,7 @@ class Repository:
         self._changing = asyncio.Lock()
         self._shrinking: dict[str, dict[int, layout.Fingerprint]] = {}
         self._poller: asyncio.Task[None] | None = None
-        self._giving_back: asyncio.TimerHandle | None = None
+        self._giving_back: list[asyncio.TimerHandle] = []
 
     async def start(self) -> None:
         """Load what the control mode says, then follow the disk under `poll`. Bad models are listed, not raised."""
@@ -74,8 +75,7 @@ class Repository:
             self._poller = asyncio.create_task(self._follow(), name="repository poll")
 
     async def close(self) -> None:
-        if self._giving_back is not None:
-            self._giving_back.cancel()
+        self._cancel_giving_back()
         if self._poller is not None:
             self._poller.cancel()
             with suppress(asyncio.CancelledError):
@@ -316,9 +316,15 @@ class Repository:
     def _give_memory_back(self) -> None:
         """To the system, once a model's last requests have let go of it."""
         loop = asyncio.get_running_loop()
-        if self._giving_back is not None:
-            self._giving_back.cancel()
-        self._giving_back = loop.call_later(_LET_GO_SECONDS, loop.run_in_executor, None, process.give_memory_back)
+        self._cancel_giving_back()
+        self._giving_back = [
+            loop.call_later(seconds, loop.run_in_executor, None, process.give_memory_back)
+            for seconds in _LET_GO_SECONDS
+        ]
+
+    def _cancel_giving_back(self) -> None:
+        for handle in self._giving_back:
+            handle.cancel()
 
     def _tell_of_ensembles(self) -> None:
         """Once all that belongs to a change is done: on the way to it an ensemble may lack parts for a moment."""

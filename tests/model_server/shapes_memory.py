@@ -42,7 +42,7 @@ async def main(arena: str, repository: Path) -> dict[str, int]:
         most = max(most, resident())
     served = resident()
     await engine.repository.unload("m")
-    await asyncio.sleep(3)
+    await asyncio.sleep(12)  # given back after 1 s, and once more after 10 s
     after = resident()
     await engine.close()
     return {"before": before, "most": most, "served": served, "after": after}
