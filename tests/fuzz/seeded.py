@@ -54,8 +54,6 @@ DEFECTS = (
            "if (!to_double(number, &value) || isinf(value)) return 0;", "if (!to_double(number, &value)) return 0;", "json-request"),
     Defect("a search for the end of an array begins anew", "protocol/native/jsontensors.c",
            "if (!close) return (Scan){NULL, limit};", "if (!close) return (Scan){NULL, first};", "json-request"),
-    Defect("unknown fields are blanked one by one in the whole text", "model_server/config_text.py", "            at = end\n",
-           "            at = end\n            text = text[:at] + text[at:]\n", "config"),
 )  # fmt: skip
 
 

@@ -37,6 +37,8 @@ class Target:
     """Words of its language."""
     seeds: Sequence[bytes] = field(default_factory=tuple)
     """Inputs to begin with, beside those in the corpus."""
+    units: Sequence[Callable[[int], bytes]] = field(default_factory=tuple)
+    """Hostile shapes of any size, whose growth tests/protocol/codecs/test_linear.py measures; run for coverage too."""
     speed: float = 1.0
     """Times SECONDS_A_MIB that it may take."""
 
