@@ -12,7 +12,7 @@ from crossover.endpoints.grpc.listener import Listener
 from crossover.protocol.wires import UNIX
 from crossover.protos import inference as pb
 from crossover.transport import addresses
-from crossover.transport.grpcio.first_message import FirstMessages, awaiting_message
+from crossover.transport.grpcio.first_message import FirstMessages
 from crossover.transport.grpcio.poller import patient_poller
 from crossover.transport.grpcio.release import REQUEST_POOL
 from crossover.transport.grpcio.request_pool import RequestPool
@@ -44,8 +44,7 @@ class GrpcListener(Listener):
         server.add_generic_rpc_handlers(tuple(FirstMessages(handler) for handler in handlers))
         pool = None
         if REQUEST_POOL.check():
-            handler = awaiting_message(handlers.of(f"/{pb.SERVICE}/{_POOLED}"))
-            pool = RequestPool(server, handler, pb.SERVICE, _POOLED)
+            pool = RequestPool(server, handlers.of(f"/{pb.SERVICE}/{_POOLED}"), pb.SERVICE, _POOLED)
         try:
             self._bind(server)
             await server.start()

@@ -2,7 +2,7 @@
 
 grpc.aio waits for a unary call's message without end, and never answers a call that its client ends without one. Read as
 a stream of one message, by grpc.aio's public interface, the same call has a deadline of the server's own for it, and its
-end is seen.
+end is seen. Calls of a pool (request_pool.py) have the same rule at less cost.
 """
 
 from __future__ import annotations
@@ -56,10 +56,16 @@ async def _message(rpc: Any) -> Any:
         with TimeLimit(deadline.after(MESSAGE_SECONDS)):
             message = await rpc.read()
     except TimeoutError:
-        await rpc.abort(
-            grpc.StatusCode.DEADLINE_EXCEEDED, f"the call's message did not come within {MESSAGE_SECONDS:g} s"
-        )
+        await rpc.abort(*too_late())
         raise
     if message is aio.EOF:
-        await rpc.abort(grpc.StatusCode.INTERNAL, "the call has no message; a unary call has one")
+        await rpc.abort(*NO_MESSAGE)
     return message
+
+
+NO_MESSAGE = grpc.StatusCode.INTERNAL, "the call has no message; a unary call has one"
+
+
+def too_late() -> tuple[grpc.StatusCode, str]:
+    """How a call ends whose message did not come."""
+    return grpc.StatusCode.DEADLINE_EXCEEDED, f"the call's message did not come within {MESSAGE_SECONDS:g} s"

@@ -10,9 +10,14 @@ is not public, so it is used with the releases that it was tested with (release.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
+import grpc
+from grpc import aio
 from grpc._cython import cygrpc
+
+from crossover.transport.grpcio import first_message
 
 POOL_SIZE = 32
 """Calls beyond this wait in the core."""
@@ -23,16 +28,22 @@ class RequestPool:
     """Stands beside the one request that the server keeps open itself. `start` it when the server has been started."""
 
     def __init__(self, server: Any, handler: Any, service: str, name: str) -> None:
-        """Before the `grpc.aio.Server` is started: the core must know the method by then. `handler` (stream_unary) answers its
+        """Before the `grpc.aio.Server` is started: the core must know the method by then. `handler` (unary_unary) answers its
         calls.
         """
         self._path = f"/{service}/{name}"
-        self._handler = handler
+        self._answer = handler.unary_unary
+        self._handler = grpc.unary_unary_rpc_method_handler(
+            self._heard, handler.request_deserializer, handler.response_serializer
+        )
         self._core = server._server
-        server.add_registered_method_handlers(service, {name: handler})
+        server.add_registered_method_handlers(service, {name: first_message.awaiting_message(handler)})
         self._accepting: list[asyncio.Task[None]] = []
         self._calls: set[asyncio.Task[None]] = set()
         """The loop itself holds tasks weakly."""
+        self._unheard: dict[asyncio.Task[Any] | None, tuple[Any, float]] = {}
+        """Calls whose message has not come, by the tasks that wait for it, oldest first; and since when."""
+        self._looking: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         self._accepting = [asyncio.create_task(self._accept()) for _ in range(POOL_SIZE)]
@@ -44,13 +55,54 @@ class RequestPool:
                 call = await self._core._request_registered_call(path)
             except cygrpc._RequestCallError:
                 continue  # the server stops; or, as in grpc.aio's own loop, this call is lost and the next is not
-            answer = cygrpc._handle_stream_unary_rpc(self._handler, call, loop)
-            task = loop.create_task(cygrpc._schedule_rpc_coro(answer, call, loop, self._path))
+            task = loop.create_task(cygrpc._schedule_rpc_coro(self._serve(call, loop), call, loop, self._path))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
+
+    async def _serve(self, call: Any, loop: asyncio.AbstractEventLoop) -> None:
+        """One call; grpc.aio gives one without a message up in silence."""
+        task = asyncio.current_task()
+        self._unheard[task] = (call, loop.time())
+        if self._looking is None:
+            self._looking = loop.call_later(first_message.MESSAGE_SECONDS / 4, self._look, loop)
+        try:
+            await cygrpc._handle_unary_unary_rpc(self._handler, call, loop)
+        finally:
+            unheard = self._unheard.pop(task, None)
+        if unheard is not None:
+            await _end(call, loop, first_message.NO_MESSAGE)
+
+    async def _heard(self, data: bytes, rpc: Any) -> Any:
+        """The call's message has come."""
+        self._unheard.pop(asyncio.current_task(), None)
+        return await self._answer(data, rpc)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the calls that have waited for too long."""
+        self._looking = None
+        late = loop.time() - first_message.MESSAGE_SECONDS
+        for task, (call, since) in list(self._unheard.items()):
+            if since > late:
+                break
+            del self._unheard[task]
+            ending = loop.create_task(_end(call, loop, first_message.too_late()))
+            self._calls.add(ending)
+            ending.add_done_callback(self._calls.discard)
+        if self._unheard:
+            self._looking = loop.call_later(first_message.MESSAGE_SECONDS / 4, self._look, loop)
 
     async def ended(self) -> None:
         """After the server was stopped: the core returns the open requests. It still writes to them before that, so they
         are not cancelled.
         """
+        if self._looking is not None:
+            self._looking.cancel()
         await asyncio.wait(self._accepting, timeout=_LAST_TURN_SECONDS)
+
+
+async def _end(call: Any, loop: asyncio.AbstractEventLoop, status: tuple[grpc.StatusCode, str]) -> None:
+    """End a call that nobody answers; nothing where its client has ended it."""
+    rpc = cygrpc._ServicerContext(call, None, None, loop)
+    if not rpc.done():
+        with suppress(aio.AbortError):
+            await rpc.abort(*status)
