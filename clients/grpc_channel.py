@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc import aio
@@ -18,6 +18,9 @@ from crossover.transport.grpc.status import ClientClosedError
 from crossover.transport.grpcio.link import Link
 from crossover.transport.grpcio.poller import patient_poller
 from crossover.transport.silence import UNACKNOWLEDGED_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 LEAST_KEEPALIVE_MS = 310_000
 """Default gRPC servers answer a ping within 300 s of the last one, without data between, with too_many_pings."""
@@ -113,7 +116,7 @@ class ChannelMethod:
         self._channel = channel
         self._path = path
 
-    async def call(
+    def call(
         self,
         data: bytes,
         until: float,
@@ -121,8 +124,8 @@ class ChannelMethod:
         *,
         trailing: bool = False,
         recording: Recording | None = None,
-    ) -> tuple[bytes, Metadata]:
-        return await self._channel.link().call(self._path, data, until, metadata, trailing=trailing)
+    ) -> Coroutine[Any, Any, tuple[bytes, Metadata]]:
+        return self._channel.link().call(self._path, data, until, metadata, trailing=trailing)
 
 
 def _channel_to(target: Target) -> Any:

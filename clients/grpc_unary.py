@@ -10,13 +10,14 @@ from crossover.clients.grpc_control import GrpcControl
 from crossover.clients.grpc_status import unreadable
 from crossover.protocol import deadline, timeline
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.codecs.sizes import TYPICAL_JSON_ELEMENT
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.wires import WIRES, Target, check_request, check_response
 from crossover.transport.grpc.metadata import Metadata
 from crossover.transport.grpc.status import UnaryTransport
-from crossover.transport.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
+from crossover.transport.off_loop import off_loop
 
 
 def connect(target: Target) -> GrpcUnary:
@@ -51,10 +52,7 @@ class GrpcUnary(GrpcControl):
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
         deadline.check(context.deadline, "before the call was sent")
         if self._typed:
-            check_request(self._wire, request)
-        if self._typed:
-            size = TYPICAL_ELEMENT_BYTES * sum([tensor.count for tensor in request.inputs])
-            data = await off_loop(size, protobuf_codec.encode_request, request, typed=True)
+            data = await self._encoded_typed(request)
         else:
             data = protobuf_codec.encode_request(request)
         self.check_size(data)
@@ -66,13 +64,21 @@ class GrpcUnary(GrpcControl):
             _adopt(context.timeline, trailing)
         context.bytes_received = len(reply)
         try:
-            response = await off_loop(len(reply) if self._typed else 0, protobuf_codec.decode_response, reply)
+            if self._typed:
+                response = await off_loop(len(reply), protobuf_codec.decode_response, reply)
+            else:
+                response = protobuf_codec.decode_response(reply)
         except InferenceError as error:
             raise unreadable(error, self.target.grpc) from None
         if self._typed:
             check_response(self._wire, response)
         context.mark("read")
         return response
+
+    async def _encoded_typed(self, request: InferRequest) -> bytes:
+        check_request(self._wire, request)
+        size = TYPICAL_JSON_ELEMENT * sum([tensor.count for tensor in request.inputs])
+        return await off_loop(size, protobuf_codec.encode_request, request, typed=True)
 
 
 def _adopt(stations: timeline.Timeline, trailing: Metadata) -> None:

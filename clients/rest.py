@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,14 @@ from crossover.protocol.codecs.codec import FRAMING_HEADER, Encoded
 from crossover.protocol.codecs.json.text import dumps, loads
 from crossover.protocol.codecs.proto_json import from_object
 from crossover.protocol.codecs.registry import JSON
+from crossover.protocol.codecs.sizes import TYPICAL_JSON_ELEMENT
 from crossover.protocol.errors import Code, InferenceError, code_from_http, invalid
 from crossover.protocol.inference import CallContext, Inference
+from crossover.protocol.limits import is_heavy
 from crossover.protocol.propagation import propagated
 from crossover.protocol.wires import Target, bearer, wire
 from crossover.protos import inference as pb
 from crossover.transport.http1.client import HttpPool, HttpReply
-from crossover.transport.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -53,7 +55,10 @@ class RestClient(Inference):
         self._url = target.rest
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
-        encoded = await off_loop(self._text_bytes(request), self._encoded, request)
+        if is_heavy(self._text_bytes(request)):
+            encoded = await asyncio.to_thread(self._encoded, request)
+        else:
+            encoded = self._encoded(request)
         headers = encoded.headers
         if context.timeline is not None:
             headers.append((timeline.HEADER, "1"))
@@ -68,7 +73,7 @@ class RestClient(Inference):
         if reply.status != 200:
             raise self._error(reply)
         text = self._codec.text_size(len(reply.body), 0 if _FRAMING_HEADER in reply.headers else None)
-        response = await off_loop(text, self._decoded, reply)
+        response = await asyncio.to_thread(self._decoded, reply) if is_heavy(text) else self._decoded(reply)
         context.mark("read")
         return response
 
@@ -93,7 +98,7 @@ class RestClient(Inference):
         """About how much JSON a request becomes."""
         if not self._wire.bytes_as_text:
             return 0
-        return TYPICAL_ELEMENT_BYTES * sum([tensor.count for tensor in request.inputs])
+        return TYPICAL_JSON_ELEMENT * sum([tensor.count for tensor in request.inputs])
 
     def _encoded(self, request: InferRequest) -> Encoded:
         try:

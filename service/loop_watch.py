@@ -1,7 +1,7 @@
 """A watch over the event loop: whoever keeps it busy for long keeps every other caller waiting.
 
-A timer of `TICK_SECONDS` notices when it is late. What the loop's thread computed meanwhile is the turn that made it so:
-waiting for a CPU that other processes have does not count. A turn is found for certain from the limit plus one tick.
+A tick notices when it is late (transport/loop_ticks.py). What the loop's thread computed meanwhile is the turn that made it
+so: waiting for a CPU that other processes have does not count. A turn is found for certain from the limit plus one tick.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from crossover.transport.loop_ticks import loop_ticks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TICK_SECONDS = 0.01
 LONG_TURN_SECONDS = 0.02
 """CPU of one turn from which on it is counted."""
 _LAG_KEPT_SECONDS = 10.0
@@ -32,28 +33,18 @@ class LoopWatch(Collector):
         """Seconds of CPU."""
         self._lag = 0.0
         self._lag_at = 0.0
-        self._due = self._cpu = 0.0
+        self._cpu = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Watch the event loop that runs now."""
-        loop = asyncio.get_running_loop()
-        self._due, self._cpu = loop.time() + TICK_SECONDS, time.thread_time()
-
-        def tick() -> None:
-            self._look(loop.time(), time.thread_time())
-            self._due = loop.time() + TICK_SECONDS
-            self._timer = loop.call_at(self._due, tick)
-
-        self._timer = loop.call_at(self._due, tick)
-        try:
+        self._cpu = time.thread_time()
+        with loop_ticks(asyncio.get_running_loop()).told(self._look):
             yield
-        finally:
-            self._timer.cancel()
 
-    def _look(self, now: float, cpu: float) -> None:
-        lag, used = max(0.0, now - self._due), cpu - self._cpu
-        self._cpu = cpu
+    def _look(self, now: float, lag: float) -> None:
+        cpu = time.thread_time()
+        used, self._cpu = cpu - self._cpu, cpu
         if lag >= self._lag or now - self._lag_at > _LAG_KEPT_SECONDS:
             self._lag, self._lag_at = lag, now
         turn = min(lag, used)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from crossover.protocol import deadline
+from crossover.transport.per_loop import PerLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,30 +19,60 @@ if TYPE_CHECKING:
 YOUNG_SECONDS = 0.02
 
 
-class Deadline:
-    """One entry: `expired` is called once at the deadline, unless `cancel` comes first."""
+class Entry:
+    """What stands in a queue until its deadline, unless `cancel` comes first."""
 
-    __slots__ = ("_expired", "_handle", "_queue", "came", "when")
+    __slots__ = ("_handle", "_queue", "came", "when")
 
-    def __init__(self, queue: DeadlineQueue, when: float, expired: Callable[[], object]) -> None:
+    def __init__(self, when: float) -> None:
         self.when = when
-        """On the monotonic clock in seconds."""
+        """On the monotonic clock in seconds; `NEVER` is never."""
         self.came = 0.0
-        """The loop's time when it was made."""
-        self._queue = queue
-        self._expired = expired
+        """The loop's time when it was entered."""
+        self._queue: DeadlineQueue | None = None
         self._handle: asyncio.TimerHandle | None = None
+
+    def expired(self) -> None:
+        """The deadline has come; called once."""
+        raise NotImplementedError
+
+    def enter(self, queue: DeadlineQueue) -> None:
+        """Stand in `queue` from now on."""
+        if self.when == deadline.NEVER:
+            return
+        self._queue = queue
+        now = self.came = queue.loop.time()  # uvloop's is that of the turn's beginning; what is near is measured anew
+        if self.when - now < YOUNG_SECONDS:
+            self.start_timer()
+            return
+        queue.young[self] = None
+        if not queue.ticking:
+            queue.start_ticking()
 
     def cancel(self) -> None:
         """Forget the entry; calling it again does nothing."""
-        if self._handle is None:
-            self._queue.young.pop(self, None)
-        else:
+        if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+        elif self._queue is not None:
+            self._queue.young.pop(self, None)
 
     def start_timer(self) -> None:
-        self._handle = self._queue.loop.call_later(max(0.0, deadline.remaining(self.when)), self._expired)
+        assert self._queue is not None
+        self._handle = self._queue.loop.call_later(max(0.0, deadline.remaining(self.when)), self.expired)
+
+
+class Deadline(Entry):
+    """An entry that calls something."""
+
+    __slots__ = ("_callback",)
+
+    def __init__(self, when: float, callback: Callable[[], object]) -> None:
+        super().__init__(when)
+        self._callback = callback
+
+    def expired(self) -> None:
+        self._callback()
 
 
 class DeadlineQueue:
@@ -50,24 +80,19 @@ class DeadlineQueue:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.young: dict[Deadline, None] = {}
+        self.young: dict[Entry, None] = {}
         """Entries without a timer, oldest first."""
-        self._ticking = False
+        self.ticking = False
 
-    def call_at(self, when: float, expired: Callable[[], object]) -> Deadline:
-        """Call `expired` at `when` (monotonic seconds); `NEVER` is never called."""
-        entry = Deadline(self, when, expired)
-        if when == deadline.NEVER:
-            return entry
-        now = entry.came = self.loop.time()  # uvloop's is that of the turn's beginning; what is near is measured anew
-        if when - now < YOUNG_SECONDS:
-            entry.start_timer()
-            return entry
-        self.young[entry] = None
-        if not self._ticking:
-            self._ticking = True
-            self.loop.call_later(YOUNG_SECONDS, self._tick)
+    def call_at(self, when: float, callback: Callable[[], object]) -> Deadline:
+        """Call `callback` at `when` (monotonic seconds); `NEVER` is never called."""
+        entry = Deadline(when, callback)
+        entry.enter(self)
         return entry
+
+    def start_ticking(self) -> None:
+        self.ticking = True
+        self.loop.call_later(YOUNG_SECONDS, self._tick)
 
     def _tick(self) -> None:
         """Give timers to entries that are no longer young, and come back when the next one is not."""
@@ -78,15 +103,12 @@ class DeadlineQueue:
                 return
             del self.young[entry]
             entry.start_timer()
-        self._ticking = False
+        self.ticking = False
 
 
-_QUEUES: WeakKeyDictionary[asyncio.AbstractEventLoop, DeadlineQueue] = WeakKeyDictionary()
+_OF: PerLoop[DeadlineQueue] = PerLoop(DeadlineQueue)
 
 
 def deadline_queue(loop: asyncio.AbstractEventLoop) -> DeadlineQueue:
     """The queue of an event loop."""
-    queue = _QUEUES.get(loop)
-    if queue is None:
-        queue = _QUEUES[loop] = DeadlineQueue(loop)
-    return queue
+    return _OF[loop]

@@ -1,10 +1,9 @@
 """Admission where the event loop itself is what everybody waits for.
 
-A loop takes what came on all sockets, works through it, and only then looks at the sockets again. With more than it can
-do each such turn takes longer than the one before, and everything is answered too late. How late a timer fires tells how
-long a turn was, and so how long a request waited before it was seen; when that is more than `SHARE` of its time, it is
-refused at once, which costs a fraction of an answer, the more likely the later it is. A model that asks for little is not
-refused for another one's crowd.
+A loop with more than it can do takes longer in each turn than in the one before, and everything is answered too late. How
+late its ticks are (loop_ticks.py) tells how long a request waited before it was seen; when that is more than `SHARE` of its
+time, it is refused at once, which costs a fraction of an answer, the more likely the later it is. A model that asks for
+little is not refused for another one's crowd.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ import asyncio
 import random
 import time
 from collections import Counter
-from weakref import WeakKeyDictionary
 
 from crossover.protocol.expected_time import overloaded
+from crossover.transport.loop_ticks import loop_ticks
+from crossover.transport.per_loop import PerLoop
 
 SHARE = 0.2
 """Of the time until a request's deadline. It waits for more turns: behind this loop, and for its answer to be seen."""
-TICK_SECONDS = 0.01
 _BUSY_SECONDS = 0.02
 _WINDOW_SECONDS = 0.2
 _LIGHT, _FEW = 0.5, 8
@@ -30,11 +29,7 @@ class LoopAdmission:
     """Of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._ticking = self._asked_since_tick = False
-        self._due = 0.0
-        self._late = self._last_late = 0.0
-        """Seconds by which the last two ticks were late at least: one pause is no overload."""
+        self._ticks = loop_ticks(loop)
         self._asked: Counter[str] = Counter()
         self._before: Counter[str] = Counter()
         self._window = 0.0
@@ -43,32 +38,17 @@ class LoopAdmission:
 
     def check(self, model: str, until: float) -> None:
         """OVERLOADED when a request has waited too long for this turn of the loop. `until`: its deadline."""
-        self._asked_since_tick = True
-        if not self._ticking:
-            self._ticking = True
-            self._tick_later()
-        if self._late < _BUSY_SECONDS:
+        late = self._ticks.ask()
+        if late < _BUSY_SECONDS:
             return
         now = time.monotonic()
         self._count(model, now)
         allowed = SHARE * (until - now)
-        if self._late > allowed * (1 + random.random()) and not self._is_light(model):
+        if late > allowed * (1 + random.random()) and not self._is_light(model):
             self.refused += 1
             raise overloaded(
-                f"the service has more requests than it can answer; this one waited for about {self._late:.3f} s",
-                self._late,
+                f"the service has more requests than it can answer; this one waited for about {late:.3f} s", late
             )
-
-    def _tick_later(self) -> None:
-        self._due = time.monotonic() + TICK_SECONDS
-        self._loop.call_later(TICK_SECONDS, self._tick)
-
-    def _tick(self) -> None:
-        late = max(0.0, time.monotonic() - self._due)
-        self._late, self._last_late = min(late, self._last_late), late
-        self._ticking, self._asked_since_tick = self._asked_since_tick, False
-        if self._ticking:
-            self._tick_later()
 
     def _count(self, model: str, now: float) -> None:
         if now - self._window > _WINDOW_SECONDS:
@@ -82,18 +62,14 @@ class LoopAdmission:
         return self._asked[model] + self._before[model] <= max(_FEW, _LIGHT * share)
 
 
-_BY_LOOP: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopAdmission] = WeakKeyDictionary()
+_OF: PerLoop[LoopAdmission] = PerLoop(LoopAdmission)
 
 
 def admit(model: str, until: float) -> None:
     """OVERLOADED when a request for `model` has waited too long for the running event loop to come to it."""
-    loop = asyncio.get_running_loop()
-    admission = _BY_LOOP.get(loop)
-    if admission is None:
-        admission = _BY_LOOP[loop] = LoopAdmission(loop)
-    admission.check(model, until)
+    _OF[asyncio.get_running_loop()].check(model, until)
 
 
 def refused() -> int:
     """Requests that the event loops of this process refused."""
-    return sum(admission.refused for admission in _BY_LOOP.values())
+    return sum(admission.refused for admission in list(_OF.values()))

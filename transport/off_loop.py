@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-TYPICAL_ELEMENT_BYTES = 4
-"""Of a number in JSON."""
 
 
 async def off_loop(text_bytes: int, work: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:

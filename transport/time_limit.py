@@ -5,50 +5,39 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from crossover.protocol import deadline
-from crossover.transport.deadline_queue import Deadline, deadline_queue
+from crossover.transport.deadline_queue import Entry, deadline_queue
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 
-class TimeLimit:
+class TimeLimit(Entry):
     """`with TimeLimit(deadline): await ...` raises TimeoutError when the deadline passes, as asyncio.timeout_at does."""
 
-    __slots__ = ("_cancels", "_entry", "_task", "_until", "passed")
+    __slots__ = ("_cancels", "_task", "passed")
 
     def __init__(self, until: float) -> None:
-        self._until = until
-        self._entry: Deadline | None = None
+        super().__init__(until)
         self.passed = False
 
     def __enter__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task, self._cancels = task, task.cancelling()
-        self._stand_in_queue()
+        self.enter(deadline_queue(task.get_loop()))
 
     def limit(self, until: float) -> None:
         """Bring the deadline nearer."""
-        if until < self._until:
-            self._leave_queue()
-            self._until = until
-            self._stand_in_queue()
+        if until < self.when:
+            self.cancel()
+            self.when = until
+            self.enter(deadline_queue(self._task.get_loop()))
 
-    def _stand_in_queue(self) -> None:
-        if self._until != deadline.NEVER:
-            self._entry = deadline_queue(self._task.get_loop()).call_at(self._until, self._expired)
-
-    def _leave_queue(self) -> None:
-        if self._entry is not None:
-            self._entry.cancel()
-            self._entry = None
-
-    def _expired(self) -> None:
+    def expired(self) -> None:
         self.passed = True
         self._task.cancel()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._leave_queue()
+        self.cancel()
         if self.passed and self._task.uncancel() <= self._cancels and kind is asyncio.CancelledError:
             raise TimeoutError from error

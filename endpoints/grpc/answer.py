@@ -106,7 +106,7 @@ class Answering:
         self._inference = inference
         self._infer_now = getattr(inference, "infer_now", None)
         self._observer = observer
-        self._door = options.door
+        self._door = options.door if options.door is not None and options.door.asks_callers else None
         self._default_timeout = options.default_timeout_ms / 1000 if options.default_timeout_ms else None
 
     async def answer(self, operation: Operation, data: bytes, call: CallDetails) -> bytes:

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from crossover.protocol import deadline, streaming, timeline
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
-from crossover.protocol.codecs.sizes import reply_size_at_least, typed_size_at_least
+from crossover.protocol.codecs.sizes import raw_size_at_least, typed_size_at_least
 from crossover.protocol.errors import InferenceError, invalid
 from crossover.protos import inference as pb
 
@@ -80,7 +80,7 @@ class ModelInfer(Operation):
             context.deadline = min(context.deadline, deadline.from_parameter(request.parameters["timeout"]))
 
     def size_at_least(self, reply: InferResponse) -> int:
-        return typed_size_at_least(reply) if self.typed else reply_size_at_least(reply)
+        return typed_size_at_least(reply) if self.typed else raw_size_at_least(reply)
 
     def encode(self, reply: InferResponse, context: CallContext) -> bytes:
         data = protobuf_codec.encode_response(reply, typed=self.typed)

@@ -5,6 +5,7 @@ Large JSON is read and written in a thread: it takes milliseconds, in which no o
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from crossover.endpoints.rest.compression import SMALLEST_COMPRESSED, compress, reply_coding, request_coding
@@ -15,14 +16,14 @@ from crossover.protocol.codecs.binary import codec as binary_codec
 from crossover.protocol.codecs.codec import FRAMING_HEADER
 from crossover.protocol.codecs.codec import JSON_TYPE as CODEC_JSON_TYPE
 from crossover.protocol.codecs.registry import codec_for
-from crossover.protocol.codecs.sizes import check_reply, memory_needed, reply_too_large
+from crossover.protocol.codecs.sizes import memory_needed, reply_size, reply_too_large
 from crossover.protocol.limits import HEAVY_BYTES, is_heavy
-from crossover.transport.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
 
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request
     from crossover.protocol.codecs.codec import Encoded
     from crossover.protocol.codecs.reply_form import ReplyForm
+    from crossover.protocol.codecs.sizes import ReplySize
     from crossover.protocol.messages import InferRequest, InferResponse
 
 _RAW_REQUEST = 0
@@ -43,10 +44,11 @@ def infer_at_once(request: Request) -> Reply | None:
     response = ask(call, request.context)
     if response is None:
         return None
-    if is_heavy(_json_bytes(response, form)):
+    size = reply_size(response, form)
+    if is_heavy(size.text):
         request.response = response
         return None
-    return _plain(_encoded(request, response, form))
+    return _plain(_encoded(request, response, form, size))
 
 
 async def infer(request: Request) -> Reply:
@@ -55,8 +57,14 @@ async def infer(request: Request) -> Reply:
         _begin(request.decoded[0], request)
     call, form = request.decoded
     response = request.response or await request.inference.infer(call, request.context)
-    encoded = await off_loop(_json_bytes(response, form), _encoded, request, response, form)
-    return await _reply(request, encoded)
+    size = reply_size(response, form)
+    if is_heavy(size.text):
+        encoded = await asyncio.to_thread(_encoded, request, response, form, size)
+    else:
+        encoded = _encoded(request, response, form, size)
+    if "accept-encoding" in request.headers:
+        return await _compressed(request, encoded)
+    return _plain(encoded)
 
 
 def _begin(call: InferRequest, request: Request) -> None:
@@ -81,19 +89,16 @@ async def _decoded(request: Request) -> tuple[InferRequest, ReplyForm]:
     if framing == _RAW_REQUEST:
         metadata = await request.inference.model_metadata(route.model, route.version, request.context)
         return binary_codec.decode_raw_request(body, metadata.inputs, route.model, route.version)
-    size = codec.text_size(len(body), framing)
-    return await off_loop(size, codec.decode_request, body, framing, route.model, route.version)
+    if is_heavy(codec.text_size(len(body), framing)):
+        return await asyncio.to_thread(codec.decode_request, body, framing, route.model, route.version)
+    return codec.decode_request(body, framing, route.model, route.version)
 
 
-def _json_bytes(response: InferResponse, form: ReplyForm) -> int:
-    """About how much JSON a reply has."""
-    return TYPICAL_ELEMENT_BYTES * sum([t.count for t in response.outputs if not form.binary(t.name)])
-
-
-def _encoded(request: Request, response: InferResponse, form: ReplyForm) -> Encoded:
+def _encoded(request: Request, response: InferResponse, form: ReplyForm, size: ReplySize) -> Encoded:
     """The reply's body; TOO_LARGE where it would exceed the limit, before it is written where that can be told."""
     limit = request.options.max_message_bytes
-    check_reply(response, limit, form)
+    if size.least > limit:
+        raise reply_too_large(limit)
     encoded = codec_for(request.headers.get("content-type")).encode_response(response, form)
     if encoded.size > limit:
         raise reply_too_large(limit)
@@ -107,10 +112,11 @@ def _plain(encoded: Encoded) -> Reply:
     return Reply(200, [(name.encode(), value.encode()) for name, value in encoded.headers], encoded.parts)
 
 
-async def _reply(request: Request, encoded: Encoded) -> Reply:
+async def _compressed(request: Request, encoded: Encoded) -> Reply:
+    """The reply in the coding that its client prefers."""
     reply = _plain(encoded)
-    accept = request.headers.get("accept-encoding")
-    if accept is not None and encoded.size >= SMALLEST_COMPRESSED:
+    accept = request.headers["accept-encoding"]
+    if encoded.size >= SMALLEST_COMPRESSED:
         coding = reply_coding(accept, request_coding(request.headers.get("content-encoding")))
         if coding is not None:
             reply.headers += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]

@@ -21,11 +21,11 @@ from crossover.protocol import deadline
 from crossover.protocol.codecs.json.text import Fragment, dumps, kind_of, loads_object
 from crossover.protocol.codecs.json.values import flat_elements, not_carried, numbers_text, to_array
 from crossover.protocol.codecs.reply_form import ReplyForm
-from crossover.protocol.codecs.sizes import check_reply
+from crossover.protocol.codecs.sizes import TYPICAL_JSON_ELEMENT, check_reply
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.tensors import MAX_RANK, Tensor, declared, object_array
-from crossover.transport.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
+from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request
@@ -52,7 +52,7 @@ async def v1_predict(request: Request) -> Reply:
     response = await request.inference.infer(InferRequest(request.route.model, inputs), request.context)
     check_reply(response, request.options.max_message_bytes, ReplyForm())
     elements = sum(tensor.count for tensor in response.outputs)
-    return Reply(200, [JSON_TYPE], [await off_loop(TYPICAL_ELEMENT_BYTES * elements, _answer, response, rows)])
+    return Reply(200, [JSON_TYPE], [await off_loop(TYPICAL_JSON_ELEMENT * elements, _answer, response, rows)])
 
 
 def _inputs(body: Buffer, datatypes: dict[str, str]) -> tuple[list[Tensor], int | None]:

@@ -61,4 +61,4 @@ def codec_for(content_type: str | None) -> Codec:
         for line in CODECS.values():
             if line.media_type == media_type and media_type not in _OIP_TYPES:
                 return line.load()
-    return JSON.load()
+    return _loaded(JSON.factory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.limits import BYTES_ELEMENT_COST
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _LEAST_JSON_ELEMENT = 2
 """An element in JSON is a digit and a comma at least."""
+TYPICAL_JSON_ELEMENT = 4
+"""A number in JSON has about so many bytes."""
 _LEAST_VARINT, _LEAST_TEXT = 1, 2
 """Typed contents: an integer or boolean is a byte at least, an element of BYTES a tag and its length."""
 _LEAST_BYTES_ELEMENT = 4
@@ -41,17 +43,36 @@ def typed_size_at_least(response: InferResponse) -> int:
     return size
 
 
-def reply_size_at_least(response: InferResponse, form: ReplyForm | None = None) -> int:
-    """Bytes that the reply's tensors take at least, told before anything is written; no `form`: all raw, as over gRPC."""
+def raw_size_at_least(response: InferResponse) -> int:
+    """Bytes that the reply's tensors take at least in raw form, told before anything is written."""
     size = 0
     for tensor in response.outputs:
         if response.shared and tensor.name in response.shared:
             continue
-        if form is not None and not form.binary(tensor.name):
-            size += _LEAST_JSON_ELEMENT * tensor.count
-        else:
-            size += tensor.count * (tensor.datatype.itemsize or _LEAST_BYTES_ELEMENT)
+        size += tensor.nbytes if tensor.datatype.itemsize else _LEAST_BYTES_ELEMENT * tensor.count
     return size
+
+
+class ReplySize(NamedTuple):
+    """What a reply will take, told from its tensors."""
+
+    least: int
+    """Bytes at least."""
+    text: int
+    """About how many bytes of JSON are among them."""
+
+
+def reply_size(response: InferResponse, form: ReplyForm) -> ReplySize:
+    """What a REST reply of that form will take."""
+    raw = elements = 0
+    for tensor in response.outputs:
+        if response.shared and tensor.name in response.shared:
+            continue
+        if not form.binary(tensor.name):
+            elements += tensor.count
+        else:
+            raw += tensor.nbytes if tensor.datatype.itemsize else _LEAST_BYTES_ELEMENT * tensor.count
+    return ReplySize(raw + _LEAST_JSON_ELEMENT * elements, TYPICAL_JSON_ELEMENT * elements)
 
 
 def reply_too_large(limit: int) -> InferenceError:
@@ -60,7 +81,7 @@ def reply_too_large(limit: int) -> InferenceError:
     )
 
 
-def check_reply(response: InferResponse, limit: int, form: ReplyForm | None = None) -> None:
+def check_reply(response: InferResponse, limit: int, form: ReplyForm) -> None:
     """TOO_LARGE when the reply must become larger than `limit` bytes."""
-    if reply_size_at_least(response, form) > limit:
+    if reply_size(response, form).least > limit:
         raise reply_too_large(limit)

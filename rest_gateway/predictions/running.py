@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from crossover.protocol.codecs.json.text import dumps
+from crossover.protocol.codecs.sizes import TYPICAL_JSON_ELEMENT
 from crossover.protocol.recording import Recording
 from crossover.protocol.timeline import Timeline, durations
 from crossover.rest_gateway.api.problems import document, of_error
 from crossover.rest_gateway.api.tensors import write_tensors
 from crossover.rest_gateway.predictions.exchange import upstream_half
 from crossover.rest_gateway.predictions.record import Answer, Outcome
-from crossover.transport.off_loop import TYPICAL_ELEMENT_BYTES, off_loop
+from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
     from crossover.protocol.errors import InferenceError
@@ -58,7 +59,7 @@ class Runner:
         timeline = context.timeline = context.timeline or _begun()
         context.recording = Recording()
         response = await inference.infer(request, context)
-        size = TYPICAL_ELEMENT_BYTES * sum(tensor.count for tensor in response.outputs)
+        size = TYPICAL_JSON_ELEMENT * sum(tensor.count for tensor in response.outputs)
         outputs = await off_loop(size, _written, response.outputs)
         timeline.mark("encoded")
         outcome = Outcome(

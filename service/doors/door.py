@@ -92,6 +92,11 @@ class Door:
         self._known: BoundedCache[tuple[object, ...], Pass | Refusal] = BoundedCache()
 
     @property
+    def asks_callers(self) -> bool:
+        """Whether a gRPC call can be refused: there are keys or rates."""
+        return not self._open
+
+    @property
     def needs_keys(self) -> bool:
         return self._keys is not None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from crossover.service.loop_watch import LONG_TURN_SECONDS, TICK_SECONDS, LoopWatch
+from crossover.service.loop_watch import LONG_TURN_SECONDS, LoopWatch
+from crossover.transport.loop_ticks import TICK_SECONDS
 
 
 def compute(seconds: float) -> None:

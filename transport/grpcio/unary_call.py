@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grpc import aio
 
@@ -17,6 +17,9 @@ from crossover.protocol import deadline
 from crossover.transport.grpc.metadata import Metadata
 from crossover.transport.grpc.status import CallFailedError, ClientClosedError, Status
 from crossover.transport.grpcio.release import UNARY_CALL
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 _CLOSED = "the client was closed"
 _GIVEN_UP = "the caller gave the call up"
@@ -36,21 +39,21 @@ class GrpcioMethod:
         self._path = path.encode()
         self._under_way: set[Any] = set()
 
-    async def call(
+    def call(
         self, data: bytes, until: float, metadata: tuple[tuple[str, str], ...], *, trailing: bool = False
-    ) -> tuple[bytes, Metadata]:
-        try:
-            if self._core is None:
-                return await self._publicly(data, until, metadata)
-            return await self._directly(data, until, metadata, trailing)
-        except aio.UsageError:
-            raise ClientClosedError from None
+    ) -> Coroutine[Any, Any, tuple[bytes, Metadata]]:
+        if self._core is None:
+            return self._publicly(data, until, metadata)
+        return self._directly(data, until, metadata, trailing)
 
     async def _directly(
         self, data: bytes, until: float, metadata: tuple[tuple[str, str], ...], trailing: bool
     ) -> tuple[bytes, Metadata]:
         ends = None if until == deadline.NEVER else time.time() + max(0.0, deadline.remaining(until))
-        call = self._core.call(self._path, ends, None, None, 0)
+        try:
+            call = self._core.call(self._path, ends, None, None, 0)
+        except aio.UsageError:
+            raise ClientClosedError from None
         self._under_way.add(call)
         try:
             reply = await call.unary_unary(data, metadata, None)
@@ -68,7 +71,10 @@ class GrpcioMethod:
     async def _publicly(
         self, data: bytes, until: float, metadata: tuple[tuple[str, str], ...]
     ) -> tuple[bytes, Metadata]:
-        call = self._public(data, timeout=deadline.timeout_of(until), metadata=metadata or None)
+        try:
+            call = self._public(data, timeout=deadline.timeout_of(until), metadata=metadata or None)
+        except aio.UsageError:
+            raise ClientClosedError from None
         self._under_way.add(call)
         try:
             return await call, tuple(await call.trailing_metadata() or ())

@@ -25,7 +25,9 @@ pytestmark = pytest.mark.parametrize("library", ["grpcio"], indirect=True)
 async def test_a_call_that_ends_without_a_message_is_told(method):
     """INTERNAL at once, and the connection goes on."""
     async with listening(RecordingInference()) as target, connected(target) as client:
-        for answer in [await client.answer(stream) for stream in [client.begin(method, ends=True) for _ in range(SOME)]]:
+        for answer in [
+            await client.answer(stream) for stream in [client.begin(method, ends=True) for _ in range(SOME)]
+        ]:
             assert answer.status == INTERNAL
             assert "no message" in answer.text
         assert (await client.call("ServerLive")).status == OK

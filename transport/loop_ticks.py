@@ -1,0 +1,82 @@
+"""How late an event loop's timers are: one tick for everybody who wants to know.
+
+A loop takes what came on all sockets, works through it, and only then looks at its timers and sockets again. How late a
+tick fires tells how long such a turn was, and so how long what has come meanwhile has waited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+from crossover.transport.per_loop import PerLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TICK_SECONDS = 0.01
+Listener: TypeAlias = Callable[[float, float], None]
+"""Called at each tick with the time (monotonic) and the seconds by which it was late."""
+
+
+class LoopTicks:
+    """Of one event loop. It ticks while somebody asks, or listens."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.late = 0.0
+        """Seconds by which the last two ticks were late at least: one pause is no overload."""
+        self.asked = False
+        """Whether `late` was looked at since the last tick."""
+        self.ticking = False
+        self._loop = loop
+        self._last_late = 0.0
+        self._due = 0.0
+        self._listeners: list[Listener] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def ask(self) -> float:
+        """`late`, kept up to date while it is asked for."""
+        self.asked = True
+        if not self.ticking:
+            self._start()
+        return self.late
+
+    @contextmanager
+    def told(self, listener: Listener) -> Iterator[None]:
+        """Call `listener` at each tick meanwhile."""
+        self._listeners.append(listener)
+        if not self.ticking:
+            self._start()
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+            if not self._listeners and self._timer is not None:
+                self._timer.cancel()
+                self.ticking = False
+
+    def _start(self) -> None:
+        self.ticking = True
+        self._due = time.monotonic() + TICK_SECONDS
+        self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        late = max(0.0, now - self._due)
+        self.late, self._last_late = min(late, self._last_late), late
+        self.ticking, self.asked = self.asked, False
+        for listener in self._listeners:
+            listener(now, late)
+        if self.ticking or self._listeners:
+            self._start()
+
+
+_OF: PerLoop[LoopTicks] = PerLoop(LoopTicks)
+
+
+def loop_ticks(loop: asyncio.AbstractEventLoop) -> LoopTicks:
+    """The ticks of an event loop."""
+    return _OF[loop]
