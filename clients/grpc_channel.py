@@ -39,7 +39,8 @@ class GrpcChannel:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._current: Link | None = None
+        self.current: Link | None = None
+        """The channel for the next call; None before the first one."""
         self._others: set[Link] = set()
         """Those that end, and those that are suspect."""
         self._suspects: set[Link] = set()
@@ -51,10 +52,10 @@ class GrpcChannel:
 
     def link(self) -> Link:
         """The channel for the next call, made at the first one, since it belongs to the event loop that runs then."""
-        if self._current is None:
+        if self.current is None:
             with patient_poller():
-                self._current = Link(_channel_to(self._target), self._ask, self._heard)
-        return self._current
+                self.current = Link(_channel_to(self._target), self._ask, self._heard, self._suspects)
+        return self.current
 
     def stream(self, path: str, metadata: tuple[tuple[str, str], ...] = ()) -> tuple[Any, Link]:
         """A new bidirectional stream, and what it is on; ClientClosedError when the channel is closed."""
@@ -73,17 +74,17 @@ class GrpcChannel:
         self._leave()
 
     def _leave(self) -> None:
-        link, self._current = self._current, None
+        link, self.current = self.current, None
         if link is not None:
             self._others = {other for other in self._others if other.waits} | {link}
             link.retire()
 
     def _ask(self, link: Link) -> None:
-        if link is self._current and (self._asking is None or self._asking.done()):
+        if link is self.current and (self._asking is None or self._asking.done()):
             self._asking = asyncio.create_task(self._asked(link))
 
     async def _asked(self, link: Link) -> None:
-        if await link.asked() != _DEADLINE_EXCEEDED or link is not self._current:
+        if await link.asked() != _DEADLINE_EXCEEDED or link is not self.current:
             return
         self._suspects.add(link)
         self._leave()
@@ -93,14 +94,15 @@ class GrpcChannel:
     def _heard(self, link: Link) -> None:
         """An answer: what is silent beside it is given up, and it is itself above suspicion."""
         self._suspects.discard(link)
-        if self._suspects and link is self._current:
-            suspects, self._suspects = self._suspects, set()
+        if self._suspects and link is self.current:
+            suspects = list(self._suspects)
+            self._suspects.clear()
             for suspect in suspects:
                 suspect.give_up()
 
     async def close(self) -> None:
-        links = {*self._others, *self._suspects} | ({self._current} if self._current is not None else set())
-        self._current = None
+        links = {*self._others, *self._suspects} | ({self.current} if self.current is not None else set())
+        self.current = None
         self._others.clear()
         self._suspects.clear()
         if self._asking is not None:
@@ -125,7 +127,8 @@ class ChannelMethod:
         trailing: bool = False,
         recording: Recording | None = None,
     ) -> Coroutine[Any, Any, tuple[bytes, Metadata]]:
-        return self._channel.link().call(self._path, data, until, metadata, trailing=trailing)
+        channel = self._channel
+        return (channel.current or channel.link()).call(self._path, data, until, metadata, trailing=trailing)
 
 
 def _channel_to(target: Target) -> Any:

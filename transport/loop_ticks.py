@@ -29,7 +29,7 @@ class LoopTicks:
         self.late = 0.0
         """Seconds by which the last two ticks were late at least: one pause is no overload."""
         self.asked = False
-        """Whether `late` was looked at since the last tick."""
+        """Set by who looks at `late`, to have it kept up to date; and `start` where `ticking` is False."""
         self.ticking = False
         self._loop = loop
         self._last_late = 0.0
@@ -37,19 +37,12 @@ class LoopTicks:
         self._listeners: list[Listener] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def ask(self) -> float:
-        """`late`, kept up to date while it is asked for."""
-        self.asked = True
-        if not self.ticking:
-            self._start()
-        return self.late
-
     @contextmanager
     def told(self, listener: Listener) -> Iterator[None]:
         """Call `listener` at each tick meanwhile."""
         self._listeners.append(listener)
         if not self.ticking:
-            self._start()
+            self.start()
         try:
             yield
         finally:
@@ -58,7 +51,7 @@ class LoopTicks:
                 self._timer.cancel()
                 self.ticking = False
 
-    def _start(self) -> None:
+    def start(self) -> None:
         self.ticking = True
         self._due = time.monotonic() + TICK_SECONDS
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
@@ -71,7 +64,7 @@ class LoopTicks:
         for listener in self._listeners:
             listener(now, late)
         if self.ticking or self._listeners:
-            self._start()
+            self.start()
 
 
 _OF: PerLoop[LoopTicks] = PerLoop(LoopTicks)

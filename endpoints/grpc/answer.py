@@ -98,11 +98,16 @@ def _text_of(call: CallDetails) -> dict[str, str]:
     return {name: value for name, value in call.invocation_metadata() or () if isinstance(value, str)}
 
 
+def _no_memory() -> InferenceError:
+    return InferenceError(Code.OVERLOADED, "the requests in flight hold all the memory that MAX_IN_FLIGHT_BYTES allows")
+
+
 class Answering:
     """Answers the calls of one port."""
 
     def __init__(self, inference: Inference, options: GrpcOptions, observer: Observer | None) -> None:
         self.options = options
+        self._limit = options.max_message_bytes
         self._inference = inference
         self._infer_now = getattr(inference, "infer_now", None)
         self._observer = observer
@@ -119,9 +124,12 @@ class Answering:
             if self._door is not None:
                 check_call(self._door, f"/{pb.SERVICE}/{operation.method}", call)
             context = self._context(call)
-            self._check_size(len(data), "request")
+            if len(data) > self._limit:
+                raise too_large(len(data), self._limit, "request")
             if budget is not None:
-                held = self._reserve(budget, len(data))
+                if not budget.reserve(len(data)):
+                    raise _no_memory()
+                held = len(data)
             # much of typed contents is read, and below written, in a thread
             heavy = operation.infers and is_heavy(protobuf_codec.typed_bytes(data))
             request = await _in_thread(operation.decode, data, context) if heavy else operation.decode(data, context)
@@ -134,10 +142,12 @@ class Answering:
             if trace is not None and not trace.tells_timeline:
                 context.timeline = None
             least = operation.size_at_least(answer)
-            self._check_size(least, "reply")
+            if least > self._limit:
+                raise too_large(least, self._limit, "reply")
             heavy = operation.typed and is_heavy(least)
             reply = await _in_thread(operation.encode, answer, context) if heavy else operation.encode(answer, context)
-            self._check_size(len(reply), "reply")
+            if len(reply) > self._limit:
+                raise too_large(len(reply), self._limit, "reply")
             if REQUEST_ID in context.headers:
                 _say_id(operation, context.headers)
             return reply
@@ -191,18 +201,6 @@ class Answering:
         if operation.method in CHANGES_REPOSITORY:
             check_count(request.parameters, MAX_PARAMETERS, "parameters")
             self.options.control.check(request.parameters)
-
-    @staticmethod
-    def _reserve(budget: MemoryBudget, size: int) -> int:
-        if not budget.reserve(size):
-            raise InferenceError(
-                Code.OVERLOADED, "the requests in flight hold all the memory that MAX_IN_FLIGHT_BYTES allows"
-            )
-        return size
-
-    def _check_size(self, size: int, what: str) -> None:
-        if size > self.options.max_message_bytes:
-            raise too_large(size, self.options.max_message_bytes, what)
 
     async def _performed(self, operation: Operation, request: Any, context: CallContext) -> Any:
         """The reply within the deadline."""

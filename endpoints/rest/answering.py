@@ -160,8 +160,10 @@ class RestEndpoint:
         limit: TimeLimit | None = None
         tracer, trace = self._options.tracer, None
         try:
-            _check(route, call.head)
-            headers = call.head.by_name
+            head = call.head
+            if not head.allowed:
+                _check(route, head)
+            headers = head.by_name
             upstream, inference = self._choose(headers)
             request = Request(route, headers, b"", self._context(headers), inference, self._options, call.hold)
             if route.name in _INFERS:
@@ -283,6 +285,7 @@ def _check(route: Route, head: RequestHead) -> None:
     """NOT_FOUND, METHOD_NOT_ALLOWED, or INVALID_ARGUMENT for a name that is none, before the body is read."""
     if head.method in route.methods:
         check_model_name(route.model)
+        head.allowed = True
         return
     if not route.methods:
         raise not_found(head.path)

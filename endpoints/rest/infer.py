@@ -21,7 +21,7 @@ from crossover.protocol.limits import HEAVY_BYTES, is_heavy
 
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request
-    from crossover.protocol.codecs.codec import Encoded
+    from crossover.protocol.codecs.codec import Codec, Encoded
     from crossover.protocol.codecs.reply_form import ReplyForm
     from crossover.protocol.codecs.sizes import ReplySize
     from crossover.protocol.messages import InferRequest, InferResponse
@@ -35,9 +35,9 @@ def infer_at_once(request: Request) -> Reply | None:
     ask = getattr(request.inference, "infer_now", None)
     if ask is None:
         return None
-    codec, body = codec_for(request.headers.get("content-type")), request.body
-    framing = codec.framing(request.headers.get(FRAMING_HEADER), len(body))
-    if framing == _RAW_REQUEST or "accept-encoding" in request.headers or is_heavy(codec.text_size(len(body), framing)):
+    body = request.body
+    codec, framing = _codec_of(request)
+    if framing == _RAW_REQUEST or is_heavy(codec.text_size(len(body), framing)):
         return None
     call, form = request.decoded = codec.decode_request(body, framing, request.route.model, request.route.version)
     _begin(call, request)
@@ -45,7 +45,7 @@ def infer_at_once(request: Request) -> Reply | None:
     if response is None:
         return None
     size = reply_size(response, form)
-    if is_heavy(size.text):
+    if is_heavy(size.text) or ("accept-encoding" in request.headers and size.text + size.least >= SMALLEST_COMPRESSED):
         request.response = response
         return None
     return _plain(_encoded(request, response, form, size))
@@ -67,6 +67,14 @@ async def infer(request: Request) -> Reply:
     return _plain(encoded)
 
 
+def _codec_of(request: Request) -> tuple[Codec, int | None]:
+    """What reads the body and writes the reply, and the body's framing."""
+    headers = request.headers
+    codec = request.codec = codec_for(headers.get("content-type"))
+    header = headers.get(FRAMING_HEADER)
+    return codec, codec.framing(header, len(request.body)) if header is not None else None
+
+
 def _begin(call: InferRequest, request: Request) -> None:
     """The request is read; its own time limit counts from now."""
     context = request.context
@@ -84,8 +92,8 @@ def _begin(call: InferRequest, request: Request) -> None:
 
 
 async def _decoded(request: Request) -> tuple[InferRequest, ReplyForm]:
-    route, body, codec = request.route, request.body, codec_for(request.headers.get("content-type"))
-    framing = codec.framing(request.headers.get(FRAMING_HEADER), len(body))
+    route, body = request.route, request.body
+    codec, framing = _codec_of(request)
     if framing == _RAW_REQUEST:
         metadata = await request.inference.model_metadata(route.model, route.version, request.context)
         return binary_codec.decode_raw_request(body, metadata.inputs, route.model, route.version)
@@ -99,7 +107,8 @@ def _encoded(request: Request, response: InferResponse, form: ReplyForm, size: R
     limit = request.options.max_message_bytes
     if size.least > limit:
         raise reply_too_large(limit)
-    encoded = codec_for(request.headers.get("content-type")).encode_response(response, form)
+    assert request.codec is not None
+    encoded = request.codec.encode_response(response, form)
     if encoded.size > limit:
         raise reply_too_large(limit)
     return encoded

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crossover.endpoints.rest.routes import Route
+    from crossover.protocol.codecs.codec import Codec
     from crossover.protocol.codecs.reply_form import ReplyForm
     from crossover.protocol.inference import CallContext, Inference
     from crossover.protocol.messages import InferRequest, InferResponse
@@ -55,6 +56,8 @@ class Request:
     """Counts memory that the request takes beside its body; False where the requests in flight may have no more."""
     limit: TimeLimit | None = None
     """What keeps the deadline; None while nothing is waited for."""
+    codec: Codec | None = None
+    """What reads the body of an infer call and writes its reply."""
     decoded: tuple[InferRequest, ReplyForm] | None = None
     """The infer call in it, once that was read."""
     response: InferResponse | None = None

@@ -28,7 +28,10 @@ _OWN_DEADLINE = "Deadline Exceeded"
 class Link:
     """One channel, the calls on it, and when it was last heard."""
 
-    def __init__(self, channel: Any, silent: Callable[[Link], None], heard: Callable[[Link], None]) -> None:
+    def __init__(
+        self, channel: Any, silent: Callable[[Link], None], heard: Callable[[Link], None], suspects: set[Link]
+    ) -> None:
+        """`silent` is told when nothing has come for long, `heard` when something has, while there are `suspects`."""
         self.channel = channel
         self.retired = False
         """No new call begins here; it is closed when those under way have ended."""
@@ -36,6 +39,7 @@ class Link:
         """Called when it is given up; ends the streams on it."""
         self._silent = silent
         self._heard = heard
+        self._suspects = suspects
         self._methods: dict[str, GrpcioMethod] = {}
         self._waiting = 0
         self._quiet_since = 0.0
@@ -55,7 +59,11 @@ class Link:
         method = self._methods.get(path)
         if method is None:
             method = self._methods[path] = GrpcioMethod(self.channel, path)
-        self.begin()
+        self._waiting += 1  # `begin`, `hear` and `end`, without their calls
+        if self._waiting == 1:
+            self._quiet_since = time.monotonic()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
         try:
             reply = await method.call(data, until, metadata, trailing=trailing)
         except CallFailedError as failed:
@@ -67,10 +75,15 @@ class Link:
             self._ask_if_quiet()
             raise
         else:
-            self.hear()
+            self._quiet_since = time.monotonic()
+            self._pause = SILENT_SECONDS
+            if self._suspects:
+                self._heard(self)
             return reply
         finally:
-            self.end()
+            self._waiting -= 1
+            if self.retired:
+                self._close_when_idle()
 
     def begin(self) -> None:
         """A call, or a request on a stream, waits for an answer; to be followed by `end`."""
@@ -84,11 +97,13 @@ class Link:
         """Something has come."""
         self._quiet_since = time.monotonic()
         self._pause = SILENT_SECONDS
-        self._heard(self)
+        if self._suspects:
+            self._heard(self)
 
     def end(self) -> None:
         self._waiting -= 1
-        self._close_when_idle()
+        if self.retired:
+            self._close_when_idle()
 
     def retire(self) -> None:
         self.retired = True

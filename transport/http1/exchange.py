@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LARGEST_IN_PLACE = 64 << 20
 """Bytes of a body that is received into memory of its size: no more is set aside because somebody said so."""
+UNCOUNTED_BYTES = 4 << 10
+"""A body that came whole with its head and is no larger is not counted: MAX_CONNECTIONS bounds what all of them take."""
 BOUNDARY = "inference-header-content-length"
 """The header that says where a body's binary tensors begin (OIP's binary tensor data extension)."""
 
@@ -109,7 +111,7 @@ class Exchange:
         self._whole_limit = limit
         if self.body is None:  # else what would be read is behind this request
             self._connection.resume_reading()
-        elif self.body and not self.hold(0):
+        elif len(self.body) > UNCOUNTED_BYTES and not self.hold(0):
             raise NoMemoryError
         while self.body is None and self._size + self._announced <= limit:
             await self._more()
@@ -305,7 +307,8 @@ class Exchange:
 
     def close(self) -> None:
         """The exchange is over."""
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
         if self._reservation is not None:
             self._reservation.close()
 

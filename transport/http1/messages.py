@@ -15,8 +15,8 @@ Fields: TypeAlias = list[tuple[bytes, bytes]]
 
 @dataclass(slots=True)
 class RequestHead:
-    """Request line and fields, checked (RFC 9112 3 to 6). Clients repeat theirs, so one object may stand for many requests
-    and is not changed.
+    """Request line and fields, checked (RFC 9112 3 to 6). Clients repeat theirs, so one object may stand for many requests:
+    only what follows from the head itself is noted on it.
     """
 
     method: str
@@ -43,6 +43,8 @@ class RequestHead:
     """Whether each of its lines has come before, so that it is worth remembering."""
     route: Any = None
     """What the application found for it."""
+    allowed: bool = False
+    """Whether the application takes the method and the names in the path; found once for all requests with this head."""
 
 
 CHUNKED = -1
