@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from crossover.protocol import deadline
-from crossover.transport.deadline_queue import Deadline, deadline_queue
+from crossover.transport.deadline_queue import Deadline, Entry, deadline_queue
 from crossover.transport.grpc import status
 from crossover.transport.grpc.messages import BadMessageError, MessageReader, prefixed, whole_message
 from crossover.transport.grpc.metadata import text_of, timeout_text
@@ -70,20 +70,27 @@ class RefusedError(Exception):
     """Nobody has looked at the request: it may be sent again."""
 
 
-class _Call:
-    """One call under way."""
+class _Call(Entry):
+    """One call under way; it is its own entry among the deadlines."""
 
-    __slots__ = ("deadline", "future", "message", "reader", "recording", "sent_at", "stream")
+    __slots__ = ("connection", "future", "message", "reader", "recording", "sent_at", "stream")
 
-    def __init__(self, future: asyncio.Future[Result], sent_at: float) -> None:
+    def __init__(
+        self, connection: ClientConnection, future: asyncio.Future[Result], sent_at: float, until: float
+    ) -> None:
+        super().__init__(until)
+        self.connection = connection
         self.future = future
         self.reader: MessageReader | None = None
         """Where the reply did not come as one whole piece of DATA."""
         self.message: Buffer | None = None
         self.sent_at = sent_at
-        self.deadline: Deadline | None = None
         self.recording: Recording | None = None
         self.stream: Stream
+
+    def expired(self) -> None:
+        """When nothing came since the call was sent, the connection itself may be gone."""
+        self.connection.expire(self)
 
 
 class ClientConnection:
@@ -141,7 +148,7 @@ class ClientConnection:
         if self._retired or self.suspect_since is not None or not connection.may_open:
             raise RefusedError
         now = self._loop.time()
-        call = _Call(self._loop.create_future(), now)
+        call = _Call(self, self._loop.create_future(), now, until)
         if not connection.streams:
             self._busy_since = now
         stream = call.stream = connection.open(call)
@@ -149,7 +156,7 @@ class ClientConnection:
             self._watch = self._deadlines.call_at(now + SILENT_SECONDS, self._listen)
         if until != deadline.NEVER:
             metadata = (("grpc-timeout", timeout_text(until)), *metadata)
-            call.deadline = self._deadlines.call_at(until, partial(self._expired, call))
+            call.enter(self._deadlines)
         if recording is not None:
             call.recording, stream.frames = recording, []
             recording.head, recording.reply_head, recording.frames = [*fixed, *metadata], [], stream.frames
@@ -299,8 +306,7 @@ class ClientConnection:
 
     def _forget(self, call: _Call) -> None:
         call.stream.owner = None
-        if call.deadline is not None:
-            call.deadline.cancel()
+        call.cancel()
         if self._waiters:
             self._wake(1)
         if self._retired:
@@ -310,8 +316,8 @@ class ClientConnection:
         for waiter in [waiter for waiter in self._waiters if not waiter.done()][:count]:
             waiter.set_result(None)
 
-    def _expired(self, call: _Call) -> None:
-        """The deadline has passed; when nothing came since the call was sent, the connection itself may be gone."""
+    def expire(self, call: _Call) -> None:
+        """Its deadline has passed."""
         self._fail(call, _TOO_LATE)
         self._ask_if_silent(call)
 

@@ -10,11 +10,12 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import httptools
 
 from crossover.protocol import deadline
+from crossover.protocol.bounded_cache import BoundedCache
 from crossover.protocol.errors import Code, InferenceError, lost
 from crossover.transport.http1.receive_buffer import SMALLEST, LargeBody
 from crossover.transport.silence import GIVEN_UP_SECONDS, SILENT_SECONDS, limit_unacknowledged
@@ -57,6 +58,31 @@ class NoReplyError(InferenceError):
 
     def __init__(self, url: str) -> None:
         super().__init__(Code.UNAVAILABLE, f"{url} closed the connection before it had answered")
+
+
+class _KnownHead(NamedTuple):
+    """A head that the parser has read before: a service's replies differ in their body, and at most in one field."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    length: int
+
+
+_KNOWN_HEADS: BoundedCache[bytes, _KnownHead] = BoundedCache()
+_VARYING = b"x-request-id"
+"""The field that differs from reply to reply; where a head ends with it, the rest is what is remembered."""
+_VARYING_LINE = _VARYING + b": "
+_PLAIN_VALUE = re.compile(rb"[!-~]+")
+
+
+def _split_head(raw: bytes, end: int) -> tuple[bytes, bytes | None]:
+    """What repeats itself of the head that ends at `end`, and the value of the field that does not."""
+    cut = raw.rfind(b"\r\n", 0, end)
+    if raw.startswith(_VARYING_LINE, cut + 2):
+        value = raw[cut + 2 + len(_VARYING_LINE) : end]
+        if _PLAIN_VALUE.fullmatch(value):
+            return raw[:cut], value
+    return raw[:end], None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +138,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._chunks: list[bytes] = []
         self._size = 0
         self._large: LargeBody | None = None
+        self._head_key: bytes | None = None
+        """What to remember the head by, once the parser has taken all of the reply."""
 
     @property
     def usable(self) -> bool:
@@ -219,8 +247,40 @@ class ClientConnection(asyncio.BufferedProtocol):
             if self._large.is_whole:
                 self._parser = httptools.HttpResponseParser(self)
                 self._finish()
-        else:
+        elif self._received or not self._take_known(waiter, nbytes):
             self._parse(waiter, self._buffer[:nbytes])
+
+    def _take_known(self, waiter: asyncio.Future[HttpReply], nbytes: int) -> bool:
+        """Take a whole small reply whose head has come before, past the parser, which then sees none of it."""
+        if nbytes > _PARSED_BYTES:
+            return False
+        raw = bytes(self._buffer[:nbytes])
+        end = raw.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        key, value = _split_head(raw, end)
+        known = _KNOWN_HEADS.get(key)
+        if known is None:
+            self._head_key = key
+            return False
+        if nbytes - end - 4 != known.length or known.length > self._most_bytes:
+            return False
+        self._received = nbytes
+        headers = dict(known.headers)
+        if value is not None:
+            headers[_VARYING] = value
+        self._note_keep_alive(headers)
+        waiter.set_result(HttpReply(known.status, headers, raw[end + 4 :]))
+        return True
+
+    def _remember(self) -> None:
+        """The parser has read a reply that came in one piece."""
+        headers = self._headers
+        if self._head_key is None or not self._keep_alive or b"content-length" not in headers:
+            return
+        if b"transfer-encoding" not in headers and self._size == int(headers[b"content-length"]):
+            kept = {name: value for name, value in headers.items() if name != _VARYING}
+            _KNOWN_HEADS.put(self._head_key, _KnownHead(self._status, kept, self._size), len(self._head_key))
 
     def _parse(self, waiter: asyncio.Future[HttpReply], data: Buffer) -> None:
         size = len(data)
@@ -323,10 +383,15 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _ends_with_connection(self) -> bool:
         return self._status >= 200 and not self._headers.keys() & {b"content-length", b"transfer-encoding"}
 
-    def _finish(self) -> None:
+    def _note_keep_alive(self, headers: dict[bytes, bytes]) -> None:
         self.heard_at = time.monotonic()
-        if (told := self._headers.get(b"keep-alive")) and (found := _KEEP_ALIVE.search(told)):
+        if (told := headers.get(b"keep-alive")) and (found := _KEEP_ALIVE.search(told)):
             self._idle_limit = max(0.0, int(found[1]) - 1.0)
+
+    def _finish(self) -> None:
+        self._note_keep_alive(self._headers)
+        if self._head_key is not None:
+            self._remember()
         if self._waiter is not None and not self._waiter.done():
             body: Buffer = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
             if self._large is not None:
