@@ -140,6 +140,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._large: LargeBody | None = None
         self._head_key: bytes | None = None
         """What to remember the head by, once the parser has taken all of the reply."""
+        self._head_varies = False
+        """Whether its last field is left out of that."""
 
     @property
     def usable(self) -> bool:
@@ -261,7 +263,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         key, value = _split_head(raw, end)
         known = _KNOWN_HEADS.get(key)
         if known is None:
-            self._head_key = key
+            self._head_key, self._head_varies = key, value is not None
             return False
         if nbytes - end - 4 != known.length or known.length > self._most_bytes:
             return False
@@ -279,7 +281,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._head_key is None or not self._keep_alive or b"content-length" not in headers:
             return
         if b"transfer-encoding" not in headers and self._size == int(headers[b"content-length"]):
-            kept = {name: value for name, value in headers.items() if name != _VARYING}
+            kept = dict(headers)
+            if self._head_varies:
+                del kept[_VARYING]
             _KNOWN_HEADS.put(self._head_key, _KnownHead(self._status, kept, self._size), len(self._head_key))
 
     def _parse(self, waiter: asyncio.Future[HttpReply], data: Buffer) -> None:

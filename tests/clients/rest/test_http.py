@@ -590,3 +590,57 @@ async def test_replies_of_other_services_become_one_sentence(connect, status, bo
         with pytest.raises(InferenceError, match=text) as caught:
             await client.infer(InferRequest("m", [X]), CallContext())
         assert caught.value.code is code
+
+
+def _outcome(reply) -> tuple:
+    return (reply.status, reply.headers, bytes(reply.body))
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [b"HTTP/1.1 200 OK\r\na: 1\r\ncontent-length: 2\r\nx-request-id: %d\r\n\r\nok" % n for n in range(4)],
+        [b"HTTP/1.1 404 Not Found\r\nX-Request-Id: 1\r\ncontent-length: 2\r\na: %d\r\n\r\nno" % (n % 2) for n in range(4)],
+        [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\na: 1\r\na: 2\r\n\r\n%d%d" % (n, n) for n in range(4)],
+        [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"] * 3,
+        [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: identity\r\n\r\nok"] * 3,
+        [b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nkeep-alive: timeout=9\r\n\r\n"] * 3,
+        [b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"] * 3,
+        [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokay"],
+        [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-request-id: a\r\n\r\nok",
+         b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-request-id: a\0b\r\n\r\nok"],
+        [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-request-id: a\r\n\r\nok",
+         b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-request-id: a\nconnection: close\r\n\r\nok"],
+        [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"] * 3,
+    ],
+)  # fmt: skip
+async def test_a_head_that_has_come_before_is_read_as_the_first_time(replies, monkeypatch):
+    """The same reply or the same error, whether the parser reads it or its head is remembered."""
+
+    async def outcomes() -> list:
+        found = []
+        async with scripted(replies) as (_, pool):
+            for _ in replies:
+                try:
+                    found.append(_outcome(await get(pool)))
+                except InferenceError as error:
+                    found.append((error.code, error.message.partition(" ")[2]))
+        return found
+
+    remembered = await outcomes()
+    monkeypatch.setattr(client_connection.ClientConnection, "_take_known", lambda *_: False)
+    assert remembered == await outcomes()
+
+
+async def test_heads_that_repeat_are_not_parsed_again(monkeypatch):
+    """Of a service's replies that differ in their body and request id, the parser reads one."""
+    parsed = []
+    parse = client_connection.ClientConnection._parse
+    monkeypatch.setattr(
+        client_connection.ClientConnection, "_parse", lambda self, *given: (parsed.append(1), parse(self, *given))[1]
+    )
+    head = b"HTTP/1.1 200 OK\r\nserver: one of its own\r\ncontent-length: 2\r\nx-request-id: %d\r\n\r\n%d"
+    async with scripted([head % (n, n) for n in range(10, 15)]) as (_, pool):
+        replies = [await get(pool) for _ in range(5)]
+    assert [reply.headers[b"x-request-id"] for reply in replies] == [reply.body for reply in replies]
+    assert len(parsed) == 1
