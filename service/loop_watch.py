@@ -1,7 +1,8 @@
 """A watch over the event loop: whoever keeps it busy for long keeps every other caller waiting.
 
 A tick notices when it is late (transport/loop_ticks.py). What the loop's thread computed meanwhile is the turn that made it
-so: waiting for a CPU that other processes have does not count. A turn is found for certain from the limit plus one tick.
+so: waiting for a CPU that other processes have does not count. While requests come, a turn is found for certain from the
+limit plus one tick; a loop that computes without requests is looked at as closely from its second tenth of a second on.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class LoopWatch(Collector):
     def running(self) -> Iterator[None]:
         """Watch the event loop that runs now."""
         self._cpu = time.thread_time()
-        with loop_ticks(asyncio.get_running_loop()).told(self._look):
+        self._ticks = loop_ticks(asyncio.get_running_loop())
+        with self._ticks.told(self._look):
             yield
 
     def _look(self, now: float, lag: float) -> None:
@@ -47,6 +49,8 @@ class LoopWatch(Collector):
         used, self._cpu = cpu - self._cpu, cpu
         if lag >= self._lag or now - self._lag_at > _LAG_KEPT_SECONDS:
             self._lag, self._lag_at = lag, now
+        if used >= LONG_TURN_SECONDS and not self._ticks.ticking:
+            self._ticks.start()
         turn = min(lag, used)
         if turn >= LONG_TURN_SECONDS:
             self.long_turns += 1

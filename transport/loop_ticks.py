@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TICK_SECONDS = 0.01
+IDLE_TICK_SECONDS = 0.1
+"""While nobody asks: a process that has nothing to do is not to wake a hundred times a second."""
 Listener: TypeAlias = Callable[[float, float], None]
 """Called at each tick with the time (monotonic) and the seconds by which it was late."""
 
@@ -29,8 +31,9 @@ class LoopTicks:
         self.late = 0.0
         """Seconds by which the last two ticks were late at least: one pause is no overload."""
         self.asked = False
-        """Set by who looks at `late`, to have it kept up to date; and `start` where `ticking` is False."""
+        """Set by who looks at `late`, to have it kept up to date; and `start` called where `ticking` is False."""
         self.ticking = False
+        """Whether it ticks quickly."""
         self._loop = loop
         self._last_late = 0.0
         self._due = 0.0
@@ -41,30 +44,39 @@ class LoopTicks:
     def told(self, listener: Listener) -> Iterator[None]:
         """Call `listener` at each tick meanwhile."""
         self._listeners.append(listener)
-        if not self.ticking:
-            self.start()
+        if self._timer is None:
+            self._wait(IDLE_TICK_SECONDS)
         try:
             yield
         finally:
             self._listeners.remove(listener)
-            if not self._listeners and self._timer is not None:
+            if not self._listeners and not self.ticking and self._timer is not None:
                 self._timer.cancel()
-                self.ticking = False
+                self._timer = None
 
     def start(self) -> None:
+        """Tick quickly from now on."""
+        if self._timer is not None:
+            self._timer.cancel()
         self.ticking = True
-        self._due = time.monotonic() + TICK_SECONDS
-        self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
+        self._wait(TICK_SECONDS)
+
+    def _wait(self, seconds: float) -> None:
+        self._due = time.monotonic() + seconds
+        self._timer = self._loop.call_later(seconds, self._tick)
 
     def _tick(self) -> None:
         now = time.monotonic()
         late = max(0.0, now - self._due)
         self.late, self._last_late = min(late, self._last_late), late
         self.ticking, self.asked = self.asked, False
+        self._timer = None
+        if self.ticking:
+            self._wait(TICK_SECONDS)
+        elif self._listeners:
+            self._wait(IDLE_TICK_SECONDS)
         for listener in self._listeners:
             listener(now, late)
-        if self.ticking or self._listeners:
-            self.start()
 
 
 _OF: PerLoop[LoopTicks] = PerLoop(LoopTicks)

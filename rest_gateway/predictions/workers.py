@@ -77,6 +77,8 @@ class Workers:
         self._owner = owner
         self._options = options
         self._wake = asyncio.Event()
+        self._polling = False
+        """Whether one of the idle workers looks at the store now and then; the others wait for its word."""
         self._tasks: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[Ran]] = set()
         self._waiters: dict[str, asyncio.Event] = {}
@@ -143,14 +145,26 @@ class Workers:
             log_once_a_minute(error)
             job = None
         if job is not None:
+            self._wake.set()  # there may be more
             self._jobs_held += 1
             try:
                 await self._carry_out(job)
             finally:
                 self._jobs_held -= 1
         elif not self._stopping.is_set():
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until there may be a job."""
+        if self._polling:
+            await self._wake.wait()
+            return
+        self._polling = True
+        try:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+        finally:
+            self._polling = False
 
     async def _carry_out(self, job: Job) -> None:
         try:
