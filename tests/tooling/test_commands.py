@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,3 +62,14 @@ def test_ctrl_c_is_a_sentence(capsys):
 
     assert interruptible(work, "crossover compare") == INTERRUPTED
     assert capsys.readouterr().err.strip() == "crossover compare was interrupted"
+
+
+def test_the_release_is_the_same_everywhere(root):
+    """CITATION.cff and the changelog name the version that the program prints, with one date."""
+    cited = (root / "CITATION.cff").read_text("utf-8")
+    version = re.search(r"^version: (.+)$", cited, re.MULTILINE)
+    date = re.search(r"^date-released: (.+)$", cited, re.MULTILINE)
+    assert version
+    assert date
+    assert version[1] == VERSION
+    assert f"## {VERSION} - {date[1]}\n" in (root / "CHANGELOG.md").read_text("utf-8")
