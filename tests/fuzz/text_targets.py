@@ -107,7 +107,7 @@ def fields(data: bytes) -> None:
     _problem(lambda: negotiation.check_content_type(text, (negotiation.JSON,), "Accept-Post"))
     _problem(lambda: negotiation.preferences(text.split("\n")))
     _problem(lambda: keys.read_key(text))
-    _problem(lambda: conditions.require_match(text))
+    _problem(lambda: conditions.require_match(text or None))
     _problem(lambda: conditions.check_match(text, '"a-1"'))
 
 
@@ -147,5 +147,5 @@ TARGETS = [
     Target("api-fields", fields, (negotiation, conditions, keys), (
         b"application/json", b"*/*", b";q=0", b";q=0.5", b",", b'"a-1"', b"W/", b"*", b"respond-async", b"wait=5", b"; charset=utf-8", b'"',
         b"\\", b"application/merge-patch+json", b"\n",
-    ), (b"application/json;q=0.5, */*;q=0.1", b'"a-1", W/"b-2"', b"respond-async, wait=10", b'"key"', b"*")),
+    ), (b"application/json;q=0.5, */*;q=0.1", b'"a-1", W/"b-2"', b"respond-async, wait=10", b'"key"', b"*", b"", b"k" * 300)),
 ]  # fmt: skip

@@ -179,6 +179,9 @@ async def _reply(data: bytes, step: int) -> tuple[str, Any]:
 def http2_server(data: bytes) -> None:
     """Whatever a client sends after its preface becomes the same events and the same output however it is cut."""
     _http2(data, client=False)
+    for first in (data, PREFACE[:-1] + data):  # what may be no preface at all
+        connection = Connection(client=False, window=1 << 20)
+        connection.receive(first)
 
 
 def http2_client(data: bytes) -> None:
@@ -372,6 +375,19 @@ _HEADS = (
     b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
     b"GET /" + b"a" * 17000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 101 + b"\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 70000 + b"\r\n\r\n",
+    b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
+    b"POST / HTTP/1.0\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\nContent-Length: 1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: :80\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: [:::]\r\n\r\n",
+    b"GET nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http://u@:x/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
 )
 _CHUNKED = (
     b"5\r\nhello\r\n0\r\n\r\n", b"A;x=y\r\n0123456789\r\n1\r\na\r\n0\r\nX-Trailer: 1\r\n\r\n", b"ffffffffffffffff\r\n", b"0\r\n\r\n",
