@@ -335,6 +335,17 @@ _V1_SEEDS = (
     b'{"inputs":{"x":[1],"text":[{"b64":"AA=="}]}}', b'{"instances":[{"b64":"AAE="}]}',
 )  # fmt: skip
 _API_SEEDS = (
+    b'{"requests":[]}',
+    b'{"requests":[7]}',
+    b'{"requests":[],"model":"m"}',
+    b"7",
+    b"",
+    b"[" * 3000,
+    b'{"model":"m","inputs":[],"label":[]}',
+    b'{"model":"m","inputs":[],"label":"a\\u0000"}',
+    b'{"model":"m","inputs":[],"parameters":{"a":[]}}',
+    b'{"model":"m","inputs":7}',
+    b'{"model":"m","inputs":[{"name":"x","datatype":"FP32","shape":[2],"data":[1]}]}',
     b'{"model":"digits","inputs":[{"name":"x","datatype":"FP32","shape":[1,3],"data":[1,2,3]}],"label":3,"note":"n"}',
     b'{"model":"m","version":"2","upstream":"grpc","inputs":[{"name":"x","datatype":"BYTES","shape":[1],"data":["a"]}]}',
     b'{"requests":[{"model":"a","inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]}]},{"model":"b","inputs":[]}]}',

@@ -51,7 +51,7 @@ def lines_of(module: ModuleType) -> set[int]:
     beside = BESIDE.get(module.__name__.removeprefix("crossover."), frozenset())
     found: set[int] = set()
     for code in _functions(source):
-        if code.co_name in beside:
+        if code.co_name in beside or code.co_name in ("__init__", "__len__"):  # most ran at import
             continue
         found |= {line for *_, line in code.co_lines() if line is not None and line != code.co_firstlineno}
     return found
