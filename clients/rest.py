@@ -42,6 +42,11 @@ def connect(target: Target) -> Inference:
     return RestClient(target, target.wire or "rest")
 
 
+def _text_bytes(request: InferRequest) -> int:
+    """About how much JSON a request becomes."""
+    return TYPICAL_JSON_ELEMENT * sum([tensor.count for tensor in request.inputs])
+
+
 class RestClient(Inference):
     """Calls another service's OIP REST routes; one instance belongs to one event loop."""
 
@@ -55,7 +60,7 @@ class RestClient(Inference):
         self._url = target.rest
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
-        if is_heavy(self._text_bytes(request)):
+        if self._wire.bytes_as_text and is_heavy(_text_bytes(request)):
             encoded = await asyncio.to_thread(self._encoded, request)
         else:
             encoded = self._encoded(request)
@@ -94,12 +99,6 @@ class RestClient(Inference):
         for pool in (self._pool, self._control, self._health):
             await pool.close()
 
-    def _text_bytes(self, request: InferRequest) -> int:
-        """About how much JSON a request becomes."""
-        if not self._wire.bytes_as_text:
-            return 0
-        return TYPICAL_JSON_ELEMENT * sum([tensor.count for tensor in request.inputs])
-
     def _encoded(self, request: InferRequest) -> Encoded:
         try:
             return self._codec.encode_request(request)
@@ -122,7 +121,7 @@ class RestClient(Inference):
         parts: list[Any] | None = None,
         pool: HttpPool | None = None,
     ) -> HttpReply:
-        sent = [*(headers or ()), *propagated(context.headers).items()]
+        sent = [*(headers or ()), *(propagated(context.headers).items() if context.headers else ())]
         if context.deadline != deadline.NEVER:
             if deadline.remaining(context.deadline) <= 0:
                 raise deadline.exceeded(f"before the call to {self._url}")

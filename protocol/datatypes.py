@@ -6,7 +6,7 @@ little-endian uint32 length and that many bytes. BF16 arrays use ``ml_dtypes.bfl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import ml_dtypes
@@ -37,15 +37,14 @@ class Datatype:
     high: int = 0
     """Largest value of an integer type."""
 
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one element; 0 for BYTES, whose elements vary."""
-        return 0 if self.kind == "bytes" else self.dtype.itemsize
+    itemsize: int = field(init=False)
+    """Bytes of one element; 0 for BYTES, whose elements vary."""
+    json: bool = field(init=False)
+    """Whether JSON text carries it: FP16 and BF16 have no JSON form (OIP: "use the binary extension")."""
 
-    @property
-    def json(self) -> bool:
-        """Whether JSON text carries it: FP16 and BF16 have no JSON form (OIP: "use the binary extension")."""
-        return self.kind != "float" or self.dtype.itemsize >= 4
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "itemsize", 0 if self.kind == "bytes" else self.dtype.itemsize)
+        object.__setattr__(self, "json", self.kind != "float" or self.dtype.itemsize >= 4)
 
 
 def _integer(name: str, contents: str) -> Datatype:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TICK_SECONDS = 0.01
 IDLE_TICK_SECONDS = 0.1
 """While nobody asks: a process that has nothing to do is not to wake a hundred times a second."""
+_QUIET_TICKS = 20
+"""So long it goes on quickly after somebody asked: what a request has begun may take some turns."""
 Listener: TypeAlias = Callable[[float, float], None]
 """Called at each tick with the time (monotonic) and the seconds by which it was late."""
 
@@ -36,6 +38,8 @@ class LoopTicks:
         """Whether it ticks quickly."""
         self._loop = loop
         self._last_late = 0.0
+        self._quiet = 0
+        """Ticks since somebody asked last."""
         self._due = 0.0
         self._listeners: list[Listener] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -59,6 +63,7 @@ class LoopTicks:
         if self._timer is not None:
             self._timer.cancel()
         self.ticking = True
+        self._quiet = 0
         self._wait(TICK_SECONDS)
 
     def _wait(self, seconds: float) -> None:
@@ -69,7 +74,9 @@ class LoopTicks:
         now = time.monotonic()
         late = max(0.0, now - self._due)
         self.late, self._last_late = min(late, self._last_late), late
-        self.ticking, self.asked = self.asked, False
+        self._quiet = 0 if self.asked else self._quiet + 1
+        self.asked = False
+        self.ticking = self._quiet < _QUIET_TICKS and self.ticking
         self._timer = None
         if self.ticking:
             self._wait(TICK_SECONDS)

@@ -180,7 +180,8 @@ class RestEndpoint:
                     reply = await self._handlers[route.name](request)
             if not _has_room(reply, call):
                 raise no_memory()
-            self._add_timing(reply, request)
+            if request.context.timeline is not None:
+                self._add_timing(reply, request)
             code = None if reply.status < 400 else Code.UNAVAILABLE
         except TimeoutError as caught:
             passed = limit is not None and limit.passed

@@ -24,11 +24,14 @@ def gate_of(door: Door, refuse: Refuse | None = None) -> Gate:
     """The gate of a listener; what the door adds goes with whatever reply follows."""
 
     def gate(exchange: Exchange) -> Reply | None:
+        if exchange.head.passes:
+            return None
         peer = exchange.peer
         found = door.check(exchange.head, peer[0] if peer is not None else "", exchange.scheme)
         if found.fields:
             exchange.added.extend(found.fields)
         if not isinstance(found, Refusal):
+            exchange.head.passes = found.lasting and not found.fields
             return None
         if found.error is None:
             return Reply(204, [])

@@ -58,6 +58,8 @@ class Pass:
     """The request may go on; `fields` belong to its reply, beside those that every reply has."""
 
     fields: tuple[Field, ...] = ()
+    lasting: bool = False
+    """Whether it follows from the head alone, whoever sends it and whenever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,10 @@ class Door:
             return Refusal(None, (*fields, *self._origins.preflight(wanted)))
         own = origins.of(scheme, found) if found is not None else None
         reason = self._origins.refusal(head.method, own, origin, site)
-        return Pass(fields) if reason is None else Refusal(InferenceError(Code.PERMISSION_DENIED, reason), fields)
+        lasting = self._open and origin is None and asked is None and site is None
+        return (
+            Pass(fields, lasting) if reason is None else Refusal(InferenceError(Code.PERMISSION_DENIED, reason), fields)
+        )
 
     def _scheme(self, sent: dict[str, str], peer: str, scheme: str) -> str:
         """By which scheme the caller came, perhaps to a proxy that we trust."""

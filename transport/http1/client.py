@@ -104,7 +104,10 @@ class WaitingLine:
     def give_back(self, seconds: float) -> None:
         """The place was held for so long."""
         self._mean += _NEWEST_SHARE * (seconds - self._mean)
-        self._pass_on()
+        if self._waiting:
+            self._pass_on()
+        else:
+            self._free += 1
 
     def _leave(self, place: asyncio.Future[None]) -> None:
         if place.done() and not place.cancelled():

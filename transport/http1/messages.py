@@ -43,6 +43,8 @@ class RequestHead:
     """Whether each of its lines has come before, so that it is worth remembering."""
     route: Any = None
     """What the application found for it."""
+    passes: bool = False
+    """Whether the gate lets every request with this head pass; found by the first one."""
     allowed: bool = False
     """Whether the application takes the method and the names in the path; found once for all requests with this head."""
 
