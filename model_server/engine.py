@@ -70,8 +70,9 @@ class Engine(Inference):
             begun = execution is not None
             version.statistics.failed(time.monotonic_ns() - arrived, reason_of(error, context.deadline, begun=begun))
             raise
-        version.statistics.ran(version.rows(request.inputs), execution)
-        _succeeded(version, arrived, request, execution, context)
+        rows = version.rows(request.inputs)
+        version.statistics.ran(rows, execution)
+        _succeeded(version, arrived, rows, execution, context)
         return response
 
     async def _answer_later(self, version: ServedVersion, request: InferRequest, context: CallContext) -> InferResponse:
@@ -104,9 +105,10 @@ class Engine(Inference):
         finally:
             version.pending -= 1
         assert isinstance(call.run, Execution | Stations)
+        rows = version.rows(request.inputs)
         if isinstance(call.run, Stations):
-            version.statistics.ran(version.rows(request.inputs), call.run)
-        _succeeded(version, arrived, request, call.run, context)
+            version.statistics.ran(rows, call.run)
+        _succeeded(version, arrived, rows, call.run, context)
         if lookup is not None:
             self.cache.put(lookup, made)
             version.statistics.cache_miss.add(lookup.ns)
@@ -152,9 +154,9 @@ def _response(version: ServedVersion, request: InferRequest, made: list[Tensor])
 
 
 def _succeeded(
-    version: ServedVersion, arrived: int, request: InferRequest, run: Execution | Stations, context: CallContext
+    version: ServedVersion, arrived: int, rows: int, run: Execution | Stations, context: CallContext
 ) -> None:
     if context.timeline is not None:
         context.timeline.stamps["started"] = run.started
         context.timeline.stamps["finished"] = run.finished
-    version.statistics.succeeded(arrived, version.rows(request.inputs), run)
+    version.statistics.succeeded(arrived, rows, run)

@@ -24,7 +24,7 @@ def check_model_name(name: str) -> str:
     """The name; INVALID_ARGUMENT when it has control characters, or is longer than any name."""
     if len(name) > MOST_NAME_CHARS:
         raise invalid(f"the model's name has {len(name)} characters; names have {MOST_NAME_CHARS} at most")
-    if not is_clean(name):
+    if not (name.isprintable() or is_clean(name)):
         raise invalid(f"the model's name {quoted(name)} has control characters, which names must not have")
     return name
 

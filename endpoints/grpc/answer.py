@@ -131,14 +131,19 @@ class Answering:
                     raise _no_memory()
                 held = len(data)
             # much of typed contents is read, and below written, in a thread
-            heavy = operation.infers and is_heavy(protobuf_codec.typed_bytes(data))
+            heavy = is_heavy(len(data)) and operation.infers and is_heavy(protobuf_codec.typed_bytes(data))
             request = await _in_thread(operation.decode, data, context) if heavy else operation.decode(data, context)
             metrics.model = operation.model_of(request)
             if tracer is not None and operation.infers:
                 trace = tracer.begin(context, metrics.began)
             context.mark("decoded")
             self._admit(operation, request, context)
-            answer = await self._performed(operation, request, context)
+            deadline.check(context.deadline, "before the work was begun")
+            answer = None
+            if operation.infers and self._infer_now is not None:
+                answer = self._infer_now(request, context)
+            if answer is None:
+                answer = await self._performed(operation, request, context)
             if trace is not None and not trace.tells_timeline:
                 context.timeline = None
             least = operation.size_at_least(answer)
@@ -204,11 +209,6 @@ class Answering:
 
     async def _performed(self, operation: Operation, request: Any, context: CallContext) -> Any:
         """The reply within the deadline."""
-        deadline.check(context.deadline, "before the work was begun")
-        if operation.infers and self._infer_now is not None:
-            response = self._infer_now(request, context)
-            if response is not None:
-                return response
         await waiting()
         log.request_id.set(context.headers.get(REQUEST_ID, ""))
         limit = TimeLimit(context.deadline)

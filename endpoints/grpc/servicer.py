@@ -20,6 +20,8 @@ from crossover.protos import inference as pb
 from crossover.transport import eager_start
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from crossover.protocol.inference import Inference
     from crossover.service.metrics import Observer
 
@@ -46,9 +48,9 @@ class Servicer:
         return grpc.method_handlers_generic_handler(pb.SERVICE, table)
 
     @eager_start.allowed
-    async def model_infer(self, data: bytes, rpc: Any) -> bytes:
+    def model_infer(self, data: bytes, rpc: Any) -> Coroutine[Any, Any, bytes]:
         """One ModelInfer; `rpc` needs of grpc.aio's ServicerContext the four methods that are called here."""
-        return await self._unary(ModelInfer(), data, rpc)
+        return self._unary(ModelInfer(), data, rpc)
 
     def _control(self, name: str) -> Any:
         async def handle(data: bytes, rpc: Any) -> bytes:
