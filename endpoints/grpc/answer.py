@@ -125,7 +125,7 @@ class Answering:
                 check_call(self._door, f"/{pb.SERVICE}/{operation.method}", call)
             context = self._context(call)
             if len(data) > self._limit:
-                raise too_large(len(data), self._limit, "request")
+                raise self._too_large(len(data), "request")
             if budget is not None:
                 if not budget.reserve(len(data)):
                     raise _no_memory()
@@ -148,11 +148,11 @@ class Answering:
                 context.timeline = None
             least = operation.size_at_least(answer)
             if least > self._limit:
-                raise too_large(least, self._limit, "reply")
+                raise self._too_large(least, "reply")
             heavy = operation.typed and is_heavy(least)
             reply = await _in_thread(operation.encode, answer, context) if heavy else operation.encode(answer, context)
             if len(reply) > self._limit:
-                raise too_large(len(reply), self._limit, "reply")
+                raise self._too_large(len(reply), "reply")
             if REQUEST_ID in context.headers:
                 _say_id(operation, context.headers)
             return reply
@@ -206,6 +206,9 @@ class Answering:
         if operation.method in CHANGES_REPOSITORY:
             check_count(request.parameters, MAX_PARAMETERS, "parameters")
             self.options.control.check(request.parameters)
+
+    def _too_large(self, size: int, what: str) -> InferenceError:
+        return too_large(size, self._limit, what)
 
     async def _performed(self, operation: Operation, request: Any, context: CallContext) -> Any:
         """The reply within the deadline."""
