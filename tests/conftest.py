@@ -57,6 +57,10 @@ def settled_collector():
 def pytest_runtest_makereport(item, call):
     """On a user's machine a test that misses something skips with its reason; in CI that is a failure."""
     report = yield
+    # What was logged may hold half of a surrogate pair, which no report between two processes can.
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in report.sections
+    ]
     if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped in CI, where nothing may be missing: {report.longrepr}"
