@@ -1,4 +1,4 @@
-"""`python -m comparison run|pair|report|diff|figure|bench|torture`; `compare` is `run` for `crossover compare`."""
+"""`python -m comparison run|pair|faults|plan|report|diff|figure|bench|torture`; `compare` is `run` for `crossover compare`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import argparse
 import functools
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crossover import VERSION
 from crossover.service.interrupts import interruptible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def main(arguments: list[str] | None = None, program: str = "python -m comparison") -> int:
@@ -18,24 +22,32 @@ def main(arguments: list[str] | None = None, program: str = "python -m compariso
 def _run(arguments: list[str] | None, program: str) -> int:
     from crossover.comparison import commands, options
     from crossover.comparison.bench import command as bench_command
+    from crossover.comparison.faults import command as faults_command
     from crossover.comparison.pair import command as pair_command
+    from crossover.comparison.plan import command as plan_command
     from crossover.comparison.torture import command as torture_command
 
     parser = argparse.ArgumentParser(prog=program, description="gRPC or REST between two services?")
     parser.add_argument("--version", action="version", version=f"crossover {VERSION}")
     parser.set_defaults(command=None)
-    commands_of = parser.add_subparsers(metavar="run|pair|report|diff|figure|bench|torture", required=True)
+    commands_of = parser.add_subparsers(metavar="run|pair|faults|plan|report|diff|figure|bench|torture", required=True)
     run = commands_of.add_parser("run", help="measure, and say what it shows")
     for each in (run, commands_of.add_parser("compare")):
         options.add_arguments(each)
         each.set_defaults(command=functools.partial(commands.run, each))
     pair = commands_of.add_parser("pair", help="measure a gRPC method against an HTTP endpoint, whoever wrote them")
     pair_command.add_arguments(pair)
+    faults = commands_of.add_parser("faults", help="which wire loses less when the service or the network fails?")
+    faults_command.add_arguments(faults)
+    faults.set_defaults(command=faults_command.run)
+    plan = commands_of.add_parser("plan", help="cores, machines, connections, network and cost of a rate of requests")
+    plan_command.add_arguments(plan)
+    plan.set_defaults(command=plan_command.run)
     report = commands_of.add_parser("report", help="make a run's summary and report again from its raw samples")
     report.add_argument("folder", type=Path, metavar="RUN")
     report.add_argument("--csv", action="store_true", help="also write cells.csv and arms.csv")
     options.add_output_arguments(report)
-    report.set_defaults(command=commands.report)
+    report.set_defaults(command=functools.partial(_report, commands.report))
     diff = commands_of.add_parser(
         "diff", help="what changed between two runs beyond noise? exit code 1 when something did"
     )
@@ -64,6 +76,16 @@ def _run(arguments: list[str] | None, program: str) -> int:
     if given.arguments[:1] == ["compare"]:
         given.arguments = ["run", *given.arguments[1:]]  # how a run that is kept is told to go on
     return int(given.command(given))
+
+
+def _report(report: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
+    """A run of `faults` has a report of its own."""
+    from crossover.comparison.faults import command as faults
+
+    if (given.folder / faults.SAMPLES).is_file():
+        faults.finish(given.folder)
+        return faults.OK
+    return report(given)
 
 
 if __name__ == "__main__":

@@ -209,9 +209,8 @@ def _check_alone(given: argparse.Namespace, parser: argparse.ArgumentParser) -> 
             raise UsageError(f"{name} does not go with --continue: a run goes on as it was asked for")
 
 
-def add_result_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of what is made of a run's samples."""
-    add_output_arguments(parser)
+def add_price_arguments(parser: argparse.ArgumentParser) -> None:
+    """The reader's own prices."""
     add = parser.add_argument
     add("--price-vcpu-hour", type=float, default=Prices().vcpu_hour, help="price of a vCPU hour (default: 0.04)")
     add(
@@ -223,6 +222,12 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--utilisation", type=float, default=Prices().utilisation, help="used share of the paid CPU time (default: 0.6)"
     )
+
+
+def add_result_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of what is made of a run's samples."""
+    add_output_arguments(parser)
+    add_price_arguments(parser)
 
 
 def checked(given: argparse.Namespace, out: Path) -> Options:

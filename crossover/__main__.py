@@ -35,6 +35,8 @@ COMMANDS: dict[str, Command] = {
     "health": Command("is the service ready?", "crossover.clients.__main__", ("health",)),
     "compare": Command("measure gRPC against REST on these services", "crossover.comparison.__main__", ("compare",)),
     "pair": Command("measure any gRPC method against any HTTP endpoint", "crossover.comparison.__main__", ("pair",)),
+    "faults": Command("which wire loses less when things fail?", "crossover.comparison.__main__", ("faults",)),
+    "plan": Command("what a rate of requests takes on each wire", "crossover.comparison.__main__", ("plan",)),
     "report": Command("make a run's report again", "crossover.comparison.__main__", ("report",)),
     "bench": Command(
         "what each path costs, against the bare library's cost", "crossover.comparison.__main__", ("bench",)

@@ -19,7 +19,7 @@ COLUMNS = (
     ("client_cpu_us", "client CPU us/call", 0),
     ("balancer_cpu_us", "balancer CPU us/call", 0),
 )
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .875rem }
@@ -33,7 +33,7 @@ def html(document: dict[str, Any], rows: Sequence[dict[str, Any]], answers: Sequ
     """The whole page."""
     parts = [
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
-        f"<title>Crossover: fleet</title><style>{_STYLE}</style>",
+        f"<title>Crossover: fleet</title><style>{STYLE}</style>",
         f"<h1>{document['replicas']} replicas, {document['callers']} callers, {document['blocks']} blocks</h1>",
         f"<p><code>{escape(document['command'])}</code></p>",
     ]

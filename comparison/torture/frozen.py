@@ -24,7 +24,12 @@ class Proxy:
         self._others: dict[socket.socket, socket.socket] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._piece, self._pause = 1 << 18, 0.0
         self._thread = threading.Thread(target=self._run)
+
+    def trickle(self) -> None:
+        """From now on read no more than 4 KB of each connection twenty times a second, as a slow reader does."""
+        self._piece, self._pause = 4096, 0.05
 
     def freeze(self) -> int:
         """Carry nothing more on the connections that exist now; how many."""
@@ -53,6 +58,8 @@ class Proxy:
                     elif key.fileobj in self._selector.get_map():
                         assert isinstance(key.fileobj, socket.socket)
                         self._carry(key.fileobj)
+            if self._pause:
+                self._stopping.wait(self._pause)
 
     def _accept(self) -> None:
         near, _ = self._listener.accept()
@@ -69,7 +76,7 @@ class Proxy:
     def _carry(self, connection: socket.socket) -> None:
         other = self._others[connection]
         try:
-            data = connection.recv(1 << 18)
+            data = connection.recv(self._piece)
             if data:
                 other.sendall(data)
                 return

@@ -1,0 +1,1 @@
+"""The plan past this machine: arithmetic on what a run measured."""
