@@ -28,7 +28,7 @@ def test_every_supported_route_is_documented(document):
     supported = {
         (template.rstrip("/").replace("{m}", "{model}").replace("{v}", "{version}") or "/", method.lower())
         for template, methods, name in _TABLE
-        if name != "unsupported"
+        if name != "unsupported" and "_memory_" not in name  # 501 at a gateway
         for method in methods.split()
     }
     assert {(path, method) for path, method, _ in oip_operations(document)} == supported
