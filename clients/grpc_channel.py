@@ -137,7 +137,7 @@ def _channel_to(target: Target) -> Any:
         ("grpc.max_send_message_length", -1),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", LONGEST_CONNECT_MS),
-        ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.max_reconnect_backoff_ms", 500),
         ("grpc.keepalive_time_ms", LEAST_KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", round(UNACKNOWLEDGED_SECONDS * 1000)),  # becomes TCP_USER_TIMEOUT too
         ("grpc.enable_http_proxy", 0),
