@@ -70,9 +70,11 @@ def recovery(measures: Measures, cell: int, metric: str) -> Recovery | None:
     busy = measures.samples.experiment.busy_ns
     if cell >= len(busy) or not busy[cell]:
         return None
-    control, reference = measures.paired(cell, CONTROL, REFERENCE, metric)
-    scale = 1.0 if ALONE[metric] == "cpu" else 1000.0
-    interval = st.mean_interval(scale * (np.asarray(control, float) - np.asarray(reference, float)))
+    if ALONE[metric] == "cpu":
+        control, reference = measures.paired(cell, CONTROL, REFERENCE, metric)
+        interval = st.mean_interval(np.asarray(control, float) - np.asarray(reference, float))
+    else:
+        interval = st.mean_interval(np.asarray(measures.shifts_ms(cell, CONTROL, REFERENCE), float) * 1000)
     known = busy[cell] / 1000
     return Recovery(cell, metric, known, interval, _status(interval, known)) if interval else None
 

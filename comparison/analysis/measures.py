@@ -141,6 +141,20 @@ class Measures:
         least = _LEAST_CARRIED * self._message_size(cell, arm) if metric == "wire_bytes" else 0.0
         return {block: value for block, value in values.items() if value is not None and value > least}
 
+    def shifts_ms(self, cell: int, one: str, other: str) -> list[float]:
+        """By block, by how much calls that are alone take longer over `one` than over `other`, in ms.
+
+        The median over all pairs of calls (Hodges and Lehmann): where a busy machine gives times two modes, the difference
+        of two medians jumps between them and this does not.
+        """
+        found = []
+        for block in sorted(b for c, a, b in self._alone if (c, a) == (cell, one)):
+            pair = [self._alone.get((cell, arm, block), Bin()) for arm in (one, other)]
+            times = [_service_ms(bin_.requests) for bin_ in pair if bin_.tables]
+            if len(times) == len(pair) and min(map(len, times)) >= _FEWEST_IN_BLOCK["p50"]:
+                found.append(float(np.median(np.subtract.outer(*times))))
+        return found
+
     def searches(self, cell: int, arm: str) -> list[dict[str, Any]]:
         """The searches for the arm's capacity, one a block."""
         return [item for item in self.samples.capacities if (item["cell"], item["arm"]) == (cell, arm)]

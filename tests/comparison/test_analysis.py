@@ -4,15 +4,19 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import synthetic
 
+from crossover.comparison.analysis.measures import Measures
 from crossover.comparison.analysis.summary import CELL_FIELDS, SCHEMA
 from crossover.comparison.analysis.whole import Analysis
 from crossover.comparison.design import naming, samples
+from crossover.comparison.design import outcomes as out
 from crossover.comparison.design.cells import Cell
+from crossover.comparison.experiment import alone
 from crossover.comparison.report import words
 
 
@@ -144,3 +148,34 @@ def test_a_run_without_controls_says_so(tmp_path):
     found = Analysis(samples.read(synthetic.write(tmp_path, blocks=1))).summary()
     assert {c["verdict"] for c in found["cells"]} == {"undecided"}
     assert words.controls(found) == ["This run had no controls (the arms grpc-again and control were left out)."]
+
+
+def test_calls_with_and_without_the_delay_take_turns():
+    """Each arm comes once a turn, in an order that is drawn: no row of slow calls, whose wake-ups are dearer."""
+    drawn = alone.turns(["grpc", "control"], 200, 1)
+    pairs = [tuple(drawn[at : at + 2]) for at in range(0, len(drawn), 2)]
+    assert all(sorted(pair) == ["control", "grpc"] for pair in pairs)
+    assert 60 < pairs.count(("grpc", "control")) < 140
+    assert drawn == alone.turns(["grpc", "control"], 200, 1)
+
+
+def test_a_delay_is_found_where_times_have_two_modes():
+    """A busy machine that doubles one time in two moves the difference of medians, not the median of differences."""
+    random = np.random.default_rng(5)
+    measures = Measures(samples.Samples(None, [], [], [], [], ""))
+    for block in range(8):
+        for arm, delay_us in (("grpc", 0), ("control", 400)):
+            table = out.empty(60)
+            slow = random.random(60) < random.uniform(0.3, 0.7)
+            table[:, out.SENT] = 10**9
+            table[:, out.DONE] = 10**9 + (1.5e6 + slow * 1.5e6 + random.normal(0, 5e4, 60) + delay_us * 1000).astype(
+                int
+            )
+            table[:, out.OUTCOME] = out.OK
+            line = samples.SliceLine(block, 0, arm, 0, 0, {}, 10**9, None, 0, 0, 0, kind=samples.ALONE)
+            found = measures._alone[0, arm, block]
+            found.lines.append(line)
+            found.tables.append(table)
+    shifts = np.array(measures.shifts_ms(0, "control", "grpc"))
+    assert len(shifts) == 8
+    assert abs(np.median(shifts) - 0.4) < 0.1
