@@ -1,4 +1,4 @@
-"""`python -m comparison run|pair|faults|plan|report|diff|figure|bench|torture`; `compare` is `run` for `crossover compare`."""
+"""The lab: `python -m comparison COMMAND`; `compare` is `run` for `crossover compare`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ def _run(arguments: list[str] | None, program: str) -> int:
     from crossover.comparison.bench import command as bench_command
     from crossover.comparison.faults import command as faults_command
     from crossover.comparison.pair import command as pair_command
+    from crossover.comparison.pair import generate as generate_command
     from crossover.comparison.plan import command as plan_command
     from crossover.comparison.torture import command as torture_command
 
     parser = argparse.ArgumentParser(prog=program, description="gRPC or REST between two services?")
     parser.add_argument("--version", action="version", version=f"crossover {VERSION}")
     parser.set_defaults(command=None)
-    commands_of = parser.add_subparsers(metavar="run|pair|faults|plan|report|diff|figure|bench|torture", required=True)
+    commands_of = parser.add_subparsers(
+        metavar="run|pair|faults|plan|generate|report|diff|claims|figure|bench|torture", required=True
+    )
     run = commands_of.add_parser("run", help="measure, and say what it shows")
     for each in (run, commands_of.add_parser("compare")):
         options.add_arguments(each)
@@ -43,9 +46,17 @@ def _run(arguments: list[str] | None, program: str) -> int:
     plan = commands_of.add_parser("plan", help="cores, machines, connections, network and cost of a rate of requests")
     plan_command.add_arguments(plan)
     plan.set_defaults(command=plan_command.run)
+    generate = commands_of.add_parser(
+        "generate", help="send one machine's part of a pair's load; `report` joins the parts"
+    )
+    generate_command.add_arguments(generate)
     report = commands_of.add_parser("report", help="make a run's summary and report again from its raw samples")
-    report.add_argument("folder", type=Path, metavar="RUN")
+    report.add_argument(
+        "folders", type=Path, nargs="+", metavar="RUN", help="a run; or all the parts of one that `generate` made"
+    )
+    report.add_argument("--out", type=Path, metavar="DIR", help="where the parts' whole run goes")
     report.add_argument("--csv", action="store_true", help="also write cells.csv and arms.csv")
+    report.add_argument("--result", type=Path, metavar="FILE", help="also write the run as a row for results/")
     options.add_output_arguments(report)
     report.set_defaults(command=functools.partial(_report, commands.report))
     diff = commands_of.add_parser(
@@ -55,6 +66,12 @@ def _run(arguments: list[str] | None, program: str) -> int:
     diff.add_argument("after", type=Path, metavar="RUN")
     diff.add_argument("--json", action="store_true", help="print what changed as JSON")
     diff.set_defaults(command=commands.diff)
+    claims = commands_of.add_parser("claims", help="on how many published runs each sentence of a document holds")
+    claims.add_argument(
+        "document", type=Path, nargs="?", default=options.ROOT / "docs" / "choose.md", metavar="DOCUMENT"
+    )
+    claims.add_argument("--results", type=Path, default=options.ROOT / commands.RESULTS, metavar="DIR")
+    claims.set_defaults(command=commands.claims)
     figure = commands_of.add_parser(
         "figure", help="draw the README's picture from the table of ratios in a findings document"
     )
@@ -82,8 +99,9 @@ def _report(report: Callable[[argparse.Namespace], int], given: argparse.Namespa
     """A run of `faults` has a report of its own."""
     from crossover.comparison.faults import command as faults
 
-    if (given.folder / faults.SAMPLES).is_file():
-        faults.finish(given.folder)
+    first: Path = given.folders[0]
+    if (first / faults.SAMPLES).is_file():
+        faults.finish(first)
         return faults.OK
     return report(given)
 

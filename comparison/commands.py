@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossover.comparison import progress
+from crossover.comparison.analysis import published
 from crossover.comparison.analysis.cost import Prices
 from crossover.comparison.analysis.failif import RuleError
 from crossover.comparison.analysis.whole import Analysis
-from crossover.comparison.design import samples
+from crossover.comparison.design import joining, samples
 from crossover.comparison.experiment.own import OipServices
 from crossover.comparison.experiment.run import Run
 from crossover.comparison.fleet import command as fleet
@@ -22,9 +24,9 @@ from crossover.comparison.load.generator import GeneratorError
 from crossover.comparison.machine import calibration, provenance
 from crossover.comparison.network import hosts
 from crossover.comparison.network.profiles import LOOPBACK
-from crossover.comparison.options import FLEET, UsageError, checked, continued, outputs_of
+from crossover.comparison.options import FLEET, ROOT, UsageError, checked, continued, outputs_of
 from crossover.comparison.options import rules as parsed_rules
-from crossover.comparison.report import junit, markdown, terminal
+from crossover.comparison.report import beside, junit, markdown, terminal
 from crossover.comparison.report.page import html
 from crossover.comparison.report.words import headline, not_measured
 from crossover.comparison.services import scratch
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from crossover.comparison.experiment.subject import Subject
 
 CHANGED = 1
+RESULTS = "results"
+"""The folder of the published runs, beside the code."""
 _KILLED = "it was killed before its end"
 OK, FAILED, USAGE, RULE, WITHHELD = 0, 1, 2, 3, 4
 """Ended as planned; ended early, or a service failed; cannot be done; a --fail-if rule holds; a control withholds verdicts."""
@@ -108,7 +112,7 @@ def measured(course: Course, subject: Subject[Any], arguments: list[str]) -> int
     command = shlex.join(["python", "-m", "comparison", *arguments])
     with progress.shown() as told:
         run = Run(course, subject, command, told)
-        _keep_state(course, _KILLED)  # until it ends, a run is one that was killed
+        keep_state(course, _KILLED)  # until it ends, a run is one that was killed
         run.measure()
     if not run.measured:
         return refuse("the run was stopped before anything was measured")
@@ -137,6 +141,8 @@ def finish(
     summary = {**analysis.summary(), **state}
     summary["not_measured"] = not_measured(summary)
     provenance = _read_json(folder / "provenance.json")
+    with contextlib.suppress(published.ResultError):  # `claims` tells of a damaged row; a run is no worse for it
+        summary["published"] = published.compared(summary, published.rows(ROOT / RESULTS))
     (folder / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
     (folder / "headline.json").write_text(json.dumps(headline(summary), allow_nan=False) + "\n")
     (folder / "report.html").write_text(html(summary, analysis, provenance))
@@ -145,19 +151,22 @@ def finish(
     if "junit" in outputs:
         junit.write(summary, rules, folder / "junit.xml")
     terminal.show(summary, folder)
+    for line in beside.published(summary.get("published", ())):
+        print(line)
     return summary
 
 
 def _state(folder: Path, stopped: str, options: Course | None) -> dict[str, Any]:
     """What the samples do not hold: whether the run was complete, and the prices; kept beside them for `report`."""
     if options is not None:
-        _keep_state(options, stopped)
+        keep_state(options, stopped)
     kept = _read_json(folder / "state.json")
     why = str(kept.get("stopped", _KILLED))
     return {"complete": not why, "stopped": why, "prices": Prices(**kept.get("prices", {}))}
 
 
-def _keep_state(course: Course, stopped: str) -> None:
+def keep_state(course: Course, stopped: str) -> None:
+    """Keep beside the samples why the run ended early (empty: it did not), and the prices."""
     path = course.out / "state.json"
     new = path.with_suffix(".new")
     new.write_text(json.dumps({"stopped": stopped, "prices": asdict(course.prices)}) + "\n")
@@ -165,16 +174,29 @@ def _keep_state(course: Course, stopped: str) -> None:
 
 
 def report(given: argparse.Namespace) -> int:
-    """Make summary and report again from the raw samples."""
+    """Make summary and report again from the raw samples; of several folders, from the parts that they hold."""
+    if len(given.folders) > 1 or given.out is not None:
+        if given.out is None:
+            return refuse("report of several folders joins the parts of one run; give --out DIR for the whole")
+        try:
+            joining.join(given.folders, given.out)
+        except samples.SamplesError as error:
+            return refuse(str(error))
+        except OSError as error:
+            return refuse(f"'{given.out}' cannot be written: {error.strerror or error}")
+    given.folder = given.out or given.folders[0]
     if (given.folder / fleet.SAMPLES).is_file():
         fleet.finish(given.folder)
         return OK
     try:
+        joining.check_whole(given.folder)
         summary = finish(given.folder, "", outputs=outputs_of(given), rules=parsed_rules(given.fail_if))
         if given.csv:
             from crossover.comparison.report import export
 
             export.csv_files(summary, given.folder)
+        if given.result is not None:
+            _publish(summary, given)
         if _holds(parsed_rules(given.fail_if), summary):
             return RULE
     except (samples.SamplesError, UsageError, RuleError) as error:
@@ -182,6 +204,29 @@ def report(given: argparse.Namespace) -> int:
     except OSError as error:
         return refuse(f"'{given.folder}' cannot be written: {error.strerror or error}")
     return OK
+
+
+def _publish(summary: dict[str, Any], given: argparse.Namespace) -> None:
+    """Keep the run as a row for `results/`."""
+    row = published.row(summary, _read_json(given.folder / "provenance.json"), given.result.stem)
+    given.result.write_text(json.dumps(row, indent=1, allow_nan=False) + "\n", "utf-8")
+
+
+def claims(given: argparse.Namespace) -> int:
+    """On how many published runs each sentence of a document holds. Exit code 1: one holds on others than it says."""
+    try:
+        rows = published.rows(given.results)
+        found = published.claims(given.document.read_text("utf-8"))
+    except (published.ResultError, UnicodeDecodeError) as error:
+        return refuse(f"'{given.document}': {error}")
+    except OSError as error:
+        return refuse(f"'{error.filename}': {error.strerror or error}")
+    if not rows:
+        return refuse(f"'{given.results}' holds no published run")
+    stood = [(claim, published.standing(claim, rows)) for claim in found]
+    for claim, standing in stood:
+        print(beside.claim(claim, standing))
+    return CHANGED if any(not standing.agrees(claim) for claim, standing in stood) else OK
 
 
 def diff(given: argparse.Namespace) -> int:

@@ -43,5 +43,7 @@ class Course:
     """What had to be left out before anything began, and why."""
     outputs: tuple[str, ...] = field(default=(), kw_only=True)
     """What is written beside summary and report: `markdown`, `junit`."""
+    generators: int = field(default=1, kw_only=True)
+    """Processes that share the load."""
     goes_on: bool = field(default=False, kw_only=True)
     """The folder holds a run to which blocks are added."""

@@ -31,6 +31,7 @@ VIEWS = ("end-to-end", "hop")
 FLEET = "fleet"
 """The view over several replicas; it has options and a report of its own (comparison/fleet)."""
 _ROOM_BYTES = 200 << 20
+_LONGEST_CURRENCY = 12
 _LEAST_LOAD, _MOST_LOAD = 0.01, 0.95
 
 
@@ -144,6 +145,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     fleet.add_arguments(add)
     add("--out", type=Path, metavar="DIR", help="folder of the result (default: runs/<UTC time>)")
+    add_generators_argument(parser)
     add_continue_argument(parser)
     add_result_arguments(parser)
 
@@ -164,6 +166,17 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 def outputs_of(given: argparse.Namespace) -> tuple[str, ...]:
     return tuple(name for name in ("markdown", "junit") if getattr(given, name))
+
+
+def add_generators_argument(parser: argparse.ArgumentParser) -> None:
+    """The option that shares the load among processes."""
+    parser.add_argument(
+        "--generators",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that share the load, its requests and its connections (default: 1)",
+    )
 
 
 def add_continue_argument(parser: argparse.ArgumentParser) -> None:
@@ -219,6 +232,7 @@ def add_price_arguments(parser: argparse.ArgumentParser) -> None:
         default=Prices().gigabyte,
         help="price of 10^9 bytes over the hop (default: 0.01)",
     )
+    add("--currency", default="", metavar="NAME", help="of the prices, as it is to be shown: USD, EUR (default: none)")
     add(
         "--utilisation", type=float, default=Prices().utilisation, help="used share of the paid CPU time (default: 0.6)"
     )
@@ -269,7 +283,12 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         prices=prices(given),
         goes_on=given.goes_on is not None,
         outputs=outputs_of(given),
+        generators=given.generators,
     )
+    if options.generators > 1 and options.view == VIEWS[1]:
+        raise UsageError(
+            "--generators goes with --view end-to-end and with `pair`: elsewhere the client is part of what is measured"
+        )
     if options.request is not None and not options.request.is_file():
         raise UsageError(f"--request: the file '{options.request}' cannot be read")
     if not foreign:
@@ -346,7 +365,9 @@ def prices(given: argparse.Namespace) -> Prices:
             raise UsageError(f"{name} takes a number from 0 on, not {value:g}")
     if not 0.01 <= given.utilisation <= 1:
         raise UsageError("--utilisation takes values from 0.01 to 1")
-    return Prices(given.price_vcpu_hour, given.price_gigabyte, given.utilisation)
+    if len(given.currency) > _LONGEST_CURRENCY or not given.currency.isprintable():
+        raise UsageError(f"--currency takes a name of up to {_LONGEST_CURRENCY} characters, such as USD")
+    return Prices(given.price_vcpu_hour, given.price_gigabyte, given.utilisation, given.currency.strip())
 
 
 def check_loop(given: argparse.Namespace) -> None:
@@ -392,10 +413,15 @@ def check_course(course: Course, payloads: Sequence[int] = (1,)) -> None:
         ("--turns", course.turns, 1, 100, course.turns),
         ("--slice", course.seconds, 0.05, 600, course.seconds),
         ("--seed", course.seed, 0, 2**31 - 1, course.seed),
+        ("--generators", course.generators, 1, 64, course.generators),
     )  # fmt: skip
     for name, smallest, low, high, largest in limits:
         if not low <= smallest <= largest <= high:
             raise UsageError(f"{name} takes values from {low:g} to {high:g}")
+    if course.generators > min(course.concurrency):
+        raise UsageError(
+            f"--generators {course.generators} takes {limits[1][0]} {course.generators} or more: each has connections of its own"
+        )
     _check_room(course.out, goes_on=course.goes_on)
 
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Prices in any one currency."""
+    """Prices in one currency."""
 
     vcpu_hour: float = 0.04
     gigabyte: float = 0.01
     """For 10^9 bytes between the two services (traffic between zones; zero within one)."""
     utilisation: float = 0.6
     """Share of the paid CPU time that is used."""
+    currency: str = ""
+    """What the prices are in, as it is shown: USD, EUR, ₩; empty: none was said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Cost:
 
     cpu: float
     traffic: float
+    currency: str = ""
 
     @property
     def total(self) -> float:
@@ -31,4 +34,4 @@ class Cost:
 def per_million(cpu_seconds: float, wire_bytes: float, prices: Prices) -> Cost:
     """The cost of 10^6 requests that take `cpu_seconds` and move `wire_bytes` each."""
     hours = 1e6 * cpu_seconds / prices.utilisation / 3600
-    return Cost(hours * prices.vcpu_hour, 1e6 * wire_bytes / 1e9 * prices.gigabyte)
+    return Cost(hours * prices.vcpu_hour, 1e6 * wire_bytes / 1e9 * prices.gigabyte, prices.currency)

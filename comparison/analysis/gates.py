@@ -60,7 +60,11 @@ def gates(bins: list[Bin], closed_loop: bool = False, round_trip_ms: float | Non
     found = [_wrong(table), _errors(table), _busy(bins)]
     if round_trip_ms is not None:
         found.append(_wire(bins, round_trip_ms))
-    return found if closed_loop else [*found, *(_late(table, metric) for metric in LATE), _queued(table)]
+    return (
+        found
+        if closed_loop
+        else [*found, *(_late(table, by_generator(bins), metric) for metric in LATE), _queued(table)]
+    )
 
 
 def capacity_gates(searches: list[dict[str, Any]]) -> list[Gate]:
@@ -84,7 +88,15 @@ def _errors(table: Table) -> Gate:
 
 def _busy(bins: list[Bin]) -> Gate:
     lines = [line for found in bins for line in found.lines]
-    share = sum(line.cpu_ns["generator"] for line in lines) / max(1, sum(line.wall_ns for line in lines))
+    wall = max(1, sum(line.wall_ns for line in lines))
+    most = max(len(line.generators) for line in lines)
+    share = sum(line.cpu_ns["generator"] for line in lines) / wall
+    if most:
+        each = [
+            sum(line.wall_ns * share for line in lines for share in line.generators[one : one + 1])
+            for one in range(most)
+        ]
+        share = max(each) / wall
     return Gate("generator busy", share, BUSY_SHARE, "of one CPU", share <= BUSY_SHARE, LATENCY)
 
 
@@ -95,9 +107,21 @@ def _wire(bins: list[Bin], round_trip_ms: float) -> Gate:
     return Gate("network late (median packet)", late, limit, "µs", late <= limit, LATENCY)
 
 
-def _late(table: Table, metric: str) -> Gate:
+def by_generator(bins: list[Bin]) -> list[Table]:
+    """The requests of each generator, where several shared the slices."""
+    found: dict[int, list[Table]] = {}
+    for bin_ in bins:
+        for line, table in zip(bin_.lines, bin_.tables, strict=True):
+            count = max(1, len(line.generators))
+            for one in range(count):
+                found.setdefault(one, []).append(table[one::count])
+    return [np.concatenate(tables) for tables in found.values()]
+
+
+def _late(table: Table, of_generators: list[Table], metric: str) -> Gate:
+    """The latest generator's lateness."""
     p, microseconds, share = LATE[metric]
-    late = float(np.quantile(table[:, out.WOKEN] - table[:, out.PLANNED], p)) / 1000
+    late = max(float(np.quantile(own[:, out.WOKEN] - own[:, out.PLANNED], p)) for own in of_generators) / 1000
     good = table[table[:, out.OUTCOME] == out.OK]
     latency = float(np.quantile(good[:, out.DONE] - good[:, out.PLANNED], p)) / 1000 if len(good) else 0.0
     limit = max(microseconds, share * latency)

@@ -98,6 +98,9 @@ PAIRS = (
     ),
     Pair("grpc", "rest-protobuf", "the same bytes: one protobuf message over gRPC or as a body over HTTP/1.1"),
     Pair("grpc-lean", "rest-binary", "lean clients on both sides, before the model server as it is"),
+    Pair(
+        "grpc-stock-sync", "rest-stock", "as usually written, with grpcio's threaded server in the place of grpc.aio's"
+    ),
     Pair("grpc-typed", "rest", "plain fields over gRPC against JSON over REST, as tuned here"),
     Pair("grpc-blocking", "rest-blocking", "blocking callers, a thread a request, the bytes of grpc and rest-binary"),
     Pair("grpc", "rest-http2", "both over HTTP/2: raw tensors over gRPC against JSON by httpx and hypercorn"),

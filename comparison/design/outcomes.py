@@ -55,6 +55,15 @@ class Record:
     """CPU time of encoding and decoding within the requests' own time, where that is part of what is measured."""
     opened: int = 0
     """Connections that were opened within the slice."""
+    generators: list[float] = field(default_factory=list)
+    """Where several generators shared the slice (request i was that of generator i modulo their number), what share of
+    one CPU each of them used.
+    """
+
+    @property
+    def busy(self) -> float:
+        """Share of one CPU that the busiest generator used."""
+        return max(self.generators, default=self.cpu_ns / max(1, self.wall_ns))
 
 
 def empty(count: int) -> NDArray[np.int64]:

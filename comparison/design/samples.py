@@ -67,6 +67,8 @@ class SliceLine:
     """Packets that the network lost or that overflowed its queue."""
     opened: int = 0
     """Connections that the load opened within the slice."""
+    generators: list[float] = field(default_factory=list)
+    """Where several generators shared the slice, what share of one CPU each used; request i is that of i modulo their number."""
 
 
 @dataclass(slots=True)

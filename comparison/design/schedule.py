@@ -27,6 +27,8 @@ class Schedule:
     """Planned send times after the start, ascending; None in the closed loop."""
     variants: NDArray[np.int64]
     """Which of the cell's payload variants each request carries."""
+    start_ns: int = 0
+    """When it starts on the monotonic clock, for generators that share a slice; 0: as soon as it can."""
 
     @property
     def count(self) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crossover.comparison.experiment.preparation import Prepared
-    from crossover.comparison.load.generator import Generator
+    from crossover.comparison.load.generator import Runner
     from crossover.comparison.network.link import Link
     from crossover.comparison.options import Options
     from crossover.comparison.services.views import OipView
@@ -42,7 +42,7 @@ class OipServices:
         wires = [arm.upstream for arm in self.options.arms]
         return ORACLE if ORACLE in wires else wires[0]
 
-    def prepare(self, view: OipView, generator: Generator, network: str, tell: Callable[[str], None]) -> Prepared:
+    def prepare(self, view: OipView, generator: Runner, network: str, tell: Callable[[str], None]) -> Prepared:
         self._metadata = self._asked(view)
         return preparation.prepare(self.options, view, generator, self._metadata, network, tell)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from crossover.comparison.design.cells import Block, Slice
     from crossover.comparison.design.outcomes import Record, Table
     from crossover.comparison.experiment.preparation import Prepared
-    from crossover.comparison.load.generator import Generator
+    from crossover.comparison.load.generator import Runner
     from crossover.comparison.services.views import View
 
 _WARM_SECONDS, _MOST_WARM = 0.1, 60
@@ -36,7 +36,7 @@ class Part:
     arms: dict[str, Arm]
     prepared: Prepared
     view: View
-    generator: Generator
+    generator: Runner
 
     @property
     def cells(self) -> list[int]:

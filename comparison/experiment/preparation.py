@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from crossover.comparison.course import Course
     from crossover.comparison.design.arms import Arm
-    from crossover.comparison.load.generator import Generator
+    from crossover.comparison.load.generator import Runner
     from crossover.comparison.options import Options
     from crossover.comparison.services.views import OipView, View
     from crossover.protocol.messages import InferRequest
@@ -72,7 +72,7 @@ def sizes(options: Options, metadata: pb.ModelMetadataResponse) -> list[int]:
 def prepare(
     options: Options,
     view: OipView,
-    generator: Generator,
+    generator: Runner,
     metadata: pb.ModelMetadataResponse,
     network: str,
     tell: Callable[[str], None],
@@ -93,7 +93,7 @@ def prepare(
 def probed(
     options: Course,
     view: View,
-    generator: Generator,
+    generator: Runner,
     network: str,
     size: int,
     message_bytes: dict[str, int],
@@ -147,7 +147,7 @@ def _loaded(slowest: float, load: float) -> tuple[float, float]:
     return _rounded(rate), load if rate == slowest * load else round(rate / slowest, 2)
 
 
-def _probe(view: View, generator: Generator, arm: Arm) -> tuple[float, float]:
+def _probe(view: View, generator: Runner, arm: Arm) -> tuple[float, float]:
     """Requests per second of a few callers in the closed loop, and the median latency in ns of one alone."""
     first = _median_ns(_closed(view, generator, arm, 1, 1))
     few = _FEWEST_PROBES if first < _SLOW_NS else 1
@@ -167,7 +167,7 @@ def _median_ns(table: out.Table) -> float:
     return float(np.median(table[:, out.DONE] - table[:, out.SENT]))
 
 
-def _closed(view: View, generator: Generator, arm: Arm, count: int, callers: int) -> out.Table:
+def _closed(view: View, generator: Runner, arm: Arm, count: int, callers: int) -> out.Table:
     record = generator.run(view.work(0, arm, schedule.closed(count, view.variants(0), 0), callers))
     if (record.requests[:, out.OUTCOME] != out.OK).any():
         raise ask.LostError(f"arm '{arm.name}' does not work: {record.complaint or 'requests were not answered'}")

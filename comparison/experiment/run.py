@@ -17,7 +17,7 @@ from crossover.comparison.experiment import alone, searching, slices
 from crossover.comparison.experiment.part import Part, check_answers, first_requests, staged, warm
 from crossover.comparison.experiment.preparation import Prepared
 from crossover.comparison.lab import wires as lab_wires
-from crossover.comparison.load.generator import Generator, GeneratorError
+from crossover.comparison.load.generator import GeneratorError, generators
 from crossover.comparison.network.networks import Networks
 from crossover.comparison.network.profiles import LOOPBACK
 from crossover.comparison.options import UsageError
@@ -136,7 +136,7 @@ class Run:
         for network in self._networks.usable:
             view = self._view(self.options.seed, network)
             try:
-                with Generator(view.driver) as generator:
+                with generators(view.driver, self.options.generators) as generator:
                     prepared.add(self.subject.prepare(view, generator, network, self.progress.tell))
             finally:
                 view.stop()
@@ -159,6 +159,7 @@ class Run:
                 "tls": options.tls,
                 "goal_ms": options.goal_ms,
                 "thorough": options.thorough,
+                "generators": options.generators,
                 **self.subject.facts(),
             },
             pairs=self.subject.pairs(),
@@ -180,7 +181,7 @@ class Run:
         """The part of a block that goes over one network, on services of its own."""
         view = self._view(block.seed, network)
         try:
-            with Generator(view.driver) as generator:
+            with generators(view.driver, self.options.generators) as generator:
                 part = Part(block, network, part_slices, self._arms, prepared, view, generator)
                 for c in part.cells:
                     self.subject.load(view, c, prepared, block.seed)

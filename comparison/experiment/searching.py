@@ -65,4 +65,4 @@ def _tried(part: Part, c: int, arm: Arm, rate: float, goal_ms: float, seconds: f
     record = part.drive(c, arm, schedule.poisson(rate, count, part.view.variants(c), seed))
     time.sleep(SETTLE_SECONDS)
     found = record.requests
-    return rate, capacity.share_in_time(found, goal_ms), capacity.percentile_ms(found), record.cpu_ns / record.wall_ns
+    return rate, capacity.share_in_time(found, goal_ms), capacity.percentile_ms(found), record.busy

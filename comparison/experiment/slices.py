@@ -92,6 +92,7 @@ def _line(part: Part, item: Slice, arm: Arm, record: Record, before: _Reading, a
         pressure=seen.pressure_ns / max(1, after.at_ns - before.at_ns),
         complaint=record.complaint,
         opened=record.opened,
+        generators=record.generators,
     )
     if before.packets and after.packets:
         went = after.packets.since(before.packets)

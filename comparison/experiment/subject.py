@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crossover.comparison.experiment.preparation import Prepared
-    from crossover.comparison.load.generator import Generator
+    from crossover.comparison.load.generator import Runner
     from crossover.comparison.network.link import Link
     from crossover.comparison.services.views import View
 
@@ -27,7 +27,7 @@ class Subject(Protocol[V]):
         """The services of one block, ready."""
         ...
 
-    def prepare(self, view: V, generator: Generator, network: str, tell: Callable[[str], None]) -> Prepared:
+    def prepare(self, view: V, generator: Runner, network: str, tell: Callable[[str], None]) -> Prepared:
         """The cells over one network, and what was found out about each; UsageError for what cannot be measured."""
         ...
 

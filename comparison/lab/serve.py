@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from concurrent import futures
 from typing import TYPE_CHECKING
 
 import grpc
 from grpc import aio
 
 from crossover.comparison.lab import grpc_bytes, http2, stock_grpc, stock_rest
-from crossover.comparison.lab.wires import GRPC_PORT, HTTP2_PORT, LEAN_PORT, STOCK_PORT, register_codecs
+from crossover.comparison.lab.wires import GRPC_PORT, HTTP2_PORT, LEAN_PORT, STOCK_PORT, SYNC_PORT, register_codecs
 from crossover.endpoints.grpc.lean import LeanListener
 from crossover.endpoints.grpc.listener import Listener
 from crossover.endpoints.rest.app import OipRest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from crossover.protocol.inference import Inference
 
 _GRACE_SECONDS = 2.0
+_THREADS = 16
 
 
 @contextlib.asynccontextmanager
@@ -35,7 +37,7 @@ async def endpoints(inference: Inference, host: str) -> AsyncIterator[None]:
         yield
         return
     register_codecs()
-    ports = [int(os.environ[name]) for name in (STOCK_PORT, GRPC_PORT, HTTP2_PORT, LEAN_PORT)]
+    ports = [int(os.environ[name]) for name in (STOCK_PORT, GRPC_PORT, HTTP2_PORT, LEAN_PORT, SYNC_PORT)]
     listeners: list[RestListener | Listener] = [
         RestListener(stock_rest.app(inference), host, ports[0]),
         LeanListener(inference, host, ports[3]),
@@ -44,11 +46,14 @@ async def endpoints(inference: Inference, host: str) -> AsyncIterator[None]:
         await listener.start()
     server = _grpc_server(inference, f"{host}:{ports[1]}")
     await server.start()
+    threaded = _threaded_server(inference, f"{host}:{ports[4]}")
+    threaded.start()
     plain = OipRest(lambda _: (None, inference), settings=RestOptions(), observer=Observer())
     try:
         async with http2.served(plain, host, ports[2]):
             yield
     finally:
+        threaded.stop(_GRACE_SECONDS)
         await asyncio.gather(server.stop(_GRACE_SECONDS), *(listener.stop(_GRACE_SECONDS) for listener in listeners))
 
 
@@ -61,5 +66,15 @@ def _grpc_server(inference: Inference, address: str) -> aio.Server:
     ):
         _, service, name = method.split("/")
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {name: handler}),))
+    server.add_insecure_port(address)
+    return server
+
+
+def _threaded_server(inference: Inference, address: str) -> grpc.Server:
+    """grpcio's synchronous server with the pool that its documentation shows, made wide enough for the lab's callers."""
+    server = grpc.server(futures.ThreadPoolExecutor(_THREADS), options=stock_grpc.UNLIMITED)
+    _, service, name = stock_grpc.TYPED.method.split("/")
+    handler = stock_grpc.sync_handler(stock_grpc.TYPED, inference, asyncio.get_running_loop())
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {name: handler}),))
     server.add_insecure_port(address)
     return server

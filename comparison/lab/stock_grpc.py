@@ -6,6 +6,7 @@ arrays and read into arrays.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from grpc import aio
 
 from crossover.clients import grpc_unary
-from crossover.comparison.lab.wires import GRPC_PORT, address
+from crossover.comparison.lab.wires import GRPC_PORT, SYNC_PORT, address
 from crossover.endpoints.grpc.errors import STATUS_CODES
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.datatypes import datatype
@@ -51,19 +52,44 @@ def handler(kind: Kind, inference: Inference) -> Any:
     """The servicer's one method, as generated code registers it."""
 
     async def infer(request: pb.ModelInferRequest, rpc: aio.ServicerContext) -> pb.ModelInferResponse:
-        parameters = protobuf_codec.parameters_of(request.parameters)
-        call = InferRequest(
-            request.model_name, kind.read(request.inputs, request.raw_input_contents), parameters=parameters
-        )
         try:
-            response = await inference.infer(call, CallContext())
+            response = await inference.infer(_asked(kind, request), CallContext())
         except InferenceError as error:
             await rpc.abort(STATUS_CODES[error.code.status.grpc], error.message)
-        reply = pb.ModelInferResponse(model_name=response.model_name, model_version=response.model_version)
-        for tensor in response.outputs:
-            kind.write(reply.outputs.add(), reply.raw_output_contents, tensor)
-        return reply
+        return _answered(kind, response)
 
+    return _registered(infer)
+
+
+def sync_handler(kind: Kind, inference: Inference, loop: asyncio.AbstractEventLoop) -> Any:
+    """The same on a thread of the server's pool, which waits for the engine on its loop."""
+
+    def infer(request: pb.ModelInferRequest, rpc: grpc.ServicerContext) -> pb.ModelInferResponse:
+        asked = asyncio.run_coroutine_threadsafe(inference.infer(_asked(kind, request), CallContext()), loop)
+        try:
+            response = asked.result()
+        except InferenceError as error:
+            rpc.abort(STATUS_CODES[error.code.status.grpc], error.message)
+        return _answered(kind, response)
+
+    return _registered(infer)
+
+
+def _asked(kind: Kind, request: pb.ModelInferRequest) -> InferRequest:
+    parameters = protobuf_codec.parameters_of(request.parameters)
+    return InferRequest(
+        request.model_name, kind.read(request.inputs, request.raw_input_contents), parameters=parameters
+    )
+
+
+def _answered(kind: Kind, response: InferResponse) -> pb.ModelInferResponse:
+    reply = pb.ModelInferResponse(model_name=response.model_name, model_version=response.model_version)
+    for tensor in response.outputs:
+        kind.write(reply.outputs.add(), reply.raw_output_contents, tensor)
+    return reply
+
+
+def _registered(infer: Any) -> Any:
     return grpc.unary_unary_rpc_method_handler(
         infer,
         request_deserializer=pb.ModelInferRequest.FromString,
@@ -75,6 +101,10 @@ def connect_typed(target: Target) -> Inference:
     return StockGrpc(TYPED, target)
 
 
+def connect_sync(target: Target) -> Inference:
+    return StockGrpc(TYPED, target, SYNC_PORT)
+
+
 def connect_raw(target: Target) -> Inference:
     return StockGrpc(RAW, target)
 
@@ -82,9 +112,9 @@ def connect_raw(target: Target) -> Inference:
 class StockGrpc(Wrapper):
     """Infer calls go through the stub; everything else over plain gRPC to the model server."""
 
-    def __init__(self, kind: Kind, target: Target) -> None:
+    def __init__(self, kind: Kind, target: Target, port: str = GRPC_PORT) -> None:
         super().__init__(grpc_unary.connect(target))
-        self._kind = kind
+        self._kind, self._port = kind, port
         self._target = target
         self._channel: Any = None
         self._call: Any = None
@@ -92,7 +122,7 @@ class StockGrpc(Wrapper):
     def _stub(self) -> Any:
         if self._call is None:
             with patient_poller():  # as all arms have it
-                self._channel = aio.insecure_channel(address(self._target, GRPC_PORT), UNLIMITED)
+                self._channel = aio.insecure_channel(address(self._target, self._port), UNLIMITED)
             self._call = self._channel.unary_unary(
                 self._kind.method,
                 request_serializer=pb.ModelInferRequest.SerializeToString,

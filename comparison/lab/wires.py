@@ -10,8 +10,8 @@ from crossover.protocol.datatypes import DATATYPES
 from crossover.protocol.wires import WIRES, Target, Wire
 
 _PLAIN = frozenset(DATATYPES) - {"FP16", "BF16", "BYTES"}
-GRPC_PORT, STOCK_PORT, HTTP2_PORT, LEAN_PORT = PORTS = (
-    "LAB_GRPC_PORT", "LAB_STOCK_PORT", "LAB_HTTP2_PORT", "LAB_LEAN_PORT",
+GRPC_PORT, STOCK_PORT, HTTP2_PORT, LEAN_PORT, SYNC_PORT = PORTS = (
+    "LAB_GRPC_PORT", "LAB_STOCK_PORT", "LAB_HTTP2_PORT", "LAB_LEAN_PORT", "LAB_SYNC_PORT",
 )  # fmt: skip
 """Environment variables with the ports of the lab's endpoints, for both sides."""
 SOCKETS = "MODEL_SERVER_UNIX_SOCKETS"
@@ -59,6 +59,8 @@ LAB_WIRES: dict[str, Wire] = {
              summary="one unary gRPC call with JSON text as its message"),
         Wire("grpc-stock", f"{_HERE}.stock_grpc:connect_typed", "grpc", TYPED, _PLAIN,
              summary="as usually written: grpc.aio stub and servicer, typed contents from lists"),
+        Wire("grpc-stock-sync", f"{_HERE}.stock_grpc:connect_sync", "grpc", TYPED, _PLAIN,
+             summary="as grpc-stock, with grpcio's threaded server"),
         Wire("grpc-stock-raw", f"{_HERE}.stock_grpc:connect_raw", "grpc", PROTOBUF, _PLAIN,
              summary="best with stock libraries: grpc.aio stub and servicer, raw contents from arrays"),
         Wire("grpc-lean-both", f"{_HERE}.libraries:connect_grpc_lean_both", "grpc", PROTOBUF, _PLAIN,

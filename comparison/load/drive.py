@@ -53,7 +53,7 @@ class Connection(Protocol):
     @property
     def unsent(self) -> bool: ...
 
-    def send(self, data: bytes, /) -> bool: ...
+    def send(self, data: Any, /) -> bool: ...
 
     def flush(self) -> bool: ...
 
@@ -99,7 +99,9 @@ class Talk(Protocol):
     spent_ns: int
     """CPU time of encoding and decoding within the requests' own time; 0 where none was done."""
 
-    def request(self, variant: int) -> bytes: ...
+    def request(self, variant: int) -> Any:
+        """What the connection is to send."""
+        ...
 
     def arrived(self, reply: Any) -> None:
         """Called with a complete reply before its time is taken."""
@@ -204,9 +206,9 @@ class Driver:
         self._opened(work, idle)
         gc.collect()
         gc.disable()
-        cpu, wall = time.process_time_ns(), time.monotonic_ns()
         try:
             slice_ = _Slice(work, self._poll, self._timer, idle, self._pools)
+            cpu, wall = time.process_time_ns(), time.monotonic_ns()
             table = slice_.run()
             spent, took = time.process_time_ns() - cpu, time.monotonic_ns() - wall
             slice_.judge()
@@ -258,7 +260,7 @@ class _Slice:
     def run(self) -> NDArray[np.int64]:
         for fd, _ in self.poll.poll(0):
             self._stirred_while_idle(fd)
-        start = time.monotonic_ns() + _SETTLE_NS
+        start = self.work.schedule.start_ns or time.monotonic_ns() + _SETTLE_NS
         offsets = self.work.schedule.offsets_ns
         planned = None if offsets is None else (offsets + start).tolist()
         self._loop(planned, (planned[-1] if planned else start) + self.work.patience_ns)

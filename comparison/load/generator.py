@@ -7,8 +7,11 @@ import gc
 import multiprocessing
 import os
 import signal
-from typing import TYPE_CHECKING, Any, Self
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from crossover.comparison.design import outcomes
 from crossover.comparison.load.shared import Receiver, Sender
 
 if TYPE_CHECKING:
@@ -17,12 +20,28 @@ if TYPE_CHECKING:
     from crossover.comparison.design.outcomes import Record
 
 
+_ENDED = "the load generator's process ended"
+_TOGETHER_NS = 60_000_000
+"""Generators that share a slice begin so long after it was handed out."""
 _NICE, _REALTIME = -10, 1
 """The load comes from elsewhere in real life: where it is allowed, the services do not make it wait for a CPU."""
 
 
 class GeneratorError(RuntimeError):
     """The load generator failed or is gone, in one sentence."""
+
+
+class Runner(Protocol):
+    """One load generator, or several."""
+
+    def run(self, work: Any) -> Record:
+        """Drive a slice to its end."""
+        ...
+
+
+def generators(driver: str, count: int) -> Generator | Generators:
+    """One load generator, or several that share each slice."""
+    return Generator(driver) if count == 1 else Generators(driver, count)
 
 
 class Generator:
@@ -46,15 +65,34 @@ class Generator:
 
     def run(self, work: Any) -> Record:
         """Drive `work` and give its record; GeneratorError when the process is gone or failed."""
+        self.begin(work)
+        return self.record()
+
+    def prepare(self, work: Any) -> None:
+        """Bring over the payloads of `work`, so that its beginning takes no time."""
+        self._send(self._sender.messages(work)[:-1])
+
+    def begin(self, work: Any) -> None:
+        """Begin to drive `work`; `record` waits for its end."""
+        self._send(self._sender.messages(work))
+
+    def _send(self, messages: list[bytes]) -> None:
         try:
-            for message in self._sender.messages(work):
+            for message in messages:
                 self._pipe.send_bytes(message)
+        except OSError:
+            raise GeneratorError(_ENDED) from None
+
+    def record(self) -> Record:
+        """What was begun, once it has ended."""
+        try:
             answer = self._pipe.recv()
         except (EOFError, OSError):
-            raise GeneratorError("the load generator's process ended") from None
+            raise GeneratorError(_ENDED) from None
         if isinstance(answer, str):
             raise GeneratorError(f"the load generator failed: {answer}")
-        return answer
+        found: Record = answer
+        return found
 
     def close(self) -> None:
         self._pipe.close()
@@ -68,6 +106,77 @@ class Generator:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Generators:
+    """Several load generators, each with its share of a slice's requests and connections: more load than one CPU gives."""
+
+    def __init__(self, driver: str, count: int) -> None:
+        self._all: list[Generator] = []
+        try:
+            for _ in range(count):
+                self._all.append(Generator(driver))
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, work: Any) -> Record:
+        """Drive `work` as `Generator.run` does; the record names each generator's own share of a CPU."""
+        count = min(len(self._all), work.concurrency, work.schedule.count)
+        if count == 1:
+            return self._all[0].run(work)
+        used = self._all[:count]
+        for one, part in zip(used, shares(work, count, 0), strict=True):
+            one.prepare(part)
+        for one, part in zip(used, shares(work, count, time.monotonic_ns() + _TOGETHER_NS), strict=True):
+            one.begin(part)
+        return joined([one.record() for one in used])
+
+    def close(self) -> None:
+        for one in self._all:
+            one.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def shares(work: Any, count: int, start_ns: int) -> list[Any]:
+    """The slice in `count` parts: request i goes to part i modulo `count`, connections are spread evenly."""
+    whole = work.schedule
+    return [
+        replace(
+            work,
+            schedule=replace(
+                whole,
+                offsets_ns=None if whole.offsets_ns is None else whole.offsets_ns[part::count],
+                variants=whole.variants[part::count],
+                start_ns=start_ns,
+            ),
+            concurrency=len(range(part, work.concurrency, count)),
+        )
+        for part in range(count)
+    ]
+
+
+def joined(records: list[Record]) -> Record:
+    """The records of `shares` as one, its requests in the whole slice's order."""
+    count = len(records)
+    table = outcomes.empty(sum(len(record.requests) for record in records))
+    for part, record in enumerate(records):
+        table[part::count] = record.requests
+    return outcomes.Record(
+        table,
+        sum(record.cpu_ns for record in records),
+        max(record.wall_ns for record in records),
+        next((record.complaint for record in records if record.complaint), ""),
+        [stamps for record in records for stamps in record.stages],
+        sum(record.coding_ns for record in records),
+        sum(record.opened for record in records),
+        [record.cpu_ns / max(1, record.wall_ns) for record in records],
+    )
 
 
 def _serve(pipe: Pipe, driver: str) -> None:

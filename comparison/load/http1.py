@@ -47,9 +47,10 @@ def request_bytes(method: str, path: str, host: str, headers: dict[str, str], bo
 
 
 class Connection:
-    """A keep-alive connection with at most one request under way."""
+    """A keep-alive connection with at most one request under way; with `once` it takes one request at all."""
 
-    def __init__(self, address: Address, timeout: float = 5.0) -> None:
+    def __init__(self, address: Address, timeout: float = 5.0, *, once: bool = False) -> None:
+        self._once = once
         self._socket = sockets.opened(address, timeout)
         self._socket.settimeout(0)
         self._unsent = memoryview(b"")
@@ -138,7 +139,7 @@ class Connection:
             self._filled -= self._body_at
             self._buffer.extend(bytes(self._body_at))
             return
-        self.reusable = _stays(reply)
+        self.reusable = _stays(reply) and not self._once
         length = reply.header(b"content-length")
         if self._bodiless or reply.status in _NO_BODY:
             self._end = self._body_at

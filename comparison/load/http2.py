@@ -7,6 +7,7 @@ until the stream has ended, and header blocks are decoded only when somebody ask
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crossover.comparison.load import sockets
@@ -33,6 +34,14 @@ _BEGINNING = (
     )
     + http2.frame(http2.WINDOW_UPDATE, 0, 0, http2.number(_WINDOW - http2.DEFAULT_WINDOW))
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that brings its own header fields."""
+
+    fields: tuple[tuple[str, str], ...]
+    body: bytes
 
 
 class Reply:
@@ -64,7 +73,7 @@ class Reply:
 
 
 class Connection:
-    """A connection with at most one call under way; `fields` are the header fields of every call."""
+    """A connection with at most one call under way; `fields` are the header fields of every call that brings none."""
 
     def __init__(self, address: Address, fields: Sequence[tuple[str, str]], timeout: float = 5.0) -> None:
         self._socket = sockets.opened(address, timeout)
@@ -106,14 +115,15 @@ class Connection:
     def unsent(self) -> bool:
         return bool(self._out)
 
-    def send(self, data: bytes) -> bool:
+    def send(self, data: bytes | Request) -> bool:
         """Begin a call with a whole message; True when all that may leave has."""
+        fields, data = (data.fields, data.body) if isinstance(data, Request) else (self._fields, data)
         self._stream, self._next = self._next, self._next + 2
         if self._next > http2.LAST_STREAM - 2:
             self.reusable = False
         self._stream_window = self._initial
         self._blocks, self._body, self._ended = [], [], False
-        block = self._writer.block(self._fields)
+        block = self._writer.block(fields)
         self._message = memoryview(data)
         flags = http2.END_HEADERS | (0 if data else http2.END_STREAM)
         self._out.append(memoryview(http2.frame(http2.HEADERS, flags, self._stream, block) + self._data()))

@@ -16,6 +16,7 @@ from crossover.comparison.pair import differences, options, start
 from crossover.comparison.pair.cases import answered
 from crossover.comparison.pair.errors import PairError
 from crossover.comparison.pair.exchange import grpc_answer, rest_answer
+from crossover.comparison.pair.forms import FORMS
 from crossover.comparison.pair.subject import PairSubject, PairView
 from crossover.comparison.pair.twin import command as twin_command
 from crossover.comparison.services import scratch
@@ -74,7 +75,7 @@ def _compared(asked: options.Asked, out: Path) -> int:
     if asked.given.dry_run:
         with scratch.folder() as folder:
             course = options.course_of(asked, pair, Path(folder))
-            return _shown(PairSubject(pair, course))
+            return _shown(PairSubject(pair, course), forms=True)
     course = options.course_of(asked, pair, out)
     subject = PairSubject(pair, course)
     if course.networks == [LOOPBACK] and not pair.processes.commands and not course.goes_on:
@@ -84,8 +85,10 @@ def _compared(asked: options.Asked, out: Path) -> int:
     return commands.measured(course, subject, asked.given.arguments)
 
 
-def _shown(subject: PairSubject) -> int:
-    """Ask both services for every row; show the first row's two replies and what differs."""
+def _shown(subject: PairSubject, *, forms: bool = False) -> int:
+    """Ask both services for every row; show the first row's two replies and what differs; with `forms`, too, which of the
+    arms that not every service offers these do.
+    """
     view = PairView(subject.pair, subject.course, subject.course.seed, None)
     try:
         with subject.asker(view) as asker:
@@ -100,6 +103,9 @@ def _shown(subject: PairSubject) -> int:
                     print(f"Besides the protocol: {text}")
         rows = sum(map(len, subject.variants_of_cases))
         print(f"The answers are the same ({rows} row{'s' * (rows != 1)} asked of both).")
+        if forms:
+            offered = [name for name in FORMS if not view.not_offered(name, subject.variants_of_cases[0])]
+            print(f"Beside the usual arms these services offer (--arms): {', '.join(offered) or 'none'}")
     finally:
         view.stop()
     return commands.OK

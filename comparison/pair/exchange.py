@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from crossover.comparison.design import outcomes as out
 from crossover.comparison.load.drive import Driver as Loop
 from crossover.comparison.pair import sides
+from crossover.comparison.pair.forms import FORMS, REST_NO_KEEPALIVE
 from crossover.comparison.pair.same import GrpcAnswer, RestAnswer, Same
 from crossover.comparison.pair.schema import Method, Schema
 
@@ -84,22 +85,38 @@ class Exchange:
     """Each request is encoded and each reply decoded within its time."""
     delay_ns: int = 0
     stages: bool = False
+    form: str = ""
+    """Another way to ask (forms.py); empty for that of its side."""
 
     @property
     def pool(self) -> Hashable:
-        return self.side, self.grpc if self.side == GRPC else self.rest
+        return self.side, self.form, self.grpc if self.side == GRPC else self.rest
 
     @property
     def patience_ns(self) -> int:
         return round(self.grpc.timeout * 1e9)
 
+    @property
+    def opens_beforehand(self) -> bool:
+        """Whether connections are opened before time counts: not where opening them is what is measured."""
+        return self.form != REST_NO_KEEPALIVE
+
     def connect(self) -> Connection:
+        if self.form:
+            return FORMS[self.form].connect(self.grpc, self.rest, self.grpc.timeout)
         if self.side == GRPC:
             return self.grpc.connect(self.rules.schema.path)
         return self.rest.connect()
 
     def talk(self) -> Talk:
-        return GrpcTalk(self) if self.side == GRPC else RestTalk(self)
+        found: Talk = GrpcTalk(self) if self.side == GRPC else RestTalk(self)
+        if self.form:
+            found.prepared = {variant: self.formed(variant) for variant in set(self.schedule.variants.tolist())}
+        return found
+
+    def formed(self, variant: int) -> Any:
+        """A request in the arm's own form."""
+        return FORMS[self.form].request(self.grpc, self.rest, self.rules.schema.path, self.requests[variant])
 
 
 @dataclass(slots=True)
@@ -110,16 +127,18 @@ class Talk:
     complaint: str = ""
     deferred: bool = True
     spent_ns: int = 0
+    prepared: dict[int, Any] = field(default_factory=dict)
+    """By variant, requests in a form of their own."""
     _known: dict[int, set[bytes]] = field(default_factory=dict)
     """By variant, replies that were judged and found right."""
 
-    def request(self, variant: int) -> bytes:
+    def request(self, variant: int) -> Any:
         if self.work.delay_ns:
             until = time.monotonic_ns() + self.work.delay_ns
             while time.monotonic_ns() < until:
                 pass
         if not self.work.coded:
-            return self.work.requests[variant]
+            return self.prepared[variant] if self.work.form else self.work.requests[variant]
         began = time.thread_time_ns()
         made = self.encoded(variant)
         self.spent_ns += time.thread_time_ns() - began
@@ -183,11 +202,15 @@ class GrpcTalk(Talk):
         if len(reply.body) > sides.GRPC_HEAD:
             self.method.reply_type.FromString(reply.body[sides.GRPC_HEAD :])
 
-    def refused(self, reply: http2.Reply) -> str:
-        return self.work.rules.wrong_grpc(grpc_answer(reply))
+    def refused(self, reply: http2.Reply | http1.Reply) -> str:
+        return self.work.rules.wrong_grpc(self.answer(reply))
 
-    def differences(self, reply: http2.Reply, variant: int) -> list[str]:
-        return self.work.rules.same.differences(self.method, grpc_answer(reply), self.work.expected[variant].rest)
+    def differences(self, reply: http2.Reply | http1.Reply, variant: int) -> list[str]:
+        return self.work.rules.same.differences(self.method, self.answer(reply), self.work.expected[variant].rest)
+
+    def answer(self, reply: Any) -> GrpcAnswer:
+        form = FORMS.get(self.work.form)
+        return form.answer(reply) if form and form.answer else grpc_answer(reply)
 
 
 class RestTalk(Talk):
@@ -208,10 +231,10 @@ class RestTalk(Talk):
         if reply.body:
             json.loads(bytes(reply.body))
 
-    def refused(self, reply: http1.Reply) -> str:
+    def refused(self, reply: http1.Reply | http2.Reply) -> str:
         return self.work.rules.wrong_rest(rest_answer(reply))
 
-    def differences(self, reply: http1.Reply, variant: int) -> list[str]:
+    def differences(self, reply: http1.Reply | http2.Reply, variant: int) -> list[str]:
         return self.work.rules.same.differences(self.method, self.work.expected[variant].grpc, rest_answer(reply))
 
 
@@ -220,7 +243,7 @@ def grpc_answer(reply: http2.Reply) -> GrpcAnswer:
     return GrpcAnswer(read.code, read.text, read.messages[0] if read.messages and read.code == "OK" else None)
 
 
-def rest_answer(reply: http1.Reply) -> RestAnswer:
+def rest_answer(reply: http1.Reply | http2.Reply) -> RestAnswer:
     return RestAnswer(
         reply.status,
         bytes(reply.body),
@@ -264,6 +287,8 @@ class Driver(Loop):
         import contextlib
         import select
 
+        if isinstance(work, Exchange) and not work.opens_beforehand:
+            return
         with contextlib.suppress(OSError):  # the slice says what is wrong, for the request that finds none free
             while len(idle) < work.concurrency:
                 connection = work.connect()

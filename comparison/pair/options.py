@@ -19,8 +19,9 @@ from crossover.comparison.pair import same, schema, services, sides, template
 from crossover.comparison.pair.cases import Case
 from crossover.comparison.pair.errors import PairError
 from crossover.comparison.pair.exchange import Rules
+from crossover.comparison.pair.forms import FORMS
 from crossover.comparison.pair.reflection import Reflection
-from crossover.comparison.pair.subject import ARMS, Pair, Processes
+from crossover.comparison.pair.subject import ARMS, DEFAULT_ARMS, Pair, Processes
 from crossover.comparison.services import scratch
 
 if TYPE_CHECKING:
@@ -121,7 +122,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PROFILE",
         help="with --start-*: networks between load and services",
     )
-    load("--arms", nargs="+", metavar="ARM", help=f"any of {', '.join(ARMS)} (default: all)")
+    load(
+        "--arms",
+        nargs="+",
+        metavar="ARM",
+        help=f"any of {', '.join(ARMS)} (default: all but those that not every service offers, which --dry-run tells: "
+        f"{', '.join(FORMS)})",
+    )
     load("--blocks", type=int, metavar="N", help=f"rounds; with --start-* fresh starts (default: {BLOCKS})")
     load("--turns", type=int, metavar="N", help=f"slices of each arm in a block and case (default: {TURNS})")
     load("--slice", type=float, dest="seconds", metavar="SECONDS", help=f"length of a slice (default: {SECONDS:g})")
@@ -129,6 +136,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load("--thorough", action="store_true", help="judge the tail too (p90, p99)")
     load("--stream", action="store_true", help=argparse.SUPPRESS)
     load("--out", type=Path, metavar="DIR", help="folder of the result (default: runs/<UTC time>); with init, the file")
+    common.add_generators_argument(parser)
     common.add_continue_argument(parser)
     common.add_result_arguments(parser)
 
@@ -402,7 +410,7 @@ def course_of(asked: Asked, pair: Pair, out: Path) -> Course:
     common.check_loop(given)
     check_network(given)
     networks = list(dict.fromkeys(given.network or [LOOPBACK]))
-    names = list(dict.fromkeys(given.arms or ARMS))
+    names = list(dict.fromkeys(given.arms or DEFAULT_ARMS))
     for name in names:
         if name not in ARMS:
             raise UsageError(f"--arms: '{name}' is not an arm of a pair; choose from {', '.join(ARMS)}")
@@ -427,6 +435,7 @@ def course_of(asked: Asked, pair: Pair, out: Path) -> Course:
         notes=[*getattr(given, "notes", []), *_notes(asked, pair)],
         goes_on=given.goes_on is not None,
         outputs=common.outputs_of(given),
+        generators=given.generators,
     )
     common.check_course(course)
     return course

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from crossover.comparison.design import outcomes, schedule
 from crossover.comparison.design.arms import AGAIN, CONTROL, Arm
 from crossover.comparison.design.cells import MIX
 from crossover.comparison.experiment.preparation import Prepared, probed
 from crossover.comparison.machine import cpu, sockets
 from crossover.comparison.network.link import THERE_ADDRESS
 from crossover.comparison.pair import cases as case_room
-from crossover.comparison.pair import differences, services
+from crossover.comparison.pair import differences, forms, services, sides
 from crossover.comparison.pair.errors import PairError
 from crossover.comparison.pair.exchange import GRPC, REST, Exchange, Rules
+from crossover.comparison.pair.forms import FORMS
 from crossover.comparison.pair.schema import Method
 from crossover.comparison.pair.services import Started
 from crossover.comparison.services.ask import LostError
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from crossover.comparison.course import Course
     from crossover.comparison.design.outcomes import Record
     from crossover.comparison.design.schedule import Schedule
-    from crossover.comparison.load.generator import Generator
+    from crossover.comparison.load.generator import Runner
     from crossover.comparison.network.link import Counters, Link
     from crossover.comparison.pair.cases import Case, Variants
     from crossover.comparison.pair.services import Ready
@@ -42,8 +44,20 @@ ARMS: dict[str, Arm] = {
         Arm(CONTROL, GRPC, "grpc", "control", "grpc with a known busy wait in the client's path"),
         Arm(GRPC_CLIENT, GRPC, "grpc", summary="grpc with its messages encoded and decoded within each call"),
         Arm(REST_CLIENT, REST, "rest", summary="rest with its JSON encoded and decoded within each request"),
+        Arm(forms.REST_H2, REST, "rest", summary="the HTTP service over HTTP/2"),
+        Arm(forms.REST_NO_KEEPALIVE, REST, "rest", summary="the HTTP service, a connection for each request"),
+        Arm(forms.CONNECT, GRPC, "grpc", summary="the gRPC service by the Connect protocol over HTTP/1.1"),
+        Arm(forms.GRPC_WEB, GRPC, "grpc", summary="the gRPC service by gRPC-Web over HTTP/1.1"),
     )
 }
+DEFAULT_ARMS = tuple(name for name in ARMS if name not in FORMS)
+"""What every pair can be asked; the others where a service offers them."""
+_FORM_PAIRS = (
+    (GRPC, forms.REST_H2, "both over HTTP/2"),
+    (GRPC, forms.REST_NO_KEEPALIVE, "gRPC on connections that stay against a connection for each HTTP request"),
+    (forms.CONNECT, REST, "both over HTTP/1.1: the method by the Connect protocol against the HTTP endpoint"),
+    (forms.GRPC_WEB, REST, "both over HTTP/1.1: the method by gRPC-Web against the HTTP endpoint"),
+)
 _CODED = frozenset({GRPC_CLIENT, REST_CLIENT})
 SERVICE, CALLER = "service", "caller"
 
@@ -153,7 +167,24 @@ class PairView:
             concurrency,
             coded=arm.name in _CODED,
             delay_ns=self._delay_ns[cell] if arm.role == "control" else 0,
+            form=arm.name if arm.name in FORMS else "",
         )
+
+    def not_offered(self, name: str, variants: Variants) -> str:
+        """Why the services do not offer the arm `name`, which is asked for the first row; empty when they do."""
+        self.load(0, variants, 0)
+        work = self.work(0, ARMS[name], schedule.closed(1, 1, 0), 1)
+        patience = min(forms.MOST_SECONDS, self.grpc.timeout)
+        try:
+            connection = FORMS[name].connect(self.grpc, self.rest, patience)
+            try:
+                talk = work.talk()
+                outcome = talk.outcome(sides.answered(connection, talk.request(0), patience), 0)
+            finally:
+                connection.close()
+        except OSError as error:
+            return sides.reason(error)
+        return "" if outcome == outcomes.OK else talk.complaint
 
     def cpu_ns(self) -> dict[str, int]:
         return {str(pid): cpu.family_cpu_ns(pid) for pid in set(self._pids.values())}
@@ -243,10 +274,10 @@ class PairSubject:
     def asker(self, view: PairView) -> case_room.Asker:
         return case_room.Asker(view.grpc, view.rest, self.pair.rules, self.method)
 
-    def prepare(self, view: PairView, generator: Generator, network: str, tell: Callable[[str], None]) -> Prepared:
+    def prepare(self, view: PairView, generator: Runner, network: str, tell: Callable[[str], None]) -> Prepared:
         """Ask for every row of every case, then probe what each arm can take."""
         found = Prepared([], [], [], [])
-        for name, variants in self._asked(view, tell).items():
+        for name, variants in self.asked(view, tell).items():
             tell(f"probing {name or self.model} over {network}")
             view.load(0, variants, 0)
             over_grpc, over_rest = variants.message_bytes
@@ -257,12 +288,12 @@ class PairSubject:
         return found
 
     def resume(self, view: PairView, prepared: Prepared) -> None:
-        asked = self._asked(view, lambda _: None)
+        asked = self.asked(view, lambda _: None)
         if missing := {cell.case for cell in prepared.cells} - asked.keys():
             raise PairError(f"the run has a case '{min(missing)}', which its pair has no more")
         self._of_cell = [asked[cell.case] for cell in prepared.cells]
 
-    def _asked(self, view: PairView, tell: Callable[[str], None]) -> dict[str, Variants]:
+    def asked(self, view: PairView, tell: Callable[[str], None]) -> dict[str, Variants]:
         """The requests of every case by its name, with the answers to them."""
         for case, variants in zip(self.pair.cases, self.variants_of_cases, strict=True):
             tell(f"asking both services for {len(variants)} rows{f' of {case.name}' if case.name else ''}")
@@ -270,6 +301,9 @@ class PairSubject:
                 seen = case_room.answered(variants, asker, case.name)
                 said = differences.seen_in(self.pair, self.method, asker, seen)
                 self.differences += [text for text in said if text not in self.differences]
+            for arm in self.course.arms:
+                if arm.name in FORMS and (why := view.not_offered(arm.name, variants)):
+                    raise PairError(f"--arms {arm.name}: the services do not offer it: {why}")
         together = {case.name: variants for case, variants in zip(self.pair.cases, self.variants_of_cases, strict=True)}
         if self.pair.mix:
             together[MIX] = case_room.mixed(self.pair.cases, self.variants_of_cases)
@@ -288,10 +322,11 @@ class PairSubject:
 
     def pairs(self) -> list[list[str]]:
         rest = self.pair.rest
-        found = [
+        found: list[list[str]] = [
             [GRPC, REST, self.pair.question, f"These two services ({self.model} against {rest.method} {rest.target})"]
         ]
         names = {arm.name for arm in self.course.arms}
         if names >= {GRPC_CLIENT, REST_CLIENT}:
             found.append([GRPC_CLIENT, REST_CLIENT, "the same, with what encoding and decoding take of a client", ""])
+        found += [[one, other, question, ""] for one, other, question in _FORM_PAIRS if names >= {one, other}]
         return found

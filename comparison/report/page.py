@@ -267,8 +267,7 @@ def _cost_table(summary: Summary) -> str:
             *(_number(row["cpu_us"].get(name), ",.0f") for name in ("gateway", "model server", "client")),
             _number(row["message_bytes"], ",.0f"),
             _number(row["wire_bytes"], ",.0f"),
-            _number(row["cost_per_million"] and row["cost_per_million"]["cpu"], ".4f"),
-            _number(row["cost_per_million"] and row["cost_per_million"]["traffic"], ".4f"),
+            *(_price(row["cost_per_million"], part) for part in ("cpu", "traffic")),
         )
         for row in summary["arms"]
     ]
@@ -341,6 +340,12 @@ def _interval(found: Sequence[float] | None) -> str:
 
 def _range(found: Sequence[float] | None) -> str:
     return f"{found[0]:.3f} to {found[1]:.3f}" if found else "-"
+
+
+def _price(cost: dict[str, Any] | None, part: str) -> str:
+    if cost is None:
+        return _number(None, "")
+    return f"{_number(cost[part], '.4f')} {escape(cost.get('currency', ''))}".rstrip()
 
 
 def _number(value: float | None, form: str) -> str:
