@@ -20,7 +20,7 @@ from tests import documents
 PORTS = (8080, 8000, 8001)
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = documents.blocks(README)
-SHORT = "ARGS=--payload 256 --blocks 2 --turns 1 --slice 0.1 --rate 100 --arms rest grpc grpc-again control"
+SHORT = "ARGS=--payload 256 --blocks 1 --turns 1 --slice 0.1 --rate 100 --arms rest grpc grpc-again control"
 
 
 def block(language: str, containing: str) -> str:
@@ -30,7 +30,7 @@ def block(language: str, containing: str) -> str:
 
 def shell(command: str) -> str:
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=90)
-    assert done.returncode in {0, 4}, done.stdout + done.stderr  # 4: by chance an A/A interval leaves out 1
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 

@@ -38,11 +38,7 @@ class LoopAdmission:
 
     def check(self, model: str, until: float) -> None:
         """OVERLOADED when a request has waited too long for this turn of the loop. `until`: its deadline."""
-        ticks = self._ticks
-        ticks.asked = True
-        if not ticks.ticking:
-            ticks.start()
-        late = ticks.late
+        late = self._ticks.ask()
         if late < _BUSY_SECONDS:
             return
         now = time.monotonic()

@@ -32,10 +32,10 @@ class LoopTicks:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.late = 0.0
         """Seconds by which the last two ticks were late at least: one pause is no overload."""
-        self.asked = False
-        """Set by who looks at `late`, to have it kept up to date; and `start` called where `ticking` is False."""
         self.ticking = False
         """Whether it ticks quickly."""
+        self._asked = False
+        """Whether `late` was asked for since the last tick."""
         self._loop = loop
         self._last_late = 0.0
         self._quiet = 0
@@ -43,6 +43,13 @@ class LoopTicks:
         self._due = 0.0
         self._listeners: list[Listener] = []
         self._timer: asyncio.TimerHandle | None = None
+
+    def ask(self) -> float:
+        """`late`, kept up to date while it is asked for."""
+        self._asked = True
+        if not self.ticking:
+            self.start()
+        return self.late
 
     @contextmanager
     def told(self, listener: Listener) -> Iterator[None]:
@@ -74,8 +81,8 @@ class LoopTicks:
         now = time.monotonic()
         late = max(0.0, now - self._due)
         self.late, self._last_late = min(late, self._last_late), late
-        self._quiet = 0 if self.asked else self._quiet + 1
-        self.asked = False
+        self._quiet = 0 if self._asked else self._quiet + 1
+        self._asked = False
         self.ticking = self._quiet < _QUIET_TICKS and self.ticking
         self._timer = None
         if self.ticking:

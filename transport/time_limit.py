@@ -17,9 +17,7 @@ class TimeLimit(Entry):
     __slots__ = ("_cancels", "_task", "passed")
 
     def __init__(self, until: float) -> None:
-        self.when = until
-        self.came = 0.0
-        self._queue = self._handle = None
+        super().__init__(until)
         self.passed = False
 
     def __enter__(self) -> None:

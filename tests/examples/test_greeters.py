@@ -14,6 +14,7 @@ import pytest
 
 from crossover.stack.services import free_ports
 from tests.conftest import ROOT
+from tests.examples.missing import go_is_missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 GREETERS = ROOT / "examples"
@@ -24,15 +25,6 @@ def node_is_missing() -> str:
     """Why the Node.js pair cannot be tried; empty where it can."""
     missing = [tool for tool in ("node", "npm") if shutil.which(tool) is None]
     return "Node.js is missing; on Debian: apt-get install nodejs npm" if missing else ""
-
-
-def go_is_missing() -> str:
-    """Why the Go pair cannot be tried; empty where it can."""
-    missing = [tool for tool in ("go", "protoc", "protoc-gen-go") if shutil.which(tool) is None]
-    if missing or not Path("/usr/share/gocode/src/google.golang.org/grpc").exists():
-        return "Debian's Go with gRPC is missing: apt-get install golang-go golang-google-grpc-dev protobuf-compiler protoc-gen-go-1-3"
-    told = subprocess.run(["protoc-gen-go", "--version"], capture_output=True, stdin=subprocess.DEVNULL, check=False)
-    return "protoc-gen-go is newer than Debian's gRPC takes: apt-get install protoc-gen-go-1-3" if told.stdout else ""
 
 
 def copied(name: str, folder: Path) -> Path:

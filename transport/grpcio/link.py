@@ -59,11 +59,7 @@ class Link:
         method = self._methods.get(path)
         if method is None:
             method = self._methods[path] = GrpcioMethod(self.channel, path)
-        self._waiting += 1  # `begin`, `hear` and `end`, without their calls
-        if self._waiting == 1:
-            self._quiet_since = time.monotonic()
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+        self.begin()
         try:
             reply = await method.call(data, until, metadata, trailing=trailing)
         except CallFailedError as failed:
@@ -75,15 +71,10 @@ class Link:
             self._ask_if_quiet()
             raise
         else:
-            self._quiet_since = time.monotonic()
-            self._pause = SILENT_SECONDS
-            if self._suspects:
-                self._heard(self)
+            self.hear()
             return reply
         finally:
-            self._waiting -= 1
-            if self.retired:
-                self._close_when_idle()
+            self.end()
 
     def begin(self) -> None:
         """A call, or a request on a stream, waits for an answer; to be followed by `end`."""

@@ -104,10 +104,7 @@ class WaitingLine:
     def give_back(self, seconds: float) -> None:
         """The place was held for so long."""
         self._mean += _NEWEST_SHARE * (seconds - self._mean)
-        if self._waiting:
-            self._pass_on()
-        else:
-            self._free += 1
+        self._pass_on()
 
     def _leave(self, place: asyncio.Future[None]) -> None:
         if place.done() and not place.cancelled():
