@@ -13,8 +13,8 @@ from onnx import TensorProto, helper
 
 from tests.graphs import save
 
-TOLERANCE = 1.35
-"""It is 1.0 to 1.1 when nothing else runs; what Python and glibc keep is not the model's."""
+TOLERANCE = 1.2
+"""The bound that is promised; it is 0.99 with each setting when nothing else runs."""
 
 
 @pytest.mark.slow
