@@ -130,3 +130,30 @@ async def test_authorities_of_clients_are_exchanged_too(tmp_path, looks_at_once,
         assert [await is_let_in(old), await is_let_in(new)] == [False, True]
     finally:
         await listener.stop(0)
+
+
+@pytest.mark.parametrize("kind", ["rest", "lean"])
+async def test_a_connection_that_has_closed_itself_may_be_closed(tmp_path, kind):
+    """Its loss is told a turn later than it closes; a listener that stops in between asks and closes it all the same."""
+    listener = LISTENERS[kind](Tls(*make(tmp_path, "now")))
+    await listener.start()
+    try:
+        protocol = "http/1.1" if kind == "rest" else "h2"
+        _, writer = await asyncio.open_connection("127.0.0.1", listener.port, ssl=client(protocol))
+        writer.write(BEGINNINGS[protocol])
+        async with asyncio.timeout(10):
+            while not (connections := listener.http.connections if kind == "rest" else listener._service.connections):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+        (connection,) = connections
+        if kind == "rest":
+            connection.transport.close()
+            connection.close_if_idle()
+            assert connection.busy in {True, False}
+            connection.look(connection.loop.time())
+        else:
+            connection.socket._transport.close()
+            connection.socket.close()
+        writer.close()
+    finally:
+        await listener.stop(0)

@@ -645,7 +645,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _close(self) -> None:
         self._state = _State.CLOSED
-        self.transport.close()
+        if not self.transport.is_closing():  # asyncio's TLS transport forgets its connection when it is closed again
+            self.transport.close()
 
     def abandon(self) -> None:
         """End the connection without a word; what was not sent is lost."""

@@ -130,7 +130,8 @@ class Http2Socket(asyncio.Protocol):
             transport.resume_reading()
             deadline_queue(self._loop).call_at(self._loop.time() + LINGER_SECONDS, self.abort)
             return
-        transport.close()
+        if not transport.is_closing():  # asyncio's TLS transport forgets its connection when it is closed again
+            transport.close()
         if transport.get_write_buffer_size():
             deadline_queue(self._loop).call_at(self._loop.time() + CLOSE_SECONDS, self.abort)
 
