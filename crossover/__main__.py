@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 from dataclasses import dataclass
+from typing import NoReturn
 
 from crossover import VERSION
-from crossover.service.interrupts import interruptible
+from crossover.service.interrupts import interruptible, leave
 
 PROGRAM = "crossover"
 
@@ -70,14 +71,19 @@ def main(arguments: list[str] | None = None) -> int:
     if command is None:
         print(f"{PROGRAM}: there is no command '{name[:40]}'; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    return interruptible(lambda: _run(command, name, rest), f"{PROGRAM} {name}")
+    return interruptible(lambda: lambda: _run(command, name, rest), f"{PROGRAM} {name}")
+
+
+def program() -> NoReturn:
+    """The entry point of the installed command."""
+    leave(main())
 
 
 def _run(command: Command, name: str, rest: list[str]) -> int:
-    program = PROGRAM if command.before else f"{PROGRAM} {name}"
+    shown = PROGRAM if command.before else f"{PROGRAM} {name}"
     try:
         module = importlib.import_module(command.module)
-        return int(module.main([*command.before, *rest], program))
+        return int(module.main([*command.before, *rest], shown))
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get(command.module)
         if extra is None or (error.name or "").startswith("crossover"):
@@ -101,4 +107,4 @@ def _completion(rest: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from crossover.service.interrupts import interruptible
+from crossover.service.interrupts import interruptible, leave
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m stack") -> int:
-    return interruptible(lambda: _run(arguments, program), program)
+    def load() -> Callable[[], int]:
+        from crossover.service import settings
+        from crossover.stack import ports
+        from crossover.stack.settings import StackSettings
+        from crossover.stack.supervisor import Supervisor
 
+        def work() -> int:
+            chosen = settings.load(StackSettings, program, arguments).with_class().with_ports()
+            if not chosen.model_repository.is_dir():
+                settings.fail(f"the model repository '{chosen.model_repository}' is not a folder (MODEL_REPOSITORY)")
+            if taken := ports.taken(chosen):
+                settings.fail(taken)
+            return Supervisor(chosen).run()
 
-def _run(arguments: Sequence[str] | None, program: str) -> int:
-    from crossover.service import settings
-    from crossover.stack import ports
-    from crossover.stack.settings import StackSettings
-    from crossover.stack.supervisor import Supervisor
+        return work
 
-    chosen = settings.load(StackSettings, program, arguments).with_class().with_ports()
-    if not chosen.model_repository.is_dir():
-        settings.fail(f"the model repository '{chosen.model_repository}' is not a folder (MODEL_REPOSITORY)")
-    if taken := ports.taken(chosen):
-        settings.fail(taken)
-    return Supervisor(chosen).run()
+    return interruptible(load, program)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -60,8 +60,48 @@ def test_ctrl_c_is_a_sentence(capsys):
         os.kill(os.getpid(), signal.SIGINT)
         return 0
 
-    assert interruptible(work, "crossover compare") == INTERRUPTED
+    assert interruptible(lambda: work, "crossover compare") == INTERRUPTED
     assert capsys.readouterr().err.strip() == "crossover compare was interrupted"
+
+
+def test_a_caller_keeps_its_own_handler():
+    """Who calls a command from a program has its SIGINT handler back afterwards."""
+    before = signal.getsignal(signal.SIGINT)
+    assert interruptible(lambda: lambda: 0, "crossover compare") == 0
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+INTERRUPTED_IMPORT = """
+import os, runpy, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in {*sys.stdlib_module_names, "crossover", "org", "sitecustomize", ROOM}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+ROOM = sys.argv[1]
+sys.argv[1:] = sys.argv[2:]
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module(ROOM, run_name="__main__", alter_sys=True)
+"""
+"""Runs a room with Ctrl-C at the first import of a package that is not Python's own."""
+
+
+@pytest.mark.parametrize(
+    ("room", "arguments"),
+    [("rest_gateway", []), ("model_server", []), ("clients", ["health"]), ("stack", []), ("comparison", ["run"]),
+     *(("crossover", [name]) for name in ("run", "serve", "gateway", "health", "compare", "keys"))],
+)  # fmt: skip
+def test_ctrl_c_while_modules_are_imported_is_a_sentence(room, arguments, root):
+    """Every command ends with 130 and its own name, however early Ctrl-C comes."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, room, *arguments],
+        cwd=root, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == INTERRUPTED
+    assert done.stdout == ""
+    assert done.stderr.strip().endswith(" was interrupted")
+    assert done.stderr.strip().count("\n") == 0
 
 
 def test_the_release_is_the_same_everywhere(root):

@@ -1,0 +1,76 @@
+"""The gateway's command: serve; `keys` and `migrate` as first argument are commands of their own."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from crossover.endpoints.rest.serve import RestListener
+from crossover.protocol.wires import WIRES
+from crossover.rest_gateway import keys_command, migrate_command, predictions
+from crossover.rest_gateway.app import create_app
+from crossover.rest_gateway.refusals import refused
+from crossover.rest_gateway.settings import GatewaySettings
+from crossover.service import log as log_of_service
+from crossover.service import process, settings
+from crossover.service.doors.setup import door_of, warn_when_open
+from crossover.service.tracing import tracer_of
+from crossover.transport.memory_budget import MemoryBudget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = logging.getLogger("crossover.gateway")
+
+
+def warn_without_upstream_key(chosen: GatewaySettings) -> None:
+    """One line where the model server's keys, which are the same file in most installations, will refuse the gateway."""
+    away = WIRES[chosen.gateway_upstream].kind != "process"
+    if away and chosen.api_keys_file is not None and chosen.upstream_api_key_file is None:
+        log.warning(
+            "API_KEYS_FILE is set, UPSTREAM_API_KEY_FILE is not: a model server with keys will refuse this gateway"
+        )
+
+
+async def serve(chosen: GatewaySettings, stop: process.Stop) -> None:
+    """Serve until `stop`, drain, then finish what is in flight within the grace period."""
+    await predictions.prepare(chosen)
+    tracer = tracer_of(chosen, "crossover-gateway")
+    listener = RestListener(
+        create_app(chosen, stop.is_set, tracer),
+        chosen.gateway_host,
+        chosen.gateway_port,
+        chosen.tls(),
+        access_log=chosen.access_log,
+        limits=chosen.http_limits(),
+        budget=MemoryBudget(chosen.max_in_flight_bytes),
+        door=door_of(chosen, "gateway"),
+        refuse=refused,
+    )
+    with process.naming("GATEWAY_HOST", "GATEWAY_PORT"):
+        await listener.start()
+    warn_when_open(chosen, chosen.gateway_host, chosen.tls(), "gateway")
+    warn_without_upstream_key(chosen)
+    where = f"{process.url_host(chosen.gateway_host)}:{listener.port}"
+    log.info("ready: http%s://%s, upstream %s", "s" if chosen.tls() else "", where, chosen.gateway_upstream)
+    await stop.wait()
+    listener.drain()
+    log.info("draining: unready and still answering for %g s", chosen.drain_seconds)
+    await stop.drained(chosen.drain_seconds)
+    log.info("stopping: requests in flight have %g s", chosen.grace_seconds)
+    await listener.stop(chosen.grace_seconds)
+    if tracer is not None:
+        await tracer.close()
+    log.info("stopped")
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "python -m rest_gateway") -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["keys"]:
+        return keys_command.main(given[1:], f"{program} keys")
+    if given[:1] == ["migrate"]:
+        return migrate_command.main(given[1:], f"{program} migrate")
+    chosen = settings.load(GatewaySettings, program, arguments)
+    log_of_service.set_up_log(chosen.log_level, chosen.log_format)
+    return process.run(lambda stop: serve(chosen, stop))
