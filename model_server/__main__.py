@@ -15,12 +15,12 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
         from crossover.model_server import server
         from crossover.model_server.settings import ModelServerSettings
         from crossover.service import log as log_of_service
-        from crossover.service import process, settings
+        from crossover.service import settings
 
         def work() -> int:
             chosen = settings.load(ModelServerSettings, program, arguments)
             log_of_service.set_up_log(chosen.log_level, chosen.log_format)
-            return process.run(lambda stop: server.serve(chosen, stop))
+            return server.run(chosen)
 
         return work
 

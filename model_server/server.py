@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import stat
+import sys
 from dataclasses import dataclass
 
 from crossover.endpoints.control_policy import ControlPolicy
@@ -15,22 +17,41 @@ from crossover.endpoints.rest.app import OipRest
 from crossover.endpoints.rest.serve import RestListener
 from crossover.endpoints.rest.types import RestOptions
 from crossover.model_server.engine import Engine
+from crossover.model_server.every_worker import EveryWorker
 from crossover.model_server.metrics import EngineMetrics
 from crossover.model_server.settings import ModelServerSettings, engine_of
 from crossover.protocol.inference import Inference
 from crossover.protocol.wires import UNIX
+from crossover.service import process
 from crossover.service.doors import Door
 from crossover.service.doors.setup import controls, door_of, is_loopback, warn_when_open
 from crossover.service.loop_watch import LoopWatch
 from crossover.service.metrics import Observer
 from crossover.service.process import Stop, naming, url_host
 from crossover.service.tracing import Tracer, tracer_of
+from crossover.service.workers.scrape import Scrape
+from crossover.service.workers.worker import Worker, http_limits, scrape_of
 from crossover.transport.memory_budget import MemoryBudget
 from crossover.transport.tls import Tls
 
 log = logging.getLogger("crossover.model_server")
 
 GRPC_LIBRARIES: dict[str, type[Listener]] = {"grpcio": GrpcListener, "lean": LeanListener}
+
+
+def run(settings: ModelServerSettings) -> int:
+    """Serve until a signal, in this process or in several; the exit code."""
+    if settings.model_server_workers == 1:
+        return process.run(lambda stop: serve(settings, stop))
+    from crossover.service.workers import running
+
+    try:
+        engine_of(settings)  # says once what does not do, and imports for all of them what an engine needs
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return process.CANNOT_START
+    ports = ("model_server_http_port", "model_server_grpc_port")
+    return running.run(settings.model_server_workers, settings, "model_server_host", ports, serve_worker)
 
 
 async def serve(settings: ModelServerSettings, stop: Stop) -> None:
@@ -42,7 +63,15 @@ async def serve(settings: ModelServerSettings, stop: Stop) -> None:
     await serve_inference(engine, engine, settings, stop)
 
 
-async def serve_inference(engine: Engine, inference: Inference, settings: ModelServerSettings, stop: Stop) -> None:
+async def serve_worker(settings: ModelServerSettings, stop: Stop, worker: Worker) -> None:
+    """The same as one of several processes that share the ports."""
+    engine = engine_of(settings)
+    await serve_inference(engine, EveryWorker(engine, worker, settings), settings, stop, worker)
+
+
+async def serve_inference(
+    engine: Engine, inference: Inference, settings: ModelServerSettings, stop: Stop, worker: Worker | None = None
+) -> None:
     """Serve `inference`, which is the engine or something around it."""
     observer, watch = Observer(), LoopWatch()
     observer.register(watch)
@@ -50,18 +79,22 @@ async def serve_inference(engine: Engine, inference: Inference, settings: ModelS
     budget = MemoryBudget(settings.max_in_flight_bytes)
     door = door_of(settings, "model_server")
     tracer = tracer_of(settings, "crossover-model-server")
-    ports = _Ports(inference, settings, observer, budget, door, tracer)
+    ports = _Ports(inference, settings, observer, budget, door, tracer, worker)
+    scrape = scrape_of(worker, observer)
     grpc, rest = ports.public()
     local = ports.local()
-    with naming("MODEL_SERVER_HOST", "MODEL_SERVER_HTTP_PORT"):
-        await rest.start()
+    opens_last = worker is not None and worker.is_replacement
     try:
+        if opens_last and not await _prepared(engine, inference, scrape, worker, stop):
+            return
+        with naming("MODEL_SERVER_HOST", "MODEL_SERVER_HTTP_PORT"):
+            await rest.start()
         with naming("MODEL_SERVER_HOST", "MODEL_SERVER_GRPC_PORT"):
             await grpc.start()
         with naming("MODEL_SERVER_UNIX_SOCKETS"):
             for listener in local:
                 await listener.start()
-        if not await _started(engine, stop):
+        if not opens_last and not await _prepared(engine, inference, scrape, worker, stop):
             return
         log.info(
             "ready: gRPC %s:%d, REST http%s://%s:%d", url_host(settings.model_server_host), grpc.port,
@@ -77,10 +110,29 @@ async def serve_inference(engine: Engine, inference: Inference, settings: ModelS
         log.info("stopping: requests in flight have %g s", settings.grace_seconds)
     finally:
         await asyncio.gather(*(listener.stop(settings.grace_seconds) for listener in (grpc, rest, *local)))
+        if scrape is not None:
+            await scrape.stop()
+        if isinstance(inference, EveryWorker):
+            await inference.close()
         await engine.close()
         if tracer is not None:
             await tracer.close()
         log.info("stopped")
+
+
+async def _prepared(
+    engine: Engine, inference: Inference, scrape: Scrape | None, worker: Worker | None, stop: Stop
+) -> bool:
+    """Load the repository, and join the other workers where there are some; False when the signal to stop came first."""
+    if not await _started(engine, stop):
+        return False
+    if isinstance(inference, EveryWorker):
+        await inference.start()
+    if scrape is not None:
+        await scrape.start()
+    if worker is not None:
+        worker.announce()
+    return True
 
 
 async def _started(engine: Engine, stop: Stop) -> bool:
@@ -107,6 +159,7 @@ class _Ports:
     budget: MemoryBudget
     door: Door
     tracer: Tracer | None
+    worker: Worker | None
 
     def public(self) -> tuple[Listener, RestListener]:
         settings = self.settings
@@ -122,13 +175,17 @@ class _Ports:
         folder = self.settings.model_server_unix_sockets
         if folder is None:
             return []
+        if self.worker is not None:  # a Unix socket is one process's
+            folder = folder / str(self.worker.index)
+            folder.mkdir(exist_ok=True)
+            folder.chmod(stat.S_IMODE(folder.parent.stat().st_mode))
         return [self._grpc(f"{UNIX}{folder / 'grpc.sock'}"), self._rest(f"{UNIX}{folder / 'rest.sock'}")]
 
     def _grpc(self, host: str, port: int = 0, tls: Tls | None = None) -> Listener:
         settings = self.settings
         options = GrpcOptions(
             settings.max_message_bytes, settings.default_timeout_ms, control_policy(settings, host, tls), self.door, self.budget,
-            self.tracer, settings.connection_age(),
+            self.tracer, settings.connection_age(), self._is_shared(host),
         )  # fmt: skip
         kind = GRPC_LIBRARIES[settings.model_server_grpc_library]
         return kind(self.inference, host, port, tls, options, self.observer)
@@ -143,9 +200,12 @@ class _Ports:
         )
         app = OipRest(lambda _: (None, self.inference), settings=options, observer=self.observer)
         return RestListener(
-            app, host, port, tls, access_log=settings.access_log, limits=settings.http_limits(), budget=self.budget,
-            door=self.door,
+            app, host, port, tls, access_log=settings.access_log, limits=http_limits(settings, self.worker),
+            budget=self.budget, door=self.door, shared=self._is_shared(host),
         )  # fmt: skip
+
+    def _is_shared(self, host: str) -> bool:
+        return self.worker is not None and not host.startswith(UNIX)
 
 
 def control_policy(settings: ModelServerSettings, host: str, tls: Tls | None) -> ControlPolicy:

@@ -73,6 +73,8 @@ class Target:
     """host:port that the service is asked under, for TLS and virtual hosts, where that is not its address."""
     balancing: Balancing = "round_robin"
     """Which of several replicas takes a call (clients/balancing/policies.py)."""
+    workers: int = 1
+    """Processes that share each gRPC address; a connection reaches one of them (clients/balancing/lanes.py)."""
 
 
 def bearer(target: Target) -> tuple[tuple[str, str], ...]:
@@ -144,7 +146,8 @@ def wire(name: str) -> Wire:
 def connect(name: str, target: Target) -> Inference:
     """An `Inference` over the wire called `name`; with several replicas, one that balances over their clients."""
     line = wire(name)
-    several = line.kind != "process" and names_several(target.grpc if line.kind == "grpc" else target.rest)
+    shared = line.kind == "grpc" and target.workers > 1
+    several = shared or (line.kind != "process" and names_several(target.grpc if line.kind == "grpc" else target.rest))
     module, _, factory = (BALANCER if several else line.factory).partition(":")
     return cast("Inference", getattr(importlib.import_module(module), factory)(replace(target, wire=name)))
 

@@ -45,14 +45,14 @@ SUMMARY = "One model server behind gRPC, REST or nothing: the Open Inference Pro
 
 
 def create_app(
-    settings: GatewaySettings, is_draining: Callable[[], bool] = lambda: False, tracer: Tracer | None = None
+    settings: GatewaySettings, unready_reason: Callable[[], str | None] = lambda: None, tracer: Tracer | None = None
 ) -> OipRest:
     """The whole gateway as one ASGI application; its lifespan opens and closes the upstreams and the store.
 
-    While `is_draining()` it is not ready, and answers everything else.
+    While there is an `unready_reason()` it is not ready, and answers everything else.
     ValueError or DatabaseError, one sentence, when a setting does not do.
     """
-    upstreams = Upstreams(settings.gateway_upstream, settings.target(), is_draining)
+    upstreams = Upstreams(settings.gateway_upstream, settings.target(), unready_reason)
     options = RestOptions(
         max_message_bytes=settings.max_message_bytes,
         default_timeout_ms=settings.default_timeout_ms,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from crossover.endpoints.rest.serve import RestListener
@@ -16,6 +17,7 @@ from crossover.service import log as log_of_service
 from crossover.service import process, settings
 from crossover.service.doors.setup import door_of, warn_when_open
 from crossover.service.tracing import tracer_of
+from crossover.service.workers.worker import Worker, http_limits, scrape_of
 from crossover.transport.memory_budget import MemoryBudget
 
 if TYPE_CHECKING:
@@ -33,23 +35,38 @@ def warn_without_upstream_key(chosen: GatewaySettings) -> None:
         )
 
 
-async def serve(chosen: GatewaySettings, stop: process.Stop) -> None:
-    """Serve until `stop`, drain, then finish what is in flight within the grace period."""
+def _unready_reason(stop: process.Stop, worker: Worker | None) -> str | None:
+    if stop.is_set():
+        return "the gateway is stopping"
+    starts = worker is not None and not worker.all_were_ready
+    return "not all processes of the gateway have started" if starts else None
+
+
+async def serve(chosen: GatewaySettings, stop: process.Stop, worker: Worker | None = None) -> None:
+    """Serve until `stop`, drain, then finish what is in flight within the grace period; `worker`: as one of several processes."""
     await predictions.prepare(chosen)
     tracer = tracer_of(chosen, "crossover-gateway")
+    app = create_app(chosen, partial(_unready_reason, stop, worker), tracer)
+    assert app.observer is not None
+    scrape = scrape_of(worker, app.observer)
     listener = RestListener(
-        create_app(chosen, stop.is_set, tracer),
+        app,
         chosen.gateway_host,
         chosen.gateway_port,
         chosen.tls(),
         access_log=chosen.access_log,
-        limits=chosen.http_limits(),
+        limits=http_limits(chosen, worker),
         budget=MemoryBudget(chosen.max_in_flight_bytes),
         door=door_of(chosen, "gateway"),
         refuse=refused,
+        shared=worker is not None,
     )
+    if scrape is not None:
+        await scrape.start()
     with process.naming("GATEWAY_HOST", "GATEWAY_PORT"):
         await listener.start()
+    if worker is not None:
+        worker.announce()
     warn_when_open(chosen, chosen.gateway_host, chosen.tls(), "gateway")
     warn_without_upstream_key(chosen)
     where = f"{process.url_host(chosen.gateway_host)}:{listener.port}"
@@ -60,6 +77,8 @@ async def serve(chosen: GatewaySettings, stop: process.Stop) -> None:
     await stop.drained(chosen.drain_seconds)
     log.info("stopping: requests in flight have %g s", chosen.grace_seconds)
     await listener.stop(chosen.grace_seconds)
+    if scrape is not None:
+        await scrape.stop()
     if tracer is not None:
         await tracer.close()
     log.info("stopped")
@@ -73,4 +92,17 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m rest_
         return migrate_command.main(given[1:], f"{program} migrate")
     chosen = settings.load(GatewaySettings, program, arguments)
     log_of_service.set_up_log(chosen.log_level, chosen.log_format)
-    return process.run(lambda stop: serve(chosen, stop))
+    return _run(chosen)
+
+
+def _run(chosen: GatewaySettings) -> int:
+    if chosen.gateway_workers == 1:
+        return process.run(lambda stop: serve(chosen, stop))
+    from crossover.service.workers import running
+
+    if WIRES[chosen.gateway_upstream].kind == "process":
+        settings.fail(
+            f"GATEWAY_WORKERS is '{chosen.gateway_workers}'; with GATEWAY_UPSTREAM={chosen.gateway_upstream} it takes 1, as the "
+            "models are in the gateway's own process then"
+        )
+    return running.run(chosen.gateway_workers, chosen, "gateway_host", ("gateway_port",), serve)

@@ -47,17 +47,17 @@ async def promptly(ask: Callable[[CallContext], Awaitable[T]], context: CallCont
 
 
 class PromptHealth(Wrapper):
-    """Health is answered promptly, and with no where the gateway is leaving; inference passes by without a step between."""
+    """Health is answered promptly, and with no where the gateway itself is not ready; inference passes by without a step between."""
 
     def __init__(
-        self, name: str, inner: Inference, is_draining: Callable[[], bool], asked: Callable[[str], None]
+        self, name: str, inner: Inference, unready_reason: Callable[[], str | None], asked: Callable[[str], None]
     ) -> None:
-        """`asked` is told the name when somebody asks for readiness."""
+        """`unready_reason`: the gateway's own. `asked` is told the name when somebody asks for readiness."""
         super().__init__(inner)
         self._asked = asked
         self._name = name
         self._ready_at = -math.inf
-        self._is_draining = is_draining
+        self._unready_reason = unready_reason
         self.infer = inner.infer  # type: ignore[method-assign]
         if (infer_now := getattr(inner, "infer_now", None)) is not None:
             self.infer_now = infer_now
@@ -66,8 +66,8 @@ class PromptHealth(Wrapper):
         if method not in _HEALTH:
             return await self.inner.control(method, request, context)
         if method == "ServerReady":
-            if self._is_draining():
-                raise InferenceError(Code.UNAVAILABLE, "the gateway is stopping")
+            if (reason := self._unready_reason()) is not None:
+                raise InferenceError(Code.UNAVAILABLE, reason)
             self._asked(self._name)
         reply = await promptly(lambda limited: self.inner.control(method, request, limited), context, self._name)
         if method == "ServerReady":

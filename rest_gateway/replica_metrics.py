@@ -50,7 +50,7 @@ class ReplicaMetrics(Collector):
             resent.add_metric((upstream,), client.budget.spent)
             refused.add_metric((upstream,), client.budget.refused)
             for replica in client.replicas:
-                labels = (upstream, replica.endpoint.address)
+                labels = (upstream, replica.endpoint.name)
                 ready.add_metric(labels, replica.usable)
                 ejected.add_metric(labels, replica.is_ejected)
                 under_way.add_metric(labels, replica.in_flight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -22,6 +22,9 @@ from crossover.service.settings import (
 )
 from crossover.transport.tls import Tls
 
+if TYPE_CHECKING:
+    from crossover.service.workers.worker import Worker
+
 
 class GatewaySettings(ServiceSettings):
     """Where the gateway listens, where it goes, and what it allows."""
@@ -32,6 +35,7 @@ class GatewaySettings(ServiceSettings):
 
     gateway_host: str = Field("127.0.0.1", description="address that the gateway binds; a name, IPv4 or IPv6")
     gateway_port: int = Field(8080, ge=0, le=65535, description="the gateway's public port")
+    gateway_workers: int = Field(1, ge=1, le=256, description="processes of the gateway, which share its port")
     gateway_upstream: str = Field("grpc", description=f"how the gateway reaches the model: {', '.join(WIRES)}")
     gateway_upstream_header: bool = Field(
         False, description="a request may choose its upstream with the header Inference-Upstream (on in make run)"
@@ -122,6 +126,14 @@ class GatewaySettings(ServiceSettings):
         names = "GATEWAY_TLS_CERT and GATEWAY_TLS_KEY"
         return tls_of(self.gateway_tls_cert, self.gateway_tls_key, self.gateway_tls_client_ca, names)
 
+    def of_worker(self, worker: Worker) -> Self:
+        """Queued predictions and connections upstream are divided too."""
+        parts = {
+            "prediction_workers": worker.share(self.prediction_workers),
+            "upstream_connections": worker.portion(self.upstream_connections),
+        }
+        return super().of_worker(worker).model_copy(update=parts)
+
     def target(self) -> Target:
         """Where the upstream clients go; a wildcard address of the model server means loopback."""
         host = url_host(self.model_server_host)
@@ -135,6 +147,7 @@ class GatewaySettings(ServiceSettings):
             tls_key=self.upstream_tls_key,
             max_message_bytes=self.max_message_bytes,
             connections=self.upstream_connections,
+            workers=self.model_server_workers,
             api_key=upstream_key(self),
             options={
                 name: str(getattr(self, name))

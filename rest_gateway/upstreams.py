@@ -37,10 +37,10 @@ async def _asked(client: Inference) -> None:
 class Upstreams:
     """One `Inference` for each name of the registry that was asked for; all belong to one event loop."""
 
-    def __init__(self, default: str, target: Target, is_draining: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, default: str, target: Target, unready_reason: Callable[[], str | None] = lambda: None) -> None:
         self.default = wire(default).name
         self._target = target
-        self._is_draining = is_draining
+        self._unready_reason = unready_reason
         self._connected: dict[str, Inference] = {}
         self.balanced: dict[str, Balanced] = {}
         """Those with several replicas."""
@@ -57,7 +57,7 @@ class Upstreams:
             inner = connect(wire(chosen).name, self._target)
             if isinstance(inner, Balanced):
                 self.balanced[chosen] = inner
-            client = PromptHealth(chosen, inner, self._is_draining, self._ask_others)
+            client = PromptHealth(chosen, inner, self._unready_reason, self._ask_others)
             self._connected[chosen] = client
         return chosen, client
 

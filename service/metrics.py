@@ -20,10 +20,11 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from crossover import VERSION
 from crossover.transport import loop_admission
+from crossover.transport.eager_start import waiting
 from crossover.transport.release_guard import FAST_PATHS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sized
+    from collections.abc import Awaitable, Callable, Iterator, Sized
 
     from crossover.protocol.errors import Code
     from crossover.transport.memory_budget import MemoryBudget
@@ -76,6 +77,8 @@ class Observer(Collector):
         self._models: set[str] = {""}
         self._listeners: list[tuple[str, Connections]] = []
         self._budget: MemoryBudget | None = None
+        self.whole: Callable[[], Awaitable[bytes]] | None = None
+        """Gives the metrics of all workers, this process being one (service/workers/scrape.py)."""
 
     def watch_connections(self, wire: str, listener: Connections) -> None:
         """Tell of a listener's connections too."""
@@ -115,8 +118,15 @@ class Observer(Collector):
             self._errors[key, code.name] += 1
 
     def render(self) -> bytes:
-        """All metrics in Prometheus' text format (`CONTENT_TYPE`)."""
+        """All metrics of this process in Prometheus' text format (`CONTENT_TYPE`)."""
         return _TRITONS.sub(rb"\1 counter", generate_latest(self._registry))
+
+    async def render_all(self) -> bytes:
+        """Those of the whole service, where several processes are one."""
+        if self.whole is None:
+            return self.render()
+        await waiting()
+        return await self.whole()
 
     def collect(self) -> Iterator[Metric]:
         labels = self._labels

@@ -26,6 +26,8 @@ log = logging.getLogger("crossover")
 
 SAME_SIGNAL_SECONDS = 1.0
 """The same signal again within this time is one signal: a terminal and `make` both deliver a Ctrl-C."""
+CANNOT_START = 2
+"""Exit code of a service whose settings or ports do not do; to start it again would not help."""
 PARENT = "CROSSOVER_PARENT"
 """Environment variable with the id of a parent process that the service is not to outlive."""
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
@@ -163,7 +165,7 @@ def run(serve: Callable[[Stop], Awaitable[None]]) -> int:
     except (OSError, ValueError, RuntimeError, InferenceError) as error:
         log.debug("the service could not start", exc_info=error)
         print(str(error), file=sys.stderr)
-        return 2
+        return CANNOT_START
     if _LEFT_BEHIND.is_set():
         logging.shutdown()
         sys.stdout.flush()

@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self, TypeVar, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pydantic.fields import FieldInfo
+
+    from crossover.service.workers.worker import Worker
 
 S = TypeVar("S", bound="ServiceSettings")
 RepositoryControl = Literal["auto", "1", "0"]
@@ -60,6 +62,12 @@ class ServiceSettings(BaseSettings):
     model_server_host: str = Field("127.0.0.1", description="address that the model server binds; a name, IPv4 or IPv6")
     model_server_http_port: int = Field(8000, ge=0, le=65535, description="the model server's REST port")
     model_server_grpc_port: int = Field(8001, ge=0, le=65535, description="the model server's gRPC port")
+    model_server_workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="processes of the model server, which share its ports; a gateway opens a gRPC connection to each of them",
+    )
     max_message_bytes: int = Field(
         64 << 20, ge=1024, le=1 << 30, description="largest message in bytes, on both wires and both ways"
     )
@@ -153,7 +161,9 @@ class ServiceSettings(BaseSettings):
     model_batching: bool = Field(
         True, description="run requests together that arrive during a run, where config.pbtxt has dynamic_batching"
     )
-    model_workers: int = Field(0, ge=0, description="threads that run models; 0: one a core, at least 2")
+    model_workers: int = Field(
+        0, ge=0, description="threads of a process that run models; 0: one a core over all workers, at least 2"
+    )
     model_max_queue: int = Field(
         4096, ge=0, description="requests that may wait for a worker, whatever their deadlines; more are OVERLOADED"
     )
@@ -191,6 +201,18 @@ class ServiceSettings(BaseSettings):
             write_seconds=self.write_seconds,
             age=self.connection_age(),
             max_connections=self.max_connections,
+        )
+
+    def of_worker(self, worker: Worker) -> Self:
+        """The same settings with one worker's part of what the service as a whole may take."""
+        return self.model_copy(
+            update={
+                "max_in_flight_bytes": worker.portion(self.max_in_flight_bytes, 1 << 20),
+                "max_connections": worker.portion(self.max_connections),
+                "model_max_queue": worker.portion(self.model_max_queue),
+                "response_cache_bytes": worker.portion(self.response_cache_bytes),
+                "model_workers": self.model_workers or max(2, worker.portion(os.cpu_count() or 1)),
+            }
         )
 
     def connection_age(self) -> ConnectionAge:

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from crossover.service.process import SAME_SIGNAL_SECONDS, url_host
+from crossover.service.process import CANNOT_START, SAME_SIGNAL_SECONDS, url_host
 from crossover.service.settings import environment
 from crossover.stack.services import START_SECONDS, Service
 from crossover.stack.welcome import welcome
@@ -18,8 +18,6 @@ from crossover.stack.welcome import welcome
 if TYPE_CHECKING:
     from crossover.stack.settings import StackSettings
 
-CANNOT_START = 2
-"""Exit code of a service whose settings or ports do not do; to start it again would not help."""
 STOP_SLACK_SECONDS = 5.0
 """What a service may take beyond the grace period before it is killed."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0

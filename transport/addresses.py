@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,21 @@ _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """A name such as localhost may mean ::1 where IPv6 is switched off; one address that works is enough."""
 
 
-def listening(host: str, port: int) -> list[socket.socket]:
+def listening(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
     """Listening sockets on every address that `host` means, all with the same port, or on `unix:PATH`.
 
+    `shared`: other processes listen there too (SO_REUSEPORT), and the system gives each connection to one of them.
     OSError, one sentence, where that is not possible.
     """
-    return [_unix_socket(host)] if host.startswith(UNIX) else _bound(host, port)
+    return [_unix_socket(host)] if host.startswith(UNIX) else _bound(host, port, _shared if shared else _listening)
+
+
+def reserved(host: str, port: int) -> list[socket.socket]:
+    """Sockets that keep an address for processes of ours that share it, and take no connection themselves.
+
+    They are bound alone, so that an address that anybody has is refused, and shared from then on.
+    """
+    return _bound(host, port, _reserved)
 
 
 def port_of(bound: socket.socket) -> int:
@@ -122,7 +132,10 @@ def _path(host: str) -> str:
     return os.fspath(Path(unix_path(host)))
 
 
-def _bound(host: str, port: int) -> list[socket.socket]:
+Binding = Callable[[int, int, tuple[Any, ...]], socket.socket]
+
+
+def _bound(host: str, port: int, bind: Binding) -> list[socket.socket]:
     """Sockets on every address that `host` means, all with the same port."""
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -132,7 +145,7 @@ def _bound(host: str, port: int) -> list[socket.socket]:
     refused: OSError | None = None
     for family, kind, _, _, address in dict.fromkeys(found):
         try:
-            sockets.append(_listening(family, kind, (address[0], port, *address[2:])))
+            sockets.append(bind(family, kind, (address[0], port, *address[2:])))
             port = sockets[0].getsockname()[1]
         except OSError as error:
             refused = error
@@ -145,12 +158,36 @@ def _bound(host: str, port: int) -> list[socket.socket]:
 
 
 def _listening(family: int, kind: int, address: tuple[Any, ...]) -> socket.socket:
+    return _listens(_socket(family, kind, address, shared=False))
+
+
+def _shared(family: int, kind: int, address: tuple[Any, ...]) -> socket.socket:
+    return _listens(_socket(family, kind, address, shared=True))
+
+
+def _reserved(family: int, kind: int, address: tuple[Any, ...]) -> socket.socket:
+    bound = _socket(family, kind, address, shared=False)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return bound
+
+
+def _socket(family: int, kind: int, address: tuple[Any, ...], *, shared: bool) -> socket.socket:
     bound = socket.socket(family, kind, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _listens(bound: socket.socket) -> socket.socket:
+    try:
         bound.listen(BACKLOG)
         bound.setblocking(False)
     except OSError:

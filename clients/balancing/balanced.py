@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crossover.clients.balancing import everywhere
+from crossover.clients.balancing.lanes import Spread, laned
 from crossover.clients.balancing.policies import POLICIES
 from crossover.clients.balancing.replica import Replica
 from crossover.clients.balancing.resolver import FILE_SECONDS, Resolver
@@ -49,17 +50,22 @@ def connect(target: Target) -> Balanced:
         raise invalid(f"the target '{getattr(target, kind)[:200]}' cannot be used: {error}") from None
 
     def client_of(endpoint: Endpoint) -> Inference:
-        where = {kind: endpoint.address, "authority": endpoint.authority}
+        where = {kind: endpoint.address, "authority": endpoint.authority, "workers": 1}
         return connect_one(target.wire, replace(target, **where))  # type: ignore[arg-type]
 
-    return Balanced(resolver, client_of, POLICIES[target.balancing]())
+    return Balanced(resolver, client_of, POLICIES[target.balancing](), target.workers if kind == "grpc" else 1)
 
 
 class Balanced(Inference):
     """One instance belongs to one event loop."""
 
-    def __init__(self, resolver: Resolver, client_of: Callable[[Endpoint], Inference], policy: Policy) -> None:
+    def __init__(
+        self, resolver: Resolver, client_of: Callable[[Endpoint], Inference], policy: Policy, lanes: int = 1
+    ) -> None:
+        """`lanes`: connections to each address (clients/balancing/lanes.py)."""
         self.budget = RetryBudget()
+        self._lanes = lanes
+        self._spread = Spread(lanes)
         self._resolver = resolver
         self._client_of = client_of
         self._policy = policy
@@ -86,11 +92,13 @@ class Balanced(Inference):
 
         if method in everywhere.ANY:
             return await everywhere.any_of(await self._awake(context), ask, everywhere.ANY[method])
+        asked = _first_lanes(await self._awake(context)) if method in everywhere.ONCE_EACH else ()
         if method in everywhere.ALL:
-            return await everywhere.all_of(await self._awake(context), ask, everywhere.ALL[method], request.model_name)
+            what = f"{everywhere.ALL[method]} of model '{request.model_name}'"
+            return await everywhere.all_of(asked, ask, what)
         if method in everywhere.MERGED:
-            replicas = await self._awake(context)
-            return await everywhere.merged([*self._usable] or replicas, ask, everywhere.MERGED[method], request)
+            usable = [replica for replica in asked if replica.usable] or asked
+            return await everywhere.merged(usable, ask, everywhere.MERGED[method], request)
         return await self._anywhere(ask, context, repeatable=True)
 
     async def close(self) -> None:
@@ -162,7 +170,7 @@ class Balanced(Inference):
             replica.leave_alone()
 
     async def _update(self) -> None:
-        found = await self._resolver.endpoints()
+        found = laned(await self._resolver.endpoints(), self._lanes)
         if not found or found == [*self._replicas]:
             return
         is_first = not self._replicas
@@ -175,18 +183,47 @@ class Balanced(Inference):
         self._leaving = {each for each in self._leaving if each.in_flight} | set(before.values())
         for replica in before.values():
             replica.retire()
-        log.info("replicas: %s", ", ".join(endpoint.address for endpoint in found))
+        log.info("replicas: %s", ", ".join(endpoint.name for endpoint in found))
 
     def _made(self, endpoint: Endpoint, *, is_up: bool) -> Replica:
         """One that joins others takes calls when it is known to be ready."""
-        replica = Replica(endpoint, self._client_of(endpoint), self._changed, self._may_eject, is_up=is_up)
+        replica = Replica(
+            endpoint, self._client_of(endpoint), self._changed, self._may_eject, is_up=is_up, of_several=self._lanes > 1
+        )
         if not is_up:
             replica.tend()
         return replica
 
     def _changed(self) -> None:
         self._usable = [replica for replica in self._all if replica.usable]
+        if self._lanes > 1 and self._following is not None:
+            for endpoint in self._spread.surplus(self._replicas):
+                self._connect_anew(endpoint)
+
+    def _connect_anew(self, endpoint: Endpoint) -> None:
+        """For a lane that came to a worker that another one has come to; calls under way on it end there."""
+        before = self._replicas[endpoint]
+        made = self._replicas[endpoint] = self._made(endpoint, is_up=False)
+        made.calls, made.failures, made.ejections = (
+            before.calls,
+            before.failures,
+            before.ejections,
+        )  # counters never go back
+        self._all = [*self._replicas.values()]
+        self._usable = [replica for replica in self._all if replica.usable]
+        self._leaving = {each for each in self._leaving if each.in_flight} | {before}
+        before.retire()
 
     def _may_eject(self) -> bool:
         """What fails at more than half of the replicas is not theirs."""
         return sum(replica.is_ejected for replica in self._all) < len(self._all) // 2
+
+
+def _first_lanes(replicas: Sequence[Replica]) -> list[Replica]:
+    """One connection for each address, one that takes calls where there is one: what is behind it answers for all of it."""
+    found: dict[str, Replica] = {}
+    for replica in replicas:
+        known = found.get(replica.address)
+        if known is None or (replica.usable and not known.usable):
+            found[replica.address] = replica
+    return list(found.values())

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from crossover.clients.balancing.merging import merged_index, merged_statistics
 from crossover.protocol.errors import InferenceError
@@ -17,7 +17,6 @@ from crossover.protocol.errors import InferenceError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from crossover.clients.balancing.replica import Replica
     from crossover.protocol.inference import Inference
 
     Ask = Callable[[Inference], Awaitable[Any]]
@@ -27,9 +26,20 @@ ANY = {"ServerLive": "live", "ServerReady": "ready"}
 """The reply's field that one yes is enough for."""
 ALL = {"RepositoryModelLoad": "load", "RepositoryModelUnload": "unload"}
 MERGED: dict[str, Merge] = {"RepositoryIndex": merged_index, "ModelStatistics": merged_statistics}
+ONCE_EACH = frozenset({*ALL, *MERGED})
+"""Asked once at each address, over however many connections it is reached."""
 
 
-async def any_of(replicas: Sequence[Replica], ask: Ask, field: str) -> Any:
+class Asked(Protocol):
+    """A replica, or one of the processes that are one."""
+
+    @property
+    def address(self) -> str: ...
+
+    async def call(self, ask: Ask) -> Any: ...
+
+
+async def any_of(replicas: Sequence[Asked], ask: Ask, field: str) -> Any:
     """The first reply that says yes, else a no, else the first error."""
     asking = [asyncio.ensure_future(replica.call(ask)) for replica in replicas]
     outcomes: list[Any] = []
@@ -51,9 +61,9 @@ async def any_of(replicas: Sequence[Replica], ask: Ask, field: str) -> Any:
     return outcomes[0]
 
 
-async def all_of(replicas: Sequence[Replica], ask: Ask, what: str, model: str) -> Any:
+async def all_of(replicas: Sequence[Asked], ask: Ask, what: str, plural: str = "replicas") -> Any:
     """The reply when every replica did it; else the first error, with the replicas that did not in its sentence."""
-    outcomes = await _ask_all(replicas, ask)
+    outcomes = await ask_all(replicas, ask)
     failed = [(address, error) for address, error in outcomes if isinstance(error, InferenceError)]
     if not failed:
         return outcomes[0][1]
@@ -61,28 +71,26 @@ async def all_of(replicas: Sequence[Replica], ask: Ask, what: str, model: str) -
     if len(failed) == len(outcomes) and len({error.message for _, error in failed}) == 1:
         raise first
     which = "; ".join(f"{address}: {error.message}" for address, error in failed)
-    raise InferenceError(
-        first.code, f"{what} of model '{model}' failed at {len(failed)} of {len(outcomes)} replicas: {which}"
-    )
+    raise InferenceError(first.code, f"{what} failed at {len(failed)} of {len(outcomes)} {plural}: {which}")
 
 
-async def merged(replicas: Sequence[Replica], ask: Ask, merge: Merge, request: Any) -> Any:
+async def merged(replicas: Sequence[Asked], ask: Ask, merge: Merge, request: Any) -> Any:
     """The replies of those that answer, as one; the first error when none does."""
-    outcomes = await _ask_all(replicas, ask)
+    outcomes = await ask_all(replicas, ask)
     answered = [(address, reply) for address, reply in outcomes if not isinstance(reply, InferenceError)]
     if not answered:
         raise outcomes[0][1]
     return merge(request, answered)
 
 
-async def _ask_all(replicas: Sequence[Replica], ask: Ask) -> list[tuple[str, Any]]:
+async def ask_all(replicas: Sequence[Asked], ask: Ask) -> list[tuple[str, Any]]:
     """Each replica's address, and its reply or InferenceError."""
 
-    async def outcome(replica: Replica) -> Any:
+    async def outcome(replica: Asked) -> Any:
         try:
             return await replica.call(ask)
         except InferenceError as error:
             return error
 
     outcomes = await asyncio.gather(*(outcome(replica) for replica in replicas))
-    return [(replica.endpoint.address, each) for replica, each in zip(replicas, outcomes, strict=True)]
+    return [(replica.address, each) for replica, each in zip(replicas, outcomes, strict=True)]

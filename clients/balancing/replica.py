@@ -19,6 +19,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from crossover.clients.balancing.lanes import worker_of
 from crossover.protocol import deadline
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext, Inference
@@ -60,12 +61,16 @@ class Replica:
         may_eject: Callable[[], bool],
         *,
         is_up: bool,
+        of_several: bool = False,
     ) -> None:
-        """`is_up`: it is believed to be ready until it was asked."""
+        """`is_up`: it is believed to be ready until it was asked. `of_several`: it is asked which of several workers it is."""
         self.endpoint = endpoint
         self.client = client
         self.in_flight = 0
         self.calls = self.failures = self.ejections = 0
+        self.worker: tuple[int, int] | None = None
+        """Which of how many workers answers (clients/balancing/lanes.py)."""
+        self._of_several = of_several
         self._changed = changed
         self._may_eject = may_eject
         self.is_up = is_up
@@ -80,6 +85,10 @@ class Replica:
         self._tending: asyncio.Task[None] | None = None
         self._retired = False
         self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        return self.endpoint.address
 
     @property
     def usable(self) -> bool:
@@ -128,7 +137,7 @@ class Replica:
         self.ejections += 1
         self.is_ejected = True
         self._back = asyncio.get_running_loop().call_later(seconds, self._come_back)
-        log.warning("%s is ejected for %g s: its last %d calls failed", self.endpoint.address, seconds, self._streak)
+        log.warning("%s is ejected for %g s: its last %d calls failed", self.endpoint.name, seconds, self._streak)
         self._changed()
 
     def _come_back(self) -> None:
@@ -142,9 +151,9 @@ class Replica:
         if is_up != self.is_up:
             self.is_up = is_up
             if is_up:
-                log.info("%s takes calls", self.endpoint.address)
+                log.info("%s takes calls", self.endpoint.name)
             else:
-                log.warning("%s takes no calls: %s", self.endpoint.address, why)
+                log.warning("%s takes no calls: %s", self.endpoint.name, why)
             self._changed()
 
     # health
@@ -176,6 +185,8 @@ class Replica:
         try:
             with TimeLimit(until):
                 is_ready = await self.client.server_ready(CallContext(until))
+                if self._of_several:
+                    self.worker = worker_of((await self.client.server_metadata(CallContext(until))).extensions)
         except TimeoutError:
             if time.monotonic() - until > LATE_SECONDS:
                 return FIRST_PAUSE_SECONDS
@@ -191,6 +202,8 @@ class Replica:
         self._unanswered = 0
         self._pause = FIRST_PAUSE_SECONDS
         self._set_up(is_ready, "it is not ready")
+        if self.worker is not None:
+            self._changed()
         return HEALTH_SECONDS
 
     def _missed(self, why: str) -> float:

@@ -34,6 +34,13 @@ class Endpoint:
     """In the form that the wire's client takes."""
     authority: str = ""
     """The name that it is asked under, where its address is a number: TLS and virtual hosts want it."""
+    lane: int = 0
+    """Which of several connections to it (clients/balancing/lanes.py)."""
+
+    @property
+    def name(self) -> str:
+        """The address, with the lane where that is not the first."""
+        return f"{self.address}#{self.lane + 1}" if self.lane else self.address
 
 
 @dataclass(frozen=True, slots=True)

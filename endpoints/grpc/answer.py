@@ -62,6 +62,8 @@ class GrpcOptions:
     """Makes spans of inferences; None: nobody does."""
     age: ConnectionAge = ENDLESS
     """How old connections may get."""
+    shared: bool = False
+    """Other processes listen on the same port."""
 
 
 class CallDetails(Caller, Protocol):

@@ -30,7 +30,7 @@ class LeanListener(Listener):
         loop = asyncio.get_running_loop()
         tls = self.tls.server_context("h2") if self.tls is not None else None
         service = self._service = service_of(handlers, self.options)
-        sockets = addresses.listening(self.host, self.port)
+        sockets = addresses.listening(self.host, self.port, shared=self.options.shared)
         self.port = addresses.port_of(sockets[0]) or self.port
         self._servers = [
             await loop.create_server(lambda: ServerConnection(loop, service).socket, sock=bound, ssl=tls)

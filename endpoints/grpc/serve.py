@@ -82,7 +82,7 @@ class GrpcListener(Listener):
         return [
             ("grpc.max_receive_message_length", 2 * self.options.max_message_bytes + (1 << 20)),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(self.options.shared)),
             ("grpc.max_concurrent_streams", MOST_STREAMS),
             ("grpc.max_metadata_size", HEAD_BYTES),
             ("grpc.absolute_max_metadata_size", HEAD_BYTES),

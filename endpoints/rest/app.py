@@ -86,7 +86,7 @@ class OipRest(RestEndpoint):
 
     async def _scrape(self) -> Reply:
         assert self.observer is not None
-        return Reply(200, [(b"content-type", CONTENT_TYPE.encode())], [self.observer.render()])
+        return Reply(200, [(b"content-type", CONTENT_TYPE.encode())], [await self.observer.render_all()])
 
 
 def _match(head: RequestHead) -> Route:

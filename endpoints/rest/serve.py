@@ -56,8 +56,12 @@ class RestListener:
         budget: MemoryBudget | None = None,
         door: Door | None = None,
         refuse: Refuse | None = None,
+        shared: bool = False,
     ) -> None:
-        """`door`: who may come in; `refuse`: the form of its refusals and of a connection's, where that depends on the path."""
+        """`door`: who may come in; `refuse`: the form of its refusals and of a connection's, where that depends on the path.
+
+        `shared`: other processes listen on the same port.
+        """
         self.host = host
         self.port = port
         endpoint = app if isinstance(app, RestEndpoint) else None
@@ -86,12 +90,13 @@ class RestListener:
             backlog=addresses.BACKLOG,
         )
         self._tls = tls
+        self._shared = shared
         self._server: uvicorn.Server = _Server(self._config) if RUNNER.check() else _PlainServer(self._config)
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Bind and serve; OSError when the address cannot be bound, RuntimeError when the app's start fails."""
-        sockets = addresses.listening(self.host, self.port)
+        sockets = addresses.listening(self.host, self.port, shared=self._shared)
         self.port = addresses.port_of(sockets[0])
         sockets += [each.dup() for each in sockets for _ in range(_ACCEPTED_AT_ONCE - 1)]
         self._config.load()

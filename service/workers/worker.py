@@ -1,0 +1,79 @@
+"""What a worker knows of its place among the others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from crossover.service.workers.scrape import Scrape
+from crossover.transport.connection_age import ConnectionAge
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from crossover.service.metrics import Observer
+    from crossover.service.settings import ServiceSettings
+    from crossover.transport.http1.limits import Http1Limits
+
+HTTP_AGE_SECONDS = 30.0
+"""Age of HTTP connections to a worker, where no setting gives one. A connection stays with its worker; so the one that took
+a dead one's place has its share after this time. To a client it is one more connection in half a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One of several processes of a service."""
+
+    index: int
+    """From 0; the one that takes a dead one's place has its index."""
+    count: int
+    folder: Path
+    """Where the workers' sockets lie; nobody else may enter it."""
+    is_replacement: bool = False
+    """Another one had this place, and the others serve: its ports open when it is ready, or it would take calls before."""
+
+    def announce(self) -> None:
+        """Say that this worker is ready."""
+        self._announced(self.index).touch()
+
+    @property
+    def all_were_ready(self) -> bool:
+        """Whether every worker has been ready since the service's start; one that is replaced is not waited for again."""
+        return all(self._announced(index).exists() for index in range(self.count))
+
+    def _announced(self, index: int) -> Path:
+        return self.folder / f"ready-{index}"
+
+    @property
+    def others(self) -> list[int]:
+        return [index for index in range(self.count) if index != self.index]
+
+    def socket(self, what: str, index: int | None = None) -> Path:
+        """The Unix socket on which a worker, this one where no index is given, answers for `what`."""
+        return self.folder / f"{what}-{self.index if index is None else index}.sock"
+
+    def share(self, total: int) -> int:
+        """The worker's part of a number that all of them have together."""
+        return total // self.count + (self.index < total % self.count)
+
+    def portion(self, total: int, least: int = 1) -> int:
+        """The same where everybody needs some: rounded up, `least` or more; 0 stays 0."""
+        return max(least, -(-total // self.count)) if total else 0
+
+
+def http_limits(settings: ServiceSettings, worker: Worker | None) -> Http1Limits:
+    """The limits of an HTTP port; see `HTTP_AGE_SECONDS`."""
+    limits = settings.http_limits()
+    if worker is None or limits.age.most != math.inf:
+        return limits
+    return replace(limits, age=ConnectionAge(HTTP_AGE_SECONDS))
+
+
+def scrape_of(worker: Worker | None, observer: Observer) -> Scrape | None:
+    """What makes this worker's metrics those of all; None for a service of one process."""
+    if worker is None:
+        return None
+    scrape = Scrape(worker, observer.render)
+    observer.whole = scrape.whole
+    return scrape

@@ -1,0 +1,360 @@
+"""Two gateway processes in front of two model-server processes: one service each, whichever process is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crossover.protocol import deadline
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
+from crossover.protocol.wires import Target, connect
+from crossover.rest_gateway import command as gateway
+from crossover.stack.services import Service, free_ports, running
+
+INPUT = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.5, -2.0]}]}
+CONNECTIONS = 24
+"""As many new connections all reach one of two workers once in eight million times."""
+PATIENCE = 20.0
+
+
+def ask(url: str, path: str, document: object = None, **fields: str):
+    """Status and body of a request on a connection of its own."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
+    try:
+        body = None if document is None else json.dumps(document)
+        sent = {"content-type": "application/json"} | {name.replace("_", "-"): value for name, value in fields.items()}
+        connection.request("POST" if body else "GET", path, body, sent)
+        reply = connection.getresponse()
+        text = reply.read()
+        return reply.status, json.loads(text) if reply.headers["content-type"] == "application/json" and text else text
+    finally:
+        connection.close()
+
+
+def until(condition):
+    """Poll until `condition()` is true; its value."""
+    ends = time.monotonic() + PATIENCE
+    while not (value := condition()):
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    return value
+
+
+def workers_of(service: Service) -> list[int]:
+    return sorted(map(int, Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()))
+
+
+def counted(url: str, name: str, **labels: str) -> float:
+    """The sum of a metric's samples with these labels."""
+    status, text = ask(url, "/metrics")
+    assert status == 200
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    lines = [line for line in text.decode().splitlines() if line.startswith((f"{name}{{", f"{name} "))]
+    return sum(float(line.rpartition(" ")[2]) for line in lines if all(each in line for each in wanted))
+
+
+def inferences(stack) -> int:
+    """What the model server says on a connection of its own."""
+    status, said = ask(stack.rest_url, "/v2/models/identity/stats")
+    assert status == 200
+    return int(said["model_stats"][0]["inference_count"])
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workers")
+    settings = {
+        "MODEL_SERVER_WORKERS": "2", "GATEWAY_WORKERS": "2", "DATA_DIR": str(folder), "MODEL_WORKERS": "1",
+        "GATEWAY_UPSTREAM_HEADER": "1", "GATEWAY_REPOSITORY_CONTROL": "1", "MODEL_UPLOADS": "1",
+    }  # fmt: skip
+    with (folder / "log").open("wb") as log, running(settings, log) as started:
+        yield started
+
+
+def test_processes_share_the_ports(stack):
+    """New connections reach both workers, and what they count is told as one, by statistics and by metrics."""
+    before = inferences(stack), counted(stack.rest_url, "nv_inference_count", model="identity")
+    reached = set()
+    for _ in range(CONNECTIONS):
+        assert ask(stack.rest_url, "/v2/models/identity/infer", INPUT)[0] == 200
+        reached.add(ask(stack.rest_url, "/v2")[1]["extensions"][-1])
+    assert reached == {"worker_0_of_2", "worker_1_of_2"}
+    for _ in range(4):
+        assert inferences(stack) == before[0] + CONNECTIONS
+        assert counted(stack.rest_url, "nv_inference_count", model="identity") == before[1] + CONNECTIONS
+    assert counted(stack.rest_url, "crossover_build_info") == 1
+
+
+def connections(port: int, clients: list[int], servers: list[int]) -> set[tuple[int, int]]:
+    """Which of the client processes have an open connection to which of the server processes on `port`."""
+    owners = {inode: pid for pid in (*clients, *servers) for inode in socket_inodes(pid)}
+    ends: dict[tuple[int, int], int] = {}
+    tables = [
+        Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")
+    ]  # grpcio binds mapped IPv4
+    for line in chain.from_iterable(tables):
+        fields = line.split()
+        local, remote = (int(address.rpartition(":")[2], 16) for address in fields[1:3])
+        if fields[3] == "01" and fields[9] in owners:
+            ends[local, remote] = owners[fields[9]]
+    return {(ends[local, port], pid) for (at, local), pid in ends.items() if at == port and (local, port) in ends}
+
+
+def socket_inodes(pid: int) -> list[str]:
+    found = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(fd))
+    return [name[8:-1] for name in found if name.startswith("socket:[")]
+
+
+@pytest.mark.parametrize("upstream", ["grpc", "grpc-lean", "grpc-stream"])
+def test_every_gateway_reaches_every_worker(stack, upstream):
+    """Each gateway process has a connection to each process of the model server, and calls go over all of them in turn."""
+    gateways, servers = workers_of(stack.gateway), workers_of(stack.model_server)
+    port = int(stack.environment["MODEL_SERVER_GRPC_PORT"])
+    lanes = [f"127.0.0.1:{port}", f"127.0.0.1:{port}#2"]
+
+    def calls() -> list[float]:
+        name = "crossover_upstream_replica_calls_total"
+        return [counted(stack.gateway_url, name, upstream=upstream, replica=lane) for lane in lanes]
+
+    def spread() -> bool:
+        before = calls()
+        for _ in range(CONNECTIONS):
+            assert ask(stack.gateway_url, "/v2/models/identity/infer", INPUT, inference_upstream=upstream)[0] == 200
+        gained = [now - then for now, then in zip(calls(), before, strict=True)]
+        reached = connections(port, gateways, servers)
+        return min(gained) >= CONNECTIONS / 4 and reached == {(one, other) for one in gateways for other in servers}
+
+    until(spread)
+
+
+def test_a_model_is_loaded_and_unloaded_everywhere(stack):
+    """When the answer is there every worker has done it; so has one that starts later."""
+
+    def states(url: str) -> set[int]:
+        return {ask(url, "/v2/models/identity/infer", INPUT)[0] for _ in range(CONNECTIONS)}
+
+    assert ask(stack.gateway_url, "/v2/repository/models/identity/unload", {})[0] == 200
+    try:
+        assert states(stack.rest_url) == {400} or states(stack.rest_url) == {503}
+        index = {line["name"]: line["state"] for line in ask(stack.rest_url, "/v2/repository/index", {})[1]}
+        assert index["identity"] == "UNAVAILABLE"
+        assert index["digits"] == "READY"
+        killed = kill_one(stack.model_server)
+        until(lambda: killed not in workers_of(stack.model_server) and len(workers_of(stack.model_server)) == 2)
+        until(lambda: len({ask(stack.rest_url, "/v2")[1]["extensions"][-1] for _ in range(CONNECTIONS)}) == 2)
+        assert 200 not in states(stack.rest_url)
+    finally:
+        assert ask(stack.rest_url, "/v2/repository/models/identity/load", {})[0] == 200
+    assert states(stack.rest_url) == {200}
+    status, said = ask(stack.rest_url, "/v2/repository/models/nobody/load", {})
+    assert status in (400, 404)
+    assert "workers" not in said["error"]
+
+
+def kill_one(service: Service) -> int:
+    pid = workers_of(service)[0]
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def test_a_worker_that_dies_is_missed_by_nobody(stack):
+    """Another one takes its place; meanwhile the service is ready, new connections are served, and no counter goes back."""
+    for url, service in ((stack.rest_url, stack.model_server), (stack.gateway_url, stack.gateway)):
+        for _ in range(CONNECTIONS):
+            assert ask(url, "/v2/models/identity/infer", INPUT)[0] == 200
+        before = counted(url, "crossover_requests_total", route="infer")
+        killed = kill_one(service)
+        until(lambda: killed not in workers_of(service))  # noqa: B023 - called within the round
+        assert ask(url, "/v2/health/ready")[0] == 200
+        assert ask(url, "/v2/models/identity/infer", INPUT)[0] == 200
+        assert counted(url, "crossover_requests_total", route="infer") >= before
+        until(lambda: len(workers_of(service)) == 2)  # noqa: B023
+        until(lambda: counted(url, "crossover_requests_total", route="infer") > before)  # noqa: B023
+        assert ask(url, "/v2/models/identity/infer", INPUT)[0] == 200
+
+
+def test_queued_predictions_run_once_each(stack):
+    """The gateway's processes share one queue: what one accepts another may run, and each runs once."""
+    before = inferences(stack)
+    accepted = set()
+    for _ in range(20):
+        status, made = ask(
+            stack.gateway_url, "/api/predictions", {"model": "identity", **INPUT}, prefer="respond-async"
+        )
+        assert status == 202, made
+        accepted.add(made["id"])
+    assert len(accepted) == 20
+
+    def states() -> set[str]:
+        return {ask(stack.gateway_url, f"/api/predictions/{each}")[1]["state"] for each in accepted}
+
+    until(lambda: states() == {"succeeded"})
+    assert inferences(stack) == before + 20
+
+
+@pytest.fixture
+def service(tmp_path):
+    """A model server that a test starts itself."""
+    http_port, grpc_port = free_ports(2)
+    environment = {
+        "MODEL_SERVER_HTTP_PORT": str(http_port), "MODEL_SERVER_GRPC_PORT": str(grpc_port), "MODEL_SERVER_WORKERS": "2",
+    }  # fmt: skip
+    started = []
+
+    def start(**more: str) -> Service:
+        made = Service("model_server", {**environment, **more}, ("127.0.0.1", http_port), subprocess.PIPE)
+        started.append(made)
+        return made
+
+    yield start
+    for each in started:
+        each.stop()
+        each.output.close()
+
+
+def test_all_leave_together(service):
+    """SIGTERM: every worker is unready at once and goes on answering, then all stop; the exit code is 0, no process stays."""
+    started = service(DRAIN_SECONDS="1", MODEL_SERVER_GRPC_LIBRARY="lean")
+    started.await_ready()
+    workers = workers_of(started)
+    url = f"http://127.0.0.1:{started.ready_at[1]}"
+    started.signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert {ask(url, "/v2/health/ready")[0] for _ in range(CONNECTIONS)} == {503}
+    assert {ask(url, "/v2/models/identity/infer", INPUT)[0] for _ in range(CONNECTIONS)} == {200}
+    assert started.wait(PATIENCE) == 0
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.slow
+def test_workers_do_not_outlive_their_supervisor(service):
+    """However it ends: the ports are free at once for the next one."""
+    first = service()
+    first.await_ready()
+    workers = workers_of(first)
+    first.kill()
+    until(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()])
+    service().await_ready()
+
+
+@pytest.mark.parametrize("count", ["2", pytest.param("1", marks=pytest.mark.slow)])
+def test_a_port_that_somebody_has_is_not_shared(stack, service, count):
+    """Two services do not take each other's connections: the second one says whose port it is, and what to set."""
+    port = stack.environment["MODEL_SERVER_HTTP_PORT"]
+    second = service(MODEL_SERVER_HTTP_PORT=port, MODEL_SERVER_WORKERS=count)
+    assert second.wait(PATIENCE) == 2
+    said = second.output.read().decode()
+    assert f"port {port}: " in said
+    assert "already in use" in said.lower()
+    assert "MODEL_SERVER_HTTP_PORT" in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("--gateway-upstream", "inprocess", "GATEWAY_WORKERS is '2'; with GATEWAY_UPSTREAM=inprocess it takes 1"),
+        ("--gateway-host", "unix:/tmp/gateway.sock", "a Unix socket, which takes one process"),
+    ],
+)
+def test_what_is_one_process_is_refused(capsys, setting, value, reason):
+    """Models in the gateway's own process would be several services, and a Unix socket is not shared: refused with the reason."""
+    with pytest.raises(SystemExit) as refused:
+        gateway.main(["--gateway-workers", "2", setting, value])
+    assert refused.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+MOST_ROUNDS = 6
+GOAL = 1.7
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two workers need two cores")
+@pytest.mark.parametrize("library", ["grpcio", "lean"])
+def test_two_workers_do_the_work_of_two(library, tmp_path):
+    """Two workers answer at least 1.7 times what one does in a second, where a call is a run of 20 ms and little else."""
+    ratios = []
+    with ExitStack() as stack:
+        targets = [stack.enter_context(model_server(count, library)) for count in (1, 2)]
+        turns = asyncio.run(turns_of(targets[0], 0.02))
+        while len(ratios) < MOST_ROUNDS and (not ratios or max(ratios) < GOAL):
+            one, two = (asyncio.run(rate(target, turns, 2.0)) for target in targets)
+            ratios.append(two / one)
+    assert max(ratios) >= GOAL, ratios
+
+
+@contextmanager
+def model_server(count: int, library: str):
+    http_port, grpc_port = free_ports(2)
+    settings = {
+        "MODEL_SERVER_HTTP_PORT": str(http_port), "MODEL_SERVER_GRPC_PORT": str(grpc_port), "MODEL_WORKERS": "1",
+        "MODEL_SERVER_WORKERS": str(count), "ORT_INTRA_OP_THREADS": "1", "MODEL_SERVER_GRPC_LIBRARY": library,
+    }  # fmt: skip
+    started = Service("model_server", settings, ("127.0.0.1", http_port))
+    try:
+        started.await_ready()
+        yield Target(grpc=f"127.0.0.1:{grpc_port}", workers=count)
+    finally:
+        started.stop()
+
+
+def work(turns: int) -> InferRequest:
+    inputs = [Tensor.from_array("x", np.zeros((1, 16), np.float32)), Tensor.from_array("turns", np.array([turns]))]
+    return InferRequest("work", inputs)
+
+
+async def turns_of(target: Target, seconds: float) -> int:
+    """How many turns take about so long."""
+    async with closing_client(target) as client:
+        turns = 100
+        while True:
+            began = time.perf_counter()
+            await client.infer(work(turns), CallContext(deadline.after(PATIENCE)))
+            if (spent := time.perf_counter() - began) >= seconds / 2:
+                return round(turns * seconds / spent)
+            turns *= 2
+
+
+async def rate(target: Target, turns: int, seconds: float, callers: int = 8) -> float:
+    """Answers a second to callers that ask again at once, after they have reached every worker."""
+    async with closing_client(target) as client:
+        answered = 0
+        counting = False
+        ends = time.monotonic() + 1.5 + seconds
+
+        async def call() -> None:
+            nonlocal answered
+            while time.monotonic() < ends:
+                await client.infer(work(turns), CallContext(deadline.after(PATIENCE)))
+                answered += counting
+
+        calls = asyncio.gather(*(call() for _ in range(callers)))
+        await asyncio.sleep(1.5)
+        counting = True
+        await calls
+        return answered / seconds
+
+
+@asynccontextmanager
+async def closing_client(target: Target):
+    client = connect("grpc-lean", target)
+    try:
+        yield client
+    finally:
+        await client.close()
