@@ -49,7 +49,9 @@ def _english_words(text: str) -> int:
 def _filled(template: str, found: re.Match[str]) -> str:
     def part(name: re.Match[str]) -> str:
         whole = found[name[1] + name[2]]
-        return whole if name[1] else "; ".join(map(said, whole.split("; ")))
+        if name[1]:
+            return whole
+        return min("; ".join(map(said, whole.split("; "))), said(whole), key=_english_words)
 
     return _PART.sub(part, template)
 
@@ -68,6 +70,13 @@ _SHAPES = {
     "arms": r"[\w-]+(?:, [\w-]+)*(?: and [\w-]+)?",
     "first": r"[\w-]+(?:, [\w-]+)*",
     "last": r"[\w-]+",
+    "view": r".+?\)",
+    "call": r"\S+",
+    "endpoint": r"[A-Z]+ .+?",
+    "version": r"HTTP/[\d.]+",
+    "party": r"gRPC|HTTP",
+    "connections": r"\d+ connections?",
+    "one": r"(?:TLS|the HTTP service) [^;]+",
 }
 """Parts that are not just anything."""
 _PATTERNS = tuple((_compiled(english), korean) for english, korean in _SENTENCES.items())

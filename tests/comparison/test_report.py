@@ -4,6 +4,7 @@ import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -14,6 +15,7 @@ import synthetic
 from crossover.comparison.analysis import explain
 from crossover.comparison.analysis.whole import Analysis
 from crossover.comparison.design import arms, samples
+from crossover.comparison.pair import differences, subject
 from crossover.comparison.report import korean, words
 from crossover.comparison.report import page as report
 from crossover.comparison.report.figures import resources, stages, style
@@ -164,6 +166,50 @@ def test_every_sentence_has_a_korean_one_with_the_same_numbers(tmp_path, blocks)
         assert korean.is_known(sentence), sentence
         translated = korean.said(sentence)
         assert re.search("[가-힣]", translated) or not re.search("[a-z]{4} [a-z]{3}", sentence), translated
+        assert sorted(numbers.findall(translated)) == sorted(numbers.findall(sentence)), translated
+
+
+class _Asker:
+    """Both connections end after each reply, one call at a time."""
+
+    closes: ClassVar = {"rest": True, "grpc": True}
+    most_streams = 1
+
+
+def _said_of_a_pair():
+    """What a report says of services that are not ours, beside what it says of every run."""
+    reply = {"services": "pair", "cells": [], "arms": []}
+    tls, plain = (SimpleNamespace(address=SimpleNamespace(tls=on, path=not on)) for on in (True, False))
+    headers = {b"via": "1.1 envoy", b"grpc-encoding": "gzip", b"etag": '"a1"'}
+    seen = SimpleNamespace(
+        grpc=SimpleNamespace(header=lambda name: headers.get(name)),
+        rest=SimpleNamespace(header=lambda name: headers.get(name) if name == b"etag" else None, status=200),
+    )
+    pair = SimpleNamespace(grpc=tls, rest=plain)
+    told = [
+        differences._tls(pair), differences._compression(seen), differences._proxy(seen), differences._cache(seen),
+        differences._connections(_Asker), differences._streams(_Asker),
+        "replies of different size: 12 bytes over gRPC (as JSON), 300 over HTTP",
+    ]  # fmt: skip
+    return [
+        *(f"Besides the protocol: {text}." for text in told if text), *words._not_measured_of_pair(reply), *words.limits(reply),
+        ("These two services (pkg.Greeter/Hello against POST /v1/hello): gRPC takes 0.72 (0.35 to 1.50) of REST's median, "
+        "1.24 against 1.76 ms at 22 B, 421 requests/s: undecided."),
+        ("The method pkg.Greeter/Hello over gRPC against GET /v1/hello/x over HTTP/1.1 (grpc against rest), "
+        f"{words._VIEWS['pair']}, 8 connections of each side, network: loopback."),
+        *(question for _, _, question in subject._FORM_PAIRS),
+        *(text for _, text in words._pair_notes(reply)),
+    ]  # fmt: skip
+
+
+def test_a_report_of_foreign_services_is_in_korean_too():
+    """Each sentence that only a pair's report has is translated whole, with its numbers."""
+    numbers = re.compile(r"\d+(?:[.,]\d+)*")
+    told = _said_of_a_pair()
+    assert len(told) > 20
+    for sentence in told:
+        translated = korean.said(sentence)
+        assert not korean._english_words(translated), translated
         assert sorted(numbers.findall(translated)) == sorted(numbers.findall(sentence)), translated
 
 
