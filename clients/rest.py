@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from typing import TYPE_CHECKING, Any
 
+from crossover.clients.balancing.worker_pool import WorkerPool
 from crossover.clients.rest_control import RESOURCES, model_path
 from crossover.protocol import deadline, timeline
 from crossover.protocol.codecs.codec import FRAMING_HEADER, Encoded
@@ -17,7 +18,7 @@ from crossover.protocol.errors import Code, InferenceError, code_from_http, inva
 from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.limits import is_heavy
 from crossover.protocol.propagation import propagated
-from crossover.protocol.wires import Target, bearer, wire
+from crossover.protocol.wires import Target, bearer, unix_path, wire
 from crossover.protos import inference as pb
 from crossover.transport.http1.client import HttpPool, HttpReply
 
@@ -54,7 +55,7 @@ class RestClient(Inference):
         self._target = target
         self._wire = wire(wire_name)
         self._codec = (self._wire.codec or JSON).load()
-        self._pool = _pool(target, target.connections)
+        self._pool = _pool(target, target.connections, target.workers)
         self._control = _pool(target, CONTROL_CONNECTIONS)
         self._health = _pool(target, HEALTH_CONNECTIONS)
         self._url = target.rest
@@ -182,15 +183,17 @@ class RestClient(Inference):
         return InferenceError(Code.UNKNOWN, f"the reply of {self._url} cannot be read: {error.message}")
 
 
-def _pool(target: Target, connections: int) -> HttpPool:
-    return HttpPool(
-        target.rest,
-        context=_tls(target),
-        connections=connections,
-        max_reply_bytes=target.max_message_bytes,
-        slack_bytes=_SLACK_BYTES,
-        authority=target.authority,
-    )
+def _pool(target: Target, connections: int, workers: int = 1) -> HttpPool:
+    options: dict[str, Any] = {
+        "context": _tls(target),
+        "connections": connections,
+        "max_reply_bytes": target.max_message_bytes,
+        "slack_bytes": _SLACK_BYTES,
+        "authority": target.authority,
+    }
+    if workers == 1 or unix_path(target.rest):
+        return HttpPool(target.rest, **options)
+    return WorkerPool(target.rest, workers, lambda: bearer(target), **options)
 
 
 def _tls(target: Target) -> ssl.SSLContext | None:

@@ -74,7 +74,7 @@ class Target:
     balancing: Balancing = "round_robin"
     """Which of several replicas takes a call (clients/balancing/policies.py)."""
     workers: int = 1
-    """Processes that share each gRPC address; a connection reaches one of them (clients/balancing/lanes.py)."""
+    """Processes that share each address; a connection reaches one of them (clients/balancing: `lanes`, `worker_pool`)."""
 
 
 def bearer(target: Target) -> tuple[tuple[str, str], ...]:

@@ -66,7 +66,7 @@ class ServiceSettings(BaseSettings):
         1,
         ge=1,
         le=256,
-        description="processes of the model server, which share its ports; a gateway opens a gRPC connection to each of them",
+        description="processes of the model server, which share its ports; a gateway opens connections to each of them",
     )
     max_message_bytes: int = Field(
         64 << 20, ge=1024, le=1 << 30, description="largest message in bytes, on both wires and both ways"

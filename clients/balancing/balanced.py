@@ -50,10 +50,11 @@ def connect(target: Target) -> Balanced:
         raise invalid(f"the target '{getattr(target, kind)[:200]}' cannot be used: {error}") from None
 
     def client_of(endpoint: Endpoint) -> Inference:
-        where = {kind: endpoint.address, "authority": endpoint.authority, "workers": 1}
-        return connect_one(target.wire, replace(target, **where))  # type: ignore[arg-type]
+        where = {kind: endpoint.address, "authority": endpoint.authority}
+        return connect_one(target.wire, replace(target, workers=target.workers // lanes, **where))  # type: ignore[arg-type]
 
-    return Balanced(resolver, client_of, POLICIES[target.balancing](), target.workers if kind == "grpc" else 1)
+    lanes = target.workers if kind == "grpc" else 1
+    return Balanced(resolver, client_of, POLICIES[target.balancing](), lanes)
 
 
 class Balanced(Inference):
