@@ -160,7 +160,7 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="RULE",
-        help="exit code 3 when the rule holds (docs/method.md)",
+        help="exit code 3 when the rule holds (docs/summary.md)",
     )
 
 

@@ -1,4 +1,4 @@
-"""`summary.json`: the run's answer for programs. The schema is versioned and described in docs/method.md.
+"""`summary.json`: the run's answer for programs. The schema is versioned and described in docs/summary.md.
 
 Within one major version fields are only added. Ratios are gRPC over REST: below 1, gRPC takes less.
 """
