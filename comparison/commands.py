@@ -27,7 +27,6 @@ from crossover.comparison.network.profiles import LOOPBACK
 from crossover.comparison.options import FLEET, ROOT, UsageError, checked, continued, outputs_of
 from crossover.comparison.options import rules as parsed_rules
 from crossover.comparison.report import beside, junit, markdown, terminal
-from crossover.comparison.report.page import html
 from crossover.comparison.report.words import headline, not_measured
 from crossover.comparison.services import scratch
 from crossover.comparison.services.ask import AskError, LostError
@@ -145,6 +144,8 @@ def finish(
         summary["published"] = published.compared(summary, published.rows(ROOT / RESULTS))
     (folder / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
     (folder / "headline.json").write_text(json.dumps(headline(summary), allow_nan=False) + "\n")
+    from crossover.comparison.report.page import html  # drawing takes half a second to import
+
     (folder / "report.html").write_text(html(summary, analysis, provenance))
     if "markdown" in outputs:
         markdown.write(summary, folder / "summary.md")

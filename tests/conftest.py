@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -44,13 +45,22 @@ def browser():
         started.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settled_collector():
     """What the tests before have made is left out of garbage collections, as a service leaves out what it imported."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
+
+
+def pytest_configure():
+    """Children inherit an ignored SIGINT, as of a run in the background; tests send it to them, and mean it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish():
+    """Seven thousand tests are half a second of every full collection, and stay as long as the run does."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

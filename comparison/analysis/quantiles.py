@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from crossover.comparison.analysis.distributions import beta_quantile, binomial_quantile
 from crossover.comparison.analysis.statistics import CONFIDENCE, Interval
 
 Numbers = Sequence[float] | NDArray[np.float64] | NDArray[np.int64]
@@ -24,8 +24,8 @@ REPORTED = (0.5, 0.9, 0.95, 0.99, 0.999)
 def ranks(count: int, p: float, confidence: float = CONFIDENCE) -> tuple[int, int] | None:
     """The ranks (from 1) of the order statistics that enclose the p-quantile; None when one does not exist."""
     tail = (1 - confidence) / 2
-    low = int(stats.binom.ppf(tail, count, p))
-    high = int(stats.binom.ppf(1 - tail, count, p)) + 1
+    low = binomial_quantile(tail, count, p)
+    high = binomial_quantile(1 - tail, count, p) + 1
     return (low, high) if low >= 1 and high <= count else None
 
 
@@ -46,6 +46,6 @@ def fewest(p: float, confidence: float = CONFIDENCE) -> int:
 def proportion(hits: int, count: int, confidence: float = CONFIDENCE) -> Interval:
     """A share with its exact interval (Clopper and Pearson 1934)."""
     tail = (1 - confidence) / 2
-    low = float(stats.beta.ppf(tail, hits, count - hits + 1)) if hits else 0.0
-    high = float(stats.beta.ppf(1 - tail, hits + 1, count - hits)) if hits < count else 1.0
+    low = beta_quantile(tail, hits, count - hits + 1) if hits else 0.0
+    high = beta_quantile(1 - tail, hits + 1, count - hits) if hits < count else 1.0
     return Interval(low, hits / count, high)

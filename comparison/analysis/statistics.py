@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+
+from crossover.comparison.analysis.distributions import t_above, t_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,7 @@ def mean_interval(values: Sequence[float] | Floats, confidence: float = CONFIDEN
         return None
     mean = float(sample.mean())
     error = float(sample.std(ddof=1)) / math.sqrt(sample.size)
-    reach = float(stats.t.ppf((1 + confidence) / 2, sample.size - 1)) * error
+    reach = float(t_quantile((1 + confidence) / 2, sample.size - 1)) * error
     return Interval(mean - reach, mean, mean + reach)
 
 
@@ -86,7 +87,7 @@ def t_test(values: Sequence[float] | Floats) -> float:
     if spread == 0:
         return 0.0 if sample.mean() != 0 else 1.0
     t = float(sample.mean()) / (spread / math.sqrt(sample.size))
-    return float(2 * stats.t.sf(abs(t), sample.size - 1))
+    return float(2 * t_above(abs(t), sample.size - 1))
 
 
 def sign_flip_test(values: Sequence[float] | Floats, seed: int, draws: int = 20_000) -> float:
@@ -140,7 +141,7 @@ def blocks_needed(
     blocks = np.arange(sample.size + 1, MOST_BLOCKS + 1)
     reach = _t_quantiles()[sample.size + 1 :] * spread / np.sqrt(blocks)
     seen = resolution * np.sqrt(sample.size / blocks) < mean
-    p_value = 2 * stats.t.sf(mean * np.sqrt(blocks) / max(spread, 1e-300), blocks - 1)
+    p_value = 2 * t_above(mean * np.sqrt(blocks) / max(spread, 1e-300), blocks - 1)
     differs = (reach < mean) & seen & (p_value * family < 1 - CONFIDENCE)
     decides = differs | (mean + reach < math.log(margin))
     return int(blocks[decides.argmax()]) if decides.any() else None
@@ -149,7 +150,7 @@ def blocks_needed(
 @cache
 def _t_quantiles() -> Floats:
     """The t quantile of the two-sided interval for 0 to `MOST_BLOCKS` blocks (not a number below two)."""
-    return np.asarray(stats.t.ppf((1 + CONFIDENCE) / 2, np.arange(MOST_BLOCKS + 1) - 1), float)
+    return np.asarray(t_quantile((1 + CONFIDENCE) / 2, np.arange(MOST_BLOCKS + 1) - 1), float)
 
 
 def superiority(grpc: Sequence[float], rest: Sequence[float]) -> float:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Table
 from rich.text import Text
-from scipy import stats
 
 from crossover.comparison.analysis import statistics as st
+from crossover.comparison.analysis.distributions import t_above, t_quantile
 from crossover.comparison.analysis.whole import Analysis, Asked
 from crossover.comparison.design import naming, samples
 from crossover.comparison.report import terminal
@@ -171,15 +171,22 @@ def _key(analysis: Analysis, asked: Asked) -> tuple[Any, ...]:
 def _p_value(old: st.Floats, new: st.Floats) -> float:
     if float(np.var(old) + np.var(new)) == 0:
         return 1.0 if math.isclose(float(old.mean()), float(new.mean())) else 0.0
-    return float(stats.ttest_ind(new, old, equal_var=False).pvalue)
+    error, freedom = _welch(old, new)
+    return float(2 * t_above(abs(float(new.mean() - old.mean())) / error, freedom))
+
+
+def _welch(old: st.Floats, new: st.Floats) -> tuple[float, float]:
+    """The standard error of the difference of two means, and its degrees of freedom (Welch 1947)."""
+    parts = float(old.var(ddof=1)) / len(old), float(new.var(ddof=1)) / len(new)
+    error = math.sqrt(sum(parts))
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (len(old) - 1) + parts[1] ** 2 / (len(new) - 1)) if error else 1.0
+    return error, freedom
 
 
 def _row(key: tuple[Any, ...], old: st.Floats, new: st.Floats, p: float) -> dict[str, Any]:
     change = float(new.mean() - old.mean())
-    parts = float(old.var(ddof=1)) / len(old), float(new.var(ddof=1)) / len(new)
-    error = math.sqrt(sum(parts))
-    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (len(old) - 1) + parts[1] ** 2 / (len(new) - 1)) if error else 1.0
-    reach = float(stats.t.ppf((1 + st.CONFIDENCE) / 2, freedom)) * error
+    error, freedom = _welch(old, new)
+    reach = float(t_quantile((1 + st.CONFIDENCE) / 2, freedom)) * error
     return {
         "pair": list(key[:2]),
         "payload_bytes": key[3],

@@ -71,6 +71,7 @@ def test_memory_that_grows_is_told_per_minute():
     assert soak.slope(at, "grows at first") == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_a_short_soak(root, tmp_path):
     """Every path that is named is driven, and memory is told for each service."""
     out = tmp_path / "soak.json"
@@ -86,6 +87,7 @@ def test_a_short_soak(root, tmp_path):
     assert "MB a minute" in ran.stdout
 
 
+@pytest.mark.slow
 def test_an_earlier_commit_is_measured_beside_this_checkout(root, tmp_path):
     """`--against COMMIT` starts that commit's services too and gives each point's figures on both sides."""
     out = tmp_path / "against.json"

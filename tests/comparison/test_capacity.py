@@ -59,6 +59,7 @@ def test_more_capacity_is_better():
     assert verdicts.judge(halves, seed=1, holm_p=0.001, larger_is_better=True).verdict == "rest"
 
 
+@pytest.mark.slow
 def test_a_run_with_a_goal_brackets_the_capacity(tmp_path):
     """Real services: every search is kept with what it tried, and the arms' rows give its bracket or nothing."""
     done = lab(

@@ -35,6 +35,7 @@ def parts_of(whole, into, count, **changed):
     return [str(into / f"part{part}") for part in range(count)]
 
 
+@pytest.mark.slow
 def test_parts_joined_are_the_whole_run(tmp_path):
     """Every request is back in its place, each machine's generator is told, and the report is that of a whole run."""
     whole = synthetic.write(tmp_path / "whole", blocks=2)

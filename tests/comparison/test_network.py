@@ -130,6 +130,7 @@ def await_no_process():
     assert not left
 
 
+@pytest.mark.slow
 def test_a_run_over_a_network_says_what_it_measured_and_leaves_nothing(tmp_path):
     """Cells of both networks, the calibration, bytes with headers; afterwards no process and no setting is left."""
     allowed = ALLOWED.read_text() if ALLOWED.exists() else ""
@@ -152,6 +153,7 @@ def test_a_run_over_a_network_says_what_it_measured_and_leaves_nothing(tmp_path)
     assert (ALLOWED.read_text() if ALLOWED.exists() else "") == allowed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_killed_leaves_nothing(number, tmp_path):
     """Whatever ends the program that was started, wire, hosts and services end too, and settings are put back."""

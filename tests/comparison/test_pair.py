@@ -91,6 +91,7 @@ def test_both_arms_of_a_block_get_the_same_rows_at_the_same_times(measured):
     assert all(len(found) == 1 for found in seeds.values())
 
 
+@pytest.mark.slow
 def test_without_processes_nothing_is_said_of_the_services_cpu(greeters, tmp_path):
     """No pid, no start command: no `cpu` at all, but the client's, called so."""
     done = pair(*greeters.flags, *ROWS, *SMALL, "--out", tmp_path / "run", "--json-is-not-a-flag")
@@ -131,6 +132,7 @@ def certificate(tmp_path_factory):
     return certificates.made(tmp_path_factory.mktemp("tls"), ["127.0.0.1"])
 
 
+@pytest.mark.slow
 def test_both_sides_over_tls(certificate, tmp_path):
     """--cacert verifies both; without it both are refused in one sentence; --insecure does not look."""
     grpc, rest = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
@@ -237,6 +239,7 @@ def test_a_wrong_reply_before_the_first_slice_is_no_usage_error(greeters, tmp_pa
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [
@@ -271,6 +274,7 @@ def test_what_differs_besides_the_protocol_is_named(greeters):
         assert named in done.stdout
 
 
+@pytest.mark.slow
 def test_a_killed_service_ends_the_run_early(tmp_path):
     """SIGKILL in the middle: exit code 1 long before the planned end, with a complaint, and what was measured is kept."""
     grpc, rest = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
@@ -348,6 +352,7 @@ def test_a_service_that_does_not_start_is_one_sentence_with_its_last_words(tmp_p
     assert "exit code 7" in done.stderr and "no database here" in done.stderr
 
 
+@pytest.mark.slow
 def test_init_writes_a_file_that_pair_reads(greeters, tmp_path):
     """From reflection, with a request that has every field; pair takes it once the endpoint is filled in."""
     path = tmp_path / "pair.yaml"
@@ -431,6 +436,7 @@ def test_a_file_that_says_nonsense_is_one_sentence(content, said, tmp_path, caps
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_secrets_stay_out_of_what_is_kept(greeters, tmp_path):
     """A header from the environment reaches both services and no file of the run."""
     out = tmp_path / "run"

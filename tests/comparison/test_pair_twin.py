@@ -166,6 +166,7 @@ def test_a_list_at_the_top_is_replayed_over_both_wires(tmp_path):
     assert "The answers are the same" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_rest_service_is_measured_beside_its_grpc_twin(rest, tmp_path):
     """Recorded, replayed, measured; what a switch moves, what cannot be known, all kept in twin.json."""
     done = pair(
@@ -183,6 +184,7 @@ def test_a_rest_service_is_measured_beside_its_grpc_twin(rest, tmp_path):
     assert summary["model"] == "twin.v1.Twin/Hello"
 
 
+@pytest.mark.slow
 def test_a_grpc_service_gets_routes(tmp_path):
     """The method becomes a POST with an OpenAPI document, and both answer alike."""
     listen = f"127.0.0.1:{free_port()}"

@@ -63,6 +63,7 @@ def test_the_hop_is_measured_without_a_gateway(tmp_path):
     assert all(stages.is_ordered(line["stamps"]) for line in lines if line["arm"] == "grpc")
 
 
+@pytest.mark.slow
 def test_the_hop_goes_over_tls(tmp_path):
     """With --tls every arm answers rightly, and what is said of TLS is no longer that it was not measured."""
     out = tmp_path / "run"
@@ -203,6 +204,7 @@ def test_a_rule_that_holds_gives_exit_code_three(small_run, tmp_path):
     assert "--fail-if holds" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_reply_of_another_size_than_its_request(tmp_path):
     """--reply with the model that gives as many bytes as it is asked for; the report says so."""
     out = tmp_path / "run"

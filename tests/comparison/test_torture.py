@@ -32,6 +32,7 @@ def test_cheap_lines_are_kept(root, tmp_path):
     assert [(line["name"], line["result"]) for line in found["lines"]] == [(name, "kept") for name in names]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["http.fields", "doors.hosts"])
 def test_a_line_is_missed_without_its_guard(root, line):
     """A guard that a setting switches off, and one that none does."""

@@ -60,6 +60,7 @@ def ran(tmp_path_factory) -> list[tuple[str, str, str]]:
     return done
 
 
+@pytest.mark.slow
 def test_every_command_prints_what_is_shown(ran):
     """Apart from ids, dates and times, which differ each time."""
     if UPDATE:

@@ -15,7 +15,7 @@ from crossover.comparison.network.profiles import LOOPBACK
 from crossover.comparison.options import UsageError
 from crossover.comparison.pair import schema, sides
 from crossover.comparison.pair.errors import PairError
-from crossover.comparison.pair.twin import record, recording, replay_rest
+from crossover.comparison.pair.twin import record, recording
 from crossover.comparison.pair.twin.shapes import Contract, Shape, method_name
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def _twin(
     (folder / "twin.protoset").write_bytes(described.files)
     recording.write(folder, route, call, recorded)
     if given.grpc:
+        from crossover.comparison.pair.twin import replay_rest
+
         (folder / "openapi.json").write_text(json.dumps(replay_rest.application(folder).openapi(), indent=1) + "\n")
     _write_pair(folder, given, call, route, recorded)
     today = statistics.median(statistics.median(one.latency_ms) for one in recorded)

@@ -114,6 +114,7 @@ async def test_acknowledged_writes(process):
             assert int(found.headers["etag"].strip('"').split("-")[1]) >= int(etag.strip('"').split("-")[1])
 
 
+@pytest.mark.slow
 async def test_accepted_jobs(process):
     """Every accepted job ends with exactly one outcome, though the gateway is killed again and again."""
     gateway = process()
@@ -137,6 +138,7 @@ async def test_accepted_jobs(process):
             assert (await client.get(place)).content == found.content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
 async def test_another_gateway_goes_on(process):
     """With several gateways on one PostgreSQL store, the jobs of a killed one are done by another."""
