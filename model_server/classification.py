@@ -17,6 +17,7 @@ from crossover.model_server.model_error import ModelError
 from crossover.protocol.datatypes import datatype
 from crossover.protocol.errors import invalid
 from crossover.protocol.messages import ParameterValue, RequestedOutput
+from crossover.protocol.names import shown
 from crossover.protocol.tensors import Tensor
 from crossover.protos import inference as pb
 
@@ -56,7 +57,7 @@ def count_asked(parameters: Mapping[str, ParameterValue]) -> int:
     if asked is None:
         return 0
     if type(asked) is not int or asked < 1:
-        raise invalid(f"parameter '{PARAMETER}' is {asked!r}; it takes the number of classes, an integer above 0")
+        raise invalid(f"parameter '{PARAMETER}' is {shown(asked)}; it takes the number of classes, an integer above 0")
     return asked
 
 
@@ -77,7 +78,7 @@ def classified(tensor: Tensor, count: int, labels: Sequence[str], batched: bool)
             f"output '{tensor.name}' is {tensor.datatype.name}, which has no largest values; leave '{PARAMETER}' out"
         )
     rows = tensor.shape[0] if batched and tensor.shape else 1
-    size = math.prod(tensor.shape) // rows if rows else 0
+    size = math.prod(tensor.shape[1:] if batched else tensor.shape)
     values = tensor.array.reshape(rows, size)
     count = min(count, size)
     keys = (

@@ -36,9 +36,7 @@ def read(folder: Path) -> tuple[pb.ModelConfig, list[str]]:
     if not path.exists():
         return pb.ModelConfig(name=folder.name), []
     try:
-        text = own_files.read(path, 4 * MOST_CHARS, CONFIG_FILE).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ModelError(f"{CONFIG_FILE} is not UTF-8 text") from None
+        text = own_files.read(path, 4 * MOST_CHARS, CONFIG_FILE).decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise ModelError(f"{CONFIG_FILE} can't be read: {error.strerror}") from error
     return read_text(text, folder.name)
@@ -111,6 +109,8 @@ def _check(config: pb.ModelConfig, name: str) -> None:
         _check_platform(config)
     if config.max_batch_size < 0:
         raise ModelError(f"{CONFIG_FILE} sets max_batch_size to {config.max_batch_size}; it takes 0 or more")
+    for what, entries in (("input", config.input), ("output", config.output)):
+        _check_ports(what, entries)
     _check_versions(config.version_policy)
     for group in config.instance_group:
         if group.count < 0:
@@ -125,6 +125,23 @@ def _check_platform(config: pb.ModelConfig) -> None:
             raise ModelError(
                 f"{CONFIG_FILE} sets {field} to '{told[:80]}'; this server runs '{PLATFORM}' and '{ensembles.PLATFORM}'"
             )
+
+
+def _check_ports(what: str, entries: Sequence[Any]) -> None:
+    """Each has a name of its own, and sizes that a dimension can have."""
+    names: set[str] = set()
+    for entry in entries:
+        if not entry.name:
+            raise ModelError(f"{CONFIG_FILE} has an {what} without a name")
+        if entry.name in names:
+            raise ModelError(f"{CONFIG_FILE} names the {what} '{entry.name[:80]}' twice")
+        names.add(entry.name)
+        for field, dims in (("dims", entry.dims), ("reshape", entry.reshape.shape)):
+            if any(dim < -1 for dim in dims):
+                raise ModelError(
+                    f"{CONFIG_FILE} gives {what} '{entry.name[:80]}' the {field} {list(dims)}; "
+                    "each is 0 or more, or -1 for any size"
+                )
 
 
 def _check_versions(policy: pb.ModelVersionPolicy) -> None:

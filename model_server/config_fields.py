@@ -174,6 +174,10 @@ def named(config: pb.ModelConfig) -> list[str]:
     for group in config.instance_group:
         if group.kind not in (pb.ModelInstanceGroup.KIND_AUTO, pb.ModelInstanceGroup.KIND_CPU):
             told["instance_group.kind"] = f"{pb.ModelInstanceGroup.Kind.Name(group.kind)} runs on the CPU"
+    if config.max_batch_size > 0:
+        for one in config.model_warmup:
+            if one.batch_size == 0:
+                told[f"model_warmup '{one.name[:60]}'"] = "batch_size is 0, so it does not run"
     for key in sorted(config.parameters):
         if key not in PARAMETERS:
             told[f"parameters '{key[:60]}'"] = "no such setting here"

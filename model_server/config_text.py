@@ -2,20 +2,24 @@
 
 protobuf's own parser passes over an unknown field only where its value has a colon or braces; a list of messages without a
 colon (`new_field [ { ... } ]`) is a syntax error to it, which blames the file. So unknown fields are found first, by walking
-the text along the message's descriptor, and blanked. A sign may stand apart from its number (`dims: [ - 1 ]`) in the C++
-parser, which Triton uses, and is moved to it. What is left is parsed strictly, and errors keep their line.
+the text along the message's descriptor, and blanked. Where the C++ parser, which Triton uses, reads more than Python's, the text
+is put into the form that both read: a sign that stands apart from its number (`dims: [ - 1 ]`), escapes (of a question mark, with a
+capital X, pairs of surrogates), booleans and enums in octal or hexadecimal, comments in any encoding. What is left is parsed
+strictly, and errors keep their line.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from google.protobuf import text_format
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
@@ -26,6 +30,15 @@ _TOKEN = re.compile(
 )
 _CLOSING = {"{": "}", "<": ">", "[": "]"}
 _MOST_DEPTH = 64
+_ESCAPE = re.compile(
+    r"\\(?:(?P<octal>[0-7]{1,3})|[xX](?P<hex>[0-9A-Fa-f]{1,2})|u(?P<short>[0-9A-Fa-f]{4})|U(?P<long>[0-9A-Fa-f]{8})"
+    r"""|(?P<plain>[abfnrtv\\?'"])|(?P<wrong>.))""",
+    re.DOTALL,
+)
+_PLAIN = dict(zip("abfnrtv\\?'\"", "\a\b\f\n\r\t\v\\?'\"", strict=True))
+_OTHER_BASE = re.compile(r"0(?:[0-7]+|[xX][0-9A-Fa-f]+)")
+_PAIR = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
+_LAST_CODE_POINT = 0x10FFFF
 
 
 class _Token(NamedTuple):
@@ -40,24 +53,77 @@ class _StructureError(Exception):
 
 
 def parse(text: str, message: Message) -> list[str]:
-    """Fill `message`; the paths of fields that it does not know, in order. text_format.ParseError where it does not fit."""
+    """Fill `message`; the paths of fields that it does not know, in order. text_format.ParseError where it does not fit.
+
+    Bytes that are not UTF-8 stand in `text` as lone surrogates (`surrogateescape`); comments may hold them.
+    """
     walk = _Walk(text)
     with contextlib.suppress(_StructureError):
         walk.fields(cast("Descriptor", message.DESCRIPTOR), "", "")
-    text_format.Parse(_edited(text, walk.spans, walk.signs), message)
+    edited = _edited(text, [*walk.edits, *_texts(text, walk.tokens)])
+    text_format.Parse(re.sub(r"[\ud800-\udfff]", "?", edited), message)
     return list(dict.fromkeys(walk.unknown))
 
 
-def _edited(text: str, spans: list[tuple[int, int]], signs: list[tuple[int, int]]) -> str:
-    """The text with blanks for unknown fields, and each sign moved to its number; in one pass, whatever their number."""
-    edits = [(start, end, "") for start, end in spans] + [(start, end, "-") for start, end in signs]
+def _edited(text: str, edits: list[tuple[int, int, str]]) -> str:
+    """The text with each edit's place taken by its replacement; in one pass, whatever their number."""
     pieces: list[str] = []
     at = 0
-    for start, end, last in sorted(edits):
-        if start >= at:  # else a sign within an unknown field
-            pieces += (text[at:start], _blank(text[start : end - len(last)]), last)
+    for start, end, replacement in sorted(edits):
+        if start >= at:  # else it lies within an unknown field
+            pieces += (text[at:start], replacement)
             at = end
     return "".join((*pieces, text[at:]))
+
+
+def _texts(text: str, tokens: list[_Token]) -> Iterator[tuple[int, int, str]]:
+    """Each text that holds an escape, with octal ones only; ParseError for a wrong escape, or what is not UTF-8."""
+    for kind, group in groupby(tokens, lambda token: token.kind):
+        if kind != "text":
+            continue
+        parts: list[bytes] = []
+        for token in group:
+            parts.append(_content(text, token))
+            if "\\" in token.text:
+                yield token.start, token.end, '"' + "".join(map(_octal, parts[-1])) + '"'
+        try:
+            b"".join(parts).decode()
+        except UnicodeDecodeError:
+            raise _wrong(text, token.start, "the text is not UTF-8") from None
+
+
+def _content(text: str, token: _Token) -> bytes:
+    """What a text means, as the C++ parser reads it: escapes of an octal number may be bytes of one character."""
+
+    def meaning(found: re.Match[str]) -> str:
+        if found["plain"]:
+            return _PLAIN[found["plain"]]
+        if found["octal"] or found["hex"]:
+            byte = int(found["octal"], 8) & 0xFF if found["octal"] else int(found["hex"], 16)
+            return bytes([byte]).decode("ascii", "surrogateescape")
+        point = int(found["short"] or found["long"] or "ffffffff", 16)
+        if found["wrong"] or point > _LAST_CODE_POINT:
+            raise _wrong(text, token.start + 1 + found.start(), f"'{found[0]}' is no escape of the text format")
+        return chr(point)
+
+    plain = _ESCAPE.sub(meaning, token.text[1:-1])
+    try:
+        return _PAIR.sub(_joined, plain).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise _wrong(text, token.start, "the text is not UTF-8") from None
+
+
+def _joined(pair: re.Match[str]) -> str:
+    return pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+
+
+def _octal(byte: int) -> str:
+    return chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\{byte:03o}"
+
+
+def _wrong(text: str, at: int, why: str) -> text_format.ParseError:
+    line = text.count("\n", 0, at) + 1
+    return text_format.ParseError(why, line, at - text.rfind("\n", 0, at))
 
 
 def take_unknown(given: dict[str, Any], message: Message) -> list[str]:
@@ -94,22 +160,21 @@ class _Walk:
     """One pass over the tokens."""
 
     def __init__(self, text: str) -> None:
-        self._tokens = [
+        self.tokens = [
             _Token(str(found.lastgroup), found[0], found.start(), found.end())
             for found in _TOKEN.finditer(text)
             if found.lastgroup != "skip"
         ]
+        self._text = text
         self._at = 0
         self._depth = 0
         self.unknown: list[str] = []
-        self.spans: list[tuple[int, int]] = []
-        """Of unknown fields."""
-        self.signs = [
-            (sign.start, number.start)
-            for sign, number in pairwise(self._tokens)
-            if sign.text == "-" and number.kind == "word" and number.start > sign.end and text[number.start - 1] != "\n"
+        self.edits = [
+            (sign.start, number.start, _blank(text[sign.start : number.start]) + "-")
+            for sign, number in pairwise(self.tokens)
+            if sign.text == "-" and number.kind == "word" and number.start > sign.end
         ]
-        """From a sign that stands apart to its number."""
+        """Begin, end and replacement of what is to be written otherwise."""
 
     def fields(self, descriptor: Descriptor, path: str, closing: str) -> None:
         """The fields of one message up to `closing`, or to the end of the text."""
@@ -136,11 +201,19 @@ class _Walk:
             if (token := self._peek()) is not None and token.text in (";", ","):
                 self._at += 1
             self.unknown.append(f"{path}{name.text}")
-            self.spans.append((name.start, self._tokens[self._at - 1].end))
+            end = self.tokens[self._at - 1].end
+            self.edits.append((name.start, end, _blank(self._text[name.start : end])))
         elif field.message_type is not None:
             self._messages(field.message_type, f"{path}{name.text}.")
         else:
+            if (token := self._peek()) is not None and field.cpp_type in (field.CPPTYPE_BOOL, field.CPPTYPE_ENUM):
+                self._in_decimals(token)
             self._skip_value()
+
+    def _in_decimals(self, token: _Token) -> None:
+        if _OTHER_BASE.fullmatch(token.text):
+            number = int(token.text, 16 if token.text[1] in "xX" else 8)
+            self.edits.append((token.start, token.end, str(number)))
 
     def _messages(self, descriptor: Descriptor, path: str) -> None:
         """One message, or a list of them."""
@@ -180,7 +253,7 @@ class _Walk:
             self._at += 1  # adjacent strings are one
 
     def _peek(self) -> _Token | None:
-        return self._tokens[self._at] if self._at < len(self._tokens) else None
+        return self.tokens[self._at] if self._at < len(self.tokens) else None
 
     def _next(self) -> _Token:
         token = self._peek()

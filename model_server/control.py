@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from crossover import VERSION
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
-from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.names import shown
 from crossover.protos import inference as pb
 
 if TYPE_CHECKING:
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 SERVER_NAME = "crossover"
 EXTENSIONS = (
     "binary_tensor_data", "classification", "model_repository", "model_configuration", "statistics", "parameters",
-    "system_shared_memory",
+    "model_repository(unload_dependents)", "system_shared_memory",
 )  # fmt: skip
+UNLOAD_DEPENDENTS = "unload_dependents"
 
 
 async def _server_live(_engine: Engine, _request: Any) -> Any:
@@ -68,7 +70,11 @@ async def _load(engine: Engine, request: Any) -> Any:
 
 
 async def _unload(engine: Engine, request: Any) -> Any:
-    await engine.repository.unload(request.model_name)
+    parameters = protobuf_codec.repository_parameters(request.parameters)
+    dependents = parameters.get(UNLOAD_DEPENDENTS, False)
+    if type(dependents) is not bool:
+        raise invalid(f"parameter '{UNLOAD_DEPENDENTS}' is {shown(dependents)}; it takes true or false")
+    await engine.repository.unload(request.model_name, dependents=dependents)
     return pb.RepositoryModelUnloadResponse()
 
 

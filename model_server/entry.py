@@ -29,6 +29,8 @@ class Entry:
     loading: bool = False
     """It is new, and nothing is known of its versions yet."""
     unloaded: bool = False
+    along: bool = False
+    """Loaded only because an ensemble that was loaded has it as a part."""
     given: pb.ModelConfig | None = None
     """The configuration that a load call brought, which stands in for config.pbtxt."""
     uploaded: bool = False

@@ -10,6 +10,7 @@ from crossover.protocol.deadline import NEVER
 from crossover.protocol.errors import invalid
 from crossover.protocol.joining import rows_allowed
 from crossover.protocol.messages import ParameterValue
+from crossover.protocol.names import shown
 from crossover.protos import inference as pb
 
 PRIORITY, TIMEOUT = "priority", "timeout"
@@ -93,7 +94,7 @@ def priority_of(parameters: Mapping[str, ParameterValue]) -> int:
     """The level that a request asks for, 0 where it asks for none; INVALID_ARGUMENT for what is no level."""
     asked = parameters.get(PRIORITY, 0)
     if type(asked) is not int or asked < 0:
-        raise invalid(f"parameter '{PRIORITY}' is {str(asked)[:40]!r}; it takes an integer, 0 or more")
+        raise invalid(f"parameter '{PRIORITY}' is {shown(asked)}; it takes an integer, 0 or more")
     return asked
 
 

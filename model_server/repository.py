@@ -166,13 +166,15 @@ class Repository:
         if found is None:
             return False
         entry = self.entries.setdefault(name, Entry(name, found.folder, loading=True))
-        entry.folder = found.folder
+        entry.folder, entry.along = found.folder, False
         await self._refresh(entry, found, None)
         if entry.ensemble is not None:
             for part in links.part_names(entry.ensemble):
                 present = self.entries.get(part)
                 if part not in begun and (present is None or not present.serving):
                     await self._load_here(part, begun)
+                    if part in self.entries:
+                        self.entries[part].along = True
         return True
 
     async def _load_given(self, name: str, parameters: Mapping[str, ParameterValue | bytes]) -> None:
@@ -180,7 +182,7 @@ class Repository:
         try:
             given = await asyncio.to_thread(upload.read, name, parameters)
         except ModelError as error:
-            raise invalid(f"failed to load '{name[:80]}': {error}") from error
+            raise invalid(f"failed to load '{name[:80]}': {_of_parameter(str(error))}") from error
         async with self._changing:
             with upload.written(name, given.files) as folder:
                 found = await self._look_at(name) if folder is None else layout.look_inside(folder)
@@ -190,33 +192,43 @@ class Repository:
                     )
                 trial = Entry(name, self.path / name, stamps=found.stamps)
                 if is_ensemble(given.config):
-                    trial.ensemble = given.config
+                    trial.ensemble, trial.labels = given.config, await _labels(given.config, found.folder)
                     links.link_all({**self.entries, name: trial})
                 else:
                     opened = await Opening(found, given.config, self.options, {}, set()).run()
                     trial.serving, trial.failed = opened.serving, opened.failed
+            trial.failed = {number: _of_parameter(reason) for number, reason in trial.failed.items()}
             _raise_when_failed(trial)
             trial.given, trial.uploaded = given.config, folder is not None
             self.entries[name] = trial
             _tell_ignored(name, given.ignored)
             self._changed()
 
-    async def unload(self, name: str) -> None:
-        """Stop serving a model; requests in flight end well. It stays away until `load` or until its files change."""
+    async def unload(self, name: str, *, dependents: bool = False) -> None:
+        """Stop serving a model; requests in flight end well. It stays away until `load` or until its files change.
+
+        `dependents`: and, of an ensemble, the parts that its load brought along, unless another ensemble has them too.
+        """
         self._refuse_when_fixed("unload")
         async with self._changing:
             entry = self.entries.get(name)
             if entry is None:
                 raise invalid(f"failed to unload '{name[:80]}': it is not served")
-            found = await self._look_at(name)
-            if found is None:
-                del self.entries[name]
-            else:
-                self.entries[name] = Entry(name, found.folder, stamps=found.stamps, unloaded=True)
+            gone = [name, *(links.parts_only_of(name, self.entries) if dependents else ())]
+            for one in gone:
+                await self._forget(one)
             self._changed()
             self._tell_of_ensembles()
             self._give_memory_back()
-        log.info("model '%s' is unloaded", name)
+        for one in gone:
+            log.info("model '%s' is unloaded", one)
+
+    async def _forget(self, name: str) -> None:
+        found = await self._look_at(name)
+        if found is None:
+            del self.entries[name]
+        else:
+            self.entries[name] = Entry(name, found.folder, stamps=found.stamps, unloaded=True)
 
     def _refuse_when_fixed(self, what: str) -> None:
         self.check_started()
@@ -347,6 +359,19 @@ def _read_config(found: layout.Found) -> pb.ModelConfig:
 def _tell_ignored(name: str, ignored: list[str]) -> None:
     if ignored:
         log.info("model '%s': these settings of config.pbtxt are not honoured here: %s", name, "; ".join(ignored))
+
+
+async def _labels(config: pb.ModelConfig, folder: Path) -> classification.Labels:
+    """Of an ensemble whose configuration came with the call; INVALID_ARGUMENT when they can't be read."""
+    try:
+        return await asyncio.to_thread(classification.labels_of, config, folder)
+    except ModelError as error:
+        raise invalid(f"failed to load '{config.name[:80]}': {error}") from error
+
+
+def _of_parameter(reason: str) -> str:
+    """A reason of a configuration that came with the call, which is in no file."""
+    return reason.replace(configuration.CONFIG_FILE, "parameter 'config'")
 
 
 def _raise_when_failed(entry: Entry) -> None:

@@ -33,7 +33,16 @@ def requests(
     config: pb.ModelConfig, folder: Path, model_file: Path | None = None
 ) -> list[tuple[str, int, InferRequest]]:
     """Name, number of runs and request of each warm-up; ModelError, naming it, where one cannot be made."""
-    return [(one.name, _runs(one), _request(one, config, folder, model_file)) for one in config.model_warmup]
+    return [
+        (one.name, _runs(one), _request(one, config, folder, model_file))
+        for one in config.model_warmup
+        if not is_skipped(one, config)
+    ]
+
+
+def is_skipped(one: Any, config: pb.ModelConfig) -> bool:
+    """A warm-up of no rows does not run, as in Triton."""
+    return config.max_batch_size > 0 and one.batch_size == 0
 
 
 def run(config: pb.ModelConfig, folder: Path, model_file: Path, infer: Callable[[InferRequest], object]) -> None:

@@ -10,6 +10,7 @@ import math
 import time
 
 from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.names import shown
 
 NEVER = math.inf
 TIMEOUT_HEADER = "inference-timeout-ms"
@@ -61,5 +62,7 @@ def from_parameter(value: object) -> float:
     if value is None:
         return NEVER
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise invalid(f"parameter 'timeout' is {value!r}; it takes microseconds, a positive integer, or 0 for none")
+        raise invalid(
+            f"parameter 'timeout' is {shown(value)}; it takes microseconds, a positive integer, or 0 for none"
+        )
     return after(value / 1_000_000) if value else NEVER

@@ -34,6 +34,15 @@ def quoted(text: str, most: int = 80) -> str:
     return f"'{escaped(text[:most])}'"
 
 
+def shown(value: object, most: int = 40) -> str:
+    """A value that a message brought, for a sentence: text in quotes, true, false and null as JSON has them."""
+    if isinstance(value, str):
+        return quoted(value, most)
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)[:most]
+
+
 def escaped(text: str) -> str:
     """The text on one line: its control characters as escapes."""
     return text if is_clean(text) else _UNPRINTABLE.sub(lambda found: _escape(ord(found[0])), text)

@@ -16,6 +16,7 @@ import numpy as np
 from crossover.protocol.datatypes import DATATYPES, Datatype, of_array
 from crossover.protocol.errors import invalid
 from crossover.protocol.limits import MAX_BYTES_ELEMENTS, too_many_elements
+from crossover.protocol.names import shown
 from crossover.protocol.native import bytestensors
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -145,7 +146,7 @@ def checked_shape(name: str, shape: Collection[int]) -> Shape:
     dims = tuple(shape)
     for dim in dims:
         if type(dim) is not int:
-            raise invalid(f"shape of '{name}' holds {dim!r}; each dimension is an integer, 0 or more")
+            raise invalid(f"shape of '{name}' holds {shown(dim)}; each dimension is an integer, 0 or more")
         if dim < 0:
             raise invalid(f"shape {list(dims)} of '{name}' has a negative dimension; say the actual size")
         if dim > MAX_ELEMENTS:

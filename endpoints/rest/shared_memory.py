@@ -9,6 +9,7 @@ from crossover.endpoints.rest.types import Reply
 from crossover.protocol.codecs.json.text import kind_of, loads_object
 from crossover.protocol.codecs.proto_json import to_object
 from crossover.protocol.errors import invalid
+from crossover.protocol.names import shown
 from crossover.protos import inference as pb
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _document(request: Request) -> dict[str, Any]:
 def _bytes(document: dict[str, Any], name: str) -> int:
     value = document.get(name, 0)
     if type(value) is not int or not 0 <= value < 1 << 63:
-        raise invalid(f"'{name}' is {kind_of(value)}; it takes a number of bytes, 0 or more")
+        raise invalid(f"'{name}' is {shown(value)}; it takes a number of bytes, 0 or more")
     return value
 
 

@@ -31,6 +31,27 @@ def part_names(config: pb.ModelConfig) -> list[str]:
     return list(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
 
 
+def parts_only_of(name: str, entries: Mapping[str, Entry]) -> list[str]:
+    """The parts that an ensemble's load brought along, and theirs, as far as no other ensemble needs them."""
+    gone = [name]
+    for one in gone:  # which grows
+        config = entries[one].ensemble
+        for part in part_names(config) if config is not None else ():
+            if part in entries and entries[part].along and part not in gone and not _needed(part, gone, entries):
+                gone.append(part)
+    return gone[1:]
+
+
+def _needed(part: str, gone: list[str], entries: Mapping[str, Entry]) -> bool:
+    return any(
+        entry.ensemble is not None
+        and not entry.unloaded
+        and entry.name not in gone
+        and part in part_names(entry.ensemble)
+        for entry in entries.values()
+    )
+
+
 def tell(entry: Entry) -> None:
     """Log what has become of an ensemble, when that is not what was logged last."""
     state = entry.failures() or f"ready in {', '.join(str(number) for number in sorted(entry.serving))}"

@@ -26,6 +26,11 @@ def test_largest_first_with_labels():
     assert texts(shown) == [["0.700000:1:b", "0.200000:2"], ["0.500000:0:a", "0.250000:1:b"]]
 
 
+def test_no_rows_are_no_rows_of_classes():
+    """A batch of no rows has the shape that its rows would have."""
+    assert classified(Tensor.from_array("y", np.zeros((0, 4), np.float32)), 3, [], batched=True).shape == (0, 3)
+
+
 @pytest.mark.parametrize(
     "array",
     [

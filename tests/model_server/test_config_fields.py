@@ -129,7 +129,66 @@ def test_a_field_that_nobody_knows_is_named_and_nothing_else_changes(unknown, ar
 @pytest.mark.parametrize("dims", ["[ - 1, 3 ]", "- 1 dims: 3", "-\t1, dims: 3"])
 def test_a_sign_may_stand_apart(dims):
     """As in the C++ parser that Triton uses."""
-    assert list(config.from_text(f"input {{ dims: {dims} }}", "m").input[0].dims) == [-1, 3]
+    assert list(config.from_text(f"input {{ name: 'x' dims: {dims} }}", "m").input[0].dims) == [-1, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (r'name: "\x6d"', "m"),
+        (r'name: "\X6D"', "m"),
+        (r'name: "\155"', "m"),
+        (r'name: "\u006d"', "m"),
+        (r'name: "\U0000006d"', "m"),
+        (r"""name: 'a\?\'\"\t' "b" """, "a?'\"\tb"),
+        (r'name: "\ud83d\ude00"', "\U0001f600"),
+        (r'name: "\xed" "\x95\x9c"', "\ud55c"),
+        ('name: "m" # \udcff\udcb0 "', "m"),
+        ("name: 'm' max_batch_size: -\n # c\n 0", "m"),
+    ],
+)
+def test_texts_mean_what_they_mean_to_triton(text, name):
+    """Escapes, adjacent texts, signs and comments are read as by the C++ parser (compared with `protoc --encode`)."""
+    read = pb.ModelConfig()
+    assert config_text.parse(text, read) == []
+    assert read == pb.ModelConfig(name=name)
+
+
+@pytest.mark.parametrize(
+    "text", [r'name: "\q"', r'name: "\xff"', r'name: "\ud83d"', r'name: "\U00110000"', 'name: "\udcff"']
+)
+def test_a_text_that_cannot_be_is_one_sentence(text):
+    """A wrong escape, and what is no UTF-8, are said with their place, inside unknown fields too."""
+    for around in ("%s", "new_field { %s }"):
+        with pytest.raises(ModelError, match=r"1:\d+ : (.* is no escape of the text format|the text is not UTF-8)"):
+            config.from_text(around % text, "m")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("optional: 0x1", True), ("optional: 01", True), ("optional: 00", False), ("optional: t", True),
+     ("data_type: 013", 11), ("data_type: 0xB", 11), ("dims: 0x10", [16]), ("dims: [ 010, -0X1 ]", [8, -1])],
+)  # fmt: skip
+def test_numbers_of_every_base(field, value):
+    """Booleans, enums and integers in octal and hexadecimal, as the C++ parser takes them."""
+    read = getattr(config.from_text(f"input {{ name: 'x' {field} }}", "m").input[0], field.partition(":")[0])
+    assert (list(read) if isinstance(value, list) else read) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("input [ { name: 'x' }, { name: 'x' } ]", "names the input 'x' twice"),
+        ("output [ { name: 'y' }, { name: 'y' } ]", "names the output 'y' twice"),
+        ("input { data_type: TYPE_FP32 }", "has an input without a name"),
+        ("input { name: 'x' dims: [ -2, 1 ] }", r"gives input 'x' the dims \[-2, 1\]"),
+        ("output { name: 'y' dims: 4 reshape { shape: -4 } }", r"gives output 'y' the reshape \[-4\]"),
+    ],
+)
+def test_ports_that_cannot_be(text, said):
+    """Each input and output has a name of its own, and dimensions that there can be."""
+    with pytest.raises(ModelError, match=said):
+        config.from_text(text, "m")
 
 
 @given(st.text(alphabet="ab:{}[]<>\"'#,;- \n1.", max_size=60))

@@ -19,6 +19,7 @@ from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, RequestedOutput
 from crossover.protocol.tensors import Tensor
+from crossover.protos import inference as pb
 from tests.graphs import adding_graph, echo_graph, save
 from tests.model_server.test_batching import slow_graph
 
@@ -202,6 +203,24 @@ async def test_parts_that_come_and_go(models):
     save(models.path, "exp", binary_graph("Mul"))
     await models.engine.repository.load("exp", {})
     await models.refused("chain", Code.UNAVAILABLE, "step 2 (model 'exp')", "'x'")
+
+
+async def test_parts_may_go_with_their_ensemble(models):
+    """`unload_dependents` takes along the parts that the ensemble's load brought, but not what was loaded, or is needed, else."""
+    models.ensemble("inner", CHAIN)
+    await models.load("outer", config(step("inner", "in=in", "out=middle"), step("sum", "a=middle b=in", "y=out")))
+    repository = models.engine.repository
+    await repository.load("sum", {})
+    served = {"inner", "outer", "neg", "exp", "sum"}
+    assert {one.name for one in repository.loaded()} == served
+    await models.load("other", config(step("exp", "x=in", "y=out")))
+    request = pb.RepositoryModelUnloadRequest(model_name="outer")
+    request.parameters["unload_dependents"].string_param = "yes"
+    with pytest.raises(InferenceError, match="unload_dependents' is 'yes'; it takes true or false"):
+        await models.engine.control("RepositoryModelUnload", request, CONTEXT)
+    request.parameters["unload_dependents"].bool_param = True
+    await models.engine.control("RepositoryModelUnload", request, CONTEXT)
+    assert {one.name for one in repository.loaded()} == {"sum", "exp", "other"}
 
 
 async def test_files_are_followed(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from crossover.model_server.executor import Executor
 from crossover.model_server.repository import Repository
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
-from crossover.protocol.messages import InferRequest
+from crossover.protocol.messages import InferRequest, RequestedOutput
 from crossover.protocol.tensors import Tensor
 from tests.graphs import echo_graph, save
 
@@ -282,10 +283,35 @@ async def test_a_model_that_comes_with_load(tmp_path):
     await engine.close()
 
 
+async def test_what_a_configuration_names_comes_with_load_too(tmp_path):
+    """Labels and values of warm-ups lie beside the versions, as in the repository."""
+    constant(tmp_path, "m", 1, 1)
+    engine = await opened(tmp_path)
+    given = {
+        "max_batch_size": 4,
+        "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": [-1], "label_filename": "labels.txt"}],
+        "model_warmup": [{"name": "w", "batch_size": 1, "inputs": {"x": {"data_type": "TYPE_FP32", "dims": [2], "input_data_file": "x"}}}],
+    }  # fmt: skip
+    content = save(tmp_path / "elsewhere", "other", echo_graph("FP32")).read_bytes()
+    files = {"file:1/model.onnx": content, "file:labels.txt": b"zero\none\n", "file:warmup/x": bytes(8)}
+    await engine.load_model("m", {"config": json.dumps(given), **files}, CONTEXT)
+    asked = [RequestedOutput("y", {"classification": 1})]
+    tensor = Tensor.from_array("x", np.array([[1, 5]], np.float32))
+    response = await engine.infer(InferRequest("m", [tensor], outputs=asked), CONTEXT)
+    assert response.output("y").array.tolist() == [[b"5.000000:1:one"]]
+    with pytest.raises(InferenceError, match="parameter 'config' names the model 'n'"):
+        await engine.load_model("m", {"config": '{"name": "n"}'}, CONTEXT)
+    await engine.close()
+
+
 @pytest.mark.parametrize(
     "parameters",
     [
         {"config": "not json"},
+        {"config": "{}", "file:model.onnx": b"x"},
+        {"config": "{}", "file:1/a/b/model.onnx": b"x"},
+        {"config": "{}", "file:1/.hidden": b"x"},
+        {"config": "{}", "file:1/a": b"x", "file:1/a/b": b"x"},
         {"file:1/model.onnx": b"x"},
         {"config": "{}", "file:../../x": b"x"},
         {"config": "{}", "file:1/../../x": b"x"},

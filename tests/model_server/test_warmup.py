@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from crossover.model_server import config
 from crossover.protocol.errors import InferenceError
 from tests.graphs import echo_graph, save
 from tests.model_server.conftest import serving
@@ -40,6 +41,16 @@ async def test_a_file_of_values(tmp_path):
     async with serving(path) as engine:
         await engine.repository.load("m", {})
         assert engine.repository.ready("m", "")
+
+
+async def test_no_rows_is_no_warm_up(tmp_path):
+    """A warm-up whose batch_size is 0 is passed over, as Triton does, and named; the model serves."""
+    path = repository(tmp_path, 8, 0, 1, "FP32", "-1", 'input_data_file: "none"')
+    async with serving(path) as engine:
+        await engine.repository.load("m", {})
+        assert engine.repository.ready("m", "")
+    _, named = config.read(path / "m")
+    assert named == ["model_warmup 'w' (batch_size is 0, so it does not run)"]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from crossover.protocol.codecs.reply_form import ReplyForm
 from crossover.protocol.datatypes import datatype
 from crossover.protocol.errors import invalid
 from crossover.protocol.messages import InferRequest, InferResponse
+from crossover.protocol.names import shown
 from crossover.protocol.tensors import Buffer, Tensor
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class BodyTail:
 
     def take(self, name: str, size: object) -> Buffer:
         if type(size) is not int or size < 0:
-            raise invalid(f"binary_data_size of tensor '{name}' is {str(size)[:40]}; it takes an integer, 0 or more")
+            raise invalid(f"binary_data_size of tensor '{name}' is {shown(size)}; it takes an integer, 0 or more")
         end = self._at + size
         if end > len(self._body):
             raise invalid(

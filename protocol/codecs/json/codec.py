@@ -20,6 +20,7 @@ from crossover.protocol.codecs.reply_form import ReplyForm
 from crossover.protocol.errors import InferenceError, invalid
 from crossover.protocol.limits import MAX_PARAMETERS, MAX_TENSORS, check_count
 from crossover.protocol.messages import InferRequest, InferResponse, Parameters, RequestedOutput, SharedTensors
+from crossover.protocol.names import shown
 from crossover.protocol.tensors import Buffer, Shape, Tensor, declared
 
 _REQUEST_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
@@ -215,12 +216,20 @@ def tensor_head(item: object, where: str, index: int) -> tuple[dict[str, Any], s
         raise invalid(f"'{where}[{index}]' is {kind_of(item)}; it takes an object")
     name, kind, dims = item.get("name"), item.get("datatype"), item.get("shape")
     if type(name) is not str or not name:
-        raise invalid(f"'{where}[{index}]' has no 'name'; it takes a string")
+        raise _missing(item, "name", f"'{where}[{index}]'", "a string, not empty")
     if type(kind) is not str:
-        raise invalid(f"tensor '{name}' has no 'datatype'; it takes a string such as FP32")
+        raise _missing(item, "datatype", f"tensor '{name}'", "a string such as FP32")
     if type(dims) is not list:
-        raise invalid(f"tensor '{name}' has no 'shape'; it takes an array of integers, 0 or more")
+        raise _missing(item, "shape", f"tensor '{name}'", "an array of integers, 0 or more")
     return item, name, kind, dims
+
+
+def _missing(item: dict[str, Any], key: str, where: str, takes: str) -> InferenceError:
+    """INVALID_ARGUMENT for what is not there, or is of another kind."""
+    value = item.get(key)
+    if value is None:
+        return invalid(f"{where} has no '{key}'; it takes {takes}")
+    return invalid(f"'{key}' of {where} is {kind_of(value) if value != '' else 'empty'}; it takes {takes}")
 
 
 def _tensor(
@@ -250,7 +259,7 @@ class _NoTail:
         if size == 0 and type(size) is int:
             return b""
         raise invalid(
-            f"tensor '{name}' says binary_data_size {str(size)[:40]}, but no binary data follows the JSON; "
+            f"tensor '{name}' says binary_data_size {shown(size)}, but no binary data follows the JSON; "
             "header Inference-Header-Content-Length says where it begins"
         )
 
@@ -266,9 +275,11 @@ def _requested(items: object, form: ReplyForm, elements: Elements | None) -> lis
     check_count(items, MAX_TENSORS, "outputs")
     requested = []
     for index, item in enumerate(items):
-        name = item.get("name") if type(item) is dict else None
+        if type(item) is not dict:
+            raise invalid(f"'outputs[{index}]' is {kind_of(item)}; it takes an object with a 'name'")
+        name = item.get("name")
         if type(name) is not str or not name:
-            raise invalid(f"'outputs[{index}]' has no 'name'; it takes an object with a 'name'")
+            raise _missing(item, "name", f"'outputs[{index}]'", "a string, not empty")
         _check_unknown(item, _OUTPUT_KEYS, elements)
         parameters = _parameters(item.get("parameters"), f"output '{name}'")
         if "binary_data" in parameters:
@@ -302,7 +313,7 @@ _PLAIN = frozenset({str, int, float, bool})
 
 def _flag(value: object, name: str) -> bool:
     if type(value) is not bool:
-        raise invalid(f"parameter {name} is {str(value)[:40]!r}; it takes true or false")
+        raise invalid(f"parameter {name} is {shown(value)}; it takes true or false")
     return value
 
 

@@ -163,6 +163,10 @@ def _finite(digits: str) -> float:
 def _refusal(error: json.JSONDecodeError) -> InferenceError:
     if "ecursion" in error.msg:
         return _too_deep()
+    if "not valid UTF-8" in error.msg:
+        return invalid(
+            "the JSON text is not UTF-8; where binary data follows it, header Inference-Header-Content-Length says where it begins"
+        )
     return invalid(f"the JSON text is not valid: {error.msg} (line {error.lineno}, column {error.colno})")
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json.text import loads
 from crossover.protocol.codecs.json.values import LONG_ELEMENTS, PIECE_ELEMENTS, to_array, to_text
 from crossover.protocol.datatypes import DATATYPES, datatype
@@ -144,3 +145,30 @@ def test_long_tensors_are_written_as_short_ones_are(size):
         b"-Infinity",
         b"Infinity",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"inputs": [{"name": 5}]}', "'name' of 'inputs[0]' is an integer; it takes a string, not empty"),
+        ('{"inputs": [{"name": ""}]}', "'name' of 'inputs[0]' is empty; it takes a string, not empty"),
+        ('{"inputs": [{"name": null}]}', "'inputs[0]' has no 'name'; it takes a string, not empty"),
+        ('{"inputs": [{"name": "x", "datatype": []}]}', "'datatype' of tensor 'x' is an array; it takes a string such as FP32"),
+        ('{"inputs": [{"name": "x", "datatype": "FP32", "shape": 2}]}',
+         "'shape' of tensor 'x' is an integer; it takes an array of integers, 0 or more"),
+        ('{"inputs": [{"name": "x", "datatype": "FP32", "shape": [true]}]}',
+         "shape of 'x' holds true; each dimension is an integer, 0 or more"),
+        ('{"inputs": [{"name": "x", "datatype": "FP32", "shape": ["1"]}]}',
+         "shape of 'x' holds '1'; each dimension is an integer, 0 or more"),
+        ('{"inputs": [], "outputs": ["y"]}', "'outputs[0]' is a string; it takes an object with a 'name'"),
+        ('{"inputs": [], "outputs": [{"name": {}}]}', "'name' of 'outputs[0]' is an object; it takes a string, not empty"),
+        ('{"inputs": [], "parameters": {"binary_data_output": 1}}', "parameter binary_data_output is 1; it takes true or false"),
+        ('{"inputs": []}\udcff',
+         "the JSON text is not UTF-8; where binary data follows it, header Inference-Header-Content-Length says where it begins"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_in_the_words_of_json(text, said):
+    """What is missing has no place, what is of another kind is said to be that, and values stand as JSON has them."""
+    with pytest.raises(InferenceError) as caught:
+        json_codec.decode_request(text.encode("utf-8", "surrogateescape"), "m")
+    assert caught.value.message == said
