@@ -108,6 +108,7 @@ PARAMETERS: dict[str, str] = {
     "enable_mem_pattern": "1 or 0: plan a run's memory from the run before",
     "memory.enable_memory_arena_shrinkage": "cpu:0: give the arena's memory back after each run",
     "session.use_device_allocator_for_initializers": "1 or 0: weights outside the arena",
+    "session.disable_prepacking": "1 or 0: weights of external files stay mapped, so that processes share them; runs may take longer",
     "MODEL_ISOLATION": "process: runs in worker processes; none: in the server",
     "MODEL_MEMORY_BYTES": "memory that an isolated worker may take beyond its idle size",
 }

@@ -26,6 +26,7 @@ from pathlib import Path, PurePath
 
 from crossover.model_server import own_files
 from crossover.model_server.model_error import ModelError
+from crossover.model_server.shared_files import COPIES
 from crossover.protocol.codecs.protobuf.wire import read_varint
 from crossover.protocol.names import quoted
 
@@ -91,6 +92,8 @@ def snapshot(path: Path) -> Iterator[tuple[Path, FileFacts]]:
         for location in sorted(facts.external):
             _copy_data(path, location, copy.parent)
         yield copy, facts
+        for location in facts.external:
+            COPIES.opened(copy.parent / location)
 
 
 @contextmanager
@@ -140,7 +143,7 @@ def _copy_data(model_file: Path, location: str, target: Path) -> None:
     if (target / inside).exists():
         return  # the model's own file, as it was checked
     (target / inside).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source / inside, target / inside)
+    COPIES.copy(source / inside, target / inside)
 
 
 def _is_file(path: Path) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Arena = Literal["keep", "shrink", "off"]
 _SHRINK = "cpu:0"
 _MOST_DIGITS = 15
+_ENTRIES = "session_entries"
 _LEVELS = {-1: "basic", 0: "", 1: "extended", 2: "disable"}
 """`optimization.graph.level`; 0 is the server's own setting."""
 _BOOLEANS = {"1": True, "true": True, "0": False, "false": False}
@@ -54,7 +55,8 @@ class RuntimeOptions:
         changes: dict[str, Any] = {"graph_optimization": _LEVELS[level] or self.graph_optimization}
         for key, (field, read) in _PARAMETERS.items():
             if key in config.parameters:
-                changes[field] = read(key, config.parameters[key].string_value)
+                value = read(key, config.parameters[key].string_value)
+                changes[field] = changes.get(field, ()) + value if field == _ENTRIES else value
         if changes.pop("arena_off", False):
             changes["arena"] = "off"
         return replace(self, **changes)
@@ -112,7 +114,8 @@ _PARAMETERS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "memory.enable_memory_arena_shrinkage": ("arena", _shrinkage),
     "enable_mem_arena": ("arena_off", lambda key, text: not _boolean(key, text)),
     "enable_mem_pattern": ("memory_pattern", _boolean),
-    "session.use_device_allocator_for_initializers": ("session_entries", _entry),
+    "session.use_device_allocator_for_initializers": (_ENTRIES, _entry),
+    "session.disable_prepacking": (_ENTRIES, _entry),
     "MODEL_ISOLATION": ("isolated", _isolation),
     "MODEL_MEMORY_BYTES": ("memory", _bytes),
 }

@@ -20,6 +20,7 @@ from crossover.model_server.engine import Engine
 from crossover.model_server.every_worker import EveryWorker
 from crossover.model_server.metrics import EngineMetrics
 from crossover.model_server.settings import ModelServerSettings, engine_of
+from crossover.model_server.shared_files import COPIES
 from crossover.protocol.inference import Inference
 from crossover.protocol.wires import UNIX
 from crossover.service import process
@@ -65,6 +66,7 @@ async def serve(settings: ModelServerSettings, stop: Stop) -> None:
 
 async def serve_worker(settings: ModelServerSettings, stop: Stop, worker: Worker) -> None:
     """The same as one of several processes that share the ports."""
+    COPIES.folder = worker.folder
     engine = engine_of(settings)
     await serve_inference(engine, EveryWorker(engine, worker, settings), settings, stop, worker)
 

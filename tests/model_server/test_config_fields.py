@@ -218,6 +218,7 @@ def test_an_error_keeps_its_line():
         ("memory.enable_memory_arena_shrinkage", "cpu:0;gpu:0", {"arena": "shrink"}),
         ("session.use_device_allocator_for_initializers", "1",
          {"session_entries": (("session.use_device_allocator_for_initializers", "1"),)}),
+        ("session.disable_prepacking", "true", {"session_entries": (("session.disable_prepacking", "1"),)}),
     ],
 )  # fmt: skip
 def test_parameters_of_the_onnxruntime_backend(key, value, expected):

@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from crossover.protocol import deadline
@@ -283,6 +284,52 @@ def test_what_is_one_process_is_refused(capsys, setting, value, reason):
     assert reason in capsys.readouterr().err
 
 
+WEIGHTS = 64 << 20
+
+
+@pytest.mark.slow
+def test_external_data_is_in_memory_once(tmp_path):
+    """Weights that ONNX Runtime leaves mapped take no more memory with two workers than with one."""
+    repository = tmp_path / "models"
+    save_external_weights(repository / "large")
+    (repository / "large" / "config.pbtxt").write_text(
+        'parameters { key: "session.disable_prepacking" value { string_value: "1" } }'
+    )
+    taken = [memory_of_model(repository, workers, tmp_path) for workers in (1, 2)]
+    assert taken[0] > 0.9 * WEIGHTS
+    assert taken[1] < 1.25 * WEIGHTS
+
+
+def save_external_weights(folder: Path) -> None:
+    (folder / "1").mkdir(parents=True)
+    weights = onnx.numpy_helper.from_array(np.ones((4096, WEIGHTS >> 14), np.float32), "weights")
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 4096]) for name in ("x", "y")]
+    node = onnx.helper.make_node("MatMul", ["x", "weights"], ["y"])
+    graph = onnx.helper.make_graph([node], "large", ends[:1], ends[1:], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, folder / "1" / "model.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    os.utime(folder / "1" / "weights", (1e9, 1e9))  # what was written a moment ago is not shared
+
+
+def memory_of_model(repository: Path, count: int, folder: Path) -> int:
+    """Bytes of a model server's proportional set size that go when its only model is unloaded."""
+    with model_server(count, "grpcio", MODEL_REPOSITORY=str(repository), DATA_DIR=str(folder)) as (service, url, _):
+        call = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4096], "data": [1] * 4096}]}
+        for _ in range(CONNECTIONS):
+            assert ask(url, "/v2/models/large/infer", call)[0] == 200
+        before = memory_of(service)
+        assert ask(url, "/v2/repository/models/large/unload", {})[0] == 200
+        return before - memory_of(service)
+
+
+def memory_of(service: Service) -> int:
+    sizes = 0
+    for pid in (service.pid, *workers_of(service)):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        sizes += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return sizes
+
+
 MOST_ROUNDS = 6
 GOAL = 1.7
 
@@ -294,7 +341,7 @@ def test_two_workers_do_the_work_of_two(library, tmp_path):
     """Two workers answer at least 1.7 times what one does in a second, where a call is a run of 20 ms and little else."""
     ratios = []
     with ExitStack() as stack:
-        targets = [stack.enter_context(model_server(count, library)) for count in (1, 2)]
+        targets = [stack.enter_context(model_server(count, library))[2] for count in (1, 2)]
         turns = asyncio.run(turns_of(targets[0], 0.02))
         while len(ratios) < MOST_ROUNDS and (not ratios or max(ratios) < GOAL):
             one, two = (asyncio.run(rate(target, turns, 2.0)) for target in targets)
@@ -303,16 +350,17 @@ def test_two_workers_do_the_work_of_two(library, tmp_path):
 
 
 @contextmanager
-def model_server(count: int, library: str):
+def model_server(count: int, library: str, **more: str):
+    """A model server of so many workers, its REST URL, and a target for clients."""
     http_port, grpc_port = free_ports(2)
     settings = {
         "MODEL_SERVER_HTTP_PORT": str(http_port), "MODEL_SERVER_GRPC_PORT": str(grpc_port), "MODEL_WORKERS": "1",
         "MODEL_SERVER_WORKERS": str(count), "ORT_INTRA_OP_THREADS": "1", "MODEL_SERVER_GRPC_LIBRARY": library,
     }  # fmt: skip
-    started = Service("model_server", settings, ("127.0.0.1", http_port))
+    started = Service("model_server", settings | more, ("127.0.0.1", http_port))
     try:
         started.await_ready()
-        yield Target(grpc=f"127.0.0.1:{grpc_port}", workers=count)
+        yield started, f"http://127.0.0.1:{http_port}", Target(grpc=f"127.0.0.1:{grpc_port}", workers=count)
     finally:
         started.stop()
 
