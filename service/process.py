@@ -33,6 +33,12 @@ PARENT = "CROSSOVER_PARENT"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 _PR_SET_PDEATHSIG = 1
 
+_HEAPS = 2
+_KEPT_BYTES = 64 << 20
+"""Free bytes that a heap may have at its end."""
+_TOUCHED_BYTES = 128 << 10
+"""glibc looks at a heap's end when a block of 64 KiB and more is freed."""
+
 
 def keep_freed_memory() -> None:
     """Tell glibc not to give large freed buffers back at once.
@@ -44,9 +50,9 @@ def keep_freed_memory() -> None:
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-        libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
         libc.mallopt(_M_TOP_PAD, 4 << 20)
-        libc.mallopt(_M_ARENA_MAX, 2)
+        libc.mallopt(_M_ARENA_MAX, _HEAPS)
 
 
 def give_memory_back() -> None:
@@ -55,7 +61,37 @@ def give_memory_back() -> None:
     For a moment after which much less is needed, such as a model's end. Elsewhere than on glibc this does nothing.
     """
     with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        libc = ctypes.CDLL("libc.so.6")
+        _trim_ends(libc)
+        libc.malloc_trim(0)
+
+
+def _trim_ends(libc: ctypes.CDLL) -> None:
+    """Trim the end of each heap, which malloc_trim does for the first one only: glibc trims the others when a block is freed there.
+
+    A thread allocates from a heap of its own where there is one; threads that live at the same time are dealt out to all.
+    """
+    libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = (
+        ctypes.c_void_p,
+        [ctypes.c_size_t],
+        [ctypes.c_void_p],
+    )
+    together = threading.Barrier(2 * _HEAPS)
+
+    def touch() -> None:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(1)
+        libc.free(libc.malloc(_TOUCHED_BYTES))
+
+    libc.mallopt(_M_TRIM_THRESHOLD, _TOUCHED_BYTES)
+    try:
+        threads = [threading.Thread(target=touch, daemon=True) for _ in range(2 * _HEAPS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def settle_garbage_collection() -> None:

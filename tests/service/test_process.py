@@ -151,3 +151,44 @@ def test_the_access_log_is_heard():
     ).stderr
     assert "GET /x" in printed
     assert "chatter" not in printed
+
+
+HEAPS = """
+import ctypes, threading
+from crossover.service import process
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+process.keep_freed_memory()
+libc = ctypes.CDLL("libc.so.6")
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+together = threading.Barrier(2)
+
+def use():
+    together.wait()
+    blocks = [libc.malloc(1 << 20) for _ in range(40)]
+    for block in blocks:
+        ctypes.memset(block, 1, 1 << 20)
+    together.wait()
+    for block in blocks:
+        libc.free(block)
+
+before = resident()
+threads = [threading.Thread(target=use) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+process.give_memory_back()
+print((resident() - before) >> 20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heaps")
+def test_every_heap_gives_its_end_back(root):
+    """What threads freed at the end of a heap goes back to the system, whichever heap it was."""
+    done = subprocess.run(
+        [sys.executable, "-c", HEAPS], capture_output=True, text=True, timeout=60, cwd=root, check=True
+    )
+    assert int(done.stdout) < 20, "of 80 MB"
