@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import onnx
@@ -23,7 +26,10 @@ from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
 from crossover.protocol.wires import WIRES, Target, connect
 from crossover.rest_gateway import command as gateway
-from crossover.stack.services import Service, free_ports, running
+from crossover.stack.services import ROOT, Service, free_ports, running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 INPUT = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.5, -2.0]}]}
 CONNECTIONS = 24
@@ -169,6 +175,35 @@ def test_a_model_is_loaded_and_unloaded_everywhere(stack):
     status, said = ask(stack.rest_url, "/v2/repository/models/nobody/load", {})
     assert status in (400, 404)
     assert "workers" not in said["error"]
+
+
+def test_a_model_that_a_call_brings_is_everywhere(stack):
+    """Its files come over the gateway to every worker, also to one that starts later."""
+    content = base64.b64encode(Path(ROOT, "models", "identity", "1", "model.onnx").read_bytes()).decode()
+    parameters = {"config": json.dumps({"backend": "onnxruntime"}), "file:1/model.onnx": content}
+
+    def states() -> set[int]:
+        return {ask(stack.rest_url, "/v2/models/brought/infer", INPUT)[0] for _ in range(CONNECTIONS)}
+
+    status, said = ask(stack.gateway_url, "/v2/repository/models/brought/load", {"parameters": parameters})
+    assert status == 200, said
+    assert states() == {200}
+    killed = kill_one(stack.model_server)
+    until(lambda: killed not in workers_of(stack.model_server) and len(workers_of(stack.model_server)) == 2)
+    until(lambda: len({ask(stack.rest_url, "/v2")[1]["extensions"][-1] for _ in range(CONNECTIONS)}) == 2)
+    assert states() == {200}
+    assert ask(stack.gateway_url, "/v2/repository/models/brought/unload", {})[0] == 200
+    assert 200 not in states()
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing")
+def test_promtool_has_nothing_to_say(stack):
+    """The sum of all workers' metrics is as well formed as one worker's: Triton's own names aside."""
+    for url in (stack.rest_url, stack.gateway_url):
+        text = ask(url, "/metrics")[1]
+        checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=PATIENCE)
+        said = (checked.stdout + checked.stderr).decode().splitlines()
+        assert [line for line in said if not line.startswith("nv_inference_")] == []
 
 
 def kill_one(service: Service) -> int:
@@ -330,28 +365,78 @@ def memory_of(service: Service) -> int:
     return sizes
 
 
-MOST_ROUNDS = 6
+ROUNDS = 4
+SECONDS = 2.0
 GOAL = 1.7
+LEAST_OF_DIGITS = 1.3
+"""Measured: 1.5 to 1.6 where the two cores have the generator and other programs beside the workers."""
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two workers need two cores")
 @pytest.mark.parametrize("library", ["grpcio", "lean"])
-def test_two_workers_do_the_work_of_two(library, tmp_path):
-    """Two workers answer at least 1.7 times what one does in a second, where a call is a run of 20 ms and little else."""
-    ratios = []
+def test_two_workers_do_the_work_of_two(library, capsys):
+    """Two workers answer at least 1.7 times what one does in a second, where a call is a run of 20 ms and little else.
+
+    They take turns; each one's best turn is the one that other programs disturbed least.
+    """
+    one, two = measured(library, lambda target: asyncio.run(turns_of(target, 0.02)))
+    ratio = max(each.rate for each in two) / max(each.rate for each in one)
+    with capsys.disabled():
+        print(f"\n{library}: two workers answer {ratio:.2f} times what one does ({one}, {two})")
+    assert ratio >= GOAL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["grpcio", "lean"])
+def test_two_workers_need_the_cpu_of_one(library, capsys):
+    """Of a model whose run is next to nothing two workers answer about as much in a second of CPU as one, so that with the
+    generator's share taken off they answer in a second what twice that makes.
+    """
+    one, two = measured(library, lambda _: None)
+    ratio = 2 * max(each.per_cpu_second for each in two) / max(each.per_cpu_second for each in one)
+    with capsys.disabled():
+        print(f"\n{library}: {ratio:.2f} times, generator aside ({one}, {two})")
+    assert ratio >= LEAST_OF_DIGITS
+
+
+class Measured(NamedTuple):
+    """What a server did in `SECONDS`."""
+
+    answers: int
+    cpu_seconds: float
+    """Of the server's processes."""
+
+    @property
+    def rate(self) -> float:
+        return self.answers / SECONDS
+
+    @property
+    def per_cpu_second(self) -> float:
+        return self.answers / self.cpu_seconds
+
+
+def measured(library: str, prepare: Callable[[Target], int | None]) -> list[list[Measured]]:
+    """The turns of one worker, and those of two."""
     with ExitStack() as stack:
-        targets = [stack.enter_context(model_server(count, library))[2] for count in (1, 2)]
-        turns = asyncio.run(turns_of(targets[0], 0.02))
-        while len(ratios) < MOST_ROUNDS and (not ratios or max(ratios) < GOAL):
-            one, two = (asyncio.run(rate(target, turns, 2.0)) for target in targets)
-            ratios.append(two / one)
-    assert max(ratios) >= GOAL, ratios
+        services = [stack.enter_context(model_server(count, library)) for count in (1, 2)]
+        turns = prepare(services[0].target)
+        request = digits() if turns is None else work(turns)
+        rounds = [[asyncio.run(measure(each, request)) for each in services] for _ in range(ROUNDS)]
+        return [list(each) for each in zip(*rounds, strict=True)]
+
+
+class Running(NamedTuple):
+    """A model server, its REST URL, and a target for clients."""
+
+    service: Service
+    url: str
+    target: Target
 
 
 @contextmanager
 def model_server(count: int, library: str, **more: str):
-    """A model server of so many workers, its REST URL, and a target for clients."""
+    """A model server of so many workers."""
     http_port, grpc_port = free_ports(2)
     settings = {
         "MODEL_SERVER_HTTP_PORT": str(http_port), "MODEL_SERVER_GRPC_PORT": str(grpc_port), "MODEL_WORKERS": "1",
@@ -360,7 +445,7 @@ def model_server(count: int, library: str, **more: str):
     started = Service("model_server", settings | more, ("127.0.0.1", http_port))
     try:
         started.await_ready()
-        yield started, f"http://127.0.0.1:{http_port}", Target(grpc=f"127.0.0.1:{grpc_port}", workers=count)
+        yield Running(started, f"http://127.0.0.1:{http_port}", Target(grpc=f"127.0.0.1:{grpc_port}", workers=count))
     finally:
         started.stop()
 
@@ -371,35 +456,53 @@ def work(turns: int) -> InferRequest:
 
 
 async def turns_of(target: Target, seconds: float) -> int:
-    """How many turns take about so long."""
+    """How many turns take about so long, judged by the best of a few calls, as others use the machine too."""
     async with closing_client(target) as client:
-        turns = 100
-        while True:
+
+        async def spent(turns: int) -> float:
             began = time.perf_counter()
             await client.infer(work(turns), CallContext(deadline.after(PATIENCE)))
-            if (spent := time.perf_counter() - began) >= seconds / 2:
-                return round(turns * seconds / spent)
+            return time.perf_counter() - began
+
+        turns = 100
+        while (best := min([await spent(turns) for _ in range(5)])) < seconds / 2:
             turns *= 2
+        return round(turns * seconds / best)
 
 
-async def rate(target: Target, turns: int, seconds: float, callers: int = 8) -> float:
-    """Answers a second to callers that ask again at once, after they have reached every worker."""
-    async with closing_client(target) as client:
+def digits() -> InferRequest:
+    return InferRequest("digits", [Tensor.from_array("x", np.zeros((1, 64), np.float32))])
+
+
+async def measure(running: Running, request: InferRequest) -> Measured:
+    """What callers get that ask again at once, 8 for each worker, after they have reached every one."""
+    async with closing_client(running.target) as client:
         answered = 0
-        counting = False
-        ends = time.monotonic() + 1.5 + seconds
 
         async def call() -> None:
             nonlocal answered
-            while time.monotonic() < ends:
-                await client.infer(work(turns), CallContext(deadline.after(PATIENCE)))
-                answered += counting
+            while True:
+                await client.infer(request, CallContext(deadline.after(PATIENCE)))
+                answered += 1
 
-        calls = asyncio.gather(*(call() for _ in range(callers)))
+        calls = [asyncio.create_task(call()) for _ in range(8 * running.target.workers)]
         await asyncio.sleep(1.5)
-        counting = True
-        await calls
-        return answered / seconds
+        before = answered, cpu_seconds(running.service)
+        await asyncio.sleep(SECONDS)
+        after = answered, cpu_seconds(running.service)
+        for each in calls:
+            each.cancel()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in outcomes), outcomes
+        return Measured(after[0] - before[0], after[1] - before[1])
+
+
+def cpu_seconds(service: Service) -> float:
+    ticks = 0
+    for pid in (service.pid, *workers_of(service)):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # utime, stime (proc_pid_stat(5))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @asynccontextmanager
