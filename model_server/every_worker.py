@@ -21,6 +21,7 @@ from crossover.endpoints.control_policy import ControlPolicy
 from crossover.endpoints.grpc.lean import LeanListener
 from crossover.endpoints.grpc.servicer import GrpcOptions
 from crossover.model_server.journal import Journal
+from crossover.protocol import deadline
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.wires import UNIX, Target, connect
@@ -37,6 +38,8 @@ log = logging.getLogger("crossover.model_server")
 T = TypeVar("T")
 
 SOCKET = "control"
+_ANSWER_SECONDS = 1.0
+"""A worker that says nothing for so long is left out of what is merged."""
 _ALL: dict[str, Callable[[Any], str]] = {
     "RepositoryModelLoad": lambda request: f"load of model '{request.model_name}'",
     "RepositoryModelUnload": lambda request: f"unload of model '{request.model_name}'",
@@ -122,8 +125,9 @@ class EveryWorker(Inference):
                     self._journal.note(method, request)
 
     async def _merged(self, method: str, request: Any, context: CallContext, own: Any) -> Any:
+        soon = replace(context, deadline=min(context.deadline, deadline.after(_ANSWER_SECONDS)))
         said = await everywhere.ask_all(
-            self._others, lambda inference: inference.control(method, request, replace(context))
+            self._others, lambda inference: inference.control(method, request, replace(soon))
         )
         answered = [
             (name, reply) for name, reply in said if reply is not None and not isinstance(reply, InferenceError)

@@ -228,6 +228,36 @@ def test_a_worker_that_dies_is_missed_by_nobody(stack):
         assert ask(url, "/v2/models/identity/infer", INPUT)[0] == 200
 
 
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_left_out(stack):
+    """Statistics, index and metrics come from the others within a second or two, not at the call's deadline."""
+    port = int(stack.environment["MODEL_SERVER_HTTP_PORT"])
+    kept: dict[str, http.client.HTTPConnection] = {}
+    while len(kept) < 2:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        kept[json.loads(said(connection, "/v2"))["extensions"][-1]] = connection
+    stopped = workers_of(stack.model_server)[0]
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        answered = 0
+        for connection in kept.values():
+            connection.sock.settimeout(2.5)
+            with suppress(TimeoutError):
+                for path in ("/v2/models/identity/stats", "/metrics"):
+                    assert said(connection, path)
+                    answered += 1
+        assert answered == 2
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    for connection in kept.values():
+        connection.close()
+
+
+def said(connection: http.client.HTTPConnection, path: str) -> bytes:
+    connection.request("GET", path)
+    return connection.getresponse().read()
+
+
 def test_queued_predictions_run_once_each(stack):
     """The gateway's processes share one queue: what one accepts another may run, and each runs once."""
     before = inferences(stack)
