@@ -232,25 +232,29 @@ def test_a_worker_that_dies_is_missed_by_nobody(stack):
 def test_a_worker_that_hangs_is_left_out(stack):
     """Statistics, index and metrics come from the others within a second or two, not at the call's deadline."""
     port = int(stack.environment["MODEL_SERVER_HTTP_PORT"])
-    kept: dict[str, http.client.HTTPConnection] = {}
-    while len(kept) < 2:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-        kept[json.loads(said(connection, "/v2"))["extensions"][-1]] = connection
-    stopped = workers_of(stack.model_server)[0]
-    os.kill(stopped, signal.SIGSTOP)
-    try:
-        answered = 0
-        for connection in kept.values():
-            connection.sock.settimeout(2.5)
-            with suppress(TimeoutError):
-                for path in ("/v2/models/identity/stats", "/metrics"):
-                    assert said(connection, path)
-                    answered += 1
-        assert answered == 2
-    finally:
-        os.kill(stopped, signal.SIGCONT)
-    for connection in kept.values():
-        connection.close()
+    with ExitStack() as opened:
+        kept: dict[str, http.client.HTTPConnection] = {}
+        while len(kept) < 2:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            opened.callback(connection.close)
+            kept[json.loads(said(connection, "/v2"))["extensions"][-1]] = connection
+        stopped = workers_of(stack.model_server)[0]
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            assert sum(answered(connection) for connection in kept.values()) == 2
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+
+
+def answered(connection: http.client.HTTPConnection) -> int:
+    """How many questions are answered soon."""
+    connection.sock.settimeout(2.5)
+    count = 0
+    with suppress(TimeoutError):
+        for path in ("/v2/models/identity/stats", "/metrics"):
+            assert said(connection, path)
+            count += 1
+    return count
 
 
 def said(connection: http.client.HTTPConnection, path: str) -> bytes:
