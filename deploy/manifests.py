@@ -29,11 +29,12 @@ if str(ROOT) not in sys.path:
 from crossover.__main__ import COMMANDS  # noqa: E402 - the path to it is made above
 from crossover.model_server.settings import ModelServerSettings  # noqa: E402
 from crossover.rest_gateway.settings import GatewaySettings  # noqa: E402
+from crossover.service.settings import ServiceSettings  # noqa: E402
 
 FOLDERS = ("base", "overlays/gateway-api", "overlays/keda", "overlays/kserve")
 VERSION = "1.34"
 """The Kubernetes release whose schemas are used; of those since then nothing is needed."""
-SETTINGS = {"gateway": GatewaySettings, "serve": ModelServerSettings}
+SETTINGS: dict[str, type[ServiceSettings]] = {"gateway": GatewaySettings, "serve": ModelServerSettings}
 _OTEL = "OTEL_"
 _SCHEMAS = yaml.safe_load((HERE / "schemas" / "custom.yaml").read_text())
 _METADATA = {"name", "namespace", "labels", "annotations"}
@@ -96,8 +97,8 @@ def _schema_faults(each: dict[str, Any]) -> Iterator[str]:
     if set(each) != {"apiVersion", "kind", "metadata", "spec"} or not set(each["metadata"]) <= _METADATA:
         yield "it has fields beside apiVersion, kind, metadata (name, namespace, labels, annotations) and spec"
     schema = {**_SCHEMAS["kinds"][kind], "definitions": _SCHEMAS["definitions"]}
-    for error in jsonschema.Draft202012Validator(schema).iter_errors(each["spec"]):
-        yield f"spec.{'.'.join(map(str, error.absolute_path))}: {error.message}"
+    for fault in jsonschema.Draft202012Validator(schema).iter_errors(each["spec"]):
+        yield f"spec.{'.'.join(map(str, fault.absolute_path))}: {fault.message}"
     if each["kind"] == "ServingRuntime":
         spec = {key: each["spec"][key] for key in ("containers", "volumes") if key in each["spec"]}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "runtime"}, "spec": spec}

@@ -38,6 +38,7 @@ SETS = {
     "otel": Set(3, 10),
     "fuzz": Set(32, 10),
     "deploy": Set(30, 20),
+    "ray": Set(170, 80),
 }
 _UNREACHABLE = (
     r"NewConnectionError|ConnectTimeout|Connection (refused|reset)|name resolution|error sending request|dns error|"

@@ -7,7 +7,8 @@ import re
 import pytest
 
 SETS = (
-    "serve", "lab", "dev", "clients", "models", "postgres", "guide", "otel", "deploy", "real-models", "fuzz", "fleet", "audit",
+    "serve", "lab", "dev", "clients", "models", "postgres", "guide", "otel", "deploy", "real-models", "fuzz", "fleet", "ray",
+    "audit",
 )  # fmt: skip
 PIN = re.compile(r"^([\w.-]+(?:\[[\w,]+\])?==\S+(?: ; .+?)?) \\$", re.MULTILINE)
 
@@ -36,7 +37,15 @@ def test_no_place_is_named(root, name):
 
 @pytest.mark.parametrize(
     ("smaller", "larger"),
-    [("serve", "lab"), ("lab", "dev"), ("postgres", "dev"), ("guide", "dev"), ("otel", "dev"), ("deploy", "dev")],
+    [
+        ("serve", "lab"),
+        ("lab", "dev"),
+        ("postgres", "dev"),
+        ("guide", "dev"),
+        ("otel", "dev"),
+        ("deploy", "dev"),
+        ("serve", "ray"),
+    ],
 )
 def test_sets_agree(root, smaller, larger):
     """What is tested is what is served: a larger set holds the smaller one's very versions."""

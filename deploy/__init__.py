@@ -1,0 +1,1 @@
+"""How Crossover runs elsewhere than on a laptop: manifests and their check, dashboards, rules, Ray Serve."""
