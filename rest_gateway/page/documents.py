@@ -1,4 +1,4 @@
-"""Pages for people who open the API's URLs in a browser: a list of predictions, one of them, and every problem.
+"""Pages for people who open the API's URLs in a browser: a list of predictions, one of them, its history, and every problem.
 
 The representation is negotiated (RFC 9110 12.5.1): who prefers `text/html` gets the JSON document inside a page, which
 lays it out; who cannot run scripts reads the document itself.
@@ -25,6 +25,7 @@ TEMPLATE = Path(__file__).resolve().parent / "static" / "document.html"
 _PAGES = (
     (re.compile(r"/api/predictions"), "predictions"),
     (re.compile(r"/api/predictions/[0-9a-fA-F-]{36}"), "prediction"),
+    (re.compile(r"/api/predictions/[0-9a-fA-F-]{36}/history"), "history"),
 )
 _PROBLEM = "problem"
 _JSON = (b"application/json", b"application/problem+json")

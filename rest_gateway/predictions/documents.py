@@ -5,6 +5,7 @@ Tensors are never walked by pydantic: they come in as one decoded value and go o
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
@@ -13,7 +14,9 @@ from crossover.protocol.codecs.json.text import Fragment, dumps
 from crossover.rest_gateway.predictions.record import Answer, Prediction, State, to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from crossover.rest_gateway.predictions.record import Revision
 
 PATH = "/api/predictions"
 _NUMBERS_EXAMPLE = [0, 0, 5, 13, 9, 1, 0, 0]
@@ -149,6 +152,31 @@ class ExchangeDocument(BaseModel):
     upstream: dict[str, Any] | None
 
 
+class RevisionDocument(BaseModel):
+    """What a prediction was between two changes."""
+
+    revision: int
+    event: str | None = Field(
+        description="How it came about: created, edited (PATCH), replaced (PUT), started, finished, postponed or released "
+        "(a worker's doing); null where that is forgotten."
+    )
+    at: str
+    state: State
+    upstream: str
+    version: str | None
+    label: str | int | None
+    note: str | None = Field(description=f"Its first {MOST_NOTE_CHARS // 50} characters.")
+    answer: str | None
+    changed: list[str] = Field(description="The members above that the revision before had otherwise.")
+
+
+class HistoryDocument(BaseModel):
+    """The revisions of a prediction, the current one first; at most 50 earlier ones are kept."""
+
+    prediction: str
+    revisions: list[RevisionDocument]
+
+
 class VersionDocument(BaseModel):
     """One version of a model as the repository lists it."""
 
@@ -254,7 +282,7 @@ def as_object(prediction: Prediction) -> dict[str, Any]:
         "message_bytes": outcome and outcome.message_bytes,
         "created_at": to_text(prediction.created_at),
         "updated_at": to_text(prediction.updated_at),
-        "links": {"self": here, "exchange": f"{here}/exchange"},
+        "links": {"self": here, "exchange": f"{here}/exchange", "history": f"{here}/history"},
     }
 
 
@@ -270,6 +298,24 @@ def one(prediction: Prediction) -> bytes:
 
 def page(predictions: Iterable[Prediction], following: str | None) -> bytes:
     return dumps({"predictions": [as_object(item) for item in predictions], "next": following})
+
+
+_COMPARED = ("state", "upstream", "version", "label", "note", "answer")
+
+
+def history(prediction: Prediction, revisions: Sequence[Revision]) -> bytes:
+    """`/api/predictions/{id}/history` of revisions, the newest first."""
+    told = [
+        {
+            "revision": each.number,
+            "event": each.event,
+            "at": to_text(each.at),
+            **{name: getattr(each, name) for name in _COMPARED},
+            "changed": [name for name in _COMPARED if before and getattr(each, name) != getattr(before, name)],
+        }
+        for each, before in zip_longest(revisions, revisions[1:])
+    ]
+    return dumps({"prediction": prediction.id, "revisions": told})
 
 
 def several(predictions: Iterable[Prediction], beside: dict[str, float]) -> bytes:

@@ -63,6 +63,14 @@ class Reading:
         stored = {name: Fragment(text) if text else None for name, text in halves.items()}
         return representation(request, dumps({"prediction": prediction_id, **stored}))
 
+    async def history(self, request: Request) -> Response:
+        prediction_id = request.path_params["prediction_id"]
+        found = None if queries.NUL in prediction_id else await self._store.history(prediction_id)
+        if found is None:
+            raise _gone(prediction_id)
+        current, revisions = found
+        return representation(request, documents.history(current, revisions), current.etag)
+
 
 async def existing(store: Store, request: Request) -> Prediction:
     """The prediction that the path names; 404 when there is none."""

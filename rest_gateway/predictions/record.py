@@ -81,6 +81,22 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Revision:
+    """What a prediction was between two changes; `note` is cut."""
+
+    number: int
+    event: str | None
+    """How it came about; None where that is forgotten."""
+    at: Micros
+    state: State
+    upstream: str
+    version: str | None
+    label: Label
+    note: str | None
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     """Which predictions a list or a summary is about; None means any."""
 

@@ -65,7 +65,8 @@ def build(reading: Reading, creating: Creating, changing: Changing, models: Mode
     takes = {"Accept-Post": JSON}
     routing.add_options(routes, "/predictions", takes)
     routing.add_options(routes, "/predictions/{prediction_id}", {"Accept-Patch": f"{MERGE_PATCH}, {JSON}"})
-    for path in ("/predictions/latest", "/predictions/{prediction_id}/exchange", "/prediction-summary", "/models",
+    for path in ("/predictions/latest", "/predictions/{prediction_id}/exchange", "/predictions/{prediction_id}/history",
+                 "/prediction-summary", "/models",
                  "/models/{name}", "/models/{name}/samples", "/models/{name}/prediction"):  # fmt: skip
         routing.add_options(routes, path)
     routing.add_slash_redirect(routes, "/predictions")
@@ -97,6 +98,8 @@ def _operations(reading: Reading, creating: Creating, changing: Changing, models
         Operation("DELETE", one, changing.delete, "Delete a prediction", {204: ("Gone", None)}, (404, 406, 412)),
         Operation("GET", f"{one}/exchange", reading.exchange, "See what was said on both hops",
                   {200: ("Both halves", docs.ExchangeDocument), 304: unchanged}, (404, 406)),
+        Operation("GET", f"{one}/history", reading.history, "See how a prediction came to be what it is, newest first",
+                  {200: ("Its revisions", docs.HistoryDocument), 304: unchanged}, (404, 406), parameters=(_IF_NONE_MATCH,)),
         Operation("GET", "/prediction-summary", reading.summary, "Counts, and accuracy where labels are known",
                   {200: ("The summary", docs.Summary), 304: unchanged}, (400, 406), parameters=filters),
         Operation("GET", "/models", models.all, "List models", {200: ("The models", docs.ModelList), 304: unchanged},

@@ -54,6 +54,21 @@ exchanges = Table(
     Column("upstream", Text),
 )
 
+history = Table(
+    "history",
+    metadata,
+    Column("prediction_id", String(36), primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("event", String(16), nullable=False),  # how the next revision came about
+    Column("at", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("version", Text),
+    Column("label", Text),
+    Column("note", Text),
+    Column("answer_label", Text),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

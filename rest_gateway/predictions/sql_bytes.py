@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, func, select, update
 
 from crossover.rest_gateway.api.routing import StoreFullError
+from crossover.rest_gateway.predictions import sql_history
 from crossover.rest_gateway.predictions.record import State
 from crossover.rest_gateway.predictions.schema import exchanges, predictions
 
@@ -32,7 +33,12 @@ def size_of(prediction: Prediction, exchange: Exchange) -> int:
     """About how many bytes a prediction and its exchange take in the database."""
     outcome = prediction.outcome
     texts = (prediction.task.inputs, prediction.task.parameters, prediction.note, exchange.http, exchange.upstream)
-    return ROW_BYTES + sum(map(_length, texts)) + (0 if outcome is None else outcome_size(outcome))
+    return (
+        ROW_BYTES
+        + sql_history.size_of(prediction.revision)
+        + sum(map(_length, texts))
+        + (0 if outcome is None else outcome_size(outcome))
+    )
 
 
 def outcome_size(outcome: Outcome) -> int:
@@ -98,6 +104,7 @@ class Bound:
         before = await _sum(connection)
         of_these = select(_TABLE.id).where(surplus)
         await connection.execute(delete(exchanges).where(exchanges.c.prediction_id.in_(of_these)))
+        await sql_history.forget(connection, of_these)
         await connection.execute(delete(predictions).where(surplus))
         return before - await _sum(connection)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, or_, select, update
 
-from crossover.rest_gateway.predictions import sql_clock
+from crossover.rest_gateway.predictions import sql_clock, sql_history
 from crossover.rest_gateway.predictions.record import State, now_micros
 from crossover.rest_gateway.predictions.rows import job_of, outcome_columns, state_after
 from crossover.rest_gateway.predictions.schema import exchanges, predictions
@@ -37,9 +37,13 @@ async def claim(connection: AsyncConnection, owner: str, lease_seconds: float) -
         .limit(1)
         .with_for_update(skip_locked=True)  # PostgreSQL: pass by rows that another gateway is just taking
     )
+    found = (await connection.execute(oldest)).scalar_one_or_none()
+    if found is None:
+        return None
+    await sql_history.keep(connection, sql_history.Event.STARTED, _TABLE.id == found)
     query = (
         update(predictions)
-        .where(_TABLE.id == oldest.scalar_subquery())
+        .where(_TABLE.id == found)
         .values(
             state=State.RUNNING,
             owner=owner,
@@ -50,8 +54,9 @@ async def claim(connection: AsyncConnection, owner: str, lease_seconds: float) -
         )
         .returning(predictions)
     )
-    row = (await connection.execute(query)).mappings().one_or_none()
-    return None if row is None else job_of(row)
+    row = (await connection.execute(query)).mappings().one()
+    await sql_history.trim(connection, found, row["revision"])
+    return job_of(row)
 
 
 async def renew(connection: AsyncConnection, owner: str, lease_seconds: float) -> None:
@@ -62,6 +67,7 @@ async def renew(connection: AsyncConnection, owner: str, lease_seconds: float) -
 async def finish(
     connection: AsyncConnection, job: Job, owner: str, outcome: Outcome, upstream_exchange: str | None
 ) -> bool:
+    await sql_history.keep(connection, sql_history.Event.FINISHED, _held(job, owner))
     query = (
         update(predictions)
         .where(_held(job, owner))
@@ -75,11 +81,13 @@ async def finish(
 
 
 async def postpone(connection: AsyncConnection, job: Job, owner: str, seconds: float) -> None:
+    await sql_history.keep(connection, sql_history.Event.POSTPONED, _held(job, owner))
     values = {"state": State.QUEUED, "run_after": sql_clock.later(connection, seconds)}
     await connection.execute(update(predictions).where(_held(job, owner)).values(**values, **_IDLE, **_touched()))
 
 
 async def release(connection: AsyncConnection, owner: str) -> None:
+    await sql_history.keep(connection, sql_history.Event.RELEASED, _running_of(owner))
     values = {"state": State.QUEUED, **_IDLE, **_touched()}
     await connection.execute(update(predictions).where(_running_of(owner)).values(**values))
 
@@ -111,4 +119,4 @@ def _held(job: Job, owner: str) -> ColumnElement[bool]:
 
 
 def _touched() -> dict[str, Any]:
-    return {"revision": _TABLE.revision + 1, "updated_at": now_micros()}
+    return {"revision": _TABLE.revision + 1, "updated_at": now_micros(), "stored_bytes": sql_history.grown()}

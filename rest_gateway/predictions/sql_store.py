@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import case, delete, func, insert, null, select, update
 
 from crossover.rest_gateway.api.routing import StoreFullError
-from crossover.rest_gateway.predictions import sql_bytes, sql_keys, sql_queue
+from crossover.rest_gateway.predictions import sql_bytes, sql_history, sql_keys, sql_queue
 from crossover.rest_gateway.predictions.record import Count, Prediction, State, now_micros
 from crossover.rest_gateway.predictions.rows import (
     note_columns,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from crossover.rest_gateway.predictions.database import Database
-    from crossover.rest_gateway.predictions.record import Filter, Job, Label, Outcome
+    from crossover.rest_gateway.predictions.record import Filter, Job, Label, Outcome, Revision
     from crossover.rest_gateway.predictions.store import KeyHold, KeyUse, Replacement
 
 LISTED_CHARS = 16 << 10
@@ -96,7 +96,7 @@ class SqlStore:
 
     async def annotate(self, current: Prediction, label: Label, note: str | None) -> Prediction:
         async with self._database.writing() as connection:
-            return await _change(connection, current, note_columns(label, note))
+            return await _change(connection, current, sql_history.Event.EDITED, note_columns(label, note))
 
     async def replace(
         self, current: Prediction, order: Replacement, exchange_of: Callable[[Prediction], Exchange]
@@ -111,7 +111,7 @@ class SqlStore:
         if order.outcome is None:
             changes["queued_at"] = changes["run_after"] = now_micros()
         async with self._database.writing() as connection:
-            changed = await _change(connection, current, changes)
+            changed = await _change(connection, current, sql_history.Event.REPLACED, changes)
             exchange = exchange_of(changed)
             await self._bytes.counted(connection, changed, exchange)
             values = {"http": exchange.http, "upstream": exchange.upstream}
@@ -135,6 +135,7 @@ class SqlStore:
                 query = query.where(predictions.c.revision == revision)
             if (await connection.execute(query)).rowcount:
                 await connection.execute(delete(exchanges).where(exchanges.c.prediction_id == prediction_id))
+                await sql_history.forget(connection, [prediction_id])
                 return True
             if revision is not None and await _get(connection, prediction_id) is not None:
                 raise ConflictError
@@ -145,6 +146,11 @@ class SqlStore:
             query = select(exchanges).where(exchanges.c.prediction_id == prediction_id)
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else Exchange(row["http"], row["upstream"])
+
+    async def history(self, prediction_id: str) -> tuple[Prediction, list[Revision]] | None:
+        async with self._database.reading() as connection:
+            current = await _get(connection, prediction_id)
+            return None if current is None else (current, await sql_history.of(connection, current))
 
     async def claim(self, owner: str, lease_seconds: float) -> Job | None:
         async with self._database.writing() as connection:
@@ -213,6 +219,7 @@ class SqlStore:
                     return pruned
                 await connection.execute(delete(predictions).where(predictions.c.id.in_(ids)))
                 await connection.execute(delete(exchanges).where(exchanges.c.prediction_id.in_(ids)))
+                await sql_history.forget(connection, ids)
             pruned += len(ids)
 
     async def close(self) -> None:
@@ -244,17 +251,27 @@ async def _get(connection: AsyncConnection, prediction_id: str) -> Prediction | 
     return None if row is None else prediction_of(row)
 
 
-async def _change(connection: AsyncConnection, current: Prediction, changes: dict[str, Any]) -> Prediction:
+async def _change(
+    connection: AsyncConnection, current: Prediction, event: sql_history.Event, changes: dict[str, Any]
+) -> Prediction:
     """Write `changes` onto the revision that `current` is; ConflictError when the row has moved on."""
+    unchanged = (predictions.c.id == current.id) & (predictions.c.revision == current.revision)
+    await sql_history.keep(connection, event, unchanged)
     query = (
         update(predictions)
-        .where(predictions.c.id == current.id, predictions.c.revision == current.revision)
-        .values(**changes, revision=current.revision + 1, updated_at=max(now_micros(), current.updated_at + 1))
+        .where(unchanged)
+        .values(
+            **changes,
+            revision=current.revision + 1,
+            updated_at=max(now_micros(), current.updated_at + 1),
+            stored_bytes=sql_history.grown(),
+        )
         .returning(predictions)
     )
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         raise ConflictError
+    await sql_history.trim(connection, current.id, current.revision + 1)
     return prediction_of(row)
 
 

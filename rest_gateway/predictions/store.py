@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from crossover.rest_gateway.predictions.record import Count, Filter, Job, Label, Outcome, Prediction, Task
+    from crossover.rest_gateway.predictions.record import Count, Filter, Job, Label, Outcome, Prediction, Revision, Task
 
 
 class ConflictError(Exception):
@@ -101,6 +101,10 @@ class Store(Protocol):
         ...
 
     async def exchange(self, prediction_id: str) -> Exchange | None: ...
+
+    async def history(self, prediction_id: str) -> tuple[Prediction, list[Revision]] | None:
+        """The prediction and its revisions, the current one first; None when there is no such prediction."""
+        ...
 
     async def claim(self, owner: str, lease_seconds: float) -> Job | None:
         """The oldest waiting job, or one whose lease has ended, now leased to `owner`."""

@@ -24,7 +24,8 @@ def prediction(client):
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/api/predictions?limit=2", 200), ("/api/predictions/{id}", 200), (GONE, 404), ("/nothing", 404), ("/api/nothing", 404),
+    [("/api/predictions?limit=2", 200), ("/api/predictions/{id}", 200), ("/api/predictions/{id}/history", 200), (f"{GONE}/history", 404),
+     (GONE, 404), ("/nothing", 404), ("/api/nothing", 404),
      ("/api/predictions?limit=x", 400), ("/reports/nothing", 404)],
 )  # fmt: skip
 def test_a_browser_gets_a_page(client, prediction, method, path, status):
@@ -63,6 +64,10 @@ def test_the_pages_say_what_the_documents_say(open_page, prediction):
     assert prediction["answer"]["label"] in text and "</pre><script>" in text and "succeeded" in text
     page.locator("details[data-upstream] summary").click()
     page.locator("details[data-upstream] h4").first.wait_for()
+    page.get_by_role("link", name="History").click()
+    page.wait_for_selector("body[data-ready]")
+    assert page.locator("tbody tr").count() == 1
+    assert "created" in page.inner_text("tbody") and prediction["answer"]["label"] in page.inner_text("tbody")
 
 
 @pytest.mark.browser

@@ -5,7 +5,7 @@ import { byId, el, styled } from "./dom.js";
 import { details } from "./exchange.js";
 import { choose, t, translate, whenLanguageChanges } from "./language.js";
 import { compact } from "./messages.js";
-import { day, ms, percent, whole } from "./numbers.js";
+import { day, moment, ms, percent, whole } from "./numbers.js";
 import { thumbnail } from "./picture.js";
 import { SIDE } from "./reduce.js";
 import { colour } from "./upstreams.js";
@@ -21,7 +21,7 @@ function read(text) {
   }
 }
 
-const KINDS = { predictions, prediction, problem };
+const KINDS = { predictions, prediction, history, problem };
 
 const stateOf = ({ state }) => (t(`state_${state}`) === `state_${state}` ? state : t(`state_${state}`));
 
@@ -57,7 +57,22 @@ function prediction(item) {
       .flatMap(([name, value]) => [el("dt", {}, t(name)), el("dd", {}, String(value))])),
     tensors("inputsTitle", item.inputs), tensors("outputsTitle", item.outputs),
     el("h2", {}, t("exchange")), details(item.upstream, async () => item, { choosable: true }),
-    el("p", {}, el("a", { href: "/api/predictions" }, t("backToList")))];
+    el("p", {}, el("a", { href: item.links.history }, t("historyLink")), " · ", el("a", { href: "/api/predictions" }, t("backToList")))];
+}
+
+function history({ prediction: id, revisions }) {
+  const heads = ["fieldUpdated", "fieldEvent", "fieldState", "fieldUpstream", "fieldAnswer", "fieldLabel", "fieldNote"];
+  const cells = (each) => ({ state: stateOf(each), upstream: each.upstream, answer: each.answer, label: each.label, note: each.note });
+  const rows = revisions.map((each) => styled(el("tr", {},
+    el("th", { scope: "row" }, moment(each.at)), el("td", {}, each.event ? t(`event_${each.event}`) : "–"),
+    ...Object.entries(cells(each)).map(([name, value]) => el("td", { class: name === "upstream" ? "upstream" : null },
+      each.changed.includes(name) ? el("strong", {}, String(value ?? "–")) : String(value ?? "–")))),
+  { "--colour": colour(each.upstream) }));
+  return [t("historyTitle", { id: id.slice(-12) }), el("p", { class: "hint" }, t("historyHint")),
+    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("historyTitle", { id: id.slice(-12) }) },
+      el("table", {}, el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col" }, t(head))))), el("tbody", {}, ...rows))),
+    el("p", {}, el("a", { href: `/api/predictions/${id}` }, t("backToPrediction")), " · ",
+      el("a", { href: "/api/predictions" }, t("backToList")))];
 }
 
 const tensors = (title, list) => (list

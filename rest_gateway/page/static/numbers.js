@@ -27,3 +27,4 @@ export function bytes(value) {
 
 export const clock = (text) => new Date(text).toLocaleTimeString("en-GB"); // 24 hours with colons, in both languages
 export const day = (text) => new Date(text).toLocaleString(language(), { dateStyle: "medium", timeStyle: "short", hour12: false });
+export const moment = (text) => new Date(text).toLocaleString(language(), { dateStyle: "medium", timeStyle: "medium", hour12: false });
