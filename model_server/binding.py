@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TypeAlias
 
 from crossover.model_server.classification import count_asked
@@ -18,6 +19,7 @@ MOST_FORMS = 256
 """Forms that one version remembers; when there are more, all are forgotten."""
 Form: TypeAlias = tuple[tuple[str, str, Shape], ...]
 """Name, datatype and shape of each input."""
+_form_of = attrgetter("name", "datatype.name", "shape")
 ALLOWED_TRITON = "triton_enable_empty_final_response"
 
 
@@ -45,7 +47,7 @@ class Signature:
 
     def bind(self, request: InferRequest) -> list[str]:
         """Check the request; the names of the outputs to give, in order."""
-        form = tuple([(tensor.name, tensor.datatype.name, tensor.shape) for tensor in request.inputs])
+        form: Form = tuple(map(_form_of, request.inputs))
         if form not in self.fitting:
             self._check_inputs(request)
             if len(self.fitting) >= MOST_FORMS:

@@ -11,7 +11,7 @@ from crossover.model_server import shared_memory
 from crossover.model_server.control import CONTROL
 from crossover.model_server.ensemble.call import EnsembleCall, Stations
 from crossover.model_server.ensemble.version import LoadedEnsemble
-from crossover.model_server.execution import Execution, execute_now
+from crossover.model_server.execution import Execution
 from crossover.model_server.executor import Executor
 from crossover.model_server.model import LoadedVersion
 from crossover.model_server.model_queue import QueuedCall
@@ -23,6 +23,7 @@ from crossover.model_server.statistics import reason_of
 from crossover.protocol.inference import CallContext, Inference
 from crossover.protocol.messages import InferRequest, InferResponse, SharedTensors
 from crossover.protocol.tensors import Tensor
+from crossover.protocol.timeline import Timeline
 from crossover.service import process
 from crossover.transport.off_loop import off_loop
 
@@ -65,15 +66,18 @@ class Engine(Inference):
         execution: Execution | None = None
         try:
             execution = Execution(version, request.inputs, version.signature.bind(request), context.deadline)
-            response = _response(version, request, execute_now(execution))
+            made = execution.run_now()
+            outputs = version.shown(request, made) if request.outputs else made
         except BaseException as error:
             begun = execution is not None
             version.statistics.failed(time.monotonic_ns() - arrived, reason_of(error, context.deadline, begun=begun))
             raise
-        rows = version.rows(request.inputs)
-        version.statistics.ran(rows, execution)
-        _succeeded(version, arrived, rows, execution, context)
-        return response
+        if context.timeline is not None:
+            _stamp(context.timeline, execution)
+        rows, statistics = version.rows(request.inputs), version.statistics
+        statistics.ran(rows, execution)
+        statistics.succeeded(arrived, rows, execution)
+        return InferResponse(version.name, version.version, outputs, request.id)
 
     async def _answer_later(self, version: ServedVersion, request: InferRequest, context: CallContext) -> InferResponse:
         arrived = time.monotonic_ns()
@@ -108,7 +112,9 @@ class Engine(Inference):
         rows = version.rows(request.inputs)
         if isinstance(call.run, Stations):
             version.statistics.ran(rows, call.run)
-        _succeeded(version, arrived, rows, call.run, context)
+        if context.timeline is not None:
+            _stamp(context.timeline, call.run)
+        version.statistics.succeeded(arrived, rows, call.run)
         if lookup is not None:
             self.cache.put(lookup, made)
             version.statistics.cache_miss.add(lookup.ns)
@@ -153,10 +159,6 @@ def _response(version: ServedVersion, request: InferRequest, made: list[Tensor])
     return InferResponse(version.name, version.version, version.shown(request, made), request.id)
 
 
-def _succeeded(
-    version: ServedVersion, arrived: int, rows: int, run: Execution | Stations, context: CallContext
-) -> None:
-    if context.timeline is not None:
-        context.timeline.stamps["started"] = run.started
-        context.timeline.stamps["finished"] = run.finished
-    version.statistics.succeeded(arrived, rows, run)
+def _stamp(timeline: Timeline, run: Execution | Stations) -> None:
+    timeline.stamps["started"] = run.started
+    timeline.stamps["finished"] = run.finished

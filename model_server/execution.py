@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, TypeAlias
 
 from crossover.model_server.onnx_session import RunControl
+from crossover.model_server.quickness import SUSPECT_RUNS
 from crossover.protocol import deadline
 from crossover.protocol.deadline import NEVER
 from crossover.protocol.errors import Code, InferenceError
@@ -36,7 +37,7 @@ class Execution(RunControl):
     __slots__ = ("deadline", "finished", "inputs", "outputs", "spent", "started", "version")
 
     def __init__(self, version: LoadedVersion, inputs: list[Tensor], outputs: list[str], until: float) -> None:
-        super().__init__()
+        self.options, self.stopped, self.fed, self.ran = None, False, 0, 0  # RunControl's
         self.version = version
         self.inputs = inputs
         self.outputs = outputs
@@ -44,28 +45,46 @@ class Execution(RunControl):
         self.started = 0
         self.finished = 0
         self.spent = 0
-        """Nanoseconds that the run took by the version's clock."""
+        """Nanoseconds that the run took by the version's clock, where that was read."""
 
     def run(self) -> list[Tensor]:
+        """On a worker thread."""
         clock = self.version.clock
-        self.started, began = time.monotonic_ns(), clock()
-        deadline.check(self.deadline, "before the model ran")
+        began = clock()
+        made = self._run()
+        self.spent = clock() - began
+        return made
+
+    def run_now(self) -> list[Tensor]:
+        """On the event loop, where the run is known to be quick; one that was not takes the permission back.
+
+        The thread's own clock is a system call, which costs a tenth of a small model's run. So the clock on the wall is read,
+        and only the runs after one that was slow by it are held against the other.
+        """
+        quickness = self.version.quickness
+        if quickness.suspect:
+            quickness.suspect -= 1
+            made = self.run()
+            if self.spent > SLOW_NS:
+                quickness.disappoint(self.size)
+        else:
+            made = self._run()
+        if self.finished - self.started > SLOW_NS:
+            quickness.suspect = SUSPECT_RUNS
+        return made
+
+    def _run(self) -> list[Tensor]:
+        self.started = time.monotonic_ns()
+        if self.started >= 1e9 * self.deadline:  # work whose time is over is not started
+            raise deadline.exceeded("before the model ran")
         made = self.version.run(self.inputs, self.outputs, self)
-        self.finished, self.spent = time.monotonic_ns(), clock() - began
+        self.finished = time.monotonic_ns()
         return made
 
     @property
     def size(self) -> int:
         """Bytes of its inputs."""
         return sum([tensor.nbytes for tensor in self.inputs])
-
-
-def execute_now(execution: Execution) -> list[Tensor]:
-    """The outputs of a run that is known to be quick: it happens here."""
-    made = execution.run()
-    if execution.spent > SLOW_NS:
-        execution.version.quickness.disappoint(execution.size)
-    return made
 
 
 class WorkerRun:

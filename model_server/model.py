@@ -49,8 +49,12 @@ class LoadedVersion(ServedVersion):
 
     def runs_inline(self, inputs: list[Tensor]) -> bool:
         """Whether a run with these inputs is known to be so quick that it may stay on the event loop."""
-        limit = self.quickness.limit
-        return limit >= 0 and sum([tensor.nbytes for tensor in inputs]) <= limit
+        left = self.quickness.limit
+        if left < 0:
+            return False
+        for tensor in inputs:
+            left -= tensor.nbytes
+        return left >= 0
 
     def run(self, inputs: list[Tensor], outputs: list[str], control: RunControl) -> list[Tensor]:
         """The named outputs of inputs that were bound; blocks."""

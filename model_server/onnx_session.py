@@ -90,7 +90,9 @@ class OnnxSession:
         try:
             if self._values:
                 return self._run_values(inputs, outputs, control)
-            feed = {tensor.name: _fed(tensor) for tensor in inputs}
+            feed = {}
+            for tensor in inputs:
+                feed[tensor.name] = _fed(tensor)
             control.fed = time.monotonic_ns()
             made = self._run(outputs, feed, self._shrinking(control) if self._shrinks else control.options)
             control.ran = time.monotonic_ns()
@@ -100,8 +102,10 @@ class OnnxSession:
             raise self._not_text(outputs) from None
         except Exception as error:
             raise _runtime_error(error) from error
-        rows = self._rows
-        return [_given(name, rows[name], array) for name, array in zip(outputs, made, strict=True)]
+        given = []
+        for name, array in zip(outputs, made, strict=True):
+            given.append(_given(name, self._rows[name], array))  # noqa: PERF401 - a comprehension is a call (Python 3.11)
+        return given
 
     def _not_text(self, outputs: list[str]) -> InferenceError:
         """The binding makes `str` of strings, and fails at the first output that is none; it does not say which one."""
@@ -186,7 +190,7 @@ def _port(arg: ort.NodeArg, what: str, *, optional: bool = False) -> Port:
 def _fed(tensor: Tensor) -> np.ndarray:
     array = tensor.array
     if tensor.datatype.kind != "bytes":
-        return _aligned(array)
+        return array if array.flags.aligned else _aligned(array)
     try:
         text = [element.decode() for element in array.ravel().tolist()]
     except UnicodeDecodeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _LONGEST_PROBATION = 1024
+SUSPECT_RUNS = 256
 
 
 @dataclass(slots=True)
@@ -23,6 +24,9 @@ class Quickness:
     """Quick runs that must pass before anything more is learnt."""
     slow: int = 0
     """Slow runs on the loop so far."""
+    suspect: int = 0
+    """Runs on the loop that are still timed by the thread's own clock, since one was slow by the clock on the wall: that was
+    the model's doing, or the machine's."""
 
     def learn(self, size: int) -> None:
         """A run of `size` input bytes was quick on a thread."""

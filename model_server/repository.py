@@ -83,7 +83,8 @@ class Repository:
 
     def resolve(self, name: str, version: str) -> ServedVersion:
         """The version to run: the one asked for, or the highest that is ready."""
-        return self._known(name).resolve(version)
+        entry = self.entries.get(name)
+        return (entry if entry is not None else self._known(name)).resolve(version)
 
     @property
     def is_ready(self) -> bool:
