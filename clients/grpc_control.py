@@ -11,14 +11,18 @@ from crossover.clients.grpc_status import error_of, unreadable
 from crossover.protocol import deadline, timeline
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.inference import CallContext, Inference
+from crossover.protocol.limits import HEAVY_BYTES
 from crossover.protocol.propagation import propagated
 from crossover.protocol.tensors import Buffer
 from crossover.protocol.wires import Target, bearer
 from crossover.protos import inference as pb
 from crossover.transport.grpc.metadata import Metadata
 from crossover.transport.grpc.status import CallFailedError, ClientClosedError, UnaryMethod, UnaryTransport
+from crossover.transport.off_loop import off_loop
 
 _RENEWALS = 3
+_WITH_FILES = "RepositoryModelLoad"
+"""The only method whose requests may be large; to ask protobuf for their size costs what writing them does."""
 
 
 class GrpcControl(Inference):
@@ -93,11 +97,11 @@ class GrpcControl(Inference):
         return await self._ask(method, request, context)
 
     async def _ask(self, method: str, request: Any, context: CallContext) -> Any:
-        data = request.SerializeToString()
+        data = await off_loop(HEAVY_BYTES if method == _WITH_FILES else 0, request.SerializeToString)
         self.check_size(data)
         reply, _ = await self.exchange(method, data, context)
         try:
-            return pb.METHODS[method].response.FromString(bytes(reply))
+            return await off_loop(len(reply), pb.METHODS[method].response.FromString, bytes(reply))
         except DecodeError:
             raise unreadable(invalid(f"it is not a {method} reply"), self.target.grpc) from None
 

@@ -21,6 +21,7 @@ from crossover.protocol.propagation import propagated
 from crossover.protocol.wires import Target, bearer, unix_path, wire
 from crossover.protos import inference as pb
 from crossover.transport.http1.client import HttpPool, HttpReply
+from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -93,8 +94,10 @@ class RestClient(Inference):
         if resource.body is None:
             answer = await self._exchange("GET", path, context)
         else:
-            answer = await self._exchange("POST", path, context, [_JSON], [dumps(resource.body(request))])
-        return self._message(resource.reply(self._read(answer)), reply)
+            body = resource.body
+            text = await off_loop(request.ByteSize(), lambda: dumps(body(request)))
+            answer = await self._exchange("POST", path, context, [_JSON], [text])
+        return await off_loop(len(answer.body), lambda: self._message(resource.reply(self._read(answer)), reply))
 
     async def close(self) -> None:
         for pool in (self._pool, self._control, self._health):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,8 @@ async def _repository_index(engine: Engine, request: Any) -> Any:
 
 
 async def _load(engine: Engine, request: Any) -> Any:
-    await engine.repository.load(request.model_name, protobuf_codec.repository_parameters(request.parameters))
+    parameters = await asyncio.to_thread(protobuf_codec.repository_parameters, request.parameters)  # copies of files
+    await engine.repository.load(request.model_name, parameters)
     return pb.RepositoryModelLoadResponse()
 
 

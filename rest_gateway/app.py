@@ -98,7 +98,9 @@ def _api(settings: GatewaySettings, upstreams: Upstreams, watch: LoopWatch) -> F
             await stack.enter_async_context(running)
             yield
 
-    app = FastAPI(title="Crossover", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Crossover", version=VERSION, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None
+    )
     app.add_exception_handler(HTTPException, cast("Any", _refused))
     app.add_exception_handler(Exception, _failed)
     running = predictions.install(app, upstreams, settings)
@@ -109,12 +111,10 @@ def _api(settings: GatewaySettings, upstreams: Upstreams, watch: LoopWatch) -> F
 
 
 def _schema(app: FastAPI, settings: GatewaySettings) -> dict[str, Any]:
-    """FastAPI's own paths and the OIP ones, made once."""
-    if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, routes=app.routes, summary=SUMMARY)
-        add_oip(schema, settings)
-        app.openapi_schema = schema
-    return app.openapi_schema
+    """FastAPI's own paths and the OIP ones."""
+    schema = get_openapi(title=app.title, version=app.version, routes=app.routes, summary=SUMMARY)
+    add_oip(schema, settings)
+    return schema
 
 
 async def _refused(request: Request, error: HTTPException) -> Response:

@@ -6,17 +6,41 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from crossover.endpoints.rest.errors import error_reply, json_reply
+from crossover.endpoints.rest.errors import JSON_TYPE, error_reply, json_reply
 from crossover.endpoints.rest.types import Reply
-from crossover.protocol.codecs.json.text import kind_of, loads_object
+from crossover.protocol.codecs.json.text import dumps, kind_of, loads_control
 from crossover.protocol.codecs.proto_json import to_object
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.limits import MAX_PARAMETERS, check_count
 from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from google.protobuf.message import Message
+
     from crossover.endpoints.rest.types import Request
     from crossover.protocol.messages import ParameterValue
+
+
+_JSON_A_BYTE = 8
+"""Bytes of JSON that a byte of a message becomes where it holds names and counters."""
+
+
+async def message_reply(message: Message, items: Sequence[Message] | None = None, *, complete: bool = False) -> Reply:
+    """A message as a JSON reply, or the `items` in it as an array; what is long is written beside the event loop."""
+
+    def written() -> bytes:
+        if items is None:
+            return dumps(to_object(message, complete=complete))
+        return dumps([to_object(item, complete=complete) for item in items])
+
+    return Reply(200, [JSON_TYPE], [await off_loop(_JSON_A_BYTE * message.ByteSize(), written)])
+
+
+async def document_of(request: Request) -> dict[str, Any]:
+    """The JSON object in the body of a request for control; {} for an empty body."""
+    return await off_loop(len(request.body), loads_control, request.body)
 
 
 async def alive(_request: Request) -> Reply:
@@ -51,23 +75,23 @@ async def model_ready(request: Request) -> Reply:
 
 
 async def server_metadata(request: Request) -> Reply:
-    return json_reply(to_object(await request.inference.server_metadata(request.context)))
+    return await message_reply(await request.inference.server_metadata(request.context))
 
 
 async def model_metadata(request: Request) -> Reply:
     route = request.route
-    return json_reply(to_object(await request.inference.model_metadata(route.model, route.version, request.context)))
+    return await message_reply(await request.inference.model_metadata(route.model, route.version, request.context))
 
 
 async def config(request: Request) -> Reply:
     route = request.route
-    return json_reply(to_object(await request.inference.model_config(route.model, route.version, request.context)))
+    return await message_reply(await request.inference.model_config(route.model, route.version, request.context))
 
 
 async def statistics(request: Request) -> Reply:
     route = request.route
     found = await request.inference.model_statistics(route.model, route.version, request.context)
-    return json_reply(to_object(found, complete=True))
+    return await message_reply(found, complete=True)
 
 
 async def model_names(request: Request) -> list[str]:
@@ -81,28 +105,28 @@ async def models(request: Request) -> Reply:
 
 
 async def index(request: Request) -> Reply:
-    document = await off_loop(len(request.body), loads_object, request.body) if request.body else {}
+    document = await document_of(request)
     only_ready = document.get("ready", False)
     if type(only_ready) is not bool:
         raise invalid(f"'ready' is {kind_of(only_ready)}; it takes true or false")
     found = await request.inference.repository_index(only_ready, request.context)
-    return json_reply([to_object(model) for model in found.models])
+    return await message_reply(found, found.models)
 
 
 async def load(request: Request) -> Reply:
-    files = await off_loop(len(request.body), _load_parameters, request)
+    parameters = await _controlled(request)
+    request.options.control.check(parameters)
+    files = await off_loop(len(request.body), _with_files, parameters)
     await request.inference.load_model(request.route.model, files, request.context)
     return Reply(200, [])
 
 
-def _load_parameters(request: Request) -> dict[str, ParameterValue | bytes]:
-    parameters = _controlled(request)
-    request.options.control.check(parameters)
+def _with_files(parameters: dict[str, ParameterValue]) -> dict[str, ParameterValue | bytes]:
     return {key: _file(key, value) if key.startswith("file:") else value for key, value in parameters.items()}
 
 
 async def unload(request: Request) -> Reply:
-    parameters = await off_loop(len(request.body), _controlled, request)
+    parameters = await _controlled(request)
     await request.inference.unload_model(request.route.model, parameters, request.context)
     return Reply(200, [])
 
@@ -111,11 +135,10 @@ async def unsupported(_request: Request) -> Reply:
     raise InferenceError(Code.UNIMPLEMENTED, "this extension of the protocol is not supported")
 
 
-def _controlled(request: Request) -> dict[str, ParameterValue]:
+async def _controlled(request: Request) -> dict[str, ParameterValue]:
     """The parameters of a load or unload; PERMISSION_DENIED where these are switched off."""
     request.options.control.check()
-    document = loads_object(request.body) if request.body else {}
-    parameters: Any = document.get("parameters")
+    parameters: Any = (await document_of(request)).get("parameters")
     if parameters is None:
         return {}
     if type(parameters) is not dict:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from crossover.endpoints.rest.errors import json_reply
+from crossover.endpoints.rest.control import document_of, message_reply
 from crossover.endpoints.rest.types import Reply
-from crossover.protocol.codecs.json.text import kind_of, loads_object
-from crossover.protocol.codecs.proto_json import to_object
+from crossover.protocol.codecs.json.text import kind_of
 from crossover.protocol.errors import invalid
 from crossover.protocol.names import shown
 from crossover.protos import inference as pb
@@ -33,7 +32,7 @@ async def cuda_memory_unregister(request: Request) -> Reply:
 
 
 async def system_memory_register(request: Request) -> Reply:
-    document = _document(request)
+    document = await _document(request)
     key = document.get("key")
     if type(key) is not str:
         raise invalid(f"'key' is {kind_of(key)}; it takes the name of a shared memory object")
@@ -45,15 +44,15 @@ async def system_memory_register(request: Request) -> Reply:
 
 async def cuda_memory_register(request: Request) -> Reply:
     message = pb.CudaSharedMemoryRegisterRequest(
-        name=request.route.region, byte_size=_bytes(_document(request), "byte_size")
+        name=request.route.region, byte_size=_bytes(await _document(request), "byte_size")
     )
     await request.inference.control("CudaSharedMemoryRegister", message, request.context)
     return Reply(200, [])
 
 
-def _document(request: Request) -> dict[str, Any]:
+async def _document(request: Request) -> dict[str, Any]:
     request.options.control.check_shared_memory()
-    return loads_object(request.body)
+    return await document_of(request)
 
 
 def _bytes(document: dict[str, Any], name: str) -> int:
@@ -69,7 +68,7 @@ async def _status(request: Request, kind: str) -> Reply:
     found = await request.inference.control(
         f"{kind}SharedMemoryStatus", method.request(name=request.route.region), request.context
     )
-    return json_reply([to_object(found.regions[name], complete=True) for name in sorted(found.regions)])
+    return await message_reply(found, [found.regions[name] for name in sorted(found.regions)], complete=True)
 
 
 async def _unregister(request: Request, kind: str) -> Reply:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from crossover.rest_gateway.api.conditions import check_match, is_current, tag_of
 from crossover.rest_gateway.api.negotiation import JSON
+from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,7 @@ REVALIDATE = "private, no-cache"
 """A copy may be kept, but is asked for again before each use: the answer is often 304."""
 
 
-def representation(
+async def representation(
     request: Request,
     body: bytes,
     etag: str | None = None,
@@ -26,7 +27,7 @@ def representation(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The answer to GET or HEAD: 412, 304 or 200; without `etag`, the tag is the body's hash."""
-    tag = etag or tag_of(body)
+    tag = etag if etag is not None else await off_loop(len(body), tag_of, body)
     found = {"ETag": tag, "Cache-Control": cache_control, **(headers or {})}
     check_match(request.headers.get("if-match"), tag)
     if is_current(request.headers.get("if-none-match"), tag):

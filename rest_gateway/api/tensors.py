@@ -11,11 +11,13 @@ import orjson
 
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json import values as json_values
+from crossover.protocol.codecs.json.elements import NotNativeError, Taken
 from crossover.protocol.codecs.json.text import Fragment, dumps
 from crossover.protocol.datatypes import Datatype
 from crossover.protocol.errors import invalid
 from crossover.protocol.limits import MAX_TENSORS, check_count
-from crossover.protocol.tensors import Tensor, declared
+from crossover.protocol.tensors import Shape, Tensor, declared
+from crossover.rest_gateway.api.bodies import standard
 
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
@@ -28,6 +30,17 @@ def read_tensors(items: object) -> list[Tensor]:
     return [_tensor(item, index) for index, item in enumerate(items)]
 
 
+def text_of(items: object) -> str:
+    """The JSON text of tensors that `parse` gave."""
+    return orjson.dumps(items, default=_untouched).decode()
+
+
+def _untouched(data: object) -> Fragment:
+    if type(data) is Taken:
+        return Fragment(data.text)
+    raise TypeError
+
+
 def write_tensors(tensors: list[Tensor]) -> bytes:
     """The JSON array of tensor objects; NOT_CARRIED for tensors that JSON cannot hold."""
     return dumps([{**json_codec.described(tensor), "data": Fragment(_data(tensor))} for tensor in tensors])
@@ -38,8 +51,23 @@ def _tensor(item: object, index: int) -> Tensor:
     if "data" not in item:
         raise invalid(f"tensor '{name}' has no 'data'; it takes an array of elements")
     row, shape = declared(name, kind, dims)
-    data = _numbers(name, item["data"]) if row.kind == "float" else item["data"]
+    data = item["data"]
+    if type(data) is Taken:
+        tensor = _native(data, name, row, shape)
+        if tensor is not None:
+            return tensor
+        data = standard(data.text)
+    data = _numbers(name, data) if row.kind == "float" else data
     return Tensor(name, row, shape, array=json_values.to_array(name, row, shape, data))
+
+
+def _native(data: Taken, name: str, row: Datatype, shape: Shape) -> Tensor | None:
+    """The tensor as the native part reads it, without ``null`` and literals, which OIP takes as numbers; else None."""
+    try:
+        tensor = data.tensor(name, row, shape)
+    except NotNativeError:
+        return None
+    return tensor if row.kind != "float" or np.isfinite(tensor.array).all() else None
 
 
 def _numbers(name: str, data: object) -> object:

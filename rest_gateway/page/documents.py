@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from crossover.rest_gateway.api.negotiation import prefers
+from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,6 +33,7 @@ _JSON = (b"application/json", b"application/problem+json")
 _CONDITIONS = (b"if-none-match", b"if-modified-since", b"if-match", b"accept")
 _OF_THE_DOCUMENT = frozenset((b"content-type", b"content-length", b"etag", b"cache-control", b"vary"))
 _VARY = (b"vary", b"Accept")
+_INDENTED_BYTES = 1 << 20
 
 Field = tuple[bytes, bytes]
 
@@ -103,7 +105,8 @@ class _Page:
         return bool(self._kind) and kind in _JSON and start["status"] not in (304, 204)
 
     async def _finish(self, start: Any) -> None:
-        page = self._documents.page(self._kind, start["status"], bytes(self._body))
+        body = bytes(self._body)
+        page = await off_loop(len(body), self._documents.page, self._kind, start["status"], body)
         await self._send({**start, "headers": self._documents.fields(start["headers"], len(page))})
         await self._send({"type": "http.response.body", "body": page})
 
@@ -124,7 +127,9 @@ def _value(headers: Iterable[Field], name: bytes) -> str:
 
 
 def _text(body: bytes) -> str:
-    """Indented, for who reads it without scripts."""
+    """Indented, for who reads it without scripts; a long one, which nobody reads, as it is."""
+    if len(body) > _INDENTED_BYTES:
+        return body.decode("utf-8", "replace")
     try:
         return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
     except orjson.JSONDecodeError:

@@ -58,7 +58,7 @@ class Changing:
                 return now
             return await self._store.annotate(now, label, note)
 
-        return single_response(await self._applied(request, current, apply), 200)
+        return await single_response(await self._applied(request, current, apply), 200)
 
     async def put(self, request: Request) -> Response:
         """Replace the input and run again; nothing changes when that fails."""
@@ -77,8 +77,8 @@ class Changing:
         if not waits:
             ran = await self._runner.run(upstream, inference, order.request(), self._calls.context(request))
 
-        def exchange_of(changed: Prediction) -> Exchange:
-            return Exchange(http_half(request, body, _put_response(changed)), ran.exchange if ran else None)
+        async def exchange_of(changed: Prediction) -> Exchange:
+            return Exchange(http_half(request, body, await _put_response(changed)), ran.exchange if ran else None)
 
         async def apply(now: Prediction) -> Prediction:
             return await self._store.replace(now, replacement, exchange_of)
@@ -87,7 +87,7 @@ class Changing:
         changed = await self._applied(request, current, apply)
         if waits:
             self._workers.wake()
-        return _put_response(changed)
+        return await _put_response(changed)
 
     async def delete(self, request: Request) -> Response:
         current = await existing(self._store, request)
@@ -114,7 +114,9 @@ class Changing:
         raise stale()
 
 
-def _put_response(changed: Prediction) -> Response:
+async def _put_response(changed: Prediction) -> Response:
     if changed.outcome is not None:
-        return single_response(changed, 200)
-    return single_response(changed, 202, {"Retry-After": str(RETRY_SECONDS), "Preference-Applied": "respond-async"})
+        return await single_response(changed, 200)
+    return await single_response(
+        changed, 202, {"Retry-After": str(RETRY_SECONDS), "Preference-Applied": "respond-async"}
+    )

@@ -77,7 +77,7 @@ class Creating:
         orders = await off_loop(len(body), _orders, document)
         chosen = self._chosen(request, orders, single)
         timeline.mark("decoded")
-        wanted = await off_loop(len(body), keys.fingerprint, document) if key is not None else ""
+        wanted = await off_loop(len(body), keys.fingerprint, orders, single=single) if key is not None else ""
         async with self._key(key, wanted) as earlier:
             if earlier is not None:
                 return await self._again(earlier)
@@ -99,7 +99,7 @@ class Creating:
     ) -> Response:
         ran = await self._ran(chosen, self._calls.context(request, timeline))
         prediction = _made(chosen, ran.outcome)
-        response = single_response(prediction, 201, self._timing(ran))
+        response = await single_response(prediction, 201, self._timing(ran))
         await self._keep(request, body, response, [(prediction, ran)], key)
         return response
 
@@ -112,7 +112,7 @@ class Creating:
             "sum_ms": round(sum((ran.outcome.timings or {}).get("total", 0.0) for ran in runs), 3),
         }
         made = [(_made(item, ran.outcome), ran) for item, ran in zip(chosen, runs, strict=True)]
-        response = _several_response([prediction for prediction, _ in made], 201, beside)
+        response = await _several_response([prediction for prediction, _ in made], 201, beside)
         await self._keep(request, body, response, made, key, beside)
         return response
 
@@ -130,7 +130,7 @@ class Creating:
         made = [_made(item, None) for item in chosen]
         first = made[0]
         headers = {"Retry-After": str(RETRY_SECONDS), "Preference-Applied": "respond-async"}
-        response = single_response(first, 202, headers) if single else _several_response(made, 202, {}, headers)
+        response = await (single_response(first, 202, headers) if single else _several_response(made, 202, {}, headers))
         waited = self._workers.expect(first.id) if single and wishes.wait_seconds else None
         try:
             await self._keep(request, body, response, [(prediction, None) for prediction in made], key)
@@ -140,7 +140,7 @@ class Creating:
         finally:
             self._workers.forget(first.id)
         done = await self._store.get(first.id)
-        return response if done is None or done.outcome is None else single_response(done, 201)
+        return response if done is None or done.outcome is None else await single_response(done, 201)
 
     async def _check_known(self, chosen: Chosen) -> None:
         """404 for a model that the server does not know; when the server is away, the work is accepted and waits."""
@@ -206,8 +206,8 @@ class Creating:
         status = 201 if all(prediction.outcome is not None for prediction in found) else 202
         headers = {"Idempotency-Replayed": "true"} | ({"Retry-After": str(RETRY_SECONDS)} if status == 202 else {})
         if reply.beside is None:
-            return single_response(found[0], status, headers)
-        return _several_response(found, status, reply.beside, headers)
+            return await single_response(found[0], status, headers)
+        return await _several_response(found, status, reply.beside, headers)
 
     def _timing(self, ran: Ran) -> dict[str, str]:
         return {"Server-Timing": server_timing(ran.timeline)} if self._options.timing else {}
@@ -229,17 +229,17 @@ async def side_by_side(works: list[Coroutine[Any, Any, Any]]) -> list[Any]:
         raise
 
 
-def single_response(prediction: Prediction, status: int, headers: dict[str, str] | None = None) -> Response:
+async def single_response(prediction: Prediction, status: int, headers: dict[str, str] | None = None) -> Response:
     """The representation of one prediction with where it is and its validator."""
     place = {"Location": f"{documents.PATH}/{prediction.id}"} if status in (201, 202) else {}
     found = {**place, "ETag": prediction.etag, UPSTREAM_HEADER: prediction.task.upstream, **(headers or {})}
-    return Response(documents.one(prediction), status, found, media_type=JSON)
+    return Response(await documents.one(prediction), status, found, media_type=JSON)
 
 
-def _several_response(
+async def _several_response(
     predictions: list[Prediction], status: int, beside: dict[str, float], headers: dict[str, str] | None = None
 ) -> Response:
-    return Response(documents.several(predictions, beside), status, headers, media_type=JSON)
+    return Response(await documents.several(predictions, beside), status, headers, media_type=JSON)
 
 
 def _made(chosen: Chosen, outcome: Outcome | None) -> Prediction:

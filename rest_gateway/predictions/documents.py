@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from crossover.protocol.codecs.json.text import Fragment, dumps
 from crossover.rest_gateway.predictions.record import Answer, Prediction, State, to_text
+from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from crossover.rest_gateway.predictions.record import Revision
 
@@ -292,20 +293,29 @@ def answer_object(answer: Answer | None) -> dict[str, Any] | None:
     return {"index": answer.index, "label": answer.label, "score": _number(answer.score)}
 
 
-def one(prediction: Prediction) -> bytes:
-    return dumps(as_object(prediction))
+async def one(prediction: Prediction) -> bytes:
+    return await off_loop(_length(prediction), lambda: dumps(as_object(prediction)))
 
 
-def page(predictions: Iterable[Prediction], following: str | None) -> bytes:
-    return dumps({"predictions": [as_object(item) for item in predictions], "next": following})
+async def page(predictions: Sequence[Prediction], following: str | None) -> bytes:
+    return await _listed(predictions, {"next": following})
 
 
+_LENGTH_OF_REVISION = 1 << 9
 _COMPARED = ("state", "upstream", "version", "label", "note", "answer")
 
 
-def history(prediction: Prediction, revisions: Sequence[Revision]) -> bytes:
+async def history(prediction: Prediction, revisions: Sequence[Revision]) -> bytes:
     """`/api/predictions/{id}/history` of revisions, the newest first."""
-    told = [
+
+    def written() -> bytes:
+        return dumps({"prediction": prediction.id, "revisions": _told(revisions)})
+
+    return await off_loop(_LENGTH_OF_REVISION * len(revisions), written)
+
+
+def _told(revisions: Sequence[Revision]) -> list[dict[str, Any]]:
+    return [
         {
             "revision": each.number,
             "event": each.event,
@@ -315,11 +325,26 @@ def history(prediction: Prediction, revisions: Sequence[Revision]) -> bytes:
         }
         for each, before in zip_longest(revisions, revisions[1:])
     ]
-    return dumps({"prediction": prediction.id, "revisions": told})
 
 
-def several(predictions: Iterable[Prediction], beside: dict[str, float]) -> bytes:
-    return dumps({"predictions": [as_object(item) for item in predictions], **beside})
+async def several(predictions: Sequence[Prediction], beside: dict[str, float]) -> bytes:
+    return await _listed(predictions, beside)
+
+
+async def _listed(predictions: Sequence[Prediction], beside: Mapping[str, object]) -> bytes:
+    def written() -> bytes:
+        return dumps({"predictions": [as_object(item) for item in predictions], **beside})
+
+    return await off_loop(sum(map(_length, predictions)), written)
+
+
+_LENGTH_WITHOUT_TENSORS = 1 << 10
+
+
+def _length(prediction: Prediction) -> int:
+    """About how many characters of JSON a prediction is."""
+    outputs = prediction.outcome.outputs if prediction.outcome else None
+    return _LENGTH_WITHOUT_TENSORS + len(prediction.task.inputs) + len(outputs or "")
 
 
 def _stored(text: str | None) -> Any:

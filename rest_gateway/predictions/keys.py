@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -11,6 +11,9 @@ from crossover.protocol.errors import Code
 from crossover.rest_gateway.api.problems import RETRY_SECONDS, Problem, bad_request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crossover.rest_gateway.predictions.orders import Order
     from crossover.rest_gateway.predictions.store import KeyUse, Reply
 
 HEADER = "Idempotency-Key"
@@ -28,9 +31,18 @@ def read_key(header: str | None) -> str | None:
     return key
 
 
-def fingerprint(document: dict[str, Any]) -> str:
-    """A digest of what a body says, whatever the order of its members and its white space."""
-    return hashlib.blake2b(orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=32).hexdigest()
+def fingerprint(orders: Sequence[Order], *, single: bool) -> str:
+    """A digest of what a body asks for, whatever the order of its members, its white space and how it writes numbers."""
+    digest = hashlib.blake2b(b"1" if single else b"n", digest_size=32)
+    for order in orders:
+        heads = [(tensor.name, tensor.datatype.name, tensor.shape, tensor.nbytes) for tensor in order.tensors]
+        said = (order.model, order.version, order.upstream, order.parameters, order.label, order.note, heads)
+        text = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+        digest.update(len(text).to_bytes(8))
+        digest.update(text)
+        for tensor in order.tensors:
+            digest.update(tensor.raw)
+    return digest.hexdigest()
 
 
 def earlier_reply(use: KeyUse, wanted: str) -> Reply | None:

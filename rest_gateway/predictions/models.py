@@ -14,6 +14,7 @@ import numpy as np
 
 from crossover.protocol.codecs.json import values as json_values
 from crossover.protocol.codecs.json.text import Fragment, dumps
+from crossover.protocol.codecs.sizes import TYPICAL_JSON_ELEMENT
 from crossover.protocol.datatypes import datatype
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
@@ -27,6 +28,7 @@ from crossover.rest_gateway.predictions.callers import UPSTREAM_HEADER
 from crossover.rest_gateway.predictions.documents import answer_object
 from crossover.rest_gateway.predictions.in_url import tensors_in_url
 from crossover.rest_gateway.prompt import promptly
+from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -67,7 +69,7 @@ class Models:
             version = {"version": entry.version, "state": entry.state, "reason": entry.reason or None}
             models.setdefault(entry.name, []).append(version)
         found = [_listed(name, versions) for name, versions in sorted(models.items())]
-        return representation(request, dumps({"models": found}), None, self._cached(LISTED_SECONDS), self._vary)
+        return await representation(request, dumps({"models": found}), None, self._cached(LISTED_SECONDS), self._vary)
 
     async def one(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -85,7 +87,7 @@ class Models:
             "samples": len(samples),
             "links": {**_links(name), "samples": f"{PATH}/{quote(name, safe='')}/samples"},
         }
-        return representation(request, dumps(document), None, self._cached(LISTED_SECONDS), self._vary)
+        return await representation(request, dumps(document), None, self._cached(LISTED_SECONDS), self._vary)
 
     async def samples(self, request: Request) -> Response:
         """Real inputs with their true labels, ready to be POSTed."""
@@ -97,7 +99,8 @@ class Models:
             for sample in self._catalog.samples(name)
             if (tensor := _sample_tensor(metadata, sample["data"])) is not None
         ]
-        return representation(request, dumps({"samples": found}), None, self._cached(LISTED_SECONDS), self._vary)
+        body = await off_loop(len(found) * sum(map(_length, found[:1])), dumps, {"samples": found})
+        return await representation(request, body, None, self._cached(LISTED_SECONDS), self._vary)
 
     async def prediction(self, request: Request) -> Response:
         """The computation: inputs as query parameters, nothing is kept; the tag is the answer's hash."""
@@ -124,7 +127,7 @@ class Models:
         headers = {**self._vary, UPSTREAM_HEADER: upstream}
         if self._options.timing:
             headers["Server-Timing"] = server_timing(ran.timeline)
-        return representation(request, dumps(document), None, self._cached(COMPUTED_SECONDS), headers)
+        return await representation(request, dumps(document), None, self._cached(COMPUTED_SECONDS), headers)
 
     def _cached(self, seconds: int) -> str:
         """A cache that several callers share must not hand on what only one of them may have (RFC 9111 3.5)."""
@@ -141,6 +144,11 @@ class Models:
             if error.code is Code.NOT_FOUND:
                 raise not_found(error.message) from None
             raise
+
+
+def _length(sample: dict[str, Any]) -> int:
+    """About how much JSON a sample is."""
+    return sum(TYPICAL_JSON_ELEMENT * len(tensor["data"]) for tensor in sample["inputs"])
 
 
 def _listed(name: str, versions: list[dict[str, Any]]) -> dict[str, Any]:

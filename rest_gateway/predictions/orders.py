@@ -11,8 +11,9 @@ from pydantic import BaseModel, ValidationError
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.names import check_model_name
+from crossover.rest_gateway.api.bodies import parse
 from crossover.rest_gateway.api.problems import Problem, of_error, unprocessable
-from crossover.rest_gateway.api.tensors import read_tensors
+from crossover.rest_gateway.api.tensors import read_tensors, text_of
 from crossover.rest_gateway.predictions.documents import (
     MOST_LABEL_CHARS,
     NewPrediction,
@@ -82,7 +83,7 @@ def read_order(document: dict[str, Any], pointer: str = "") -> Order:
         body.version or "",
         body.upstream,
         tensors,
-        orjson.dumps(body.inputs).decode(),
+        text_of(body.inputs),
         body.parameters,
         body.label,
         body.note,
@@ -110,7 +111,7 @@ def read_patch(document: dict[str, Any]) -> dict[str, Any]:
 
 def task_request(task: Task) -> InferRequest:
     """The infer request that a stored task means."""
-    tensors = read_tensors(orjson.loads(task.inputs))
+    tensors = read_tensors(parse(task.inputs.encode()))
     return InferRequest(task.model, tensors, task.version, parameters=orjson.loads(task.parameters))
 
 

@@ -30,7 +30,7 @@ class Reading:
 
     async def one(self, request: Request) -> Response:
         prediction = await existing(self._store, request)
-        return representation(request, documents.one(prediction), prediction.etag)
+        return await representation(request, await documents.one(prediction), prediction.etag)
 
     async def page(self, request: Request) -> Response:
         query = dict(request.query_params)
@@ -39,7 +39,7 @@ class Reading:
         found = await self._store.page(queries.read_filter(query), limit + 1, queries.read_cursor(query))
         following = queries.next_page(query, found[limit - 1].id) if len(found) > limit else None
         headers = {"Link": f'<{following}>; rel="next"'} if following else {}
-        return representation(request, documents.page(found[:limit], following), headers=headers)
+        return await representation(request, await documents.page(found[:limit], following), headers=headers)
 
     async def latest(self, request: Request) -> Response:
         query = dict(request.query_params)
@@ -52,7 +52,7 @@ class Reading:
     async def summary(self, request: Request) -> Response:
         query = dict(request.query_params)
         queries.check_names(query, queries.FILTERS)
-        return representation(request, dumps(summarize(await self._store.counts(queries.read_filter(query)))))
+        return await representation(request, dumps(summarize(await self._store.counts(queries.read_filter(query)))))
 
     async def exchange(self, request: Request) -> Response:
         prediction_id = request.path_params["prediction_id"]
@@ -61,7 +61,7 @@ class Reading:
             raise _gone(prediction_id)
         halves = {"http": found.http, "upstream": found.upstream}
         stored = {name: Fragment(text) if text else None for name, text in halves.items()}
-        return representation(request, dumps({"prediction": prediction_id, **stored}))
+        return await representation(request, dumps({"prediction": prediction_id, **stored}))
 
     async def history(self, request: Request) -> Response:
         prediction_id = request.path_params["prediction_id"]
@@ -69,7 +69,7 @@ class Reading:
         if found is None:
             raise _gone(prediction_id)
         current, revisions = found
-        return representation(request, documents.history(current, revisions), current.etag)
+        return await representation(request, await documents.history(current, revisions), current.etag)
 
 
 async def existing(store: Store, request: Request) -> Prediction:

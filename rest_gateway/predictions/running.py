@@ -69,7 +69,8 @@ class Runner:
             timings=_timings(timeline),
             message_bytes={"request": context.bytes_sent, "response": context.bytes_received},
         )
-        return Ran(outcome, upstream_half(upstream, context), timeline)
+        passed = context.bytes_sent + context.bytes_received
+        return Ran(outcome, await off_loop(passed, upstream_half, upstream, context), timeline)
 
 
 def _written(tensors: list[Tensor]) -> str:

@@ -20,7 +20,7 @@ from crossover.rest_gateway.predictions.schema import exchanges, idempotency_key
 from crossover.rest_gateway.predictions.store import ConflictError, Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from sqlalchemy import ColumnElement, Select
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -99,7 +99,7 @@ class SqlStore:
             return await _change(connection, current, sql_history.Event.EDITED, note_columns(label, note))
 
     async def replace(
-        self, current: Prediction, order: Replacement, exchange_of: Callable[[Prediction], Exchange]
+        self, current: Prediction, order: Replacement, exchange_of: Callable[[Prediction], Awaitable[Exchange]]
     ) -> Prediction:
         changes = {
             **task_columns(order.task),
@@ -112,7 +112,7 @@ class SqlStore:
             changes["queued_at"] = changes["run_after"] = now_micros()
         async with self._database.writing() as connection:
             changed = await _change(connection, current, sql_history.Event.REPLACED, changes)
-            exchange = exchange_of(changed)
+            exchange = await exchange_of(changed)
             await self._bytes.counted(connection, changed, exchange)
             values = {"http": exchange.http, "upstream": exchange.upstream}
             await connection.execute(update(exchanges).where(exchanges.c.prediction_id == current.id).values(values))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from crossover.rest_gateway.predictions.record import Count, Filter, Job, Label, Outcome, Prediction, Revision, Task
 
@@ -88,7 +88,7 @@ class Store(Protocol):
         ...
 
     async def replace(
-        self, current: Prediction, order: Replacement, exchange_of: Callable[[Prediction], Exchange]
+        self, current: Prediction, order: Replacement, exchange_of: Callable[[Prediction], Awaitable[Exchange]]
     ) -> Prediction:
         """A new input with its outcome, or queued without one; ConflictError when `current` is stale.
 

@@ -21,12 +21,13 @@ from crossover.rest_gateway.predictions.exchange import upstream_half
 from crossover.rest_gateway.predictions.orders import task_request
 from crossover.rest_gateway.predictions.record import continue_after, now_micros
 from crossover.rest_gateway.predictions.running import Ran, Runner, failure
+from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from crossover.rest_gateway.predictions.options import PredictionOptions
-    from crossover.rest_gateway.predictions.record import Job, Outcome
+    from crossover.rest_gateway.predictions.record import Job, Outcome, Task
     from crossover.rest_gateway.predictions.store import Store
 
 log = logging.getLogger("crossover.predictions")
@@ -199,8 +200,7 @@ class Workers:
 
     async def _run(self, job: Job, context: CallContext) -> Ran:
         """The run as a task of its own, so that stopping ends it and never a transaction."""
-        name, inference = self._runner.upstreams.get(job.task.upstream)
-        task = asyncio.create_task(self._runner.run(name, inference, task_request(job.task), context))
+        task = asyncio.create_task(self._ran(job.task, context))
         self._running.add(task)
         try:
             return await task
@@ -211,6 +211,11 @@ class Workers:
             raise InferenceError(Code.INTERNAL, "the gateway failed inside; its log has the reason") from None
         finally:
             self._running.discard(task)
+
+    async def _ran(self, task: Task, context: CallContext) -> Ran:
+        name, inference = self._runner.upstreams.get(task.upstream)
+        request = await off_loop(len(task.inputs), task_request, task)
+        return await self._runner.run(name, inference, request, context)
 
     async def _finish(self, job: Job, outcome: Outcome, exchange: str | None = None) -> None:
         if not await self._store.finish(job, self._owner, outcome, exchange):

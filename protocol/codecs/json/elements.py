@@ -59,6 +59,17 @@ class Elements:
         self._claimed += 1
         return self._read(start, end, name, row, shape)
 
+    def taken(self) -> list[Taken]:
+        """All arrays, each to be read on its own."""
+        return [Taken(self, start, end) for start, end in self._spans]
+
+    def text(self, start: int, end: int) -> bytes:
+        return bytes(memoryview(self._text)[start:end])
+
+    def read(self, start: int, end: int, name: str, row: Datatype, shape: Shape) -> Tensor:
+        """The tensor with the elements of one array; NotNativeError where they have to be read with care."""
+        return self._read(start, end, name, row, shape)
+
     def all_of(self, tensors: list[tuple[str, Datatype, Shape]]) -> list[Tensor]:
         """The tensors of a text whose skeleton is known to be theirs."""
         spans = zip(self._spans, tensors, strict=True)
@@ -96,6 +107,44 @@ class Elements:
         """NotNativeError unless every array that was taken out belongs to a tensor."""
         if self._claimed != len(self._spans):
             raise NotNativeError
+
+
+class Taken:
+    """The ``data`` of a tensor that is still text: what is left of it in a document whose arrays were put back."""
+
+    __slots__ = ("_elements", "_end", "_start")
+
+    def __init__(self, elements: Elements, start: int, end: int) -> None:
+        self._elements = elements
+        self._start, self._end = start, end
+
+    def tensor(self, name: str, row: Datatype, shape: Shape) -> Tensor:
+        """NotNativeError where the text has to be read with care."""
+        return self._elements.read(self._start, self._end, name, row, shape)
+
+    @property
+    def text(self) -> bytes:
+        """The array as it was sent."""
+        return self._elements.text(self._start, self._end)
+
+
+def put_back(document: object, elements: Elements) -> bool:
+    """Replace the placeholders in what a skeleton means by the arrays, unread; False where it is not sure which they are."""
+    waiting = elements.taken()
+    waiting.reverse()
+    containers = [document]
+    while containers:
+        container = containers.pop()
+        if type(container) is dict:
+            data: Any = container.get("data")
+            if _is_placeholder(data):
+                if not waiting or data[0][0] != elements.count - len(waiting):
+                    return False
+                container["data"] = waiting.pop()
+            containers.extend(reversed(container.values()))
+        elif type(container) is list:
+            containers.extend(reversed(container))
+    return not waiting
 
 
 def _is_placeholder(data: Any) -> bool:

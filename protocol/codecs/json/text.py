@@ -42,6 +42,8 @@ _MOST = {
 }
 """The most of each that a text of any size holds, in the survey's order. Python makes them under the interpreter's lock, in
 which nobody else is served: 0.1 s for the most of one kind. Elements of tensors that the native part reads are not counted."""
+_MOST_CONTROL_VALUES = 16 << 10
+"""The most of each in a body that controls something: it has as many parameters as a message may have, and a shape or two."""
 
 
 def loads(text: Buffer) -> Any:
@@ -59,22 +61,39 @@ def loads(text: Buffer) -> Any:
         raise _refusal(error) from None
 
 
+def loads_control(text: Buffer) -> dict[str, Any]:
+    """The object in a body that controls something, empty for an empty body: what may be large in it is a file's text.
+
+    TOO_LARGE, before anything is made, for more values than any such body has.
+    """
+    if not len(text):
+        return {}
+    if len(text) >= SURVEYED_FROM:
+        _check_counts(survey(text), dict.fromkeys(_MOST, _MOST_CONTROL_VALUES))
+    return loads_object(text)
+
+
 def check_objects(text: Buffer) -> None:
     """TOO_LARGE for a text that would become too many objects, however they are made."""
     if len(text) < SURVEYED_FROM:
         return
     counts = survey(text)
-    for (what, most), count in zip(_MOST.items(), counts, strict=True):
-        if count > most:
-            raise InferenceError(
-                Code.TOO_LARGE, f"the JSON text holds {count} {what}; it takes {most} at most: send less or binary data"
-            )
+    _check_counts(counts, _MOST)
     if expansion(counts) > EXPANSION * len(text) + EXPANSION_FLOOR:
         raise InferenceError(
             Code.TOO_LARGE,
             f"the JSON text of {len(text)} bytes holds so many small values that it would take more than "
             f"{EXPANSION} times its size in memory; send fewer values or binary data",
         )
+
+
+def _check_counts(counts: Iterable[int], most: dict[str, int]) -> None:
+    for (what, limit), count in zip(most.items(), counts, strict=True):
+        if count > limit:
+            raise InferenceError(
+                Code.TOO_LARGE,
+                f"the JSON text holds {count} {what}; it takes {limit} at most: send less or binary data",
+            )
 
 
 def survey(text: Buffer, start: int = 0, end: int | None = None) -> tuple[int, int, int, int, int]:
