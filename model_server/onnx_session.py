@@ -104,7 +104,7 @@ class OnnxSession:
             raise _runtime_error(error) from error
         given = []
         for name, array in zip(outputs, made, strict=True):
-            given.append(_given(name, self._rows[name], array))  # noqa: PERF401 - a comprehension is a call (Python 3.11)
+            given.append(_given(name, self._rows[name], array))
         return given
 
     def _not_text(self, outputs: list[str]) -> InferenceError:
