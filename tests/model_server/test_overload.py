@@ -155,16 +155,21 @@ async def _refusal(client, request: InferRequest, seconds: float = 1.0) -> Infer
     return caught.value
 
 
+def _metrics(port: int) -> str:
+    return urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+
+
 async def test_runs_that_never_end(stuck):
     """One call after the other: they do not get the last worker, other models go on, and the server stops well."""
     service, client, port = stuck
     assert (await _refusal(client, ENDLESS, 0.3)).code is Code.DEADLINE_EXCEEDED
+    while "crossover_workers_stuck 1.0" not in await asyncio.to_thread(_metrics, port):
+        await asyncio.sleep(0.05)  # the server's clock for the call may run out after the caller's
     while (error := await _refusal(client, ENDLESS, 0.3)).code is not Code.UNAVAILABLE:
         # it waits for the run before, which could still end
         assert error.code in {Code.DEADLINE_EXCEEDED, Code.OVERLOADED}
     assert "last one is left to other models" in error.message
-    metrics = await asyncio.to_thread(lambda: urlopen(f"http://127.0.0.1:{port}/metrics").read().decode())
-    assert "crossover_workers_stuck 1.0" in metrics
+    assert "crossover_workers_stuck 1.0" in await asyncio.to_thread(_metrics, port)
     await client.infer(work(1), CallContext(time.monotonic() + 5))
     assert await client.server_ready(CallContext(time.monotonic() + 5))
     began = time.monotonic()
