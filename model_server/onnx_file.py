@@ -29,6 +29,7 @@ from crossover.model_server.model_error import ModelError
 from crossover.model_server.shared_files import COPIES
 from crossover.protocol.codecs.protobuf.wire import read_varint
 from crossover.protocol.names import quoted
+from crossover.service.file_lock import held
 
 _CHILDREN = {
     "model": {7: "main", 20: "training", 25: "function"},
@@ -85,7 +86,7 @@ def snapshot(path: Path) -> Iterator[tuple[Path, FileFacts]]:
 
     ModelError when the file is no ONNX model or names data that is not its own (own_files.py).
     """
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, _held(Path(folder)):
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, held(Path(folder) / _LOCK):
         copy = Path(folder) / path.name
         shutil.copyfile(path, copy)
         facts = read(copy)
@@ -96,27 +97,11 @@ def snapshot(path: Path) -> Iterator[tuple[Path, FileFacts]]:
             COPIES.opened(copy.parent / location)
 
 
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """A lock that the system takes from a process when it ends, however it ends."""
-    fd = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
 def sweep() -> None:
     """Remove the copies of processes that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
-            finally:
-                os.close(fd)
+        with suppress(OSError), held(folder / _LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB, os.O_RDWR):
+            shutil.rmtree(folder)
 
 
 def read(path: Path) -> FileFacts:

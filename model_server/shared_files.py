@@ -7,17 +7,13 @@ Conv, unless `session.disable_prepacking` says otherwise) where it is.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from crossover.service.file_lock import held
 
 _PREFIX = "data-"
 _LOCK = "data-lock"
@@ -40,13 +36,13 @@ class SharedCopies:
         """Give the shared copy up if the model that was opened from `target` does not map it."""
         if self.folder is None or str(target) in Path("/proc/self/maps").read_text():
             return
-        with _alone(self.folder):
+        with held(self.folder / _LOCK):
             for kept in self.folder.glob(f"{_PREFIX}*"):
                 if kept.samefile(target):
                     kept.unlink()
 
     def _linked(self, folder: Path, source: Path, target: Path) -> bool:
-        with _alone(folder):
+        with held(folder / _LOCK):
             seen = source.stat()
             if time.time() - seen.st_mtime < _UNSETTLED_SECONDS:
                 return False
@@ -70,16 +66,6 @@ class SharedCopies:
 
 def _state(seen: os.stat_result) -> tuple[int, ...]:
     return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    fd = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 COPIES = SharedCopies()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from crossover.service.doors import keys
+from crossover.service.file_lock import held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -103,7 +103,7 @@ def _rewriting(path: Path) -> Iterator[list[str]]:
     """The file's lines, to be changed; they replace it as a whole, readable by its owner alone, one writer at a time."""
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.parent):
+    with held(path.parent, flags=os.O_RDONLY):
         lines = _lines(path)
         _ring(path, lines)  # a file that is no keys file is not replaced
         yield lines
@@ -118,16 +118,6 @@ def _rewriting(path: Path) -> Iterator[list[str]]:
             with suppress(OSError):
                 Path(temporary).unlink()
             raise
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _lines(path: Path) -> list[str]:

@@ -112,10 +112,15 @@ def stop_with_parent() -> None:
     parent = os.environ.pop(PARENT, "")
     if not parent:
         return
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal_at_parents_end(signal.SIGTERM)
     if os.getppid() != int(parent):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def signal_at_parents_end(number: int) -> None:
+    """Have this process get the signal when the thread that started it ends (Linux; elsewhere nothing happens)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def listening(host: str, port: int, *, shared: bool = False) -> list[socket.sock
     `shared`: other processes listen there too (SO_REUSEPORT), and the system gives each connection to one of them.
     OSError, one sentence, where that is not possible.
     """
-    return [_unix_socket(host)] if host.startswith(UNIX) else _bound(host, port, _shared if shared else _listening)
+    return [_unix_socket(host)] if host.startswith(UNIX) else _bound(host, port, partial(_listening, shared=shared))
 
 
 def reserved(host: str, port: int) -> list[socket.socket]:
@@ -157,12 +158,15 @@ def _bound(host: str, port: int, bind: Binding) -> list[socket.socket]:
     return sockets
 
 
-def _listening(family: int, kind: int, address: tuple[Any, ...]) -> socket.socket:
-    return _listens(_socket(family, kind, address, shared=False))
-
-
-def _shared(family: int, kind: int, address: tuple[Any, ...]) -> socket.socket:
-    return _listens(_socket(family, kind, address, shared=True))
+def _listening(family: int, kind: int, address: tuple[Any, ...], *, shared: bool = False) -> socket.socket:
+    bound = _socket(family, kind, address, shared=shared)
+    try:
+        bound.listen(BACKLOG)
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _reserved(family: int, kind: int, address: tuple[Any, ...]) -> socket.socket:
@@ -180,16 +184,6 @@ def _socket(family: int, kind: int, address: tuple[Any, ...], *, shared: bool) -
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind(address)
-    except OSError:
-        bound.close()
-        raise
-    return bound
-
-
-def _listens(bound: socket.socket) -> socket.socket:
-    try:
-        bound.listen(BACKLOG)
-        bound.setblocking(False)
     except OSError:
         bound.close()
         raise

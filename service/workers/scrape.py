@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from crossover.service.file_lock import held
 from crossover.service.workers.summing import summed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from crossover.service.workers.worker import Worker
@@ -52,7 +53,7 @@ class Scrape:
         own = (os.getpid(), self._own())
         said = {self._worker.index: own} | dict(zip(self._worker.others, answers, strict=True))
         folder = self._worker.folder
-        with _locked(folder, fcntl.LOCK_SH):
+        with held(folder / _LOCK, fcntl.LOCK_SH):
             for index, answer in said.items():
                 if answer is not None and _lives(answer[0]):
                     _replace(folder / _kept(index, answer[0]), answer[1])
@@ -82,7 +83,7 @@ class Scrape:
 
 def bury(folder: Path, index: int, pid: int) -> None:
     """A worker has ended: add what it counted to that of those before it. The supervisor does this, and nobody else."""
-    with _locked(folder, fcntl.LOCK_EX), suppress(FileNotFoundError):
+    with held(folder / _LOCK), suppress(FileNotFoundError):
         last = (folder / _kept(index, pid)).read_bytes()
         ended = folder / _ENDED
         before = [ended.read_bytes()] if ended.exists() else []
@@ -107,13 +108,3 @@ def _replace(path: Path, text: bytes) -> None:
     made = path.with_name(f".{path.name}.{os.getpid()}")
     made.write_bytes(text)
     made.replace(path)
-
-
-@contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    fd = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, how)
-        yield
-    finally:
-        os.close(fd)

@@ -6,7 +6,6 @@ lies in memory once. It has no event loop and no gRPC of its own, which must not
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import gc
 import logging
@@ -23,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crossover.service.process import CANNOT_START, stop_with_parent
+from crossover.service.file_lock import held
+from crossover.service.process import CANNOT_START, signal_at_parents_end, stop_with_parent
 from crossover.service.workers.scrape import bury
 from crossover.service.workers.worker import Worker
 
@@ -38,9 +38,9 @@ RAN_WELL_SECONDS = 10.0
 STOP_SLACK_SECONDS = 5.0
 """What a worker may take to end beyond the time that it was given."""
 _PREFIX, _LOCK = "crossover-workers-", "lock"
+_AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _LONGEST_BASE = 60
 """The path of a Unix socket has at most 107 bytes."""
-_PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -164,8 +164,7 @@ class Supervisor:
         """Be the worker: this never returns. It does not outlive the supervisor, however that ends."""
         code = 1
         try:
-            with suppress(OSError, AttributeError):
-                ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            signal_at_parents_end(signal.SIGKILL)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -214,21 +213,10 @@ def _private_folder() -> Iterator[Path]:
     for left in Path(base).glob(f"{_PREFIX}*"):
         with suppress(OSError):
             if left.lstat().st_uid == os.geteuid():
-                with _held(left / _LOCK):
+                with held(left / _LOCK, _AT_ONCE, os.O_RDWR):
                     shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=base, ignore_cleanup_errors=True) as made:
-        lock = Path(made) / _LOCK
-        lock.touch(0o600)
-        with _held(lock):
-            yield Path(made)
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """A lock that the system takes from a process when it ends; OSError when another one has it."""
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(fd)
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX, dir=base, ignore_cleanup_errors=True) as made,
+        held(Path(made) / _LOCK, _AT_ONCE),
+    ):
+        yield Path(made)
