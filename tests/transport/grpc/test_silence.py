@@ -91,16 +91,17 @@ async def test_it_comes_back(monkeypatch):
     monkeypatch.setattr(client_connection, "SILENT_SECONDS", 0.1)
     monkeypatch.setattr(client_connection, "PROBE_SECONDS", 0.1)
     held: list = []
-    async with serving(lambda *request: held.append(request)) as (method, _peers):
+    flush = Peer.flush
+    async with serving(lambda *request: held.append(request)) as (method, peers):
         call = asyncio.create_task(method.call(b"", NEVER, ()))
         while not held:
             await asyncio.sleep(0.005)
-        monkeypatch.setattr(Peer, "flush", lambda self: None)  # new connections are accepted, and not answered
+        # New connections are accepted, and not answered.
+        monkeypatch.setattr(Peer, "flush", lambda self: flush(self) if self is peers[0] else None)
         connection = method._channel._connection
         while connection.suspect_since is None:
             await asyncio.sleep(0.02)
         assert method._channel.current is not connection
-        monkeypatch.undo()
         echo(*held[0])
         assert bytes((await call)[0]) == b""
         assert method._channel.current is connection
