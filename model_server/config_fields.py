@@ -47,6 +47,7 @@ FIELDS: dict[str, Row] = {
     "version_policy.specific.versions": _honoured("these versions; one that is absent is listed as UNAVAILABLE"),
     "max_batch_size": _honoured("rows of a request, and of requests that run together; 0: no batch dimension"),
     "input": _honoured("agrees with the graph, or narrows it"),
+    "input.optional": _honoured("what the graph says counts; an input that it needs is named in the log"),
     "input.format": _honoured("shown in the configuration; the model's own layout counts"),
     "input.is_shape_tensor": _named("would mark an input of TensorRT's as a shape"),
     "input.allow_ragged_batch": _named("would let requests of different shapes run together"),

@@ -98,6 +98,13 @@ def _load(name: str, folder: Path, number: int, config: pb.ModelConfig, options:
         except ModelError as error:
             raise _with_datatypes(error, facts) from error
     agreed = ports.agree(full, _ranked(session.inputs, facts.unranked), _ranked(session.outputs, facts.unranked))
+    if agreed.required:
+        named = ", ".join(f"'{port}'" for port in agreed.required)
+        log.info(
+            "model '%s': config.pbtxt calls %s optional; the graph needs it, so calls without it are refused",
+            name,
+            named,
+        )
     floats = all(port.datatype.name in FLOATS for port in agreed.inputs)
     queue = ModelQueue(
         QueuePolicy.of(full, join=options.join),

@@ -7,7 +7,7 @@ it may not contradict the graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crossover.model_server import reshape
@@ -26,6 +26,8 @@ class Agreed:
     outputs: list[Port]
     into: dict[str, Reshape]
     back: dict[str, Reshape]
+    required: list[str] = field(default_factory=list)
+    """Inputs that the configuration calls optional and the graph needs."""
 
 
 def agree(config: pb.ModelConfig, inputs: Sequence[Port], outputs: Sequence[Port]) -> Agreed:
@@ -38,10 +40,11 @@ def agree(config: pb.ModelConfig, inputs: Sequence[Port], outputs: Sequence[Port
     seen_inputs = _agree(config.input, offered, batched, "input", into)
     seen_outputs = _agree(config.output, outputs, batched, "output", back)
     optional = {port.name for port in seen_inputs if port.optional}
+    required = [entry.name for entry in config.input if entry.optional and entry.name not in optional]
     for entry in config.input:
         entry.optional = entry.name in optional
     from_model = {name: Reshape(one.target, one.source, batched) for name, one in back.items()}
-    return Agreed(seen_inputs, seen_outputs, into, from_model)
+    return Agreed(seen_inputs, seen_outputs, into, from_model, required)
 
 
 def _agree(entries: Any, ports: Sequence[Port], batched: bool, what: str, reshapes: dict[str, Reshape]) -> list[Port]:

@@ -7,10 +7,12 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossover.model_server import config, config_fields, config_text
+from crossover.model_server import config, config_fields, config_text, ports
 from crossover.model_server.config_fields import FIELDS, PARAMETERS, paths, treatment
 from crossover.model_server.model_error import ModelError
+from crossover.model_server.onnx_session import Port
 from crossover.model_server.runtime_options import RuntimeOptions
+from crossover.protocol.datatypes import BY_ONNX
 from crossover.protos import inference as pb
 
 ALL = list(paths())
@@ -287,3 +289,12 @@ def test_instances_are_runs_at_the_same_time():
     assert config.most_instances(read) == 3
     assert any(each.startswith("instance_group.gpus") for each in named)
     assert any(each.startswith("instance_group.kind") for each in named)
+
+
+def test_the_graph_says_what_may_be_left_out():
+    """`optional: true` on an input that the graph needs is put right, and told to who loads the model."""
+    described = config.from_text("input [ { name: 'a' optional: true }, { name: 'b' optional: true } ]", "m")
+    row = next(iter(BY_ONNX.values()))
+    agreed = ports.agree(described, [Port("a", row, (1,)), Port("b", row, (1,), optional=True)], [])
+    assert agreed.required == ["a"]
+    assert [(entry.name, entry.optional) for entry in described.input] == [("a", False), ("b", True)]
