@@ -69,7 +69,7 @@ def create_app(
     observer, watch = Observer(upstreams=True), LoopWatch()
     observer.register(watch)
     observer.register(ReplicaMetrics(upstreams.balanced))
-    api = Observed(Documents(_api(settings, upstreams, watch), page.HEADERS), observer, tracer)
+    api = Observed(Documents(_api(settings, upstreams, watch, tracer), page.HEADERS), observer, tracer)
     return OipRest(choose, settings=options, observer=observer, fallback=api)
 
 
@@ -89,7 +89,7 @@ def _by_header(upstreams: Upstreams) -> Choose:
     return choose
 
 
-def _api(settings: GatewaySettings, upstreams: Upstreams, watch: LoopWatch) -> FastAPI:
+def _api(settings: GatewaySettings, upstreams: Upstreams, watch: LoopWatch, tracer: Tracer | None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -103,7 +103,7 @@ def _api(settings: GatewaySettings, upstreams: Upstreams, watch: LoopWatch) -> F
     )
     app.add_exception_handler(HTTPException, cast("Any", _refused))
     app.add_exception_handler(Exception, _failed)
-    running = predictions.install(app, upstreams, settings)
+    running = predictions.install(app, upstreams, settings, tracer)
     docs_page.install(app)
     page.install(app, settings)
     app.openapi = lambda: _schema(app, settings)  # type: ignore[method-assign]

@@ -21,7 +21,12 @@ from crossover import VERSION
 if TYPE_CHECKING:
     from crossover.service.tracing import Span
 
-_KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
+_KINDS = {
+    "server": SpanKind.SERVER,
+    "client": SpanKind.CLIENT,
+    "consumer": SpanKind.CONSUMER,
+    "internal": SpanKind.INTERNAL,
+}
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _TIMEOUT_SECONDS = 2.0
 """For one batch: a collector that is away must not hold the end of the service up."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from crossover.protocol.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from crossover.protocol.errors import Code
     from crossover.protocol.inference import CallContext
@@ -31,7 +31,7 @@ _TRACES = "/v1/traces"
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One span; ids are numbers, times are nanoseconds of the epoch. `kind` is server, client or internal."""
+    """One span; ids are numbers, times are nanoseconds of the epoch. `kind` is server, client, consumer or internal."""
 
     name: str
     kind: str
@@ -73,16 +73,35 @@ class Trace:
     """The calls made for it, each with the id of its span, and with its timeline where that is known by now."""
     tells_timeline: bool = True
     """Whether the caller asked for the timeline."""
+    kind: str = "server"
+    queued: int | None = None
+    """When the work was put into a queue, in monotonic nanoseconds; None: it did not wait in one."""
+
+    @property
+    def text(self) -> str:
+        """What work that is done later has to bring along: `traceparent`, a blank, `tracestate`."""
+        return f"{self._parent_of(self.span_id)} {self.state}".rstrip()
+
+    def _parent_of(self, span: int) -> str:
+        return f"00-{self.trace_id:032x}-{span:016x}-01"
 
     def follow(self, context: CallContext) -> None:
         """The call of `context` belongs to this trace: its `traceparent` names a span of its own."""
         hop = _new_id(64)
-        context.headers["traceparent"] = f"00-{self.trace_id:032x}-{hop:016x}-01"
+        context.headers["traceparent"] = self._parent_of(hop)
+        if self.state:
+            context.headers["tracestate"] = self.state
         self.hops.append((hop, context, context.timeline))
 
 
 current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 """Of the request that this task answers, where requests become several calls."""
+
+
+def trace_text() -> str:
+    """What work that the current request queues is to bring along; empty where it is not sampled."""
+    trace = current.get()
+    return trace.text if trace is not None else ""
 
 
 class Tracer:
@@ -122,6 +141,15 @@ class Tracer:
         headers.pop("tracestate", None)  # without a parent it means nothing (Trace Context 3.3)
         return Trace(_new_id(128), 0, "", time.monotonic_ns())
 
+    def resumed(self, text: str, queued_at: int) -> Trace | None:
+        """The trace of work that a request queued with `text`, at `queued_at` (microseconds of the epoch); None: not sampled."""
+        parent, _, state = text.partition(" ")
+        trace = self.sampled({"traceparent": parent, "tracestate": state}) if text else None
+        if trace is not None:
+            trace.kind = "consumer"
+            trace.queued = min(trace.began, queued_at * 1000 - _epoch_shift())
+        return trace
+
     def end(
         self, trace: Trace, name: str, attributes: Attributes, code: Code | None, upstream: str | None = None
     ) -> None:
@@ -132,51 +160,8 @@ class Tracer:
     def _record(
         self, trace: Trace, name: str, attributes: Attributes, code: Code | None, upstream: str | None, ended: int
     ) -> None:
-        shift = time.time_ns() - time.monotonic_ns()
-
-        def add(
-            name: str, kind: str, span: int, parent: int, start: int, end: int, said: Attributes, error: str = ""
-        ) -> None:
-            remote = kind == "server" and parent != 0
-            whole = Span(
-                name, kind, trace.trace_id, span, parent, remote, trace.state, start + shift, end + shift, said, error
-            )
-            self._export.add(whole)
-
-        failed = code.name if code is not None and code.status.http >= 500 else ""
-        more = {} if code is None else {"error.type": code.name}
-        add(name, "server", trace.span_id, trace.parent_id, trace.began, ended, {**attributes, **more}, failed)
-        for hop, context, known in trace.hops:
-            timeline = known or context.timeline
-            stamps = timeline.stamps if timeline is not None else {}
-            if "sent" in stamps:
-                end = stamps.get("answered", ended)
-                said = {"crossover.upstream": upstream} if upstream else {}
-                add(
-                    "hop",
-                    "client",
-                    hop,
-                    trace.span_id,
-                    stamps["sent"],
-                    end,
-                    said,
-                    "" if "answered" in stamps else failed,
-                )
-            if "started" in stamps:
-                started = stamps["started"]
-                begun = stamps.get("decoded", started)
-                add("queue", "internal", _new_id(64), trace.span_id, begun, started, {})
-                end = stamps.get("finished", ended)
-                add(
-                    "model",
-                    "internal",
-                    _new_id(64),
-                    trace.span_id,
-                    started,
-                    end,
-                    {},
-                    "" if "finished" in stamps else failed,
-                )
+        for span in _spans(trace, name, attributes, code, upstream, ended):
+            self._export.add(span)
 
     async def close(self) -> None:
         """Send what is left."""
@@ -199,6 +184,43 @@ def tracer_of(settings: ServiceSettings, service: str) -> Tracer | None:
         ) from None
     url = endpoint if endpoint.endswith(_TRACES) else endpoint.rstrip("/") + _TRACES
     return Tracer(OtlpExport(url, service), settings.otel_traces_sampler_arg)
+
+
+def _spans(
+    trace: Trace, name: str, attributes: Attributes, code: Code | None, upstream: str | None, ended: int
+) -> Iterator[Span]:
+    """The request's own, then those of each call made for it; a part that was not reached has none."""
+    shift = _epoch_shift()
+
+    def span(
+        name: str, kind: str, start: int, end: int, said: Attributes, error: str = "", *,
+        own: int | None = None, parent: int = trace.span_id,
+    ) -> Span:  # fmt: skip
+        remote = parent == trace.parent_id != 0
+        times = start + shift, end + shift
+        return Span(name, kind, trace.trace_id, own or _new_id(64), parent, remote, trace.state, *times, said, error)
+
+    failed = code.name if code is not None and code.status.http >= 500 else ""
+    said = attributes if code is None else {**attributes, "error.type": code.name}
+    yield span(name, trace.kind, trace.began, ended, said, failed, own=trace.span_id, parent=trace.parent_id)
+    if trace.queued is not None:
+        yield span("wait", "internal", trace.queued, trace.began, {}, parent=trace.parent_id)
+    for hop, context, known in trace.hops:
+        timeline = known or context.timeline
+        stamps = timeline.stamps if timeline is not None else {}
+        if "sent" in stamps:
+            answered = stamps.get("answered")
+            to = {"crossover.upstream": upstream} if upstream else {}
+            yield span("hop", "client", stamps["sent"], answered or ended, to, "" if answered else failed, own=hop)
+        if "started" in stamps:
+            started, finished = stamps["started"], stamps.get("finished")
+            yield span("queue", "internal", stamps.get("decoded", started), started, {})
+            yield span("model", "internal", started, finished or ended, {}, "" if finished else failed)
+
+
+def _epoch_shift() -> int:
+    """What makes nanoseconds of the epoch of monotonic ones."""
+    return time.time_ns() - time.monotonic_ns()
 
 
 def _is_valid(parent: re.Match[str]) -> bool:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from crossover.rest_gateway.predictions.running import Upstreams
     from crossover.rest_gateway.settings import GatewaySettings
+    from crossover.service.tracing import Tracer
 
 __all__ = ["DatabaseError", "PredictionOptions", "install", "install_with", "prepare"]
 
@@ -42,15 +43,19 @@ async def prepare(settings: GatewaySettings) -> None:
         await database.close()
 
 
-def install(app: FastAPI, upstreams: Upstreams, settings: GatewaySettings) -> AbstractAsyncContextManager[None]:
+def install(
+    app: FastAPI, upstreams: Upstreams, settings: GatewaySettings, tracer: Tracer | None = None
+) -> AbstractAsyncContextManager[None]:
     """Add the resources to `app`. Enter what is returned while the app serves: it migrates, and runs the queue.
 
     DatabaseError, one sentence, when the database cannot be used.
     """
-    return install_with(app, upstreams, PredictionOptions.of(settings))
+    return install_with(app, upstreams, PredictionOptions.of(settings), tracer)
 
 
-def install_with(app: FastAPI, upstreams: Upstreams, options: PredictionOptions) -> AbstractAsyncContextManager[None]:
+def install_with(
+    app: FastAPI, upstreams: Upstreams, options: PredictionOptions, tracer: Tracer | None = None
+) -> AbstractAsyncContextManager[None]:
     """`install` with options of one's own."""
     database = Database(database_url(options.database_url, options.data_dir, options.port))
     store = SqlStore(database, options.max_bytes)
@@ -58,7 +63,7 @@ def install_with(app: FastAPI, upstreams: Upstreams, options: PredictionOptions)
     catalog = Catalog(options.model_repository)
     runner = Runner(upstreams, catalog)
     calls = Calls(upstreams, options.upstream_choice, options.default_timeout_ms)
-    workers = Workers(store, runner, owner, options)
+    workers = Workers(store, runner, owner, options, tracer)
     resources = routes.build(
         Reading(store),
         Creating(store, runner, workers, calls, owner, options),

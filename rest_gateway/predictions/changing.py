@@ -15,6 +15,7 @@ from crossover.rest_gateway.predictions.exchange import http_half
 from crossover.rest_gateway.predictions.orders import read_order, read_patch
 from crossover.rest_gateway.predictions.reading import existing
 from crossover.rest_gateway.predictions.store import ConflictError, Exchange, Replacement
+from crossover.service.tracing import trace_text
 from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ class Changing:
         order = await off_loop(len(body), read_order, document)
         check_match(condition, current.etag)
         upstream, inference = self._calls.choose(request, order.upstream, "")
-        task = order.task(upstream)
         waits = preferences(request.headers.getlist("prefer")).respond_async
+        task = order.task(upstream, trace_text() if waits else "")
         ran = None
         if not waits:
             ran = await self._runner.run(upstream, inference, order.request(), self._calls.context(request))

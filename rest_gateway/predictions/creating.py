@@ -26,6 +26,7 @@ from crossover.rest_gateway.predictions.exchange import http_half
 from crossover.rest_gateway.predictions.orders import Order, read_order, read_orders
 from crossover.rest_gateway.predictions.record import Prediction, State, new_id, now_micros
 from crossover.rest_gateway.predictions.store import ConflictError, Exchange, KeyHold, Reply
+from crossover.service.tracing import trace_text
 from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Creating:
     ) -> Response:
         """Queue the work, where it outlives this process; 202, or 201 when it is done within `wait`."""
         await side_by_side([self._check_known(item) for item in chosen])
-        made = [_made(item, None) for item in chosen]
+        made = [_made(item, None, trace_text()) for item in chosen]
         first = made[0]
         headers = {"Retry-After": str(RETRY_SECONDS), "Preference-Applied": "respond-async"}
         response = await (single_response(first, 202, headers) if single else _several_response(made, 202, {}, headers))
@@ -242,12 +243,19 @@ async def _several_response(
     return Response(await documents.several(predictions, beside), status, headers, media_type=JSON)
 
 
-def _made(chosen: Chosen, outcome: Outcome | None) -> Prediction:
+def _made(chosen: Chosen, outcome: Outcome | None, trace: str = "") -> Prediction:
     now = now_micros()
     state = State.QUEUED if outcome is None else State.SUCCEEDED
     order = chosen.order
     return Prediction(
-        new_id(), order.task(chosen.upstream), state, now, now, label=order.label, note=order.note, outcome=outcome
+        new_id(),
+        order.task(chosen.upstream, trace),
+        state,
+        now,
+        now,
+        label=order.label,
+        note=order.note,
+        outcome=outcome,
     )
 
 

@@ -59,8 +59,9 @@ class Order:
     def request(self) -> InferRequest:
         return InferRequest(self.model, self.tensors, self.version, parameters=dict(self.parameters))
 
-    def task(self, upstream: str) -> Task:
-        return Task(self.model, self.inputs, upstream, self.version, orjson.dumps(self.parameters).decode())
+    def task(self, upstream: str, trace: str = "") -> Task:
+        """`trace`: of the request, for work that is queued."""
+        return Task(self.model, self.inputs, upstream, self.version, orjson.dumps(self.parameters).decode(), trace)
 
 
 def read_order(document: dict[str, Any], pointer: str = "") -> Order:

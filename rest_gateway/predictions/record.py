@@ -58,6 +58,8 @@ class Task:
     version: str = ""
     """The version asked for; empty for the highest that is ready."""
     parameters: str = "{}"
+    trace: str = ""
+    """Of the request that queued it, where that is sampled (tracing.Trace.text)."""
 
 
 @dataclass(frozen=True, slots=True)

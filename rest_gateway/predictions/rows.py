@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -31,8 +32,13 @@ def task_of(row: RowMapping) -> Task:
     return Task(row["model"], row["inputs"] or "", row["upstream"], row["requested_version"], row["parameters"])
 
 
+def queued_task_of(row: RowMapping) -> Task:
+    """The task with what only workers need of it."""
+    return replace(task_of(row), trace=row["trace"] or "")
+
+
 def job_of(row: RowMapping) -> Job:
-    return Job(row["id"], task_of(row), row["claims"], row["crashes"], row["queued_at"])
+    return Job(row["id"], queued_task_of(row), row["claims"], row["crashes"], row["queued_at"])
 
 
 def task_columns(task: Task) -> dict[str, Any]:
@@ -42,6 +48,7 @@ def task_columns(task: Task) -> dict[str, Any]:
         "upstream": task.upstream,
         "requested_version": task.version,
         "parameters": task.parameters,
+        "trace": task.trace or None,
     }
 
 

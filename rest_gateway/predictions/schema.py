@@ -39,6 +39,7 @@ predictions = Table(
     Column(
         "stored_bytes", BigInteger, nullable=False, server_default="0"
     ),  # with the exchange; read from its index alone
+    Column("trace", Text),  # of the sampled request that queued it; read by workers alone
     Index("predictions_by_bytes", "id", "stored_bytes"),
     Index("predictions_by_time", "created_at"),
     Index("predictions_by_model", "model", "id"),

@@ -280,7 +280,8 @@ def _listed() -> Select[Any]:
         return case((func.length(column) <= LISTED_CHARS, column), else_=case((column.is_(None), null()), else_=""))
 
     large = {"inputs", "outputs"}
-    others = [column for column in predictions.c if column.name not in large]
+    unread = {"stored_bytes", "trace"}  # they lie behind the large ones
+    others = [column for column in predictions.c if column.name not in large | unread]
     return select(*others, *(short(predictions.c[name]).label(name) for name in sorted(large)))
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from crossover.rest_gateway.predictions.options import PredictionOptions
     from crossover.rest_gateway.predictions.record import Job, Outcome, Task
     from crossover.rest_gateway.predictions.store import Store
+    from crossover.service.tracing import Tracer
 
 log = logging.getLogger("crossover.predictions")
 POLL_SECONDS = 1.0
@@ -72,8 +73,11 @@ class _Clock:
 class Workers:
     """The tasks of one gateway that work on the queue."""
 
-    def __init__(self, store: Store, runner: Runner, owner: str, options: PredictionOptions) -> None:
+    def __init__(
+        self, store: Store, runner: Runner, owner: str, options: PredictionOptions, tracer: Tracer | None = None
+    ) -> None:
         self._store = store
+        self._tracer = tracer
         self._runner = runner
         self._owner = owner
         self._options = options
@@ -185,7 +189,7 @@ class Workers:
             return
         context = CallContext(after(self._options.job_seconds))
         try:
-            ran = await self._run(job, context)
+            ran = await self._traced(job, context)
         except asyncio.CancelledError:
             if not self._stopping.is_set():
                 raise
@@ -197,6 +201,24 @@ class Workers:
                 await self._finish(job, failure(error), upstream_half(job.task.upstream, context))
         else:
             await self._finish(job, ran.outcome, ran.exchange)
+
+    async def _traced(self, job: Job, context: CallContext) -> Ran:
+        """The run, in the trace of the request that queued it where that was sampled."""
+        trace = self._tracer.resumed(job.task.trace, job.queued_at) if self._tracer is not None else None
+        if self._tracer is None or trace is None:
+            return await self._run(job, context)
+        trace.follow(context)
+        code: Code | None = Code.CANCELLED
+        try:
+            ran = await self._run(job, context)
+            code = None
+            return ran
+        except InferenceError as error:
+            code = error.code
+            raise
+        finally:
+            said: dict[str, str | int] = {"crossover.prediction": job.id, "crossover.claim": job.claim}
+            self._tracer.end(trace, "process predictions", said, code, job.task.upstream)
 
     async def _run(self, job: Job, context: CallContext) -> Ran:
         """The run as a task of its own, so that stopping ends it and never a transaction."""

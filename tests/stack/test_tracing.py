@@ -21,7 +21,7 @@ collector_pb = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 HOPS = [name for name, wire in WIRES.items() if wire.kind != "process"]
 DIGIT = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 64], "data": [0.5] * 64}]}
-ERROR = 2
+ERROR, CONSUMER = 2, 5
 
 
 class Collector:
@@ -152,6 +152,24 @@ def test_predictions_are_traced(collector, traced):
     (root,) = [span for _, span in found if span.name == "POST /api/predictions"]
     assert {span.parent_span_id for _, span in found if span.name == "hop"} == {root.span_id}
     assert root.parent_span_id.hex() == PARENT
+
+
+def test_a_queued_prediction_stays_in_the_trace(collector, traced):
+    """Work that is accepted with 202 runs below the span of the request that queued it, after a span of its waiting."""
+    trace = f"{0xCAFE:032x}"
+    parent = f"00-{trace}-{PARENT}-01"
+    status, _ = post(
+        traced, "/api/predictions", {"model": "digits", **DIGIT},
+        prefer="respond-async", traceparent=parent, tracestate="a=b",
+    )  # fmt: skip
+    assert status == 202
+    spans = {span.name: span for _, span in collector.of(trace, 7)}
+    accepted, worked, waited = (spans[n] for n in ("POST /api/predictions", "process predictions", "wait"))
+    assert {worked.parent_span_id, waited.parent_span_id} == {accepted.span_id}
+    assert spans["hop"].parent_span_id == worked.span_id
+    assert {"queue", "model"} <= spans.keys() and {span.trace_state for span in spans.values()} == {"a=b"}
+    assert worked.kind == CONSUMER
+    assert waited.start_time_unix_nano <= waited.end_time_unix_nano == worked.start_time_unix_nano
 
 
 def test_a_failure_says_its_code(collector, traced):
