@@ -96,12 +96,12 @@ async def test_it_comes_back(monkeypatch):
         call = asyncio.create_task(method.call(b"", NEVER, ()))
         while not held:
             await asyncio.sleep(0.005)
-        # New connections are accepted, and not answered.
-        monkeypatch.setattr(Peer, "flush", lambda self: flush(self) if self is peers[0] else None)
+        monkeypatch.setattr(Peer, "flush", lambda self: None)  # new connections are accepted; nobody is answered
         connection = method._channel._connection
         while connection.suspect_since is None:
             await asyncio.sleep(0.02)
         assert method._channel.current is not connection
+        monkeypatch.setattr(Peer, "flush", lambda self: flush(self) if self is peers[0] else None)
         echo(*held[0])
         assert bytes((await call)[0]) == b""
         assert method._channel.current is connection
