@@ -23,15 +23,18 @@ if TYPE_CHECKING:
     Table: TypeAlias = NDArray[np.int64]
 
 WRONG = "wrong answers"
-LATE = {"p50": (0.5, 50.0, 0.05), "p90": (0.9, 200.0, 0.10), "p99": (0.99, 200.0, 0.10)}
-"""For each percentile of latency, how late the generator may have been at the same percentile: so many µs, or so large a
-share of that latency, whichever is more.
+LATE = {
+    "p50": (0.5, 50.0, 0.05, out.DONE), "p90": (0.9, 200.0, 0.10, out.DONE), "p99": (0.99, 200.0, 0.10, out.DONE),
+    "first_message": (0.5, 50.0, 0.05, out.FIRST),
+}  # fmt: skip
+"""For each percentile of latency, or of the time to a stream's first message, how late the generator may have been at the
+same percentile: so many µs, or so large a share of that latency, whichever is more.
 """
 BUSY_SHARE = 0.70
 """Share of one CPU that the generator may use."""
-MEASURED = frozenset({"p50", "p90", "p99", "cpu", "client_cpu", "wire_bytes"})
+MEASURED = frozenset({"p50", "p90", "p99", "first_message", "per_message", "cpu", "client_cpu", "wire_bytes"})
 CAPACITY = frozenset({"capacity"})
-LATENCY = frozenset({"p50", "p90", "p99"})
+LATENCY = frozenset({"p50", "p90", "p99", "first_message", "per_message"})
 WIRE_LATE_US, WIRE_LATE_SHARE = 50.0, 0.025
 """An emulated network may deliver half of its packets 50 µs late, or a fortieth of the round trip."""
 QUEUED_SHARE = 0.05
@@ -63,7 +66,11 @@ def gates(bins: list[Bin], closed_loop: bool = False, round_trip_ms: float | Non
     return (
         found
         if closed_loop
-        else [*found, *(_late(table, by_generator(bins), metric) for metric in LATE), _queued(table)]
+        else [
+            *found,
+            *(_late(table, by_generator(bins), metric) for metric in LATE if LATE[metric][3] < table.shape[1]),
+            _queued(table),
+        ]
     )
 
 
@@ -120,10 +127,10 @@ def by_generator(bins: list[Bin]) -> list[Table]:
 
 def _late(table: Table, of_generators: list[Table], metric: str) -> Gate:
     """The latest generator's lateness."""
-    p, microseconds, share = LATE[metric]
+    p, microseconds, share, end = LATE[metric]
     late = max(float(np.quantile(own[:, out.WOKEN] - own[:, out.PLANNED], p)) for own in of_generators) / 1000
     good = table[table[:, out.OUTCOME] == out.OK]
-    latency = float(np.quantile(good[:, out.DONE] - good[:, out.PLANNED], p)) / 1000 if len(good) else 0.0
+    latency = float(np.quantile(good[:, end] - good[:, out.PLANNED], p)) / 1000 if len(good) else 0.0
     limit = max(microseconds, share * latency)
     return Gate(f"generator late ({metric})", late, limit, "µs", late <= limit, frozenset({metric}))
 

@@ -21,6 +21,8 @@ METRICS = {
     "p50": "ms",
     "p90": "ms",
     "p99": "ms",
+    "first_message": "ms",
+    "per_message": "ms per message",
     "cpu": "µs of CPU per request",
     "client_cpu": "µs of CPU per request",
     "wire_bytes": "bytes per request",
@@ -29,7 +31,7 @@ METRICS = {
 }
 """Every metric and its unit; smaller is better in each that is not in `LARGER_IS_BETTER`."""
 LARGER_IS_BETTER = frozenset({"capacity"})
-QUICK_METRICS = ("p50", "cpu", "client_cpu", "wire_bytes", "message_bytes")
+QUICK_METRICS = ("p50", "first_message", "per_message", "cpu", "client_cpu", "wire_bytes", "message_bytes")
 """What a quick run is judged by; its slices are too short for the tail."""
 CALLER = "caller"
 """What encoding and decoding take of the load generator, in arms that do both as a client does."""
@@ -37,6 +39,8 @@ APPARATUS = frozenset({"generator", "wire", CALLER})
 """Processes of the lab itself: their CPU is recorded and is no service's."""
 ALONE = {"alone": "p50", "alone_cpu": "cpu"}
 """The same of calls one at a time, which met no queue: what a delay of known length is looked for in."""
+STREAM_METRICS = frozenset({"first_message", "per_message"})
+"""Of replies that are streams."""
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 _LEAST_CARRIED = 0.5
 """Bytes over the hop that are less than so large a share of the messages were not counted: connections closed with them."""
@@ -74,6 +78,8 @@ class Bin:
             values = self.latencies_ms
             enough = len(values) >= _FEWEST_IN_BLOCK[metric]
             return float(np.quantile(values, _PERCENTILES[metric])) if enough else None
+        if metric in STREAM_METRICS:
+            return self._of_stream(metric)
         if metric == "cpu":
             return sum(self.cpu_us(process) for process in self.services) or None
         if metric == "client_cpu":
@@ -93,6 +99,20 @@ class Bin:
         if min(len(first), len(last)) < _FEWEST_IN_BLOCK["p50"]:
             return None
         return float(np.median(first) / np.median(last))
+
+    def _of_stream(self, metric: str) -> float | None:
+        """The median time to the first message, from the planned time, or from one message to the next; None where replies
+        are no streams, where too few were, and where a stream's messages came all at once.
+        """
+        requests = self.requests
+        if requests.shape[1] <= out.MESSAGES:
+            return None
+        good = requests[requests[:, out.MESSAGES] > (metric == "per_message")]
+        if len(good) < _FEWEST_IN_BLOCK["p50"]:
+            return None
+        if metric == "first_message":
+            return float(np.median(good[:, out.FIRST] - good[:, out.PLANNED])) / 1e6
+        return float(np.median((good[:, out.LAST] - good[:, out.FIRST]) / (good[:, out.MESSAGES] - 1))) / 1e6 or None
 
     def _wire_bytes(self) -> float | None:
         known = [line.wire_bytes for line in self.lines if line.wire_bytes is not None]

@@ -11,7 +11,14 @@ import numpy as np
 from crossover.comparison.analysis import controls, crossover, explain, gates, quantiles, summary, verdicts
 from crossover.comparison.analysis import statistics as st
 from crossover.comparison.analysis.cost import Prices, per_million
-from crossover.comparison.analysis.measures import CALLER, LARGER_IS_BETTER, METRICS, QUICK_METRICS, Measures
+from crossover.comparison.analysis.measures import (
+    CALLER,
+    LARGER_IS_BETTER,
+    METRICS,
+    QUICK_METRICS,
+    STREAM_METRICS,
+    Measures,
+)
 from crossover.comparison.design import naming
 from crossover.comparison.design.arms import ARMS, Pair, headline_pairs
 from crossover.comparison.design.samples import LOAD
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
 
 SEED = 20_231
 """Of the bootstrap and the sampled sign flips: fixed, so that a report made again says the same."""
-TESTED = ("p50", "p90", "p99", "cpu", "capacity")
+TESTED = ("p50", "p90", "p99", "first_message", "per_message", "cpu", "capacity")
 """Metrics that vary; Holm's correction counts these cells. Byte counts do not vary but with the payload."""
 
 
@@ -39,7 +46,7 @@ class Asked:
 
 WARMING, _FEWEST_WARMING = 1.25, 2
 """An arm is still warming up when its first turns take so many times as long as its last, over so many blocks."""
-_SPOKEN_FOR = {"alone": frozenset({"p50", "p90", "p99"}), "alone_cpu": frozenset({"cpu"})}
+_SPOKEN_FOR = {"alone": frozenset({"p50", "p90", "p99", "first_message"}), "alone_cpu": frozenset({"cpu"})}
 """The metrics whose verdicts a missed delay withholds."""
 
 
@@ -214,8 +221,14 @@ class Analysis:
             "wire_bytes": float(np.mean(wire)) if wire else None,
             "cost_per_million": cost,
             "capacity": self._bracket(c, arm),
+            **self._stream(c, arm),
             "complaint": next((line.complaint for b in bins for line in b.lines if line.complaint), ""),
         }
+
+    def _stream(self, c: int, arm: str) -> dict[str, Any]:
+        """Of an arm whose replies are streams, medians over blocks."""
+        found = {name: list(self.measures.by_block(c, arm, name).values()) for name in sorted(STREAM_METRICS)}
+        return {f"{name}_ms": float(np.median(values)) for name, values in found.items() if values}
 
     def _bracket(self, c: int, arm: str) -> dict[str, float] | None:
         """Medians over blocks of the rates between which the arm's capacity lies; None where no search found both."""

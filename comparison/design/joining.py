@@ -95,7 +95,7 @@ def _difference(one: Samples, other: Samples) -> str:
 
 def _joined(pieces: list[tuple[SliceLine, NDArray[Any]]]) -> tuple[SliceLine, NDArray[Any]]:
     """The slice with every part's requests in their places."""
-    table = outcomes.empty(sum(len(requests) for _, requests in pieces))
+    table = outcomes.empty(sum(len(requests) for _, requests in pieces), pieces[0][1].shape[1])
     for number, (_, requests) in enumerate(pieces):
         table[number :: len(pieces)] = requests
     lines = [line for line, _ in pieces]

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
     Table: TypeAlias = NDArray[np.int64]
 
-PLANNED, WOKEN, SENT, DONE, OUTCOME = range(5)
+PLANNED, WOKEN, SENT, DONE, OUTCOME, FIRST, LAST, MESSAGES = range(8)
 """Columns of a slice's record, int64 [requests, 5]: times on the monotonic clock in ns, and the outcome.
 
 Latency is done - planned, service time done - sent, lateness of the generator woken - planned. In the closed loop
-planned is sent. Requests never answered have done = 0.
+planned is sent. Requests never answered have done = 0. Where replies are streams there are three more columns: when the
+first and the last message had come, and how many there were; 0 in what was not answered right.
 """
 OK, ERROR, WRONG, BROKEN, UNANSWERED = range(5)
 OUTCOMES = ("ok", "error", "wrong answer", "connection lost", "unanswered")
@@ -43,7 +44,7 @@ class Record:
     """What one slice gave."""
 
     requests: NDArray[np.int64]
-    """[requests, 5], see the columns above."""
+    """[requests, 5], of streams [requests, 8]: see the columns above."""
     cpu_ns: int
     """CPU time of the generator over the slice."""
     wall_ns: int
@@ -66,9 +67,9 @@ class Record:
         return max(self.generators, default=self.cpu_ns / max(1, self.wall_ns))
 
 
-def empty(count: int) -> NDArray[np.int64]:
+def empty(count: int, columns: int = FIRST) -> NDArray[np.int64]:
     """A record in which nothing has been answered yet."""
-    table = np.zeros((count, 5), np.int64)
+    table = np.zeros((count, columns), np.int64)
     table[:, OUTCOME] = UNANSWERED
     return table
 

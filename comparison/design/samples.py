@@ -5,7 +5,7 @@
     samples/blocks.jsonl      one line a block: cold start, first request of each arm, peak memory of each service
     samples/stages.jsonl      one line a request of the stage slices: its stamps
     samples/capacity.jsonl    one line a search: block, cell, arm, goal, every rate tried and how it went, the bracket
-    samples/0000.npy ...      int64 [requests, 5] for each slice (columns: see `outcomes`)
+    samples/0000.npy ...      int64 [requests, 5], of streams [requests, 8], for each slice (columns: see `outcomes`)
 
 A line is written after its file, so that a run that is stopped keeps all slices that were finished.
 """

@@ -27,7 +27,7 @@ from crossover.protocol.errors import InferenceError
 from crossover.protocol.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -51,6 +51,11 @@ class Connection(Protocol):
     def fd(self) -> int: ...
 
     @property
+    def received(self) -> int:
+        """Bytes of the reply that have come, as far as the reply's own `received` counts them."""
+        ...
+
+    @property
     def unsent(self) -> bool: ...
 
     def send(self, data: Any, /) -> bool: ...
@@ -72,6 +77,11 @@ class Load(Protocol):
     schedule: Schedule
     concurrency: int
     stages: bool
+
+    @property
+    def streams(self) -> bool:
+        """Whether replies are streams, of whose messages the times are wanted."""
+        ...
 
     @property
     def pool(self) -> Hashable:
@@ -109,6 +119,10 @@ class Talk(Protocol):
 
     def outcome(self, reply: Any, variant: int) -> int: ...
 
+    def progress(self, reply: Any, marks: Sequence[tuple[int, int]]) -> tuple[int, int, int]:
+        """Of a stream: when its first and its last message had come, and how many there were."""
+        ...
+
 
 @dataclass(slots=True)
 class Work:
@@ -126,6 +140,10 @@ class Work:
     """The requests ask for the stations' stamps, which are to be kept."""
     tolerance: float = 0.0
     """Relative difference from the expected floats that passes; 0: bit for bit."""
+
+    @property
+    def streams(self) -> bool:
+        return False
 
     @property
     def pool(self) -> Hashable:
@@ -171,6 +189,9 @@ class Checker:
         if reply.body == self._known.get(variant):
             return out.OK
         return self._decoded(reply, variant)
+
+    def progress(self, reply: Reply, marks: Sequence[tuple[int, int]]) -> tuple[int, int, int]:
+        raise NotImplementedError  # our own services' replies are no streams
 
     def _decoded(self, reply: Reply, variant: int) -> int:
         try:
@@ -246,11 +267,13 @@ class _Slice:
     ) -> None:
         self.work, self.poll, self.timer, self.idle, self.pools = work, poll, timer, idle, pools
         self.talk = work.talk()
-        self.table = out.empty(work.schedule.count)
+        self.table = out.empty(work.schedule.count, out.MESSAGES + 1 if work.streams else out.FIRST)
         self.busy: dict[int, tuple[Connection, int]] = {}
         self.due: deque[int] = deque()
         self.replies: list[tuple[int, Any]] = []
         """Replies that are judged after the slice."""
+        self.marks: dict[int, list[tuple[int, int]]] = {}
+        """By request, where its reply is a stream: moments, and how many bytes had come by each."""
         self.next = self.finished = 0
         self.opened = 0
         """Connections that were opened within the slice."""
@@ -276,6 +299,8 @@ class _Slice:
             except OSError as error:
                 outcome, self.lost = out.BROKEN, self.lost or str(error)
             self.table[index, out.OUTCOME] = outcome
+            if self.work.streams and outcome == out.OK:
+                self.table[index, out.FIRST :] = self.talk.progress(reply, self.marks[index])
 
     def _loop(self, planned: list[int] | None, give_up: int) -> None:
         count = self.work.schedule.count
@@ -358,6 +383,8 @@ class _Slice:
             return
         if connection.unsent:
             self.poll.modify(connection.fd, select.EPOLLIN | select.EPOLLOUT)
+        if self.work.streams:
+            self.marks.setdefault(index, []).append((time.monotonic_ns(), connection.received))
         if reply is not None:
             self.talk.arrived(reply)
             self.table[index, out.DONE] = time.monotonic_ns()

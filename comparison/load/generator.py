@@ -164,7 +164,7 @@ def shares(work: Any, count: int, start_ns: int) -> list[Any]:
 def joined(records: list[Record]) -> Record:
     """The records of `shares` as one, its requests in the whole slice's order."""
     count = len(records)
-    table = outcomes.empty(sum(len(record.requests) for record in records))
+    table = outcomes.empty(sum(len(record.requests) for record in records), records[0].requests.shape[1])
     for part, record in enumerate(records):
         table[part::count] = record.requests
     return outcomes.Record(

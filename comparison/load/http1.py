@@ -23,6 +23,16 @@ class Reply:
     head: bytes
     """Everything before the body, as it came."""
     body: memoryview | bytes
+    pieces: tuple[tuple[int, int], ...] = ()
+    """Where in what the connection received the body's parts begin and end."""
+
+    def received(self, place: int) -> int:
+        """How much the connection had received when the first `place` bytes of the body had come."""
+        for start, end in self.pieces:
+            if place <= end - start:
+                return start + place
+            place -= end - start
+        return self.pieces[-1][1] if self.pieces else place
 
     def header(self, name: bytes) -> str | None:
         """The value of the header `name` (in lower case), or None."""
@@ -35,7 +45,7 @@ class Reply:
 
     def kept(self) -> Reply:
         """The reply for later: its body is not the connection's buffer any more."""
-        return Reply(self.status, self.head, bytes(self.body))
+        return Reply(self.status, self.head, bytes(self.body), self.pieces)
 
 
 def request_bytes(method: str, path: str, host: str, headers: dict[str, str], body: bytes | None) -> bytes:
@@ -67,6 +77,10 @@ class Connection:
     @property
     def fd(self) -> int:
         return self._socket.fileno()
+
+    @property
+    def received(self) -> int:
+        return self._filled
 
     @property
     def unsent(self) -> bool:
@@ -155,8 +169,9 @@ class Connection:
     def _reply(self) -> Reply:
         head = bytes(self._buffer[: self._body_at - 4])
         if self._chunks is not None:
-            return Reply(_status(head), head, self._chunks.body(self._buffer))
-        return Reply(_status(head), head, memoryview(self._buffer)[self._body_at : self._end])
+            return Reply(_status(head), head, self._chunks.body(self._buffer), tuple(self._chunks.pieces))
+        whole = ((self._body_at, self._end or self._filled),)
+        return Reply(_status(head), head, memoryview(self._buffer)[self._body_at : self._end], whole)
 
     def close(self) -> None:
         self._socket.close()
@@ -180,7 +195,7 @@ class _Chunks:
     def __init__(self, start: int) -> None:
         self._at = start
         """Where the next chunk's size begins."""
-        self._pieces: list[tuple[int, int]] = []
+        self.pieces: list[tuple[int, int]] = []
         self._last = False
 
     def whole(self, buffer: bytearray, filled: int) -> bool:
@@ -197,7 +212,7 @@ class _Chunks:
             size = self._size(bytes(buffer[self._at : end]))
             if size and end + 2 + size + 2 > filled:
                 return False
-            self._pieces.append((end + 2, end + 2 + size))
+            self.pieces.append((end + 2, end + 2 + size))
             self._last = not size
             self._at = end + 2 + (size + 2 if size else 0)
 
@@ -209,4 +224,4 @@ class _Chunks:
             raise BrokenConnectionError("the service sent a chunk without a size") from None
 
     def body(self, buffer: bytearray) -> bytes:
-        return b"".join([buffer[start:end] for start, end in self._pieces])
+        return b"".join([buffer[start:end] for start, end in self.pieces])

@@ -56,6 +56,11 @@ class Reply:
     def kept(self) -> Reply:
         return self
 
+    @staticmethod
+    def received(place: int) -> int:
+        """How much of the body the connection had received when its first `place` bytes had come."""
+        return place
+
     @property
     def fields(self) -> dict[str, str]:
         """Header fields and trailers. Replies of one connection must be asked in the order in which they came."""
@@ -96,6 +101,8 @@ class Connection:
         self._blocks: list[bytes] = []
         self._partial: tuple[int, bytearray] | None = None
         self._body: list[bytes] = []
+        self.received = 0
+        """Bytes of the reply's body that have come."""
         self._ended = False
         self._settled = False
         self.most_streams: int | None = None
@@ -122,7 +129,7 @@ class Connection:
         if self._next > http2.LAST_STREAM - 2:
             self.reusable = False
         self._stream_window = self._initial
-        self._blocks, self._body, self._ended = [], [], False
+        self._blocks, self._body, self.received, self._ended = [], [], 0, False
         block = self._writer.block(fields)
         self._message = memoryview(data)
         flags = http2.END_HEADERS | (0 if data else http2.END_STREAM)
@@ -240,6 +247,7 @@ class Connection:
         if kind == http2.DATA:
             if number == self._stream:
                 self._body.append(bytes(payload))
+                self.received += len(payload)
                 self._ended = self._ended or bool(flags & http2.END_STREAM)
         elif kind in (http2.HEADERS, http2.CONTINUATION):
             block = http2.header_block_in(flags, payload) if kind == http2.HEADERS else bytes(payload)

@@ -1,1 +1,1 @@
-"""`python -m comparison pair`: a unary gRPC method against an HTTP endpoint, whoever wrote the two services."""
+"""`python -m comparison pair`: a gRPC method against an HTTP endpoint, whoever wrote the two services."""

@@ -179,7 +179,7 @@ class Asker:
 
     def judged(self, seen: Seen) -> tuple[Expected, list[str]]:
         """Both answers, and what is wrong with them or between them."""
-        grpc, rest = grpc_answer(seen.grpc), rest_answer(seen.rest)
+        grpc, rest = grpc_answer(seen.grpc, whole=self._rules.schema.stream), rest_answer(seen.rest)
         said = [text for text in (self._rules.wrong_grpc(grpc), self._rules.wrong_rest(rest)) if text]
         return Expected(grpc, rest), said or self._rules.same.differences(self._method, grpc, rest)
 

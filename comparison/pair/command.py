@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from crossover.comparison import commands
 from crossover.comparison.network.profiles import LOOPBACK
 from crossover.comparison.options import UsageError, continued
-from crossover.comparison.pair import differences, options, start
+from crossover.comparison.pair import differences, options, start, stream
 from crossover.comparison.pair.cases import answered
 from crossover.comparison.pair.errors import PairError
 from crossover.comparison.pair.exchange import grpc_answer, rest_answer
@@ -104,7 +104,12 @@ def _shown(subject: PairSubject, *, forms: bool = False) -> int:
         rows = sum(map(len, subject.variants_of_cases))
         print(f"The answers are the same ({rows} row{'s' * (rows != 1)} asked of both).")
         if forms:
-            offered = [name for name in FORMS if not view.not_offered(name, subject.variants_of_cases[0])]
+            offered = [
+                name
+                for name, form in FORMS.items()
+                if not (subject.method.schema.stream and form.answer)
+                and not view.not_offered(name, subject.variants_of_cases[0])
+            ]
             print(f"Beside the usual arms these services offer (--arms): {', '.join(offered) or 'none'}")
     finally:
         view.stop()
@@ -130,14 +135,16 @@ def _one_call_each(subject: PairSubject, asker: Asker, variants: Variants, name:
 
 
 def _grpc_words(subject: PairSubject, seen: Seen) -> str:
-    answer = grpc_answer(seen.grpc)
+    is_stream = subject.method.schema.stream
+    answer = grpc_answer(seen.grpc, whole=is_stream)
     if answer.message is None:
         return f"{answer.code} {answer.text}".strip()
     with contextlib.suppress(PairError):
-        document = subject.method.as_json(subject.method.decoded(answer.message))
-        return (
-            f"{answer.code} {_short(json.dumps(document, ensure_ascii=False).encode())} ({len(answer.message)} bytes)"
-        )
+        messages = [message for message, _ in stream.of_grpc(answer.message)] if is_stream else [answer.message]
+        documents = (subject.method.as_json(subject.method.decoded(message)) for message in messages)
+        text = " ".join(json.dumps(document, ensure_ascii=False) for document in documents)
+        count = f"{len(messages)} message{'s' * (len(messages) != 1)}, " if is_stream else ""
+        return f"{answer.code} {_short(text.encode())} ({count}{len(answer.message)} bytes)"
     return f"{answer.code} {_short(answer.message)}"
 
 

@@ -79,14 +79,19 @@ def _cache(seen: Seen) -> str:
 def _sizes(method: Method, seen: Seen) -> str:
     """Like with like: the gRPC reply as JSON beside the body. That protobuf is shorter is the protocol's own doing."""
     try:
-        (message, *_) = grpc_reply(seen.grpc).messages or (b"",)
-        text = json.dumps(method.as_json(method.decoded(message), defaults=True), separators=(",", ":"))
+        messages = grpc_reply(seen.grpc).messages or (b"",)
+        texts = [_json(method, message) for message in (messages if method.schema.stream else messages[:1])]
     except (OSError, PairError):
         return ""
-    smaller, larger = sorted((len(text.encode()), len(seen.rest.body)))
+    as_json = sum(len(text.encode()) for text in texts) + len(texts) - 1
+    smaller, larger = sorted((as_json, len(seen.rest.body)))
     if larger - smaller < _LEAST_BYTES or larger <= FAR_LARGER * smaller:
         return ""
-    return f"replies of different size: {len(text.encode())} bytes over gRPC (as JSON), {len(seen.rest.body)} over HTTP"
+    return f"replies of different size: {as_json} bytes over gRPC (as JSON), {len(seen.rest.body)} over HTTP"
+
+
+def _json(method: Method, message: bytes) -> str:
+    return json.dumps(method.as_json(method.decoded(message), defaults=True), separators=(",", ":"))
 
 
 def _connections(asker: Asker) -> str:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.comparison.design import outcomes as out
 from crossover.comparison.load.drive import Driver as Loop
-from crossover.comparison.pair import sides
+from crossover.comparison.pair import sides, stream
 from crossover.comparison.pair.forms import FORMS, REST_NO_KEEPALIVE
 from crossover.comparison.pair.same import GrpcAnswer, RestAnswer, Same
 from crossover.comparison.pair.schema import Method, Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
     from crossover.comparison.design.schedule import Schedule
     from crossover.comparison.load import http1, http2
@@ -87,6 +87,10 @@ class Exchange:
     stages: bool = False
     form: str = ""
     """Another way to ask (forms.py); empty for that of its side."""
+
+    @property
+    def streams(self) -> bool:
+        return self.rules.schema.stream
 
     @property
     def pool(self) -> Hashable:
@@ -182,6 +186,13 @@ class Talk:
     def differences(self, reply: Any, variant: int) -> list[str]:
         raise NotImplementedError
 
+    def progress(self, reply: Any, marks: Sequence[tuple[int, int]]) -> tuple[int, int, int]:
+        return stream.progress(self.pieces(reply), marks, reply.received)
+
+    def pieces(self, reply: Any) -> stream.Pieces:
+        """The messages of a reply that is a stream."""
+        raise NotImplementedError
+
     @property
     def method(self) -> Method:
         return _method(self.work.rules.schema)
@@ -199,7 +210,10 @@ class GrpcTalk(Talk):
         return sides.framed(message.SerializeToString())
 
     def decode(self, reply: http2.Reply) -> None:
-        if len(reply.body) > sides.GRPC_HEAD:
+        if self.work.streams:
+            for message, _ in self.pieces(reply):
+                self.method.reply_type.FromString(message)
+        elif len(reply.body) > sides.GRPC_HEAD:
             self.method.reply_type.FromString(reply.body[sides.GRPC_HEAD :])
 
     def refused(self, reply: http2.Reply | http1.Reply) -> str:
@@ -210,7 +224,10 @@ class GrpcTalk(Talk):
 
     def answer(self, reply: Any) -> GrpcAnswer:
         form = FORMS.get(self.work.form)
-        return form.answer(reply) if form and form.answer else grpc_answer(reply)
+        return form.answer(reply) if form and form.answer else grpc_answer(reply, whole=self.work.streams)
+
+    def pieces(self, reply: http2.Reply) -> stream.Pieces:
+        return stream.of_grpc(reply.body)
 
 
 class RestTalk(Talk):
@@ -228,7 +245,10 @@ class RestTalk(Talk):
         return _with_body(head, body)
 
     def decode(self, reply: http1.Reply) -> None:
-        if reply.body:
+        if self.work.streams:
+            for message, _ in self.pieces(reply):
+                json.loads(message)
+        elif reply.body:
             json.loads(bytes(reply.body))
 
     def refused(self, reply: http1.Reply | http2.Reply) -> str:
@@ -237,10 +257,18 @@ class RestTalk(Talk):
     def differences(self, reply: http1.Reply | http2.Reply, variant: int) -> list[str]:
         return self.work.rules.same.differences(self.method, self.work.expected[variant].grpc, rest_answer(reply))
 
+    def pieces(self, reply: http1.Reply | http2.Reply) -> stream.Pieces:
+        return stream.of_rest(bytes(reply.body), reply.header(b"content-type") or "")
 
-def grpc_answer(reply: http2.Reply) -> GrpcAnswer:
+
+def grpc_answer(reply: http2.Reply, *, whole: bool) -> GrpcAnswer:
+    """The reply's message; with `whole` all messages of a stream, as they came."""
     read = sides.grpc_reply(reply)
-    return GrpcAnswer(read.code, read.text, read.messages[0] if read.messages and read.code == "OK" else None)
+    if read.code != "OK":
+        return GrpcAnswer(read.code, read.text, None)
+    if whole:
+        return GrpcAnswer(read.code, read.text, reply.body)
+    return GrpcAnswer(read.code, read.text, read.messages[0] if read.messages else None)
 
 
 def rest_answer(reply: http1.Reply | http2.Reply) -> RestAnswer:

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     sides_group = parser.add_argument_group("the two services").add_argument
     sides_group("--grpc", metavar="HOST:PORT", help="gRPC service (also [IPv6]:PORT, unix:PATH, grpcs://HOST:PORT)")
-    sides_group("--call", metavar="pkg.Service/Method", help="its unary method")
+    sides_group("--call", metavar="pkg.Service/Method", help="its method")
     sides_group("--grpc-data", metavar="JSON", help="request in proto3 JSON, a template; @FILE reads a file")
     sides_group("--rest", metavar="'METHOD URL'", help="HTTP endpoint; the URL is a template")
     sides_group("--rest-data", metavar="JSON", help="request body, a template; @FILE sends a file as it is")
@@ -76,6 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sides_group("--servername", metavar="NAME", help="name in the services' certificate")
     sides_group("--insecure", action="store_true", help="do not verify the services' certificates")
     sides_group("--timeout", metavar="SECONDS", help="of a call: 5, 500ms, 1m (default: 15)")
+    sides_group(
+        "--stream",
+        action="store_true",
+        help="the method answers with a stream of messages, the endpoint with lines of JSON or with server-sent events",
+    )
     same_group = parser.add_argument_group("when answers are right").add_argument
     same_group(
         "--same", action="append", metavar="RULE", help="'grpc.path == rest.path', or oip (default: whole replies)"
@@ -134,7 +139,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load("--slice", type=float, dest="seconds", metavar="SECONDS", help=f"length of a slice (default: {SECONDS:g})")
     load("--seed", type=int, default=1, help="of schedules, rows and orders (default: 1)")
     load("--thorough", action="store_true", help="judge the tail too (p90, p99)")
-    load("--stream", action="store_true", help=argparse.SUPPRESS)
     load("--out", type=Path, metavar="DIR", help="folder of the result (default: runs/<UTC time>); with init, the file")
     common.add_generators_argument(parser)
     common.add_continue_argument(parser)
@@ -282,10 +286,19 @@ def schema_of(given: argparse.Namespace, grpc: Callable[[], GrpcSide]) -> Schema
     if given.import_path and not given.proto:
         raise UsageError("--import-path goes with --proto")
     if given.protoset:
-        return schema.from_protoset(given.protoset, given.call)
-    if given.proto:
-        return schema.from_proto(given.proto, given.import_path or [], given.call)
-    return Reflection(grpc()).schema(given.call)
+        found = schema.from_protoset(given.protoset, given.call)
+    elif given.proto:
+        found = schema.from_proto(given.proto, given.import_path or [], given.call)
+    else:
+        found = Reflection(grpc()).schema(given.call)
+    if found.stream and not given.stream:
+        raise UsageError(
+            f"{found.service}/{found.method} answers with a stream of messages; --stream compares it with an endpoint that "
+            "answers with lines of JSON or server-sent events"
+        )
+    if given.stream and not found.stream:
+        raise UsageError(f"--stream: {found.service}/{found.method} answers with one message, not with a stream")
+    return found
 
 
 def needed(given: argparse.Namespace, *names: str) -> None:
@@ -296,8 +309,6 @@ def needed(given: argparse.Namespace, *names: str) -> None:
                 f"pair needs --{name}: --grpc HOST:PORT --call pkg.Service/Method --rest 'METHOD URL', "
                 "or a file that `pair init` writes"
             )
-    if given.stream:
-        raise UsageError("--stream: streams are not compared; a pair is a unary method and an HTTP endpoint")
 
 
 def cases_of(asked: Asked, target: str) -> tuple[Case, ...]:
@@ -414,6 +425,8 @@ def course_of(asked: Asked, pair: Pair, out: Path) -> Course:
     for name in names:
         if name not in ARMS:
             raise UsageError(f"--arms: '{name}' is not an arm of a pair; choose from {', '.join(ARMS)}")
+        if pair.rules.schema.stream and name in FORMS and FORMS[name].answer:
+            raise UsageError(f"--arms: '{name}' does not go with --stream: it asks for one message")
     course = Course(
         out=out,
         view="pair",

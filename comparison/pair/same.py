@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
+from crossover.comparison.pair import stream
 from crossover.comparison.pair.errors import PairError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class GrpcAnswer:
-    """What a gRPC service answered: the code's name, and the message where there is one."""
+    """What a gRPC service answered: the code's name, and the message where there is one; of a stream all, as they came."""
 
     code: str
     text: str
@@ -81,7 +82,21 @@ class Same:
     tolerance: float = 0.0
 
     def differences(self, method: Method, grpc: GrpcAnswer, rest: RestAnswer) -> list[str]:
-        """How the two answers differ, at most some sentences; empty when they are the same."""
+        """How the two answers differ, at most some sentences; empty when they are the same.
+
+        Streams hold their messages as they came, and are compared message by message.
+        """
+        if not method.schema.stream:
+            return self._of_messages(method, grpc, rest)
+        if grpc.message is None:
+            return []
+        return stream.differences(
+            stream.of_grpc(grpc.message),
+            stream.of_rest(rest.body, rest.content_type),
+            lambda one, other: self._of_messages(method, replace(grpc, message=one), replace(rest, body=other)),
+        )
+
+    def _of_messages(self, method: Method, grpc: GrpcAnswer, rest: RestAnswer) -> list[str]:
         if self.oip:
             return self._tensors(grpc, rest)
         if grpc.message is None:

@@ -9,7 +9,7 @@ import functools
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,8 @@ class Schema:
     """A FileDescriptorSet, dependencies before what needs them."""
     service: str
     method: str
+    stream: bool = False
+    """The method answers with a stream of messages."""
 
     @property
     def path(self) -> str:
@@ -134,16 +136,14 @@ def _exists(path: str, folders: Sequence[str]) -> bool:
 
 
 def checked(files: Sequence[descriptor_pb2.FileDescriptorProto], call: str) -> Schema:
-    """The schema of `call`; PairError when the files do not have it, or when it streams."""
+    """The schema of `call`; PairError when the files do not have it, or when it takes a stream of requests."""
     service, method = split_call(call)
     ordered = _in_order(files)
     schema = Schema(ordered, service, method)
     descriptor = find(_pool(ordered), service, method)
     if descriptor.client_streaming:
-        raise PairError(f"{service}/{method} takes a stream of requests; a pair compares unary calls")
-    if descriptor.server_streaming:
-        raise PairError(f"{service}/{method} answers with a stream of messages; a pair compares unary calls")
-    return schema
+        raise PairError(f"{service}/{method} takes a stream of requests; a pair compares methods that take one")
+    return replace(schema, stream=descriptor.server_streaming)
 
 
 def methods_of(files: Sequence[descriptor_pb2.FileDescriptorProto], service: str) -> list[MethodDescriptor]:

@@ -61,6 +61,7 @@ def _text(given: argparse.Namespace) -> str:
           if getattr(given, name.replace("-", "_"))),
         f"rest: {_quoted(rest)}" + ("" if rest == given.rest and "METHOD" not in rest else "  # fill in"),
         f"rest-data: {_quoted(data)}",
+        *(["stream: true"] if given.stream else []),
         "# data: rows.jsonl                           # rows for {{name}} in the templates",
         "# same: ['grpc.message == rest.message']     # default: the whole replies are the same",
         "# rate: [200]                                # default: 0.3 of what the slower side can take",
@@ -79,7 +80,9 @@ def _quoted(value: Any) -> str:
 
 
 def _only_method(given: argparse.Namespace, grpc: sides.GrpcSide) -> str:
-    """The service's only unary method; UsageError lists those that it has."""
+    """The service's only unary method, with --stream its only one that answers with a stream; UsageError lists those that
+    it has.
+    """
     if given.proto or given.protoset:
         raise UsageError("pair init needs --call pkg.Service/Method where --proto or --protoset describe the service")
     reflection = Reflection(grpc)
@@ -87,11 +90,12 @@ def _only_method(given: argparse.Namespace, grpc: sides.GrpcSide) -> str:
         f"{service}/{method.name}"
         for service in reflection.services()
         for method in schema.methods_of(reflection.files(service), service)
-        if not method.server_streaming and not method.client_streaming
+        if method.server_streaming == given.stream and not method.client_streaming
     ]
     if len(found) == 1:
         return found[0]
-    raise UsageError(f"pair init: choose one with --call: {', '.join(found) or 'the service has no unary method'}")
+    kind = "server-streaming" if given.stream else "unary"
+    raise UsageError(f"pair init: choose one with --call: {', '.join(found) or f'the service has no {kind} method'}")
 
 
 def _example(described: Descriptor, depth: int) -> dict[str, Any]:

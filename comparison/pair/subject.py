@@ -92,6 +92,11 @@ class Pair:
     @property
     def question(self) -> str:
         schema = self.rules.schema
+        if schema.stream:
+            return (
+                f"the stream of {schema.service}/{schema.method} over gRPC against that of {self.rest.method} {self.rest.target} over "
+                "HTTP/1.1"
+            )
         return f"the method {schema.service}/{schema.method} over gRPC against {self.rest.method} {self.rest.target} over HTTP/1.1"
 
 
@@ -317,6 +322,7 @@ class PairSubject:
             "delay_in": "client",
             "differences": self.differences,
             "services_seen": self.pair.processes.known,
+            "stream": self.pair.rules.schema.stream,
             "connections": self.course.concurrency[0],
         }
 

@@ -9,7 +9,7 @@ from crossover.comparison.report import words
 if TYPE_CHECKING:
     from pathlib import Path
 
-_METRICS = ("p50", "cpu", "client_cpu", "wire_bytes", "capacity")
+_METRICS = ("p50", "first_message", "per_message", "cpu", "client_cpu", "wire_bytes", "capacity")
 
 
 def write(summary: dict[str, Any], path: Path) -> None:

@@ -23,6 +23,8 @@ METRIC_WORDS = {
     "p50": "median latency",
     "p90": "90th percentile of latency",
     "p99": "99th percentile of latency",
+    "first_message": "median time to a stream's first message",
+    "per_message": "median time from one message of a stream to the next",
     "cpu": "CPU per request",
     "client_cpu": "the client's CPU for encoding and decoding",
     "wire_bytes": "bytes over the hop",
@@ -133,7 +135,7 @@ def verdict(summary: Summary) -> list[str]:
     said += [_about(summary, pair)]
     said += [
         _metric_sentence(metric, condition, [cell for cell in found if cell["condition"] == condition])
-        for metric in ("cpu", "client_cpu", "capacity")
+        for metric in ("first_message", "per_message", "cpu", "client_cpu", "capacity")
         for found in (cells_of(summary, pair, metric),)
         for condition in naming.conditions_of(found)
     ]

@@ -6,10 +6,12 @@ python greeter_rest.py --listen 127.0.0.1:8000 [--tls-cert FILE --tls-key FILE]
 import argparse
 import base64
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
 from greeting import hello
 from pydantic import BaseModel
 
@@ -43,6 +45,20 @@ async def say_hello(request: HelloRequest) -> HelloReply:
 async def hello_to(name: str) -> HelloReply:
     """The same without a body."""
     return await say_hello(HelloRequest(name=name))
+
+
+@app.post("/v1/countdown")
+async def countdown(request: HelloRequest, asked: Request) -> StreamingResponse:
+    """A stream of messages: lines of JSON, or server-sent events where those are accepted."""
+    is_events = "text/event-stream" in asked.headers.get("accept", "")
+    head, end, kind = ("data: ", "\n\n", "text/event-stream") if is_events else ("", "\n", "application/x-ndjson")
+
+    async def messages() -> AsyncIterator[str]:
+        for left in range(request.times, 0, -1):
+            reply = HelloReply(message=f"{left}, {request.name}", letters_in_name=0, photo_sum="")
+            yield f"{head}{reply.model_dump_json()}{end}"
+
+    return StreamingResponse(messages(), media_type=kind)
 
 
 @app.get("/health")

@@ -180,11 +180,11 @@ def test_a_request_that_does_not_fit_is_one_sentence(method, text, said):
     ("call", "said"),
     [
         ("t.v1.S/Nope", "it has M, Out, In"), ("t.v1.Nope/M", "no service 't.v1.Nope'"), ("M", "pkg.Service/Method"),
-        ("t.v1.S/Out", "answers with a stream"), ("t.v1.S/In", "takes a stream"), ("", "pkg.Service/Method"),
+        ("t.v1.S/In", "takes a stream"), ("", "pkg.Service/Method"),
     ],
 )  # fmt: skip
 def test_a_call_that_cannot_be_compared_is_one_sentence(tmp_path, call, said):
-    """Unknown services and methods name what there is; streams are refused."""
+    """Unknown services and methods name what there is; streams of requests are refused."""
     (tmp_path / "t.proto").write_text(PROTO)
     with pytest.raises(PairError, match=said):
         schema.from_proto(["t.proto"], [str(tmp_path)], call)

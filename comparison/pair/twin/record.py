@@ -159,6 +159,8 @@ def _at(row: template.Row, place: str) -> Any:
 
 def from_grpc(given: argparse.Namespace) -> tuple[schema.Schema, Route, list[Recorded]]:
     """What a unary method answers to every row; PairError for a status other than OK."""
+    if given.stream:
+        raise UsageError("pair twin: --stream does not go with it; a twin replays single replies")
     rows = rows_of(given)
     side = sides.grpc_side(
         given.grpc, [*(given.header or []), *(given.grpc_header or [])], options.tls_of(given),
