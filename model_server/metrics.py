@@ -86,7 +86,7 @@ class EngineMetrics(Collector):
             "nv_inference_request_failure", "Requests that failed, by reason", "unknown",
             [
                 ({**_labels(one), "reason": reason.value}, duration.count)
-                for one in shown for reason, duration in one.statistics.failures.items()
+                for one in shown for reason, duration in list(one.statistics.failures.items())
             ],
         )  # fmt: skip
         pending = [(_labels(one), one.pending) for one in shown]

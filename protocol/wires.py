@@ -32,6 +32,7 @@ DNS = "dns:"
 """What a name begins with whose addresses are each a replica; `///` may follow."""
 FILE = "@"
 """What the name of a file of addresses begins with."""
+GRPCIO = "crossover.clients.grpc_channel"
 BALANCER = "crossover.clients.balancing.balanced:connect"
 """The factory for a target of several replicas."""
 Balancing = Literal["round_robin", "least_request", "pick_first"]
@@ -97,6 +98,8 @@ class Wire:
     instead: str | None = None
     """The wire to name when this one cannot carry something."""
     summary: str = ""
+    library: str = ""
+    """A module that the factory imports when it is called."""
     carries: frozenset[str] = field(init=False)
     """Datatypes that this wire can carry."""
 
@@ -113,11 +116,12 @@ class Wire:
 WIRES: dict[str, Wire] = {
     wire.name: wire
     for wire in (
-        Wire("grpc", "crossover.clients.grpc_unary:connect", "grpc", PROTOBUF, summary="one unary ModelInfer, raw contents"),
+        Wire("grpc", "crossover.clients.grpc_unary:connect", "grpc", PROTOBUF, library=GRPCIO,
+             summary="one unary ModelInfer, raw contents"),
         Wire("grpc-typed", "crossover.clients.grpc_unary:connect_typed", "grpc", TYPED, instead="grpc",
-             summary="one unary ModelInfer, typed contents both ways"),
+             library=GRPCIO, summary="one unary ModelInfer, typed contents both ways"),
         Wire("grpc-lean", "crossover.clients.grpc_unary:connect_lean", "grpc", PROTOBUF,
-             summary="as grpc, by a lean HTTP/2 client of our own instead of grpcio"),
+             library="crossover.clients.grpc_lean", summary="as grpc, by a lean HTTP/2 client of our own instead of grpcio"),
         Wire("grpc-stream", "crossover.clients.grpc_stream:connect", "grpc", PROTOBUF,
              summary="long-lived bidirectional streams, answers matched by id"),
         Wire("rest", "crossover.clients.rest:connect", "rest", JSON, instead="rest-binary",
@@ -127,7 +131,7 @@ WIRES: dict[str, Wire] = {
         Wire("rest-protobuf", "crossover.clients.rest:connect", "rest", PROTOBUF,
              summary="HTTP/1.1, gRPC's own message as the body both ways"),
         Wire("grpc-coalesced", "crossover.clients.coalesced:connect_grpc", "grpc", PROTOBUF,
-             summary="as grpc, with the calls that arrive meanwhile joined where the model allows it"),
+             library=GRPCIO, summary="as grpc, with the calls that arrive meanwhile joined where the model allows it"),
         Wire("rest-coalesced", "crossover.clients.coalesced:connect_rest", "rest", BINARY,
              summary="as rest-binary, with calls joined in the same way"),
         Wire("inprocess", "crossover.model_server.inprocess:connect", "process", summary="the engine in this process"),
@@ -146,10 +150,23 @@ def wire(name: str) -> Wire:
 def connect(name: str, target: Target) -> Inference:
     """An `Inference` over the wire called `name`; with several replicas, one that balances over their clients."""
     line = wire(name)
-    shared = line.kind == "grpc" and target.workers > 1
-    several = shared or (line.kind != "process" and names_several(target.grpc if line.kind == "grpc" else target.rest))
-    module, _, factory = (BALANCER if several else line.factory).partition(":")
+    module, _, factory = (BALANCER if _is_balanced(line, target) else line.factory).partition(":")
     return cast("Inference", getattr(importlib.import_module(module), factory)(replace(target, wire=name)))
+
+
+def modules(name: str, target: Target) -> list[str]:
+    """What `connect` imports. An event loop that serves others has them imported in a thread before."""
+    line = wire(name)
+    factories = [line.factory, BALANCER] if _is_balanced(line, target) else [line.factory]
+    return [*(factory.partition(":")[0] for factory in factories), *filter(None, [line.library])]
+
+
+def _is_balanced(line: Wire, target: Target) -> bool:
+    if line.kind == "process":
+        return False
+    return (line.kind == "grpc" and target.workers > 1) or names_several(
+        target.grpc if line.kind == "grpc" else target.rest
+    )
 
 
 def check_request(wire: Wire, request: InferRequest) -> None:

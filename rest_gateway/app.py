@@ -9,6 +9,7 @@ import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
+import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
@@ -93,6 +94,7 @@ def _api(settings: GatewaySettings, upstreams: Upstreams, watch: LoopWatch, trac
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            anyio.to_thread.current_default_thread_limiter()  # imports what the first file sent would import
             stack.enter_context(watch.running())
             stack.push_async_callback(upstreams.close)
             await stack.enter_async_context(running)

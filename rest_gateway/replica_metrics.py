@@ -46,10 +46,10 @@ class ReplicaMetrics(Collector):
             "Calls that did not: the retry budget was spent.",
             labels=("upstream",),
         )
-        for upstream, client in self._balanced.items():
+        for upstream, client in list(self._balanced.items()):
             resent.add_metric((upstream,), client.budget.spent)
             refused.add_metric((upstream,), client.budget.refused)
-            for replica in client.replicas:
+            for replica in list(client.replicas):
                 labels = (upstream, replica.endpoint.name)
                 ready.add_metric(labels, replica.usable)
                 ejected.add_metric(labels, replica.is_ejected)

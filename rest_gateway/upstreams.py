@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import math
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crossover.clients.balancing.balanced import Balanced
 from crossover.protocol.errors import InferenceError, invalid
-from crossover.protocol.inference import CallContext
-from crossover.protocol.wires import WIRES, Target, connect, wire
+from crossover.protocol.inference import CallContext, Inference
+from crossover.protocol.wires import WIRES, Target, connect, modules, wire
 from crossover.rest_gateway.prompt import PromptHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from crossover.protocol.inference import Inference
+    from crossover.protocol.messages import InferRequest, InferResponse
 
 log = logging.getLogger("crossover.gateway")
 HEADER = "inference-upstream"
@@ -32,6 +33,39 @@ ASK_SECONDS = 0.5
 async def _asked(client: Inference) -> None:
     with suppress(InferenceError):
         await client.server_ready(CallContext())
+
+
+class _Importing(Inference):
+    """An upstream before its first use: what it needs is imported in a thread, as others are served meanwhile."""
+
+    def __init__(self, needed: Sequence[str], made: Callable[[], Inference]) -> None:
+        self._needed = needed
+        self._made = made
+        self._making: asyncio.Task[Inference] | None = None
+
+    async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
+        return await (await self._client()).infer(request, context)
+
+    async def control(self, method: str, request: Any, context: CallContext) -> Any:
+        return await (await self._client()).control(method, request, context)
+
+    async def close(self) -> None:
+        if self._making is not None:
+            self._making.cancel()
+
+    async def _client(self) -> Inference:
+        if self._making is None:
+            self._making = asyncio.create_task(self._make())
+        try:
+            return await asyncio.shield(self._making)
+        except Exception:
+            self._making = None  # a setting does not do now; the next call looks again
+            raise
+
+    async def _make(self) -> Inference:
+        for module in self._needed:
+            await asyncio.to_thread(importlib.import_module, module)
+        return self._made()
 
 
 class Upstreams:
@@ -54,12 +88,18 @@ class Upstreams:
         if client is None:
             if chosen not in WIRES:
                 raise invalid(f"'{chosen[:40]}' is not an upstream; choose one of {', '.join(WIRES)}")
-            inner = connect(wire(chosen).name, self._target)
-            if isinstance(inner, Balanced):
-                self.balanced[chosen] = inner
-            client = PromptHealth(chosen, inner, self._unready_reason, self._ask_others)
-            self._connected[chosen] = client
+            client = self._use(chosen, _Importing(modules(chosen, self._target), lambda: self._connect(chosen)))
         return chosen, client
+
+    def _connect(self, name: str) -> Inference:
+        inner = connect(name, self._target)
+        if isinstance(inner, Balanced):
+            self.balanced[name] = inner
+        return self._use(name, inner)
+
+    def _use(self, name: str, inner: Inference) -> Inference:
+        client = self._connected[name] = PromptHealth(name, inner, self._unready_reason, self._ask_others)
+        return client
 
     def _ask_others(self, asked: str) -> None:
         """Somebody asks whether the gateway is ready: let each other client find out whether its service is, too.

@@ -6,11 +6,11 @@ The hot path adds to plain numbers in cells that a tuple finds; prometheus_clien
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import re
 from bisect import bisect_left
 from collections import Counter
-from importlib import metadata
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from crossover import VERSION
 from crossover.transport import loop_admission
 from crossover.transport.eager_start import waiting
-from crossover.transport.release_guard import FAST_PATHS
+from crossover.transport.release_guard import FAST_PATHS, installed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sized
@@ -118,15 +118,17 @@ class Observer(Collector):
             self._errors[key, code.name] += 1
 
     def render(self) -> bytes:
-        """All metrics of this process in Prometheus' text format (`CONTENT_TYPE`)."""
+        """All metrics of this process in Prometheus' text format (`CONTENT_TYPE`), from any thread."""
         return _TRITONS.sub(rb"\1 counter", generate_latest(self._registry))
+
+    async def rendered(self) -> bytes:
+        """The same, made beside the event loop: a millisecond for each model that has been asked."""
+        return await asyncio.to_thread(self.render)
 
     async def render_all(self) -> bytes:
         """Those of the whole service, where several processes are one."""
-        if self.whole is None:
-            return self.render()
         await waiting()
-        return await self.whole()
+        return await (self.rendered() if self.whole is None else self.whole())
 
     def collect(self) -> Iterator[Metric]:
         labels = self._labels
@@ -134,7 +136,7 @@ class Observer(Collector):
         durations = HistogramMetricFamily(
             "crossover_request_duration_seconds", "Time from a request's headers to its reply.", labels=labels
         )
-        for key, cell in self._cells.items():
+        for key, cell in list(self._cells.items()):  # a copy, as the event loop goes on counting
             total, buckets = 0, []
             for bound, count in zip(_BOUND_NAMES, cell.buckets, strict=True):
                 total += count
@@ -143,10 +145,10 @@ class Observer(Collector):
             requests.add_metric(shown, total)
             durations.add_metric(shown, buckets, cell.seconds)
         errors = CounterMetricFamily("crossover_errors", "Requests answered with an error.", labels=(*labels, "code"))
-        for (key, code), count in self._errors.items():
+        for (key, code), count in list(self._errors.items()):
             errors.add_metric((*key[: len(labels)], code), count)
         in_flight = GaugeMetricFamily("crossover_requests_in_flight", "Requests being answered.", labels=("wire",))
-        for wire, count in self._in_flight.items():
+        for wire, count in list(self._in_flight.items()):
             in_flight.add_metric((wire,), count)
         yield from (requests, durations, errors, in_flight, _fast_paths(), _build(), _admission())
         if self._budget is not None:
@@ -181,7 +183,7 @@ class Observer(Collector):
 
 def _build() -> Metric:
     """What runs here; always 1, to be joined with other series by their labels."""
-    versions = {"version": VERSION, "python": platform.python_version(), "grpcio": metadata.version("grpcio")}
+    versions = {"version": VERSION, "python": platform.python_version(), "grpcio": installed("grpcio")}
     gauge = GaugeMetricFamily("crossover_build_info", "Versions of what runs here.", labels=tuple(versions))
     gauge.add_metric(tuple(versions.values()), 1)
     return gauge

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+from functools import cache
 
 log = logging.getLogger("crossover.fast_path")
 
@@ -16,6 +17,7 @@ FAST_PATHS: dict[str, FastPath] = {}
 """Every fast path of the modules that this process has imported, by its name."""
 
 
+@cache  # reading a distribution's metadata takes milliseconds, and whoever asks is on an event loop
 def installed(package: str) -> str:
     """The version of an installed distribution; empty when there is none."""
     try:

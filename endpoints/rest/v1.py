@@ -18,11 +18,13 @@ from crossover.endpoints.rest.control import model_names
 from crossover.endpoints.rest.errors import JSON_TYPE, error_reply, json_reply
 from crossover.endpoints.rest.types import Reply
 from crossover.protocol import deadline
+from crossover.protocol.codecs.json.elements import NotNativeError, Taken, check_worth_reading, put_back, split
 from crossover.protocol.codecs.json.text import Fragment, dumps, kind_of, loads_object
 from crossover.protocol.codecs.json.values import flat_elements, not_carried, numbers_text, to_array
 from crossover.protocol.codecs.reply_form import ReplyForm
 from crossover.protocol.codecs.sizes import TYPICAL_JSON_ELEMENT, check_reply
 from crossover.protocol.errors import Code, InferenceError, invalid
+from crossover.protocol.limits import is_heavy
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.tensors import MAX_RANK, Tensor, declared, object_array
 from crossover.transport.off_loop import off_loop
@@ -30,6 +32,10 @@ from crossover.transport.off_loop import off_loop
 if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request
     from crossover.transport.http1.messages import Buffer
+
+
+_MOST_ARRAYS = 128 << 10
+"""Arrays that are taken out of a text: one a row, of as many rows as a text may have objects."""
 
 
 async def v1_models(request: Request) -> Reply:
@@ -57,10 +63,23 @@ async def v1_predict(request: Request) -> Reply:
 
 def _inputs(body: Buffer, datatypes: dict[str, str]) -> tuple[list[Tensor], int | None]:
     """The tensors in a body, and how many instances it has; None when it has columns."""
-    document = loads_object(body)
+    if is_heavy(len(body)):
+        skeleton, elements = split(body, most=_MOST_ARRAYS, any_key=True)
+        if elements is not None:
+            try:
+                document = loads_object(skeleton)
+                if put_back(document, elements, any_key=True):
+                    return _tensors(document, datatypes)
+            except (NotNativeError, InferenceError) as refused:
+                check_worth_reading(body, refused)
+    return _tensors(loads_object(body), datatypes)
+
+
+def _tensors(document: dict[str, Any], datatypes: dict[str, str]) -> tuple[list[Tensor], int | None]:
     rows = document.get("instances")
     columns = _columns(rows, datatypes) if rows is not None else _named(document.get("inputs"), datatypes)
-    return [_tensor(name, datatypes[name], values) for name, values in columns.items()], len(rows) if rows else None
+    tensors = [_tensor(name, datatypes[name], values) for name, values in columns.items()]
+    return tensors, tensors[0].shape[0] if rows is not None else None
 
 
 def _answer(response: InferResponse, rows: int | None) -> bytes:
@@ -69,6 +88,8 @@ def _answer(response: InferResponse, rows: int | None) -> bytes:
 
 def _columns(rows: Any, datatypes: dict[str, str]) -> dict[str, Any]:
     """Rows turned into one list per input."""
+    if type(rows) is Taken:
+        return {_only(datatypes): rows}
     if type(rows) is not list or not rows:
         raise invalid("'instances' takes an array of one row or more")
     if type(rows[0]) is not dict or (len(rows[0]) == 1 and "b64" in rows[0]):
@@ -103,11 +124,28 @@ def _only(datatypes: dict[str, str]) -> str:
 
 def _tensor(name: str, kind: str, values: Any) -> Tensor:
     """The tensor that nested lists mean; the shape is theirs."""
+    if type(values) is Taken:
+        return values.tensor(name, *declared(name, kind, values.shape))
+    if type(values) is list and Taken in set(map(type, values)):
+        return _stacked(name, kind, values)
     row, shape = declared(name, kind, _shape(name, values))
     if row.kind == "bytes":
         elements = flat_elements(name, shape, values) if shape else [values]
         return Tensor(name, row, shape, array=object_array([_bytes(name, value) for value in elements], shape))
     return Tensor(name, row, shape, array=to_array(name, row, shape, values))
+
+
+def _stacked(name: str, kind: str, rows: list[Any]) -> Tensor:
+    """The tensor of rows that are still text; NotNativeError where one is not, or is of another shape."""
+    if set(map(type, rows)) != {Taken}:
+        raise NotNativeError
+    row, shape = declared(name, kind, (len(rows), *rows[0].shape))
+    if row.kind == "bytes" or math.prod(shape) > sum([values.size for values in rows]):
+        raise NotNativeError
+    array = np.empty(shape, row.dtype)
+    for index, values in enumerate(rows):
+        array[index] = values.tensor(name, row, shape[1:]).array
+    return Tensor(name, row, shape, array=array)
 
 
 def _shape(name: str, values: Any) -> tuple[int, ...]:

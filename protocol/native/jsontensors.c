@@ -561,7 +561,7 @@ typedef struct {
 } Split;
 
 /* 1 when all is well, 0 when memory ran out, -1 when there are more than `most` arrays. */
-static int split_text(const char *begin, const char *end, Split *split) {
+static int split_text(const char *begin, const char *end, Split *split, int any_key) {
     const char *p = begin, *copied = begin;
     char *to = split->skeleton;
     Py_ssize_t room = 0;
@@ -571,7 +571,7 @@ static int split_text(const char *begin, const char *end, Split *split) {
         const char *after = skip_string(quote + 1, end);
         if (!after) break;
         p = after;
-        if (after - quote != 6 || memcmp(quote, "\"data\"", 6)) continue;
+        if (!any_key && (after - quote != 6 || memcmp(quote, "\"data\"", 6))) continue;
         const char *value = skip_space(after, end);
         if (value >= end || *value != ':') continue;
         value = skip_space(value + 1, end);
@@ -615,17 +615,17 @@ static PyObject *split(PyObject *self, PyObject *args) {
     Py_buffer text;
     Split parts = {.most = 0};
     PyObject *result = NULL;
-    int good = 0;
+    int good = 0, any_key = 0;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*n", &text, &parts.most)) return NULL;
+    if (!PyArg_ParseTuple(args, "y*n|p", &text, &parts.most, &any_key)) return NULL;
     if (parts.most > 99999999) parts.most = 99999999; /* eight digits fit into the smallest placeholder */
     const char *begin = text.buf, *end = begin + text.len;
     if ((parts.skeleton = malloc((size_t)text.len + 1))) {
         if (text.len < UNLOCKED_FROM)
-            good = split_text(begin, end, &parts);
+            good = split_text(begin, end, &parts, any_key);
         else {
             Py_BEGIN_ALLOW_THREADS
-            good = split_text(begin, end, &parts);
+            good = split_text(begin, end, &parts, any_key);
             Py_END_ALLOW_THREADS
         }
     }
@@ -639,6 +639,52 @@ static PyObject *split(PyObject *self, PyObject *args) {
     PyBuffer_Release(&text);
     if (!result && !PyErr_Occurred()) PyErr_NoMemory();
     return result;
+}
+
+/* Lengths of the first list of each depth, p at the first '['; 0 when the brackets end early or nest too deep. */
+static int first_lengths(const char *p, const char *end, Py_ssize_t lengths[MAX_RANK + 1]) {
+    int depth = 0, rank = 0, is_closed[MAX_RANK + 1] = {0};
+    while (p < end) {
+        switch (*p++) {
+        case '"':
+            if (!(p = skip_string(p, end))) return 0;
+            break;
+        case '[':
+            if (++depth > MAX_RANK) return 0;
+            if (depth > rank) lengths[rank = depth] = 1;
+            break;
+        case ',':
+            if (!is_closed[depth]) lengths[depth]++;
+            break;
+        case ']':
+            is_closed[depth] = 1;
+            if (--depth == 0) return rank;
+        }
+    }
+    return 0;
+}
+
+static PyObject *shape(PyObject *self, PyObject *args) {
+    Py_buffer text;
+    Py_ssize_t start, end, lengths[MAX_RANK + 1];
+    int rank = 0;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*nn", &text, &start, &end)) return NULL;
+    if (0 <= start && start < end && end <= text.len && ((const char *)text.buf)[start] == '[') {
+        Py_BEGIN_ALLOW_THREADS
+        rank = first_lengths((const char *)text.buf + start, (const char *)text.buf + end, lengths);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&text);
+    PyObject *found = PyTuple_New(rank);
+    for (int i = 0; found && i < rank; i++) {
+        PyObject *length = PyLong_FromSsize_t(lengths[i + 1]);
+        if (!length)
+            Py_CLEAR(found);
+        else
+            PyTuple_SET_ITEM(found, i, length);
+    }
+    return found;
 }
 
 /* What a text would become: its punctuation outside strings, and its strings. Nothing is checked. */
@@ -665,14 +711,18 @@ static PyObject *survey(PyObject *self, PyObject *args) {
 
 static PyMethodDef METHODS[] = {
     {"split", split, METH_VARARGS,
-     "split(text, most) -> (skeleton, spans): each array of elements under a \"data\" key, 16 bytes or more, is replaced\n"
-     "by [[i]] and its (start, end) is spans[i]. The skeleton is None when there are more than `most`."},
+     "split(text, most, any_key=False) -> (skeleton, spans): each array of elements under a \"data\" key, or any key, that\n"
+     "has 16 bytes or more is replaced by [[i]] and its (start, end) is spans[i]. The skeleton is None when there are more\n"
+     "than `most`."},
     {"read", read_numbers, METH_VARARGS,
      "read(text, start, end, kind, out, shape) -> bool: fills the writable buffer `out` exactly with the elements of the\n"
      "array text[start:end], flat or nested as `shape`; False when that is not possible. kind: f4 f8 i1..i8 u1..u8 b1."},
     {"strings", read_strings, METH_VARARGS,
      "strings(text, start, end, shape) -> bytes: the strings of the array text[start:end], flat or nested as `shape`, each\n"
      "as a little-endian uint32 length and its UTF-8; None when that is not possible."},
+    {"shape", shape, METH_VARARGS,
+     "shape(text, start, end) -> tuple: how many elements the first list of each depth has in the array text[start:end];\n"
+     "empty when it is none. Whether the others are as long `read` and `strings` see."},
     {"survey", survey, METH_VARARGS,
      "survey(text, start, end) -> (commas, lists, objects, colons, strings) outside the strings of text[start:end]."},
     {NULL, NULL, 0, NULL}};

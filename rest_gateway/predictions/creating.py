@@ -28,6 +28,7 @@ from crossover.rest_gateway.predictions.record import Prediction, State, new_id,
 from crossover.rest_gateway.predictions.store import ConflictError, Exchange, KeyHold, Reply
 from crossover.service.tracing import trace_text
 from crossover.transport.off_loop import off_loop
+from crossover.transport.short_turns import take_turn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -145,6 +146,7 @@ class Creating:
 
     async def _check_known(self, chosen: Chosen) -> None:
         """404 for a model that the server does not know; when the server is away, the work is accepted and waits."""
+        await take_turn()
         context = CallContext(after(_KNOWN_MODEL_SECONDS))
         try:
             await chosen.inference.model_metadata(chosen.order.model, chosen.order.version, context)
@@ -153,6 +155,7 @@ class Creating:
                 raise _placed(error, chosen.pointer) from None
 
     async def _ran(self, chosen: Chosen, context: CallContext) -> Ran:
+        await take_turn()
         try:
             return await self._runner.run(chosen.upstream, chosen.inference, chosen.order.request(), context)
         except InferenceError as error:

@@ -15,6 +15,7 @@ from crossover.rest_gateway.api.tensors import write_tensors
 from crossover.rest_gateway.predictions.exchange import upstream_half
 from crossover.rest_gateway.predictions.record import Answer, Outcome
 from crossover.transport.off_loop import off_loop
+from crossover.transport.short_turns import take_turn
 
 if TYPE_CHECKING:
     from crossover.protocol.errors import InferenceError
@@ -59,6 +60,7 @@ class Runner:
         timeline = context.timeline = context.timeline or _begun()
         context.recording = Recording()
         response = await inference.infer(request, context)
+        await take_turn()
         size = TYPICAL_JSON_ELEMENT * sum(tensor.count for tensor in response.outputs)
         outputs = await off_loop(size, _written, response.outputs)
         timeline.mark("encoded")

@@ -17,7 +17,7 @@ from crossover.service.file_lock import held
 from crossover.service.workers.summing import summed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from crossover.service.workers.worker import Worker
@@ -32,7 +32,7 @@ _LOCK = "metrics-lock"
 class Scrape:
     """Answers the others' questions for this worker's metrics, and makes the whole of all."""
 
-    def __init__(self, worker: Worker, own: Callable[[], bytes]) -> None:
+    def __init__(self, worker: Worker, own: Callable[[], Awaitable[bytes]]) -> None:
         self._worker = worker
         self._own = own
         self._server: asyncio.Server | None = None
@@ -50,8 +50,11 @@ class Scrape:
     async def whole(self) -> bytes:
         """The metrics of all workers in Prometheus' text format."""
         answers = await asyncio.gather(*(self._ask(index) for index in self._worker.others))
-        own = (os.getpid(), self._own())
+        own = (os.getpid(), await self._own())
         said = {self._worker.index: own} | dict(zip(self._worker.others, answers, strict=True))
+        return await asyncio.to_thread(self._kept_and_summed, said)
+
+    def _kept_and_summed(self, said: dict[int, tuple[int, bytes] | None]) -> bytes:
         folder = self._worker.folder
         with held(folder / _LOCK, fcntl.LOCK_SH):
             for index, answer in said.items():
@@ -75,7 +78,7 @@ class Scrape:
         return None
 
     async def _tell(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"%d\n%b" % (os.getpid(), self._own()))
+        writer.write(b"%d\n%b" % (os.getpid(), await self._own()))
         with suppress(ConnectionError):
             await writer.drain()
         writer.close()

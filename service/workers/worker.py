@@ -74,6 +74,6 @@ def scrape_of(worker: Worker | None, observer: Observer) -> Scrape | None:
     """What makes this worker's metrics those of all; None for a service of one process."""
     if worker is None:
         return None
-    scrape = Scrape(worker, observer.render)
+    scrape = Scrape(worker, observer.rendered)
     observer.whole = scrape.whole
     return scrape

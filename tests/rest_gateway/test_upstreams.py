@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 import struct
+import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from crossover.protocol.errors import Code, InferenceError
-from crossover.protocol.inference import Wrapper
-from crossover.protocol.wires import WIRES, Target
+from crossover.protocol.inference import CallContext, Wrapper
+from crossover.protocol.wires import WIRES, Target, modules
 from crossover.rest_gateway.upstreams import Upstreams
 from tests.fakes import RecordingInference
 from tests.rest_gateway.conftest import ask
@@ -163,6 +165,46 @@ async def test_upstreams_connect_when_first_asked_for_and_once():
     await upstreams.close()
 
 
+async def test_what_a_wire_needs_is_imported_beside_the_event_loop(monkeypatch):
+    """Its first calls wait for one import together; later ones find the client itself."""
+    imported, made = [], []
+
+    def imports(name):
+        imported.append((name, threading.current_thread() is threading.main_thread()))
+
+    monkeypatch.setattr("crossover.rest_gateway.upstreams.importlib", SimpleNamespace(import_module=imports))
+    monkeypatch.setattr(
+        "crossover.rest_gateway.upstreams.connect", lambda name, _: made.append(name) or RecordingInference()
+    )
+    upstreams = Upstreams("grpc", Target())
+    _, first = upstreams.get()
+    assert await asyncio.gather(*(first.server_ready(CallContext()) for _ in range(3))) == [True] * 3
+    assert imported == [(name, False) for name in modules("grpc", Target())]
+    assert made == ["grpc"]
+    assert upstreams.get()[1] is not first
+    assert await upstreams.get()[1].server_ready(CallContext())
+    assert made == ["grpc"]
+    await upstreams.close()
+
+
+async def test_a_wire_that_cannot_be_made_is_tried_again(monkeypatch):
+    """A setting that does not do now may do at the next call."""
+    outcomes = [InferenceError(Code.UNAVAILABLE, "not now"), RecordingInference()]
+
+    def makes(name, target):
+        if isinstance(outcome := outcomes.pop(0), InferenceError):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr("crossover.rest_gateway.upstreams.connect", makes)
+    upstreams = Upstreams("rest", Target())
+    _, client = upstreams.get()
+    with pytest.raises(InferenceError, match="not now"):
+        await client.server_metadata(CallContext())
+    assert (await client.server_metadata(CallContext())).name == "fake"
+    await upstreams.close()
+
+
 async def test_closing_one_client_badly_still_closes_the_others(monkeypatch):
     """A client that fails at the end must not leave the others open."""
     closed = []
@@ -180,7 +222,7 @@ async def test_closing_one_client_badly_still_closes_the_others(monkeypatch):
     monkeypatch.setattr("crossover.rest_gateway.upstreams.connect", lambda name, target: Closing(name))
     upstreams = Upstreams("grpc", Target())
     for name in ("grpc", "rest"):
-        upstreams.get(name)
+        await upstreams.get(name)[1].server_ready(CallContext())
     await upstreams.close()
     assert closed == ["grpc", "rest"]
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import http.client
+import json
 import re
+import socket
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
 
+from crossover.protocol.wires import WIRES
 from crossover.stack.services import running
 
 pytestmark = pytest.mark.slow
@@ -79,6 +83,26 @@ def ask(base, method, path, body=None, **headers):
         connection.close()
 
 
+MANY = 100
+SMALL = {"name": "x", "datatype": "FP32", "shape": [1, 64], "data": [0.5] * 64}
+SMALL_INFER = json.dumps({"inputs": [SMALL]}).encode()
+SMALL_PREDICTION = {"model": "digits", "inputs": [SMALL]}
+AT_ONCE_SECONDS = 2 * 0.020
+"""As above, for bodies of less than a MiB in all."""
+
+
+def pipelined(base, path, body) -> list[bytes]:
+    """The statuses of `MANY` equal requests that one connection sends in one piece."""
+    at = urlsplit(base)
+    head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nContent-Type: application/json\r\n\r\n"
+    with socket.create_connection((at.hostname, at.port), timeout=60) as client:
+        client.sendall(MANY * (head % (path.encode(), len(body)) + body))
+        replies = b""
+        while len(statuses := re.findall(rb"HTTP/1.1 (\d+) ", replies)) < MANY:
+            replies += client.recv(1 << 20) or pytest.fail(f"closed after {len(statuses)} replies")
+    return statuses
+
+
 def longest_turn(base) -> float:
     text = ask(base, "GET", "/metrics")[2].decode()
     found = re.search(r"^crossover_event_loop_longest_turn_cpu_seconds (\S+)$", text, re.MULTILINE)
@@ -87,12 +111,18 @@ def longest_turn(base) -> float:
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("turns")
+    with started(tmp_path_factory.mktemp("turns")) as stack:
+        yield stack
+
+
+@contextmanager
+def started(folder):
     settings = {
         "DATA_DIR": str(folder),
         "GATEWAY_REPOSITORY_CONTROL": "1",
         "MODEL_UPLOADS": "1",
         "MODEL_SERVER_SHARED_MEMORY": "1",
+        "GATEWAY_UPSTREAM_HEADER": "1",
     }
     with (folder / "log").open("wb") as log, running(settings, log) as stack:
         yield stack
@@ -128,3 +158,27 @@ def test_a_job_of_the_queue_does_not_keep_the_loop(services):
     base = services.gateway_url
     assert ask(base, "POST", "/api/predictions", PREDICTION, Prefer="respond-async, wait=30")[0] == 201
     assert longest_turn(base) <= BOUND_SECONDS
+
+
+def test_many_small_requests_at_once_let_others_between(tmp_path):
+    """A hundred that one connection has pipelined, and a hundred in one body, are answered over several turns."""
+    with started(tmp_path) as stack:
+        bases = stack.gateway_url, stack.rest_url
+        several = json.dumps({"requests": [SMALL_PREDICTION] * MANY}).encode()
+        for base in bases:
+            assert set(pipelined(base, "/v2/models/digits/infer", SMALL_INFER)) == {b"200"}
+        assert max(map(longest_turn, bases)) <= AT_ONCE_SECONDS
+        single = json.dumps(SMALL_PREDICTION).encode()
+        assert set(pipelined(stack.gateway_url, "/api/predictions", single)) == {b"201"}
+        assert ask(stack.gateway_url, "POST", "/api/predictions", several)[0] == 201
+        assert ask(stack.gateway_url, "POST", "/api/predictions", several, Prefer="respond-async")[0] == 202
+        assert longest_turn(stack.gateway_url) <= AT_ONCE_SECONDS
+
+
+def test_the_first_use_of_an_upstream_keeps_nobody_waiting(tmp_path):
+    """What it imports (for `inprocess` that is ONNX Runtime) is imported beside the loop."""
+    with started(tmp_path) as stack:
+        for upstream in WIRES:
+            headers = {"Inference-Upstream": upstream}
+            assert ask(stack.gateway_url, "POST", "/v2/models/digits/infer", SMALL_INFER, **headers)[0] == 200
+        assert longest_turn(stack.gateway_url) <= AT_ONCE_SECONDS

@@ -29,6 +29,7 @@ import logging
 import select
 import socket
 import struct
+import time
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -52,6 +53,7 @@ from crossover.transport.http1.limits import (
 from crossover.transport.http1.messages import RefusalError
 from crossover.transport.http1.reply_head import CONTINUE, ReplyHeads, refusal_reply
 from crossover.transport.memory_budget import MemoryBudget
+from crossover.transport.short_turns import TURN_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -68,7 +70,7 @@ _JOINED_BYTES = 64 << 10
 """Head and body up to this size leave in one piece; larger ones are not copied together."""
 _LOOKS_A_SECOND = 4
 _TURN = 2048
-"""Chunks, or requests at `_REQUEST_COST` each, that one connection is served before others get their turn."""
+"""Chunks, or requests at `_REQUEST_COST` each, that one connection is served at most before others get their turn."""
 _REQUEST_COST = 64
 _TELL_SECONDS = 60.0
 _EMPTY = bytearray()
@@ -223,6 +225,7 @@ class Connection(asyncio.BufferedProtocol):
         self._searched = 0
         """Bytes of the head that has begun in which its end is not."""
         self._cost = 0
+        self._turn_began = 0.0
         self._consuming = self._resuming = False
         self._reading_paused = self._writing_paused = False
         self._writable: asyncio.Future[None] | None = None
@@ -386,7 +389,7 @@ class Connection(asyncio.BufferedProtocol):
                 if self._state is _State.HEAD:
                     if self._writing_paused:
                         break
-                    if self._cost >= _TURN:
+                    if self._cost >= _TURN or (self._cost and time.monotonic() - self._turn_began >= TURN_SECONDS):
                         self._cost = 0
                         self._consuming = False
                         self._resume()
@@ -428,6 +431,8 @@ class Connection(asyncio.BufferedProtocol):
             self._searched = stop - at
             return at
         self._searched = 0
+        if not self._cost:
+            self._turn_began = time.monotonic()
         self._cost += _REQUEST_COST
         view = memoryview(raw)
         head = self._server.heads.read(bytes(view[at:end]))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from crossover.protocol.bounded_cache import BoundedCache
 from crossover.protocol.codecs import shared_memory
-from crossover.protocol.codecs.json.elements import LONG_ARRAY, Elements, NotNativeError, split
+from crossover.protocol.codecs.json.elements import Elements, NotNativeError, check_worth_reading, split
 from crossover.protocol.codecs.json.templates import RequestTemplates
 from crossover.protocol.codecs.json.text import MAX_DEPTH, Fragment, check_depth, dumps, kind_of, loads_object
 from crossover.protocol.codecs.json.values import to_array, to_text
@@ -50,7 +50,7 @@ def decode_request(
         request, form = _request(loads_object(skeleton), model_name, model_version, tail, elements)
         elements.check_claimed()
     except (NotNativeError, InferenceError) as refused:
-        _check_worth_reading(text, refused)
+        check_worth_reading(text, refused)
         return _request(loads_object(text), model_name, model_version, tail, None)
     if request.shared is None:
         _TEMPLATES.learn(skeleton, elements, request, form)
@@ -65,16 +65,10 @@ def decode_response(text: Buffer, tail: Tail | None = None) -> InferResponse:
             response = _response(loads_object(skeleton), tail, elements)
             elements.check_claimed()
         except (NotNativeError, InferenceError) as refused:
-            _check_worth_reading(text, refused)
+            check_worth_reading(text, refused)
         else:
             return response
     return _response(loads_object(text), tail, None)
-
-
-def _check_worth_reading(text: Buffer, refused: Exception) -> None:
-    """Raise what a long text is refused for; a short one is read again with all its elements, to word the error exactly."""
-    if isinstance(refused, InferenceError) and len(text) >= LONG_ARRAY:
-        raise refused
 
 
 def _request(

@@ -9,13 +9,14 @@ without the reader, which also words the errors.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from crossover.protocol.codecs.json.text import survey
 from crossover.protocol.codecs.json.values import not_carried, wrong_count
 from crossover.protocol.datatypes import DATATYPES
+from crossover.protocol.errors import InferenceError
 from crossover.protocol.native import jsontensors
 from crossover.protocol.tensors import Tensor
 
@@ -65,6 +66,10 @@ class Elements:
 
     def text(self, start: int, end: int) -> bytes:
         return bytes(memoryview(self._text)[start:end])
+
+    def shape(self, start: int, end: int) -> Shape:
+        assert jsontensors is not None
+        return cast("Shape", jsontensors.shape(self._text, start, end))
 
     def read(self, start: int, end: int, name: str, row: Datatype, shape: Shape) -> Tensor:
         """The tensor with the elements of one array; NotNativeError where they have to be read with care."""
@@ -123,24 +128,38 @@ class Taken:
         return self._elements.read(self._start, self._end, name, row, shape)
 
     @property
+    def size(self) -> int:
+        """Bytes of the text."""
+        return self._end - self._start
+
+    @property
+    def shape(self) -> Shape:
+        """How it nests, by the first list of each depth."""
+        return self._elements.shape(self._start, self._end)
+
+    @property
     def text(self) -> bytes:
         """The array as it was sent."""
         return self._elements.text(self._start, self._end)
 
 
-def put_back(document: object, elements: Elements) -> bool:
-    """Replace the placeholders in what a skeleton means by the arrays, unread; False where it is not sure which they are."""
+def put_back(document: object, elements: Elements, *, any_key: bool = False) -> bool:
+    """Replace the placeholders in what a skeleton means by the arrays, unread; False where it is not sure which they are.
+
+    They stand under ``data``, or with `any_key` as in `split`.
+    """
     waiting = elements.taken()
     waiting.reverse()
     containers = [document]
     while containers:
         container = containers.pop()
         if type(container) is dict:
-            data: Any = container.get("data")
-            if _is_placeholder(data):
-                if not waiting or data[0][0] != elements.count - len(waiting):
-                    return False
-                container["data"] = waiting.pop()
+            for key in container if any_key else ("data",):
+                data: Any = container.get(key)
+                if _is_placeholder(data):
+                    if not waiting or data[0][0] != elements.count - len(waiting):
+                        return False
+                    container[key] = waiting.pop()
             containers.extend(reversed(container.values()))
         elif type(container) is list:
             containers.extend(reversed(container))
@@ -157,9 +176,18 @@ def _is_placeholder(data: Any) -> bool:
     )
 
 
-def split(text: Buffer) -> tuple[Buffer, Elements | None]:
-    """The text without its long arrays of elements, and these; None where there are none, or no reader."""
+def check_worth_reading(text: Buffer, refused: Exception) -> None:
+    """Raise what a long text is refused for; a short one is read again with all its elements, to word the error exactly."""
+    if isinstance(refused, InferenceError) and len(text) >= LONG_ARRAY:
+        raise refused
+
+
+def split(text: Buffer, *, most: int = MOST_ARRAYS, any_key: bool = False) -> tuple[Buffer, Elements | None]:
+    """The text without its long arrays of elements, and these; None where there are none, more than `most`, or no reader.
+
+    Arrays are looked for under ``data``, or with `any_key` under every key.
+    """
     if jsontensors is None or len(text) < SMALLEST_TEXT:
         return text, None
-    skeleton, spans = jsontensors.split(text, MOST_ARRAYS)
+    skeleton, spans = jsontensors.split(text, most, any_key)
     return (skeleton, Elements(text, spans)) if spans else (text, None)

@@ -20,7 +20,7 @@ from crossover.protocol.tensors import object_array
 
 if TYPE_CHECKING:
     from crossover.protocol.datatypes import Datatype
-    from crossover.protocol.tensors import Shape, Tensor
+    from crossover.protocol.tensors import Buffer, Shape, Tensor
 
 LONG_ELEMENTS, PIECE_ELEMENTS = 256 << 10, 4 << 10
 """Tensors of so many elements are written so many at a time: orjson keeps the interpreter lock while it writes, and a
@@ -86,7 +86,15 @@ def _flat_text(flat: np.ndarray, row: Datatype) -> bytes:
 
 def numbers_text(array: np.ndarray) -> bytes:
     """The JSON of a numeric array as it is nested; orjson writes ``null`` for whatever is not finite."""
-    return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
+    if array.size < LONG_ELEMENTS:
+        return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
+    step = max(1, PIECE_ELEMENTS * len(array) // array.size)
+    return b"[" + b",".join(_inside(array[at : at + step]) for at in range(0, len(array), step)) + b"]"
+
+
+def _inside(part: np.ndarray) -> Buffer:
+    """The text of a part of a long array, without its own brackets."""
+    return numbers_text(part[0]) if len(part) == 1 and part.ndim > 1 else memoryview(numbers_text(part))[1:-1]
 
 
 def flat_elements(name: str, shape: Shape, data: object) -> list[Any]:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from crossover.endpoints.rest import v1
+from crossover.protocol.codecs.json.text import loads_object
 from crossover.protocol.tensors import Tensor
 
 ONE = "/v1/models/echo:predict"
@@ -70,3 +72,43 @@ async def test_malformed_bodies_are_refused(call, model, body):
 async def test_an_unknown_model_is_404(call):
     """V1 has the same errors."""
     assert (await call("POST", "/v1/models/none:predict", {"instances": [1]})).status == 404
+
+
+NUMBERS = [[float(row), 0.125, -1e30] for row in range(20_000)]
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "name", "shape"),
+    [("echo", {"instances": NUMBERS}, "x", (20_000, 3)), ("echo", {"inputs": NUMBERS}, "x", (20_000, 3)),
+     ("echo", {"signature_name": "s", "inputs": {"x": NUMBERS}}, "x", (20_000, 3)),
+     ("one", {"instances": [["é\n", "b"]] * 20_000}, "x", (20_000, 2)),
+     ("two", {"instances": [{"a": NUMBERS[:600], "b": 1}] * 20}, "a", (20, 600, 3))],
+)  # fmt: skip
+async def test_elements_of_a_large_body_become_no_objects(call, monkeypatch, model, body, name, shape):
+    """Numbers and text are read without the interpreter's lock, so that others are served meanwhile; the meaning is the same."""
+    read = []
+    monkeypatch.setattr(v1, "loads_object", lambda text: read.append(len(text)) or loads_object(text))
+    await call("POST", f"/v1/models/{model}:predict", body)
+    tensor = next(item for item in call.inference.requests[0].inputs if item.name == name)
+    assert max(read) < 2000
+    assert tensor.shape == shape
+    monkeypatch.setattr(v1, "is_heavy", lambda _: False)
+    await call("POST", f"/v1/models/{model}:predict", body)
+    assert max(read) > 100_000
+    again = next(item for item in call.inference.requests[1].inputs if item.name == name)
+    assert tensor.array.tolist() == again.array.tolist()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"inputs": [*NUMBERS, [1.0, 2.0]]}, {"inputs": [*NUMBERS, [1.0, 2.0, "three"]]}, {"inputs": [*NUMBERS, {"a": [1.0] * 9}]},
+     {"instances": [{"x": NUMBERS[:5000]}, {"x": 5}]}, {"instances": [{"x": NUMBERS[:5000]}, {"x": [[1.0] * 9]}]},
+     {"instances": [{"x": NUMBERS[:5000]}, {"x": {"b64": [1.0] * 9}}]},
+     {"instances": [{"x": [1.0] * 100_000}] + [{"x": [1.0] * 9}] * 20}],
+)  # fmt: skip
+async def test_a_large_body_is_refused_as_a_small_one(call, monkeypatch, body):
+    """The same sentence, whichever way the elements were read."""
+    refused = await call("POST", ONE, body)
+    monkeypatch.setattr(v1, "is_heavy", lambda _: False)
+    assert refused.status == 400
+    assert refused.json == (await call("POST", ONE, body)).json
