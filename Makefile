@@ -95,7 +95,7 @@ models: .venv-models/.models  ## train and build the committed models again
 	@.venv-models/bin/python models/make.py
 
 lock:  ## pin requirements/*.in again (needs uv)
-	@for name in serve lab dev clients models postgres guide otel deploy real-models fuzz fleet ray audit; do \
+	@for name in serve lab dev clients models postgres guide otel deploy real-models fuzz fleet arms ray audit; do \
 	  uv pip compile $$([ $$name = real-models ] && echo --no-deps) --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-header requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 

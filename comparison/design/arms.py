@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from crossover.comparison.lab.wires import LAB_WIRES, UNIX_WIRES
+from crossover.comparison.lab.wires import LAB_WIRES, UNIX_WIRES, missing
 from crossover.protocol.wires import WIRES
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ ARMS: dict[str, Arm] = {
 ARMS[AGAIN] = Arm(AGAIN, REFERENCE, "grpc", "again", "grpc under a second name (A/A)")
 ARMS[CONTROL] = Arm(CONTROL, REFERENCE, "grpc", "control", "grpc with a known busy wait before the engine")
 
-UNCOUNTED = frozenset({"rest-no-keepalive", "inprocess", *UNIX_WIRES})
+UNCOUNTED = frozenset({"rest-no-keepalive", "rest-http3", "inprocess", *UNIX_WIRES})
 """Arms without lasting TCP connections over the hop, whose bytes the socket statistics cannot tell."""
 
 QUICK_ARMS = (
@@ -104,6 +104,18 @@ PAIRS = (
     Pair("grpc-typed", "rest", "plain fields over gRPC against JSON over REST, as tuned here"),
     Pair("grpc-blocking", "rest-blocking", "blocking callers, a thread a request, the bytes of grpc and rest-binary"),
     Pair("grpc", "rest-http2", "both over HTTP/2: raw tensors over gRPC against JSON by httpx and hypercorn"),
+    Pair("grpc-stock-raw", "rest-httpx2", "raw tensors by grpc.aio against JSON by httpx2, the successor of httpx"),
+    Pair(
+        "connect",
+        "rest-stock-binary",
+        "both over HTTP/1.1 with stock libraries: the Connect protocol by connectrpc against binary tensors by aiohttp and Starlette",
+    ),
+    Pair(
+        "grpc",
+        "rest-http2-tls",
+        "raw tensors over gRPC in plain text against JSON over HTTP/2 with TLS (pyqwest, hypercorn)",
+    ),
+    Pair("grpc", "rest-http3", "raw tensors over gRPC on TCP against JSON over HTTP/3 on QUIC (pyqwest, hypercorn)"),
     Pair("grpc-unix", "rest-unix", "over Unix sockets, for services on one host"),
     Pair("grpc-gzip", "rest-gzip", "compressed: raw tensors over gRPC against JSON over REST, gzip both ways"),
 )
@@ -111,7 +123,7 @@ PAIRS = (
 
 
 class UnknownArmError(ValueError):
-    """An arm that is not in the table, in one sentence."""
+    """An arm that is not in the table, or whose packages are not installed, in one sentence."""
 
 
 def chosen(names: Iterable[str]) -> list[Arm]:
@@ -120,6 +132,8 @@ def chosen(names: Iterable[str]) -> list[Arm]:
     for name in names:
         if name not in ARMS:
             raise UnknownArmError(f"'{name}' is not an arm; choose from {', '.join(ARMS)}")
+        if lacks := missing(ARMS[name].upstream):
+            raise UnknownArmError(f"'{name}' needs {lacks}")
         found[name] = ARMS[name]
     return list(found.values())
 

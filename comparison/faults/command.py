@@ -114,9 +114,9 @@ def _checked(given: argparse.Namespace) -> dict[str, Any]:
     except UnknownArmError as error:
         raise FaultsUsageError(f"--arms: {error}") from None
     for arm in arms:
-        if ARMS[arm].kind == "process" or arm == CONTROL or arm in lab_wires.UNIX_WIRES:
+        if ARMS[arm].kind == "process" or arm == CONTROL or arm in {*lab_wires.UNIX_WIRES, *lab_wires.TLS_WIRES}:
             raise FaultsUsageError(
-                f"arm '{arm}' does not go with faults, which happen to a TCP connection between processes"
+                f"arm '{arm}' does not go with faults, which happen to a plain TCP connection between processes"
             )
     return {
         "command": shlex.join(["python", "-m", "comparison", *given.arguments]), "arms": arms,

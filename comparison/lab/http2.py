@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
-import httpx
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
@@ -40,10 +39,8 @@ class HypercornClient(HttpxClient):
     """As `rest-httpx`, to hypercorn."""
 
     def __init__(self, target: Target, *, http2: bool) -> None:
-        super().__init__(target)
+        super().__init__(target, http1=not http2, http2=http2)
         self._url = f"http://{address(target, HTTP2_PORT)}"
-        limits = httpx.Limits(max_connections=target.connections, max_keepalive_connections=target.connections)
-        self._client = httpx.AsyncClient(http1=not http2, http2=http2, limits=limits, trust_env=False)
 
 
 @contextlib.asynccontextmanager
@@ -51,6 +48,13 @@ async def served(app: ASGIApp, host: str, port: int) -> AsyncIterator[None]:
     """Serve `app` by hypercorn, HTTP/1.1 and HTTP/2 with prior knowledge on one port."""
     config = Config()
     config.bind = [f"{host}:{port}"]
+    async with running(app, config):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def running(app: ASGIApp, config: Config) -> AsyncIterator[None]:
+    """Serve `app` by hypercorn as `config` says, with connections that last."""
     config.keep_alive_timeout = _KEEP_ALIVE_SECONDS
     config.keep_alive_max_requests = _MOST_REQUESTS
     config.loglevel = "WARNING"

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 from abc import abstractmethod
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import aiohttp
@@ -34,6 +35,10 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 def connect_httpx(target: Target) -> Inference:
     return HttpxClient(target)
+
+
+def connect_httpx2(target: Target) -> Inference:
+    return HttpxClient(target, import_module("httpx2"))
 
 
 def connect_aiohttp(target: Target) -> Inference:
@@ -114,7 +119,7 @@ class LibraryClient(Wrapper):
         url = f"{self._url}/v2/models/{request.model_name}/infer"
         try:
             status, reply = await self.post(url, headers, body, deadline.timeout_of(context.deadline))
-        except (httpx.HTTPError, aiohttp.ClientError, TimeoutError) as error:
+        except self.failures as error:
             raise InferenceError(Code.UNAVAILABLE, f"{self._url} did not answer: {error}") from None
         context.bytes_received = len(reply)
         context.mark("answered")
@@ -124,6 +129,8 @@ class LibraryClient(Wrapper):
         context.mark("read")
         return response
 
+    failures: tuple[type[Exception], ...] = (TimeoutError,)
+    """What the library raises where there is no answer."""
     coding: ClassVar[dict[str, str]] = {"accept-encoding": "identity"}
     """These libraries ask for gzip by themselves; that would be a second change."""
 
@@ -141,10 +148,13 @@ class LibraryClient(Wrapper):
 
 
 class HttpxClient(LibraryClient):
-    def __init__(self, target: Target) -> None:
+    """By httpx, or by a library that has its interface."""
+
+    def __init__(self, target: Target, library: Any = httpx, **more: Any) -> None:
         super().__init__(target)
-        limits = httpx.Limits(max_connections=target.connections, max_keepalive_connections=target.connections)
-        self._client = httpx.AsyncClient(limits=limits, trust_env=False)
+        self.failures = (library.HTTPError, TimeoutError)
+        limits = library.Limits(max_connections=target.connections, max_keepalive_connections=target.connections)
+        self._client = library.AsyncClient(limits=limits, trust_env=False, **more)
 
     async def post(self, url: str, headers: dict[str, str], body: bytes, timeout: float | None) -> tuple[int, bytes]:
         reply = await self._client.post(url, headers=headers, content=body, timeout=timeout)
@@ -156,6 +166,7 @@ class HttpxClient(LibraryClient):
 
 
 class AiohttpClient(LibraryClient):
+    failures = (aiohttp.ClientError, TimeoutError)
     _session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, headers: dict[str, str], body: bytes, timeout: float | None) -> tuple[int, bytes]:

@@ -11,8 +11,20 @@ from typing import TYPE_CHECKING
 import grpc
 from grpc import aio
 
-from crossover.comparison.lab import grpc_bytes, http2, stock_grpc, stock_rest
-from crossover.comparison.lab.wires import GRPC_PORT, HTTP2_PORT, LEAN_PORT, STOCK_PORT, SYNC_PORT, register_codecs
+from crossover.comparison.lab import connect, grpc_bytes, http2, http3, stock_grpc, stock_rest
+from crossover.comparison.lab.wires import (
+    CONNECT_PORT,
+    GRPC_PORT,
+    HTTP2_PORT,
+    LEAN_PORT,
+    PORTS,
+    QUIC_PORT,
+    SOCKETS,
+    STOCK_PORT,
+    SYNC_PORT,
+    missing,
+    register_codecs,
+)
 from crossover.endpoints.grpc.lean import LeanListener
 from crossover.endpoints.grpc.listener import Listener
 from crossover.endpoints.rest.app import OipRest
@@ -37,20 +49,25 @@ async def endpoints(inference: Inference, host: str) -> AsyncIterator[None]:
         yield
         return
     register_codecs()
-    ports = [int(os.environ[name]) for name in (STOCK_PORT, GRPC_PORT, HTTP2_PORT, LEAN_PORT, SYNC_PORT)]
+    port = {name: int(os.environ[name]) for name in PORTS}
     listeners: list[RestListener | Listener] = [
-        RestListener(stock_rest.app(inference), host, ports[0]),
-        LeanListener(inference, host, ports[3]),
+        RestListener(stock_rest.app(inference), host, port[STOCK_PORT]),
+        LeanListener(inference, host, port[LEAN_PORT]),
     ]
+    if not missing("connect"):
+        listeners.append(RestListener(connect.app(inference), host, port[CONNECT_PORT]))
     for listener in listeners:
         await listener.start()
-    server = _grpc_server(inference, f"{host}:{ports[1]}")
+    server = _grpc_server(inference, f"{host}:{port[GRPC_PORT]}")
     await server.start()
-    threaded = _threaded_server(inference, f"{host}:{ports[4]}")
+    threaded = _threaded_server(inference, f"{host}:{port[SYNC_PORT]}")
     threaded.start()
     plain = OipRest(lambda _: (None, inference), settings=RestOptions(), observer=Observer())
     try:
-        async with http2.served(plain, host, ports[2]):
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(http2.served(plain, host, port[HTTP2_PORT]))
+            if SOCKETS in os.environ and not missing("rest-http3"):
+                await stack.enter_async_context(http3.served(plain, host, port[QUIC_PORT]))
             yield
     finally:
         threaded.stop(_GRACE_SECONDS)

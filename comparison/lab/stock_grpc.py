@@ -53,10 +53,10 @@ def handler(kind: Kind, inference: Inference) -> Any:
 
     async def infer(request: pb.ModelInferRequest, rpc: aio.ServicerContext) -> pb.ModelInferResponse:
         try:
-            response = await inference.infer(_asked(kind, request), CallContext())
+            response = await inference.infer(asked(kind, request), CallContext())
         except InferenceError as error:
             await rpc.abort(STATUS_CODES[error.code.status.grpc], error.message)
-        return _answered(kind, response)
+        return answered(kind, response)
 
     return _registered(infer)
 
@@ -65,28 +65,44 @@ def sync_handler(kind: Kind, inference: Inference, loop: asyncio.AbstractEventLo
     """The same on a thread of the server's pool, which waits for the engine on its loop."""
 
     def infer(request: pb.ModelInferRequest, rpc: grpc.ServicerContext) -> pb.ModelInferResponse:
-        asked = asyncio.run_coroutine_threadsafe(inference.infer(_asked(kind, request), CallContext()), loop)
+        answer = asyncio.run_coroutine_threadsafe(inference.infer(asked(kind, request), CallContext()), loop)
         try:
-            response = asked.result()
+            response = answer.result()
         except InferenceError as error:
             rpc.abort(STATUS_CODES[error.code.status.grpc], error.message)
-        return _answered(kind, response)
+        return answered(kind, response)
 
     return _registered(infer)
 
 
-def _asked(kind: Kind, request: pb.ModelInferRequest) -> InferRequest:
+def asked(kind: Kind, request: pb.ModelInferRequest) -> InferRequest:
+    """What a service reads."""
     parameters = protobuf_codec.parameters_of(request.parameters)
     return InferRequest(
         request.model_name, kind.read(request.inputs, request.raw_input_contents), parameters=parameters
     )
 
 
-def _answered(kind: Kind, response: InferResponse) -> pb.ModelInferResponse:
+def answered(kind: Kind, response: InferResponse) -> pb.ModelInferResponse:
+    """What a service answers."""
     reply = pb.ModelInferResponse(model_name=response.model_name, model_version=response.model_version)
     for tensor in response.outputs:
         kind.write(reply.outputs.add(), reply.raw_output_contents, tensor)
     return reply
+
+
+def message(kind: Kind, request: InferRequest) -> pb.ModelInferRequest:
+    """What a caller sends."""
+    made = pb.ModelInferRequest(model_name=request.model_name)
+    protobuf_codec.set_parameters(made.parameters, request.parameters)
+    for tensor in request.inputs:
+        kind.write(made.inputs.add(), made.raw_input_contents, tensor)
+    return made
+
+
+def read(kind: Kind, reply: pb.ModelInferResponse) -> InferResponse:
+    """What a caller reads."""
+    return InferResponse(reply.model_name, reply.model_version, kind.read(reply.outputs, reply.raw_output_contents))
 
 
 def _registered(infer: Any) -> Any:
@@ -131,20 +147,17 @@ class StockGrpc(Wrapper):
         return self._call
 
     async def infer(self, request: InferRequest, context: CallContext) -> InferResponse:
-        message = pb.ModelInferRequest(model_name=request.model_name)
-        protobuf_codec.set_parameters(message.parameters, request.parameters)
-        for tensor in request.inputs:
-            self._kind.write(message.inputs.add(), message.raw_input_contents, tensor)
+        asking = message(self._kind, request)
         context.mark("sent")
         try:
-            reply = await self._stub()(message, timeout=timeout_of(context.deadline))
+            reply = await self._stub()(asking, timeout=timeout_of(context.deadline))
         except aio.AioRpcError as error:
             raise InferenceError(code_from_grpc(error.code().value[0]), error.details() or "") from None
         context.mark("answered")
-        context.bytes_sent, context.bytes_received = message.ByteSize(), reply.ByteSize()
-        outputs = self._kind.read(reply.outputs, reply.raw_output_contents)
+        context.bytes_sent, context.bytes_received = asking.ByteSize(), reply.ByteSize()
+        response = read(self._kind, reply)
         context.mark("read")
-        return InferResponse(reply.model_name, reply.model_version, outputs)
+        return response
 
     async def close(self) -> None:
         if self._channel is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from crossover.protocol.codecs.registry import BINARY, CODECS, JSON, PROTOBUF, TYPED, CodecLine
@@ -10,14 +12,17 @@ from crossover.protocol.datatypes import DATATYPES
 from crossover.protocol.wires import WIRES, Target, Wire
 
 _PLAIN = frozenset(DATATYPES) - {"FP16", "BF16", "BYTES"}
-GRPC_PORT, STOCK_PORT, HTTP2_PORT, LEAN_PORT, SYNC_PORT = PORTS = (
-    "LAB_GRPC_PORT", "LAB_STOCK_PORT", "LAB_HTTP2_PORT", "LAB_LEAN_PORT", "LAB_SYNC_PORT",
+GRPC_PORT, STOCK_PORT, HTTP2_PORT, LEAN_PORT, SYNC_PORT, CONNECT_PORT, QUIC_PORT = PORTS = (
+    "LAB_GRPC_PORT", "LAB_STOCK_PORT", "LAB_HTTP2_PORT", "LAB_LEAN_PORT", "LAB_SYNC_PORT", "LAB_CONNECT_PORT",
+    "LAB_QUIC_PORT",
 )  # fmt: skip
 """Environment variables with the ports of the lab's endpoints, for both sides."""
 SOCKETS = "MODEL_SERVER_UNIX_SOCKETS"
 """The folder of the model server's Unix sockets, likewise."""
 UNIX_WIRES = ("rest-unix", "grpc-unix")
 """Wires that cannot leave the host."""
+TLS_WIRES = ("rest-http2-tls", "rest-http3")
+"""Wires whose certificate is in the folder that both sides of a run share."""
 
 _HERE = "crossover.comparison.lab"
 
@@ -41,6 +46,12 @@ LAB_WIRES: dict[str, Wire] = {
              summary="as rest-httpx, with the plain routes on hypercorn"),
         Wire("rest-http2", f"{_HERE}.http2:connect_http2", "rest", JSON, _PLAIN,
              summary="as rest-hypercorn, over HTTP/2"),
+        Wire("rest-httpx2", f"{_HERE}.libraries:connect_httpx2", "rest", JSON, _PLAIN,
+             summary="as rest-httpx, with its successor httpx2"),
+        Wire("rest-http2-tls", f"{_HERE}.http3:connect_http2", "rest", JSON, _PLAIN,
+             summary="as rest-http2, with TLS and with pyqwest as the client's library"),
+        Wire("rest-http3", f"{_HERE}.http3:connect_http3", "rest", JSON, _PLAIN,
+             summary="as rest-http2-tls, over HTTP/3 (QUIC)"),
         Wire("rest-fastapi", f"{_HERE}.libraries:connect_fastapi", "rest", JSON, _PLAIN,
              summary="as rest, with a stock FastAPI and pydantic server"),
         Wire("rest-stock", f"{_HERE}.stock_rest:connect", "rest", JSON, _PLAIN,
@@ -63,6 +74,8 @@ LAB_WIRES: dict[str, Wire] = {
              summary="as grpc-stock, with grpcio's threaded server"),
         Wire("grpc-stock-raw", f"{_HERE}.stock_grpc:connect_raw", "grpc", PROTOBUF, _PLAIN,
              summary="best with stock libraries: grpc.aio stub and servicer, raw contents from arrays"),
+        Wire("connect", f"{_HERE}.connect:connect", "grpc", PROTOBUF, _PLAIN,
+             summary="as grpc-stock-raw, by the Connect protocol over HTTP/1.1 (connectrpc on both ends)"),
         Wire("grpc-lean-both", f"{_HERE}.libraries:connect_grpc_lean_both", "grpc", PROTOBUF, _PLAIN,
              summary="as grpc-lean, with the call answered by a lean server too: gRPC without its library"),
         Wire("grpc-gzip", f"{_HERE}.grpc_bytes:connect_gzip", "grpc", PROTOBUF, _PLAIN,
@@ -71,6 +84,21 @@ LAB_WIRES: dict[str, Wire] = {
              summary="as grpc, by threads that wait (the synchronous stub)"),
     )
 }  # fmt: skip
+
+
+NEEDS = {
+    "connect": ("connectrpc",), "rest-httpx2": ("httpx2",), "rest-http2-tls": ("aioquic", "pyqwest"),
+    "rest-http3": ("aioquic", "pyqwest"),
+}  # fmt: skip
+"""Packages of wires that `make compare` does not install for: requirements/arms.txt."""
+
+
+def missing(name: str) -> str:
+    """What is not installed that the wire `name` needs, and how it is; empty when nothing is missing."""
+    lacks = [package for package in NEEDS.get(name, ()) if find_spec(package) is None]
+    if not lacks:
+        return ""
+    return f"{' and '.join(lacks)}, not installed here: .venv/bin/pip install -r requirements/arms.txt"
 
 
 def register() -> None:
@@ -92,4 +120,9 @@ def address(target: Target, variable: str) -> str:
 
 def socket(target: Target, name: str) -> str:
     """unix:PATH of one of the model server's Unix sockets."""
-    return f"unix:{target.options.get(SOCKETS) or os.environ[SOCKETS]}/{name}.sock"
+    return f"unix:{folder(target)}/{name}.sock"
+
+
+def folder(target: Target | None = None) -> Path:
+    """The folder that both sides of a run share."""
+    return Path((target.options.get(SOCKETS) if target else None) or os.environ[SOCKETS])

@@ -1,5 +1,7 @@
 """The lab's own arms answer rightly through real services, and their encodings lose nothing."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from crossover.comparison.services.views import ours
 from crossover.protocol import wires
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.tensors import Tensor
+from crossover.stack.services import free_ports
 
 DTYPES = some.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_])
 ARRAYS = DTYPES.flatmap(
@@ -66,8 +69,18 @@ def generator():
 @pytest.mark.parametrize("name", [name for name, arm in arms.ARMS.items() if arm.role == "arm"])
 def test_every_arm_answers_bit_for_bit(view, generator, name):
     """Each arm of the table carries a tensor through gateway and model server and back unchanged."""
+    if lacks := lab_wires.missing(arms.ARMS[name].upstream):
+        pytest.skip(lacks)
     record = generator.run(view.work(0, arms.ARMS[name], schedule.closed(6, 1, 0), 2))
     assert (record.requests[:, out.OUTCOME] == out.OK).all(), record.complaint
+
+
+def test_an_arm_that_is_not_installed_for_is_refused(monkeypatch):
+    """One sentence that says what is missing and how it is installed; every such arm is in the table."""
+    monkeypatch.setattr(lab_wires, "find_spec", lambda package: None)
+    assert set(lab_wires.NEEDS) <= set(arms.ARMS)
+    with pytest.raises(arms.UnknownArmError, match=r"'rest-http3' needs aioquic and pyqwest, .* requirements/arms.txt"):
+        arms.chosen(["grpc", "rest-http3"])
 
 
 def test_a_busy_wait_is_taken_off_the_request(view, generator):
@@ -86,3 +99,30 @@ def test_a_cell_that_is_loaded_again_sends_its_new_requests(view, generator):
         view.load(1, [InferRequest("identity", [Tensor.from_array("x", x)])], 0)
         record = generator.run(view.work(1, arms.ARMS["rest-binary"], schedule.closed(5, 1, 0), 1))
         assert (record.requests[:, out.OUTCOME] == out.OK).all(), record.complaint
+
+
+@pytest.mark.parametrize(("connect", "version"), [("connect_http2", "2"), ("connect_http3", "3")])
+async def test_each_version_of_http_is_the_one_it_is_called(connect, version, tmp_path, monkeypatch):
+    """What the server is asked over HTTP/2 or HTTP/3 comes so: neither side falls back in silence."""
+    if lacks := lab_wires.missing("rest-http3"):
+        pytest.skip(lacks)
+    from crossover.comparison.lab import http3
+
+    async def app(scope, receive, send):
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": scope["http_version"].encode()})
+
+    (port,) = free_ports(1)
+    monkeypatch.setenv(lab_wires.SOCKETS, str(tmp_path))
+    async with http3.served(app, "127.0.0.1", port):
+        target = wires.Target(rest=f"http://127.0.0.1:{port}", options={lab_wires.QUIC_PORT: str(port)})
+        client = getattr(http3, connect)(target)
+        for _ in range(200):  # until it listens
+            try:
+                status, body = await client.post(f"https://127.0.0.1:{port}/", {}, b"x", 20)
+                break
+            except ConnectionError:
+                await asyncio.sleep(0.05)
+        await client.close()
+    assert (status, body) == (200, version.encode())
