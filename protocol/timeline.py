@@ -11,6 +11,10 @@ name) gives its own stamps back under that name (gRPC: trailing metadata; on a s
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HEADER = "inference-timeline"
 _MAX_STAMPS = 64
@@ -66,6 +70,6 @@ def durations(timeline: Timeline) -> dict[str, float]:
     return {name: spent / 1e6 for name, spent in parts.items()}
 
 
-def server_timing(timeline: Timeline) -> str:
-    """The `Server-Timing` header (W3C Server Timing) for the durations."""
-    return ", ".join(f"{name};dur={spent:.3f}" for name, spent in durations(timeline).items())
+def server_timing(spent: Mapping[str, float]) -> str:
+    """The `Server-Timing` header (W3C Server Timing) for `durations`."""
+    return ", ".join(f"{name};dur={milliseconds:.3f}" for name, milliseconds in spent.items())

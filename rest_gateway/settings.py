@@ -40,7 +40,11 @@ class GatewaySettings(ServiceSettings):
     gateway_upstream_header: bool = Field(
         False, description="a request may choose its upstream with the header Inference-Upstream (on in make run)"
     )
-    gateway_timing: bool = Field(False, description="send Server-Timing with infer replies (on in make run)")
+    gateway_timing: bool = Field(
+        False,
+        description="send Server-Timing with infer replies, to who asks with Inference-Timeline: 1 and to ten others a second "
+        "(on in make run)",
+    )
     gateway_repository_control: RepositoryControl = Field(
         "0",
         description="allow load and unload through the gateway: 1, 0 (403), or auto, which is 1 where only this host, an API "

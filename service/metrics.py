@@ -10,7 +10,7 @@ import asyncio
 import platform
 import re
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -24,7 +24,7 @@ from crossover.transport.eager_start import waiting
 from crossover.transport.release_guard import FAST_PATHS, installed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sized
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sized
 
     from crossover.protocol.errors import Code
     from crossover.transport.memory_budget import MemoryBudget
@@ -75,6 +75,9 @@ class Observer(Collector):
         self._errors: Counter[tuple[tuple[str, str, str, str], str]] = Counter()
         self._in_flight: Counter[str] = Counter()
         self._models: set[str] = {""}
+        self._timed = 0
+        self._stages: defaultdict[str, float] = defaultdict(float)
+        """Seconds of the timed requests."""
         self._listeners: list[tuple[str, Connections]] = []
         self._budget: MemoryBudget | None = None
         self.whole: Callable[[], Awaitable[bytes]] | None = None
@@ -117,6 +120,12 @@ class Observer(Collector):
         if code is not None:
             self._errors[key, code.name] += 1
 
+    def timed(self, stages: Mapping[str, float]) -> None:
+        """A request's time was looked at: milliseconds of each of its stages."""
+        self._timed += 1
+        for stage, milliseconds in stages.items():
+            self._stages[stage] += milliseconds / 1000
+
     def render(self) -> bytes:
         """All metrics of this process in Prometheus' text format (`CONTENT_TYPE`), from any thread."""
         return _TRITONS.sub(rb"\1 counter", generate_latest(self._registry))
@@ -151,10 +160,23 @@ class Observer(Collector):
         for wire, count in list(self._in_flight.items()):
             in_flight.add_metric((wire,), count)
         yield from (requests, durations, errors, in_flight, _fast_paths(), _build(), _admission())
+        if self._timed:
+            yield from self._timing()
         if self._budget is not None:
             yield from _memory(self._budget)
         if self._listeners:
             yield from self._connections()
+
+    def _timing(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "crossover_timed_requests", "Requests whose stages were timed: those that asked, and samples.", self._timed
+        )
+        stages = CounterMetricFamily(
+            "crossover_timed_stage_seconds", "Time of the timed requests by stage.", labels=("stage",)
+        )
+        for stage, seconds in list(self._stages.items()):
+            stages.add_metric((stage,), seconds)
+        yield stages
 
     def _connections(self) -> Iterator[Metric]:
         opened, refused, timed_out = Counter[str](), Counter[str](), Counter[str]()

@@ -2,15 +2,17 @@
 
 Our own HTTP/1.1 connections (transport/http1) call `answer` when a request's head has come, and `__call__` is the same for
 an ASGI server. Deadline, limits, metrics, timing and the mapping of errors stand here and nowhere else; what a request means
-is its handler's.
+is its handler's. Requests that wait for nothing pass plain functions alone: a coroutine and its task cost about as much as a
+small model.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from crossover.endpoints.rest.compression import decompress, request_coding
 from crossover.endpoints.rest.errors import (
@@ -33,53 +35,29 @@ from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED
 from crossover.service import log
 from crossover.transport.eager_start import waiting
+from crossover.transport.http1.exchange import UNCOUNTED_BYTES
 from crossover.transport.http1.messages import BodyTooLargeError, ClientGoneError, NoMemoryError, RefusalError
 from crossover.transport.loop_admission import admit
 from crossover.transport.time_limit import TimeLimit
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
     from crossover.endpoints.rest.routes import Route
+    from crossover.endpoints.rest.types import Call
     from crossover.service.metrics import Observer
     from crossover.transport.http1.asgi import ASGIApp, Receive, Scope, Send
-    from crossover.transport.http1.messages import Buffer, RequestHead
+    from crossover.transport.http1.messages import RequestHead
 
 _INFERS = {"infer": "POST /v2/models/{model}/infer", "v1_predict": "POST /v1/models/{model}:predict"}
 """The routes that run models, with the names of their spans."""
+_SAMPLE_SECONDS = 0.1
+"""Of requests that do not ask for their timeline one in so long is timed nevertheless: stamps and their text cost a quarter of
+a small request through the gateway."""
 Choose: TypeAlias = Callable[[Mapping[str, str]], tuple[str | None, Inference]]
 Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]
 EagerHandler: TypeAlias = Callable[[Request], Reply | None]
-
-
-class Call(Protocol):
-    """A request as it was brought: `transport.http1.exchange.Exchange`, or `AsgiCall`."""
-
-    @property
-    def head(self) -> RequestHead: ...
-
-    @property
-    def body(self) -> Buffer | None:
-        """The body, if all of it is here."""
-        ...
-
-    @property
-    def request_id(self) -> str:
-        """The caller's `x-request-id`, or one that was made for it."""
-        ...
-
-    @property
-    def gone(self) -> bool:
-        """The client has closed the connection; the task that answers is cancelled then."""
-        ...
-
-    def ask(self) -> None:
-        """The body is wanted."""
-        ...
-
-    def hold(self, size: int) -> bool:
-        """Count memory that the request takes; False where the requests in flight may have no more."""
-        ...
-
-    async def read(self, limit: int) -> Buffer: ...
 
 
 class RestEndpoint:
@@ -109,6 +87,7 @@ class RestEndpoint:
         self._options = settings
         ms = settings.default_timeout_ms
         self._default_timeout = ms / 1000 if ms else None
+        self._sample_at = 0.0 if settings.timing else math.inf
 
     def route(self, head: RequestHead) -> Route | None:
         """Where a request goes; None: to `fallback`."""
@@ -130,84 +109,76 @@ class RestEndpoint:
             await self.fallback(scope, receive, send)
             return
         try:
-            reply = await self.answer(call)
+            unanswered = self.answer(call)
+            if unanswered is not None:
+                await unanswered
         finally:
             call.close()
-        if reply is not None:
-            await send_reply(send, reply, call.request_id)
+        if call.answer is not None:
+            await send_reply(send, call.answer, call.request_id)
 
-    async def answer(self, call: Call) -> Reply | None:
-        """The reply to a request whose head has come; None when its client has gone. It needs no task before it waits."""
-        began = time.perf_counter()
-        route: Route = call.head.route
-        observer = self.observer
-        if observer is not None:
-            observer.started("rest")
-        code: Code | None = Code.CANCELLED
-        upstream: str | None = None
+    def answer(self, call: Call) -> Coroutine[Any, Any, None] | None:
+        """Answer the request of a head that has come. What has to be waited for is left to the coroutine."""
+        request = Request(call, call.head.route, call.head.by_name, self._options, time.perf_counter())
+        if self.observer is not None:
+            self.observer.started("rest")
         try:
-            reply, code, upstream = await self._reply(call, route)
-        finally:
-            if observer is not None:
-                spent = time.perf_counter() - began
-                observer.finished("rest", route.name, route.model, code, spent, upstream or "")
-        return reply
-
-    async def _reply(self, call: Call, route: Route) -> tuple[Reply | None, Code | None, str | None]:
-        """The reply, None when the client has gone; its code, None when it succeeded; and the upstream that was chosen."""
-        upstream: str | None = None
-        code: Code | None
-        limit: TimeLimit | None = None
-        tracer, trace = self._options.tracer, None
-        try:
-            head = call.head
-            if not head.allowed:
-                _check(route, head)
-            headers = head.by_name
-            upstream, inference = self._choose(headers)
-            request = Request(route, headers, b"", self._context(headers), inference, self._options, call.hold)
-            if route.name in _INFERS:
-                if tracer is not None:
-                    trace = tracer.begin(request.context)
-                admit(route.model, request.context.deadline)
+            self._let_in(request)
             reply = self._at_once(call, request)
-            if reply is None:
-                await waiting()
-                log.request_id.set(call.request_id)
-                limit = request.limit = TimeLimit(request.context.deadline)
-                with limit:
-                    await self._receive(call, request)
-                    reply = await self._handlers[route.name](request)
-            if not _has_room(reply, call):
-                raise no_memory()
-            if request.context.timeline is not None:
-                self._add_timing(reply, request)
-            code = None if reply.status < 400 else Code.UNAVAILABLE
-        except TimeoutError as caught:
-            passed = limit is not None and limit.passed
-            failure = deadline.exceeded("before the answer was ready") if passed else caught
-            reply, code = self._failed(failure, call)
-        except asyncio.CancelledError:
-            if call.gone:
-                return None, Code.CANCELLED, upstream
-            reply, code = self._failed(InferenceError(Code.UNAVAILABLE, "the service is stopping"), call)
-        except ClientGoneError:
-            return None, Code.CANCELLED, upstream
-        except RefusalError as refusal:
-            reply, code = refused(refusal)
-        except Exception as caught:  # noqa: BLE001 - the last handler: no exception may leave as a traceback
-            reply, code = self._failed(caught, call)
-        if trace is not None and tracer is not None:
-            tracer.end(trace, _INFERS[route.name], _spoken(route, reply, call), code, upstream)
-        if upstream is not None:
-            reply.headers.append((b"inference-upstream", upstream.encode()))
-        return reply, code, upstream
+        except Exception as caught:  # noqa: BLE001 - see _failed
+            reply = self._failed(caught, request)
+        if reply is None:
+            return self._wait(call, request)
+        self._end(request, reply)
+        return None
 
-    def _failed(self, caught: Exception, call: Call) -> tuple[Reply, Code]:
-        error = as_inference_error(caught, call.request_id)
-        if self._options.is_gateway:
-            error = as_seen_here(error)
-        return error_reply(error), error.code
+    async def _wait(self, call: Call, request: Request) -> None:
+        """Answer within the deadline. The first step, `waiting`, is taken where the request came."""
+        reply: Reply | None = None
+        try:
+            await waiting()
+            log.request_id.set(call.request_id)
+            limit = request.limit = TimeLimit(request.context.deadline)
+            with limit:
+                if not request.received or len(request.body) > UNCOUNTED_BYTES:
+                    await self._receive(call, request)
+                reply = await self._handlers[request.route.name](request)
+        except asyncio.CancelledError:
+            if not call.gone:
+                reply = self._failed(InferenceError(Code.UNAVAILABLE, "the service is stopping"), request)
+        except ClientGoneError:
+            pass
+        except Exception as caught:  # noqa: BLE001 - see _failed
+            reply = self._failed(caught, request)
+        finally:
+            self._end(request, reply)
+
+    def _let_in(self, request: Request) -> None:
+        """What is told from the head alone: whether there is such a resource, who answers, until when, and whether there is time."""
+        route, head = request.route, request.call.head
+        if not head.allowed:
+            _check(route, head)
+        headers = request.headers
+        request.upstream, request.inference = self._choose(headers)
+        context = request.context = CallContext(self._deadline(headers))
+        for name in PROPAGATED:
+            if name in headers:
+                context.headers[name] = headers[name]
+        if route.name not in _INFERS:
+            return
+        if timeline.HEADER in headers:
+            context.timeline = timeline.Timeline()
+        elif request.began >= self._sample_at:
+            self._sample_at = request.began + _SAMPLE_SECONDS
+            context.timeline = timeline.Timeline()
+        if self._options.tracer is not None:
+            request.trace = self._options.tracer.begin(context)
+        admit(route.model, context.deadline)
+
+    def _deadline(self, headers: Mapping[str, str]) -> float:
+        until = deadline.after(self._default_timeout)
+        asked = headers.get(deadline.TIMEOUT_HEADER)
+        return until if asked is None else min(until, deadline.from_header(asked))
 
     def _at_once(self, call: Call, request: Request) -> Reply | None:
         """The reply to a request that is whole, where nothing has to be waited for."""
@@ -218,9 +189,50 @@ class RestEndpoint:
         if call.head.expects_continue or "content-encoding" in request.headers:
             return None
         call.ask()
-        request.body = body
-        request.context.mark("received")
+        request.body, request.received = body, True
+        if request.context.timeline is not None:
+            request.context.timeline.mark("received")
         return answer(request)
+
+    def _failed(self, caught: Exception, request: Request) -> Reply:
+        """The last handler of a request's exceptions: none leaves as a traceback."""
+        if isinstance(caught, RefusalError):
+            reply, request.code = refused(caught)
+            return reply
+        if isinstance(caught, TimeoutError) and request.limit is not None and request.limit.passed:
+            caught = deadline.exceeded("before the answer was ready")
+        error = as_inference_error(caught, request.call.request_id)
+        if self._options.is_gateway:
+            error = as_seen_here(error)
+        request.code = error.code
+        return error_reply(error)
+
+    def _end(self, request: Request, reply: Reply | None) -> None:
+        """Count the request, and send the reply; None: the client has gone."""
+        if reply is None:
+            request.code = Code.CANCELLED
+        else:
+            if not _has_room(reply, request.call):
+                reply = self._failed(no_memory(), request)
+            self._add_fields(request, reply)
+        if self.observer is not None:
+            spent, route = time.perf_counter() - request.began, request.route
+            self.observer.finished("rest", route.name, route.model, request.code, spent, request.upstream or "")
+        if reply is not None:
+            request.call.reply(reply)
+
+    def _add_fields(self, request: Request, reply: Reply) -> None:
+        """What a reply says of its way, whoever made it."""
+        if request.code is None:
+            if reply.status >= 400:
+                request.code = Code.UNAVAILABLE
+            elif request.context.timeline is not None:
+                self._tell_timing(request.context.timeline, request, reply)
+        if request.trace is not None and self._options.tracer is not None:
+            name = _INFERS[request.route.name]
+            self._options.tracer.end(request.trace, name, _spoken(request, reply), request.code, request.upstream)
+        if request.upstream is not None:
+            reply.headers.append((b"inference-upstream", request.upstream.encode()))
 
     async def _receive(self, call: Call, request: Request) -> None:
         """Read the body within the limits, without its content coding; UNSUPPORTED_MEDIA_TYPE before that is read.
@@ -240,39 +252,30 @@ class RestEndpoint:
         request.body = body
         request.context.mark("received")
 
-    def _context(self, headers: Mapping[str, str]) -> CallContext:
-        until = deadline.after(self._default_timeout)
-        if (asked := headers.get(deadline.TIMEOUT_HEADER)) is not None:
-            until = min(until, deadline.from_header(asked))
-        context = CallContext(until)
-        if self._options.timing or timeline.HEADER in headers:
-            context.timeline = timeline.Timeline()
-        for name in PROPAGATED:
-            if name in headers:
-                context.headers[name] = headers[name]
-        return context
-
-    def _add_timing(self, reply: Reply, request: Request) -> None:
+    def _tell_timing(self, stations: timeline.Timeline, request: Request, reply: Reply) -> None:
         """The stations of an infer request, for those who want them."""
-        stations, headers = request.context.timeline, request.headers
-        if stations is None or "decoded" not in stations.stamps:
+        if "decoded" not in stations.stamps:
             return
         stations.mark("encoded")
         if self._options.timing:
-            reply.headers.append((b"server-timing", timeline.server_timing(stations).encode()))
-        if timeline.HEADER in headers:
+            spent = timeline.durations(stations)
+            reply.headers.append((b"server-timing", timeline.server_timing(spent).encode()))
+            if self.observer is not None:
+                self.observer.timed(spent)
+        if timeline.HEADER in request.headers:
             reply.headers.append((timeline.HEADER.encode(), stations.to_header().encode()))
 
 
-def _spoken(route: Route, reply: Reply, call: Call) -> dict[str, str | int]:
+def _spoken(request: Request, reply: Reply) -> dict[str, str | int]:
     """What a span says of its request, in OpenTelemetry's names."""
+    route = request.route
     method, _, template = _INFERS[route.name].partition(" ")
     return {
         "http.request.method": method,
         "http.route": template,
         "http.response.status_code": reply.status,
         "crossover.model": route.model,
-        "crossover.request_id": call.request_id,
+        "crossover.request_id": request.call.request_id,
     }
 
 

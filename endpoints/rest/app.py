@@ -18,9 +18,8 @@ from crossover.service.metrics import CONTENT_TYPE
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from crossover.endpoints.rest.answering import Call
     from crossover.endpoints.rest.routes import Route
-    from crossover.endpoints.rest.types import RestOptions
+    from crossover.endpoints.rest.types import Call, RestOptions
     from crossover.service.metrics import Observer
     from crossover.transport.http1.asgi import ASGIApp
     from crossover.transport.http1.messages import RequestHead
@@ -77,16 +76,17 @@ class OipRest(RestEndpoint):
             return head.method not in route.methods or "text/html" in head.by_name.get("accept", "")
         return route.name == "metrics" and self.observer is None
 
-    def answer(self, call: Call) -> Coroutine[Any, Any, Reply | None]:
+    def answer(self, call: Call) -> Coroutine[Any, Any, None] | None:
         """A scrape is not counted among what it tells of."""
         route: Route = call.head.route
         if route.name == "metrics" and call.head.method in route.methods:
-            return self._scrape()
+            return self._scrape(call)
         return super().answer(call)
 
-    async def _scrape(self) -> Reply:
+    async def _scrape(self, call: Call) -> None:
         assert self.observer is not None
-        return Reply(200, [(b"content-type", CONTENT_TYPE.encode())], [await self.observer.render_all()])
+        metrics = await self.observer.render_all()
+        call.reply(Reply(200, [(b"content-type", CONTENT_TYPE.encode())], [metrics]))
 
 
 def _match(head: RequestHead) -> Route:

@@ -32,20 +32,20 @@ _RAW_REQUEST = 0
 
 def infer_at_once(request: Request) -> Reply | None:
     """The reply where it takes no waiting; None where `infer` has to be awaited."""
-    ask = getattr(request.inference, "infer_now", None)
-    if ask is None:
-        return None
-    body = request.body
     codec, framing = _codec_of(request)
-    if framing == _RAW_REQUEST or is_heavy(codec.text_size(len(body), framing)):
+    if framing == _RAW_REQUEST or codec.text_size(len(request.body), framing) >= HEAVY_BYTES:
         return None
-    call, form = request.decoded = codec.decode_request(body, framing, request.route.model, request.route.version)
+    route = request.route
+    call, form = request.decoded = codec.decode_request(request.body, framing, route.model, route.version)
     _begin(call, request)
-    response = ask(call, request.context)
+    ask = getattr(request.inference, "infer_now", None)
+    response = ask(call, request.context) if ask is not None else None
     if response is None:
         return None
     size = reply_size(response, form)
-    if is_heavy(size.text) or ("accept-encoding" in request.headers and size.text + size.least >= SMALLEST_COMPRESSED):
+    if size.text >= HEAVY_BYTES or (
+        "accept-encoding" in request.headers and size.text + size.least >= SMALLEST_COMPRESSED
+    ):
         request.response = response
         return None
     return _plain(_encoded(request, response, form, size))
@@ -58,7 +58,7 @@ async def infer(request: Request) -> Reply:
     call, form = request.decoded
     response = request.response or await request.inference.infer(call, request.context)
     size = reply_size(response, form)
-    if is_heavy(size.text):
+    if size.text >= HEAVY_BYTES:
         encoded = await asyncio.to_thread(_encoded, request, response, form, size)
     else:
         encoded = _encoded(request, response, form, size)
@@ -78,11 +78,12 @@ def _codec_of(request: Request) -> tuple[Codec, int | None]:
 def _begin(call: InferRequest, request: Request) -> None:
     """The request is read; its own time limit counts from now."""
     context = request.context
-    context.mark("decoded")
+    if context.timeline is not None:
+        context.timeline.mark("decoded")
     if call.shared is not None:
         request.options.control.check_shared_memory()
     objects = memory_needed(call.inputs)
-    if objects > HEAVY_BYTES and request.hold is not None and not request.hold(objects):
+    if objects > HEAVY_BYTES and not request.call.hold(objects):
         raise no_memory()
     if "timeout" in call.parameters:
         context.deadline = min(context.deadline, deadline.from_parameter(call.parameters["timeout"]))

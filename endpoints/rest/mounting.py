@@ -29,6 +29,7 @@ class AsgiCall:
         state = scope.get("state") or {}
         self.request_id = state.get(REQUEST_ID_STATE) or request_id_of(self.head.by_name.get(REQUEST_ID))
         self.body: Buffer | None = None
+        self.answer: Reply | None = None
         self.gone = False
         self._receive = receive
         self._task = asyncio.current_task()
@@ -47,6 +48,10 @@ class AsgiCall:
             raise BodyTooLargeError
         self.body = await collect(self._receive, limit)
         return self.body
+
+    def reply(self, reply: Reply) -> None:
+        """It is sent once the handler is done."""
+        self.answer = reply
 
     def _watch(self) -> None:
         if self.body is None:  # whoever reads it sees the disconnect too

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from crossover.protocol.deadline import after
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
-from crossover.protocol.timeline import Timeline, server_timing
+from crossover.protocol.timeline import Timeline, durations, server_timing
 from crossover.rest_gateway.api.bodies import read_document
 from crossover.rest_gateway.api.negotiation import JSON, Preferences, preferences
 from crossover.rest_gateway.api.problems import RETRY_SECONDS, Problem, of_error
@@ -214,7 +214,7 @@ class Creating:
         return await _several_response(found, status, reply.beside, headers)
 
     def _timing(self, ran: Ran) -> dict[str, str]:
-        return {"Server-Timing": server_timing(ran.timeline)} if self._options.timing else {}
+        return {"Server-Timing": server_timing(durations(ran.timeline))} if self._options.timing else {}
 
 
 def _orders(document: dict[str, Any]) -> list[Order]:

@@ -21,7 +21,7 @@ from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.names import is_clean, quoted
 from crossover.protocol.tensors import Tensor
-from crossover.protocol.timeline import Timeline, server_timing
+from crossover.protocol.timeline import Timeline, durations, server_timing
 from crossover.rest_gateway.api.problems import bad_request, not_found, of_error
 from crossover.rest_gateway.api.replies import representation
 from crossover.rest_gateway.predictions.callers import UPSTREAM_HEADER
@@ -126,7 +126,7 @@ class Models:
         }
         headers = {**self._vary, UPSTREAM_HEADER: upstream}
         if self._options.timing:
-            headers["Server-Timing"] = server_timing(ran.timeline)
+            headers["Server-Timing"] = server_timing(durations(ran.timeline))
         return await representation(request, dumps(document), None, self._cached(COMPUTED_SECONDS), headers)
 
     def _cached(self, seconds: int) -> str:

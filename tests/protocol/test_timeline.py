@@ -45,7 +45,7 @@ def test_a_hostile_timeline_is_ignored():
 
 def test_server_timing_has_every_part():
     """The header names each part with its milliseconds."""
-    text = server_timing(_line(GATEWAY))
+    text = server_timing(durations(_line(GATEWAY)))
     assert [part.split(";")[0] for part in text.split(", ")] == [
         "decode", "encode", "upstream", "queue", "compute", "reply",
     ]  # fmt: skip

@@ -25,7 +25,7 @@ INFER = "/v2/models/digits/infer"
 @pytest.mark.parametrize("upstream", WIRES)
 def test_every_upstream_gives_the_same_answer(gateway, digit, samples, upstream):
     """The hop changes, the answer does not; the reply names the upstream and its stations."""
-    reply = gateway("POST", INFER, digit, Inference_Upstream=upstream)
+    reply = gateway("POST", INFER, digit, Inference_Upstream=upstream, Inference_Timeline="1")
     assert reply.status == 200
     assert reply.headers["inference-upstream"] == upstream
     probabilities = reply.json()["outputs"][0]["data"]
@@ -47,7 +47,7 @@ def test_the_stations_of_a_request_fit_into_its_time(gateway, upstream):
         ]
     }
     began = time.perf_counter()
-    reply = gateway("POST", "/v2/models/work/infer", body, Inference_Upstream=upstream)
+    reply = gateway("POST", "/v2/models/work/infer", body, Inference_Upstream=upstream, Inference_Timeline="1")
     whole = (time.perf_counter() - began) * 1000
     stations = {name: float(ms) for name, ms in re.findall(r"(\w+);dur=(\d+\.\d+)", reply.headers["server-timing"])}
     assert stations["compute"] > 0

@@ -124,7 +124,7 @@ export const binaryRequest = (model, tensors) => ({ model, ...asBinary(tensors) 
 export async function infer({ model, head, body }, upstream, signal) {
   const headers = {
     "Content-Type": "application/octet-stream", "Inference-Header-Content-Length": String(head), ...through(upstream),
-    "Inference-Timeout-Ms": String(PATIENCE_MS),
+    "Inference-Timeout-Ms": String(PATIENCE_MS), "Inference-Timeline": "1",
   };
   const patience = AbortSignal.timeout(1.5 * PATIENCE_MS);
   const start = performance.now();
@@ -143,6 +143,6 @@ export function stations(header) {
   return Object.fromEntries(found.map(([, name, duration]) => [name, Number(duration)]));
 }
 
-/** The time in the gateway and behind it; the browser's own where the gateway does not send its stamps. */
+/** The time in the gateway and behind it; the browser's own where the gateway does not say (GATEWAY_TIMING=0). */
 export const served = ({ elapsed, stations: spent }) =>
   ("upstream" in spent ? Object.values(spent).reduce((sum, value) => sum + value, 0) : elapsed);

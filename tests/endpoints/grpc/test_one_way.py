@@ -15,7 +15,7 @@ from tests.grpc_service import listening, request
 
 FOLDER = Path(answer_module.__file__).parent
 CONCERNS = {
-    "RequestMetrics": 1, "CallContext": 1, "TimeLimit": 1, "too_large": 2, "_admit": 1, "decode": 1, "encode": 1,
+    "started": 1, "finished": 1, "CallContext": 1, "TimeLimit": 1, "too_large": 2, "_admit": 1, "decode": 1, "encode": 1,
     "_performed": 1, "infer": 1, "control": 1, "_infer_now": 1,
 }  # fmt: skip
 """What is called by these names in the endpoint, and from how many places. Health asks on its own behalf; the lean

@@ -1,12 +1,13 @@
 """The infer route: JSON and binary both ways."""
 
 import io
+import math
 import struct
 
 import numpy as np
 import pytest
 
-from crossover.endpoints.rest import RestOptions
+from crossover.endpoints.rest import RestOptions, answering
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.5, -2]}
 RAW = struct.pack("<2f", 1.5, -2)
@@ -168,6 +169,19 @@ async def test_server_timing_is_sent_only_where_it_is_switched_on(call, call_wit
     assert "decode;dur=" in (await timed.infer(X)).headers["Server-Timing"]
     assert "Server-Timing" not in (await timed("GET", "/v2")).headers
     assert "Server-Timing" not in (await call.infer(X)).headers
+
+
+async def test_timing_is_of_those_who_ask_and_of_samples(call_with, monkeypatch):
+    """Of requests that do not ask few are timed, however many come; who asks always is, and the metrics tell of all timed."""
+    monkeypatch.setattr(answering, "_SAMPLE_SECONDS", math.inf)
+    call = await call_with(RestOptions(timing=True))
+    asking = {"Inference-Timeline": "1"}
+    answers = [await call.infer(X, headers=headers) for headers in ({}, {}, asking, {}, asking)]
+    assert ["Server-Timing" in answer.headers for answer in answers] == [True, False, True, False, True]
+    assert [context.timeline is not None for context in call.inference.contexts] == [True, False, True, False, True]
+    rendered = call.service.observer.render().decode()
+    assert "crossover_timed_requests_total 3.0" in rendered
+    assert 'crossover_timed_stage_seconds_total{stage="compute"}' in rendered
 
 
 async def test_stamps_are_sent_back_on_request(call):
