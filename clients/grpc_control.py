@@ -43,12 +43,12 @@ class GrpcControl(Inference):
         recording = context.recording
         if recording is not None:
             recording.begin(_path(name), list(metadata), data)
-        metadata += bearer(self.target)  # behind the recording: nobody is to see it
+        if self.target.api_key is not None:
+            metadata += bearer(self.target)  # behind the recording: nobody is to see it
         wanted = timed or recording is not None
         try:
-            reply, trailing = await self._method(name).call(
-                data, context.deadline, metadata, trailing=wanted, recording=recording
-            )
+            method = self._methods.get(name) or self._method(name)
+            reply, trailing = await method.call(data, context.deadline, metadata, trailing=wanted, recording=recording)
         except CallFailedError as failed:
             status = failed.status
             if recording is not None:
@@ -61,9 +61,7 @@ class GrpcControl(Inference):
         return reply, trailing
 
     def _method(self, name: str) -> UnaryMethod:
-        method = self._methods.get(name)
-        if method is None:
-            method = self._methods[name] = self._transport.method(_path(name))
+        method = self._methods[name] = self._transport.method(_path(name))
         return method
 
     def check_size(self, data: bytes) -> None:

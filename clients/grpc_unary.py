@@ -57,11 +57,14 @@ class GrpcUnary(GrpcControl):
             data = protobuf_codec.encode_request(request)
         self.check_size(data)
         context.bytes_sent = len(data)
-        context.mark("sent")
-        reply, trailing = await self.exchange("ModelInfer", data, context, timed=context.timeline is not None)
-        context.mark("answered")
-        if context.timeline is not None:
-            _adopt(context.timeline, trailing)
+        stations = context.timeline
+        if stations is None:
+            reply, _ = await self.exchange("ModelInfer", data, context)
+        else:
+            stations.mark("sent")
+            reply, trailing = await self.exchange("ModelInfer", data, context, timed=True)
+            stations.mark("answered")
+            _adopt(stations, trailing)
         context.bytes_received = len(reply)
         try:
             if self._typed:
@@ -72,7 +75,8 @@ class GrpcUnary(GrpcControl):
             raise unreadable(error, self.target.grpc) from None
         if self._typed:
             check_response(self._wire, response)
-        context.mark("read")
+        if stations is not None:
+            stations.mark("read")
         return response
 
     async def _encoded_typed(self, request: InferRequest) -> bytes:

@@ -29,18 +29,15 @@ class LoopAdmission:
     """Of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._ticks = loop_ticks(loop)
+        self.ticks = loop_ticks(loop)
         self._asked: Counter[str] = Counter()
         self._before: Counter[str] = Counter()
         self._window = 0.0
         self.refused = 0
         """Requests, since the beginning."""
 
-    def check(self, model: str, until: float) -> None:
-        """OVERLOADED when a request has waited too long for this turn of the loop. `until`: its deadline."""
-        late = self._ticks.ask()
-        if late < _BUSY_SECONDS:
-            return
+    def check(self, model: str, until: float, late: float) -> None:
+        """OVERLOADED when a request has waited too long for this turn of a busy loop, whose ticks are `late`."""
         now = time.monotonic()
         self._count(model, now)
         allowed = SHARE * (until - now)
@@ -66,8 +63,11 @@ _OF: PerLoop[LoopAdmission] = PerLoop(LoopAdmission)
 
 
 def admit(model: str, until: float) -> None:
-    """OVERLOADED when a request for `model` has waited too long for the running event loop to come to it."""
-    _OF[asyncio.get_running_loop()].check(model, until)
+    """OVERLOADED when a request for `model` has waited too long for the running event loop to come to it. `until`: its deadline."""
+    admission = _OF[asyncio.get_running_loop()]
+    late = admission.ticks.ask()
+    if late >= _BUSY_SECONDS:
+        admission.check(model, until, late)
 
 
 def refused() -> int:

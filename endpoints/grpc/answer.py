@@ -9,6 +9,7 @@ come and go.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -16,12 +17,11 @@ from crossover.endpoints.control_policy import EVERYTHING, ControlPolicy
 from crossover.endpoints.grpc.errors import as_inference_error, too_large
 from crossover.endpoints.grpc.guard import Caller, check_call
 from crossover.endpoints.grpc.operations import CHANGES_REPOSITORY, SHARED_MEMORY
-from crossover.endpoints.grpc.request_metrics import RequestMetrics
 from crossover.protocol import deadline, timeline
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
-from crossover.protocol.limits import MAX_PARAMETERS, check_count, is_heavy
+from crossover.protocol.limits import HEAVY_BYTES, MAX_PARAMETERS, check_count, is_heavy
 from crossover.protocol.names import check_model_name
 from crossover.protocol.propagation import PROPAGATED, REQUEST_ID, request_id_of
 from crossover.protos import inference as pb
@@ -85,14 +85,14 @@ def _say_id(operation: Operation, headers: Mapping[str, str]) -> str:
     return identity
 
 
-def _spoken(operation: Operation, metrics: RequestMetrics) -> dict[str, str | int]:
+def _spoken(operation: Operation, model: str, code: Code | None) -> dict[str, str | int]:
     """What a span says of its call, in OpenTelemetry's names."""
     return {
         "rpc.system": "grpc",
         "rpc.service": pb.SERVICE,
         "rpc.method": operation.method,
-        "rpc.grpc.status_code": metrics.code.status.grpc if metrics.code is not None else 0,
-        "crossover.model": metrics.model,
+        "rpc.grpc.status_code": code.status.grpc if code is not None else 0,
+        "crossover.model": model,
     }
 
 
@@ -118,7 +118,10 @@ class Answering:
 
     async def answer(self, operation: Operation, data: bytes, call: CallDetails) -> bytes:
         """The reply message; InferenceError is what the caller is to be told. It needs no task before it waits."""
-        metrics = RequestMetrics(self._observer, operation.method)
+        began = time.perf_counter()
+        if self._observer is not None:
+            self._observer.started("grpc")
+        model, code = "", None
         budget, held = self.options.budget, 0
         context: CallContext | None = None
         tracer, trace = self.options.tracer, None
@@ -133,12 +136,14 @@ class Answering:
                     raise _no_memory()
                 held = len(data)
             # much of typed contents is read, and below written, in a thread
-            heavy = is_heavy(len(data)) and operation.infers and is_heavy(protobuf_codec.typed_bytes(data))
+            heavy = len(data) >= HEAVY_BYTES and operation.infers and is_heavy(protobuf_codec.typed_bytes(data))
             request = await _in_thread(operation.decode, data, context) if heavy else operation.decode(data, context)
-            metrics.model = operation.model_of(request)
-            if tracer is not None and operation.infers:
-                trace = tracer.begin(context, metrics.began)
-            context.mark("decoded")
+            if operation.infers:
+                model = request.model_name
+                if tracer is not None:
+                    trace = tracer.begin(context, round(began * 1e9))  # on Linux the performance counter is that clock
+            if context.timeline is not None:
+                context.timeline.mark("decoded")
             self._admit(operation, request, context)
             deadline.check(context.deadline, "before the work was begun")
             answer = None
@@ -159,19 +164,20 @@ class Answering:
                 _say_id(operation, context.headers)
             return reply
         except asyncio.CancelledError:
-            metrics.code = Code.CANCELLED
+            code = Code.CANCELLED
             raise
         except Exception as caught:  # noqa: BLE001 - the last handler: no exception may leave as UNKNOWN with its class
             identity = _say_id(operation, context.headers if context is not None else _text_of(call))
             error = as_inference_error(caught, identity)
-            metrics.code = error.code
+            code = error.code
             raise error from None
         finally:
             if budget is not None:
                 budget.release(held)
-            metrics.end()
+            if self._observer is not None:
+                self._observer.finished("grpc", operation.method, model, code, time.perf_counter() - began)
             if trace is not None and tracer is not None:
-                tracer.end(trace, f"{pb.SERVICE}/{operation.method}", _spoken(operation, metrics), metrics.code)
+                tracer.end(trace, f"{pb.SERVICE}/{operation.method}", _spoken(operation, model, code), code)
 
     def check_stream(self, method: str, call: CallDetails) -> None:
         """Whether a stream may be opened; its messages come to `answer`, and count, one by one."""
@@ -180,10 +186,10 @@ class Answering:
 
     def _context(self, call: CallDetails) -> CallContext:
         """Deadline, propagated headers and the wish for a timeline, from a call's metadata."""
-        until = deadline.after(call.time_remaining())
-        if self._default_timeout is not None:
-            until = min(until, deadline.after(self._default_timeout))
-        context = CallContext(until)
+        seconds, most = call.time_remaining(), self._default_timeout
+        if most is not None and (seconds is None or most < seconds):
+            seconds = most
+        context = CallContext(deadline.after(seconds))
         for name, value in call.invocation_metadata() or ():
             if name in PROPAGATED:
                 context.headers[name] = str(value)

@@ -55,10 +55,6 @@ class Operation(ABC):
         """Bytes that the reply message takes at least, told before it is written."""
         return 0
 
-    def model_of(self, request: Any) -> str:
-        """The model's name for the metrics."""
-        return str(request.model_name)
-
 
 class ModelInfer(Operation):
     """A unary inference."""
@@ -153,6 +149,3 @@ class Control(Operation):
     def encode(self, reply: Any, context: CallContext) -> bytes:
         data: bytes = reply.SerializeToString()
         return data
-
-    def model_of(self, request: Any) -> str:
-        return ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc import aio
@@ -19,9 +19,41 @@ from grpc._cython import cygrpc
 
 from crossover.transport.grpcio import first_message
 
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
 POOL_SIZE = 32
 """Calls beyond this wait in the core."""
 _LAST_TURN_SECONDS = 1.0
+
+
+class _CallHandler:
+    """Its method's handler for one call, which learns in this way that the call's message has come.
+
+    It is what it gives as `unary_unary`, and awaitable: that is the first thing grpc.aio asks of a handler to find out whether
+    it is asynchronous, and the cheapest by far.
+    """
+
+    __slots__ = ("_answer", "_unheard", "request_deserializer", "response_serializer", "since")
+
+    def __init__(self, handler: Any, unheard: dict[_CallHandler, Any], since: float) -> None:
+        self._answer = handler.unary_unary
+        self.request_deserializer = handler.request_deserializer
+        self.response_serializer = handler.response_serializer
+        self._unheard = unheard
+        self.since = since
+        """The loop's time when the call came."""
+
+    @property
+    def unary_unary(self) -> _CallHandler:
+        return self
+
+    def __call__(self, data: Any, rpc: Any) -> Any:
+        self._unheard.pop(self, None)
+        return self._answer(data, rpc)
+
+    def __await__(self) -> Generator[None, None, None]:
+        raise TypeError("a handler is called")
 
 
 class RequestPool:
@@ -32,17 +64,14 @@ class RequestPool:
         calls.
         """
         self._path = f"/{service}/{name}"
-        self._answer = handler.unary_unary
-        self._handler = grpc.unary_unary_rpc_method_handler(
-            self._heard, handler.request_deserializer, handler.response_serializer
-        )
+        self._handler = handler
         self._core = server._server
         server.add_registered_method_handlers(service, {name: first_message.awaiting_message(handler)})
         self._accepting: list[asyncio.Task[None]] = []
         self._calls: set[asyncio.Task[None]] = set()
         """The loop itself holds tasks weakly."""
-        self._unheard: dict[asyncio.Task[Any] | None, tuple[Any, float]] = {}
-        """Calls whose message has not come, by the tasks that wait for it, oldest first; and since when."""
+        self._unheard: dict[_CallHandler, Any] = {}
+        """Calls whose message has not come, oldest first, each under its handler."""
         self._looking: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -61,30 +90,25 @@ class RequestPool:
 
     async def _serve(self, call: Any, loop: asyncio.AbstractEventLoop) -> None:
         """One call; grpc.aio gives one without a message up in silence."""
-        task = asyncio.current_task()
-        self._unheard[task] = (call, loop.time())
+        handler = _CallHandler(self._handler, self._unheard, loop.time())
+        self._unheard[handler] = call
         if self._looking is None:
             self._looking = loop.call_later(first_message.MESSAGE_SECONDS / 4, self._look, loop)
         try:
-            await cygrpc._handle_unary_unary_rpc(self._handler, call, loop)
+            await cygrpc._handle_unary_unary_rpc(handler, call, loop)
         finally:
-            unheard = self._unheard.pop(task, None)
+            unheard = self._unheard.pop(handler, None)
         if unheard is not None:
             await _end(call, loop, first_message.NO_MESSAGE)
-
-    async def _heard(self, data: bytes, rpc: Any) -> Any:
-        """The call's message has come."""
-        self._unheard.pop(asyncio.current_task(), None)
-        return await self._answer(data, rpc)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """End the calls that have waited for too long."""
         self._looking = None
         late = loop.time() - first_message.MESSAGE_SECONDS
-        for task, (call, since) in list(self._unheard.items()):
-            if since > late:
+        for handler, call in list(self._unheard.items()):
+            if handler.since > late:
                 break
-            del self._unheard[task]
+            del self._unheard[handler]
             ending = loop.create_task(_end(call, loop, first_message.too_late()))
             self._calls.add(ending)
             ending.add_done_callback(self._calls.discard)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from grpc import aio
 
@@ -17,9 +17,6 @@ from crossover.protocol import deadline
 from crossover.transport.grpc.metadata import Metadata
 from crossover.transport.grpc.status import CallFailedError, ClientClosedError, Status
 from crossover.transport.grpcio.release import UNARY_CALL
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
 
 _CLOSED = "the client was closed"
 _GIVEN_UP = "the caller gave the call up"
@@ -39,17 +36,12 @@ class GrpcioMethod:
         self._path = path.encode()
         self._under_way: set[Any] = set()
 
-    def call(
+    async def call(
         self, data: bytes, until: float, metadata: tuple[tuple[str, str], ...], *, trailing: bool = False
-    ) -> Coroutine[Any, Any, tuple[bytes, Metadata]]:
-        if self._core is None:
-            return self._publicly(data, until, metadata)
-        return self._directly(data, until, metadata, trailing)
-
-    async def _directly(
-        self, data: bytes, until: float, metadata: tuple[tuple[str, str], ...], trailing: bool
     ) -> tuple[bytes, Metadata]:
-        ends = None if until == deadline.NEVER else time.time() + max(0.0, deadline.remaining(until))
+        if self._core is None:
+            return await self._publicly(data, until, metadata)
+        ends = None if until == deadline.NEVER else time.time() + max(0.0, until - time.monotonic())
         try:
             call = self._core.call(self._path, ends, None, None, 0)
         except aio.UsageError:

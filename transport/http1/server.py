@@ -84,8 +84,8 @@ class Handler(Protocol):
         """What the request is for; None for what goes to the ASGI application."""
         ...
 
-    def answer(self, exchange: Exchange) -> Coroutine[Any, Any, Reply | None]:
-        """The reply; None when the client has gone. What waits in it awaits `eager_start.waiting()` before."""
+    def answer(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
+        """Reply (`Exchange.reply`), or give what is to be awaited for that. It awaits `eager_start.waiting()` before it waits."""
         ...
 
 
@@ -461,19 +461,14 @@ class Connection(asyncio.BufferedProtocol):
         if server.gate is not None and (refusal := server.gate(exchange)) is not None:
             exchange.reply(refusal)
             return
-        if exchange.head.route is not None:
-            exchange.task = begin(self.loop, self._answer(exchange))
+        if exchange.head.route is not None and server.handler is not None:
+            unanswered = server.handler.answer(exchange)
+            exchange.task = begin(self.loop, unanswered) if unanswered is not None else None
         else:
             exchange.task = self.loop.create_task(asgi.run(server.app, exchange, server.app_state))
         if exchange.task is not None:
             server.tasks.add(exchange.task)
             exchange.task.add_done_callback(server.tasks.discard)
-
-    async def _answer(self, exchange: Exchange) -> None:
-        assert self._server.handler is not None
-        reply = await self._server.handler.answer(exchange)
-        if reply is not None:
-            exchange.reply(reply)
 
     def _take_body(self, raw: bytearray, at: int, stop: int) -> int:
         exchange = self._exchange
