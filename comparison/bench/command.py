@@ -15,7 +15,7 @@ from crossover.comparison.bench import against, growth, measure, soak, table
 from crossover.comparison.bench.points import POINTS
 from crossover.comparison.bench.services import Services
 from crossover.comparison.load.generator import GeneratorError
-from crossover.comparison.machine import provenance
+from crossover.comparison.machine import calibration, provenance
 from crossover.comparison.report import terminal
 from crossover.comparison.services.ask import AskError
 from crossover.stack.services import StartError
@@ -80,13 +80,16 @@ def run(given: argparse.Namespace) -> int:
 def _compare(given: argparse.Namespace) -> None:
     """Every point beside its floors."""
     names = chosen(given.points)
-    with progress.shown() as told, Services(given.log) as services:
+    with progress.shown() as told, Services(given.log, names=_services(names)) as services:
         told.total(given.rounds * len(names))
         rounds = measure.measure(services, names, given.rounds, given.slice, told.step)
         memory = services.memory()
-    copy_us = measure.own_memory_copy_us(table.IMAGE_BYTES)
+    copy_us, steps = measure.own_memory_copy_us(table.IMAGE_BYTES), calibration.calibration()
     _show(rounds, copy_us, memory)
-    _keep(given.out, {"copy_us": copy_us, "pss_bytes": memory, "rounds": measure.documents(rounds)})
+    _show_host(steps)
+    _keep(
+        given.out, {"calibration": steps, "copy_us": copy_us, "pss_bytes": memory, "rounds": measure.documents(rounds)}
+    )
 
 
 def _against(given: argparse.Namespace) -> None:
@@ -98,14 +101,18 @@ def _against(given: argparse.Namespace) -> None:
         against.export(given.against, Path(folder))
         with (
             progress.shown() as told,
-            Services(given.log) as now,
-            Services(given.log, checkout=Path(folder), floors=False) as before,
+            Services(given.log, floors=False, names=_services(names)) as now,
+            Services(given.log, checkout=Path(folder), floors=False, names=_services(names)) as before,
         ):
             told.total(given.rounds * len(names))
             rounds = against.measure(now, before, names, given.rounds, given.slice, told.step)
     terminal.console().print(against.table(rounds, names, given.against))
     figures = [{name: [asdict(one) for one in pair] for name, pair in found.items()} for found in rounds]
     _keep(given.out, {"against": given.against, "rounds": figures})
+
+
+def _services(names: list[str]) -> set[str]:
+    return {POINTS[name].service for name in names if POINTS[name].service != "floor"}
 
 
 def _grow(given: argparse.Namespace) -> None:
@@ -147,3 +154,12 @@ def _show(rounds: table.Rounds, copy_us: float, memory: dict[str, int]) -> None:
     )
     sizes = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in memory.items())
     console.print(f"Memory after it (PSS): {sizes}.")
+
+
+def _show_host(steps: dict[str, float]) -> None:
+    """What two hosts' figures are to be set beside."""
+    told = [f"{calibration.STEPS[name]} {value:,.3g} {name.rpartition('_')[2]}" for name, value in steps.items()]
+    terminal.console().print(
+        f"This host: {', '.join(told)}. On another one a row differs by the steps that it varies with; ratios hold where these "
+        "differ alike."
+    )

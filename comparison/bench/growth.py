@@ -18,7 +18,6 @@ from crossover.protocol.tensors import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from crossover.comparison.bench.points import Service
     from crossover.comparison.bench.services import Services
 
 MOST_MODELS = 64
@@ -32,7 +31,7 @@ class Line:
     """A path whose cost is followed."""
 
     name: str
-    service: Service
+    service: str
     wire: str
     upstream: str = ""
 

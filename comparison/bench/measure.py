@@ -22,7 +22,7 @@ from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from crossover.comparison.bench.points import Point
     from crossover.comparison.bench.services import Question, Services
@@ -112,10 +112,11 @@ class Bench:
         return record
 
     def _rest_work(self, point: Point, question: Question, plan: schedule.Schedule) -> Work:
-        address = self._services.address(point.service)
-        whole = [_whole(point, request, address) for request in question.requests]
+        address, gateway = self._services.address(point.service), self._services.gateway(point)
+        more, tls = (gateway.headers, gateway.tls) if gateway is not None else ({}, None)
+        whole = [_whole(point, request, address, more) for request in question.requests]
         upstream = point.upstream or None
-        return Work(address, whole, question.expected, plan, point.callers, upstream, tolerance=_TOGETHER)
+        return Work(address, whole, question.expected, plan, point.callers, upstream, tls=tls, tolerance=_TOGETHER)
 
     def _caller_work(self, point: Point, question: Question, plan: schedule.Schedule) -> hop.Work:
         messages = [protobuf_codec.encode_request(request) for request in question.requests]
@@ -124,8 +125,8 @@ class Bench:
         return hop.Work(point.wire, target, messages, question.expected, plan, point.callers, tolerance=_TOGETHER)
 
 
-def _whole(point: Point, request: InferRequest, address: tuple[str, int]) -> bytes:
-    """The HTTP request, head and body."""
+def _whole(point: Point, request: InferRequest, address: tuple[str, int], more: Mapping[str, str]) -> bytes:
+    """The HTTP request, head and body; `more` are headers beside those of its form."""
     headers = {"content-type": "application/json"}
     if point.wire == "rest-binary":
         encoded = binary_codec.encode_request(request)
@@ -136,6 +137,7 @@ def _whole(point: Point, request: InferRequest, address: tuple[str, int]) -> byt
         body = json_codec.encode_request(request)
     if point.upstream:
         headers["inference-upstream"] = point.upstream
+    headers |= more
     path, host = f"/v2/models/{request.model_name}/infer", f"{address[0]}:{address[1]}"
     return request_bytes("POST", path, host, headers, body)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from crossover.comparison.bench import gateways
+
 Payload = Literal["digits", "image"]
-Service = Literal["floor", "model server", "batching model server", "lean model server", "gateway", "lean gateway"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class Point:
     """One path under one load."""
 
     name: str
-    service: Service
+    service: str
     """Who answers the load; "lean" ones have or ask a gRPC port without grpcio.
 
     A gateway is charged together with the model server behind it.
@@ -57,9 +58,7 @@ def _floors() -> list[Point]:
 
 
 def _model_server() -> list[Point]:
-    def point(
-        how: str, wire: str, payload: Payload, callers: int, floor: str, service: Service = "model server"
-    ) -> Point:
+    def point(how: str, wire: str, payload: Payload, callers: int, floor: str, service: str = "model server") -> Point:
         return Point(f"{how}, x{callers}", service, wire, payload, callers, (floor, ENGINE[payload]))
 
     return [
@@ -93,7 +92,7 @@ def _gateway() -> list[Point]:
         payload: Payload,
         callers: int,
         floors: tuple[str, ...],
-        service: Service = "gateway",
+        service: str = "gateway",
     ) -> Point:
         how = "" if payload == "digits" else f"image, {'JSON' if wire == 'rest' else 'binary'}, "
         name = f"{how}to {upstream}{' and a lean port' if service == 'lean gateway' else ''}, x{callers}"
@@ -122,6 +121,13 @@ def _gateway() -> list[Point]:
     ]
 
 
+def _options() -> list[Point]:
+    """Each by the gateway's default upstream; the gateway without options stands for the floor."""
+    plain = Point(f"{gateways.PLAIN}, x32", gateways.PLAIN, "rest", "digits", 32)
+    others = ("gateway as started", *gateways.OPTIONS)
+    return [plain, *(Point(f"{name}, x32", name, "rest", "digits", 32, (plain.name,)) for name in others)]
+
+
 def _callers() -> list[Point]:
     def point(wire: str, payload: Payload, callers: int, floor: str) -> Point:
         name = f"{'image, ' if payload == 'image' else ''}{wire}, x{callers}"
@@ -142,6 +148,7 @@ SECTIONS: dict[str, list[Point]] = {
     "Floors: the transport with nothing behind it": _floors(),
     "Model server": _model_server(),
     "Gateway, with the model server behind it": _gateway(),
+    "Options: as make run starts it, and each option alone; of the gateway without any": _options(),
     "Callers: our clients, their own CPU": _callers(),
 }
 POINTS: dict[str, Point] = {point.name: point for points in SECTIONS.values() for point in points}

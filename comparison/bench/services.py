@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import onnxruntime
 
+from crossover.comparison.bench import gateways
 from crossover.comparison.machine import cpu
 from crossover.comparison.services import ask
 from crossover.protocol.codecs.binary import codec as binary_codec
@@ -24,6 +25,9 @@ from crossover.protocol.wires import Target
 from crossover.stack.services import ROOT, Service, free_ports
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from crossover.comparison.bench.gateways import Gateway
     from crossover.comparison.bench.points import Payload, Point
     from crossover.comparison.design.outcomes import Output
 
@@ -32,14 +36,13 @@ MODELS = {
     "identity": ROOT / "models" / "identity",
     "image": Path(__file__).parent / "repository" / "image",
 }
-BEHIND = {"gateway": "model server", "lean gateway": "lean model server"}
-"""The model server that each gateway asks."""
 _MODEL_SERVERS = {
     "model server": {"MODEL_BATCHING": "0"},
     "batching model server": {"MODEL_BATCHING": "1"},
     "lean model server": {"MODEL_BATCHING": "0", "MODEL_SERVER_GRPC_LIBRARY": "lean"},
 }
 """What each is told beside its ports."""
+USUAL = frozenset({*_MODEL_SERVERS, "gateway", "lean gateway"})
 COPY = "digits-copy-{}"
 """Names under which the digits are served again, so that cost can be seen to grow with the number of models."""
 SHAPES: dict[Payload, tuple[int, ...]] = {"digits": (1, 64), "image": (1, 3, 224, 224)}
@@ -56,14 +59,25 @@ class Question:
 class Services:
     """Started on entering, stopped on leaving."""
 
-    def __init__(self, log: Path, copies: int = 0, checkout: Path | None = None, floors: bool = True) -> None:
-        """`checkout` is another one whose services are measured; `floors` are always this one's."""
+    def __init__(
+        self, log: Path, copies: int = 0, checkout: Path | None = None, floors: bool = True,
+        names: Collection[str] = USUAL,
+    ) -> None:  # fmt: skip
+        """`checkout` is another one whose services are measured; `floors` are always this one's. `names`: what is started, with
+        the model servers behind it, and the one that gives the right answers.
+        """
         self._copies, self._checkout, self._floors = copies, checkout, floors
+        behind = {gateways.GATEWAYS[name].behind for name in names if name in gateways.GATEWAYS}
+        self._names = {*names, *behind, "model server"}
+        self._gateways: dict[str, Gateway] = {}
         self._scratch = contextlib.ExitStack()
         self._folder = Path(self._scratch.enter_context(tempfile.TemporaryDirectory(prefix="crossover-bench-")))
         self._log = self._scratch.enter_context(log.open("ab"))
         self._services: dict[str, Service] = {}
-        listening = [*BEHIND, *(name + which for name in (*_MODEL_SERVERS, "floor") for which in ("", " grpc"))]
+        listening = [
+            *gateways.GATEWAYS,
+            *(name + which for name in (*_MODEL_SERVERS, "floor") for which in ("", " grpc")),
+        ]
         self._ports = dict(zip(listening, free_ports(len(listening)), strict=True))
         self.questions: dict[str, Question] = {}
 
@@ -77,9 +91,12 @@ class Services:
 
     def charged(self, point: Point) -> list[str]:
         """The services whose CPU the point costs."""
-        if point.service not in BEHIND or point.upstream == "inprocess":
-            return [point.service]
-        return [point.service, BEHIND[point.service]]
+        gateway = self._gateways.get(point.service)
+        return [point.service] if gateway is None or point.upstream == "inprocess" else [point.service, gateway.behind]
+
+    def gateway(self, point: Point) -> Gateway | None:
+        """How the point's gateway is set, if one answers it."""
+        return self._gateways.get(point.service)
 
     def cpu_ns(self, names: list[str]) -> int:
         return sum(cpu.family_cpu_ns(self._services[name].pid) for name in names)
@@ -116,13 +133,15 @@ class Services:
             copy.mkdir()
             (copy / "1").symlink_to(MODELS["digits"] / "1")
         for name, told in _MODEL_SERVERS.items():
-            self._run(name, "model_server", repository, {**self._model_server_ports(name), **told})
-        for name, behind in BEHIND.items():
+            if name in self._names:
+                self._run(name, "model_server", repository, {**self._model_server_ports(name), **told})
+        self._gateways = self._scratch.enter_context(gateways.prepared(self._names, self._folder))
+        for name, gateway in self._gateways.items():
             self._run(name, "rest_gateway", repository, {
-                **self._model_server_ports(behind),
+                **self._model_server_ports(gateway.behind),
                 "GATEWAY_PORT": str(self._ports[name]),
-                "GATEWAY_UPSTREAM_HEADER": "1",
                 "DATA_DIR": str(self._folder / name),
+                **gateway.settings,
             })  # fmt: skip
         for service in self._services.values():
             service.await_ready()
@@ -140,8 +159,9 @@ class Services:
 
     def _run(self, name: str, module: str, repository: Path, environment: dict[str, str]) -> None:
         common = {"MODEL_REPOSITORY": str(repository), "MODEL_CONTROL": "none", "LOG_LEVEL": "warning"}
+        secure = name in self._gateways and self._gateways[name].tls is not None
         self._services[name] = Service(
-            module, {**common, **environment}, self.address(name), self._log, checkout=self._checkout
+            module, {**common, **environment}, self.address(name), self._log, secure=secure, checkout=self._checkout
         )
 
     def _start_floors(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from crossover.comparison.bench import gateways
 from crossover.comparison.bench.points import ENGINE, POINTS, SECTIONS
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from crossover.comparison.bench.points import Point
 
 Rounds = list[dict[str, "Figure"]]
+_GRPCIO = frozenset({"grpc", "grpc-stream", "grpc-coalesced", "bare-stub"})
 IMAGE_BYTES = 3 * 224 * 224 * 4
 
 
@@ -49,6 +51,19 @@ def _same_path_with_digits(point: Point) -> str | None:
     return next((o.name for o in many if (o.service, o.wire, o.upstream, o.caller_pays) == wanted), None)
 
 
+def varies_with(point: Point) -> list[str]:
+    """Which of the host's basic steps (machine/calibration.py) a row is made of most: by these it differs on another host."""
+    if point.payload == "image":
+        return ["copies", "caches"] if point.wire == "rest-binary" or "grpc" in point.wire else ["copies", "bytecode"]
+    steps = ["bytecode", "syscalls"] if point.callers > 1 else ["switches", "syscalls"]
+    through_grpcio = point.wire in _GRPCIO or point.upstream in _GRPCIO or point.service in gateways.BY_DEFAULT_UPSTREAM
+    if through_grpcio and "lean" not in point.service and "switches" not in steps:
+        steps.append("switches")
+    if point.service == "gateway with TLS":
+        steps.append("TLS")
+    return steps
+
+
 def tables(rounds: Rounds, copy_us: float) -> Iterable[Table]:
     """A table a section."""
     engine = Table(title="Floors: the engine alone (session.run in a loop)", title_justify="left")
@@ -68,6 +83,7 @@ def _section(title: str, points: list[Point], rounds: Rounds, copy_us: float) ->
     table.add_column("", width=38)
     for column in ("CPU us/request", "of its floor", "copies", "requests/s", "p50 us"):
         table.add_column(column, justify="right")
+    table.add_column("varies with")
     for point in points:
         figures = [found[point.name] for found in rounds]
         table.add_row(
@@ -77,6 +93,7 @@ def _section(title: str, points: list[Point], rounds: Rounds, copy_us: float) ->
             _plain(copies(rounds, point, copy_us)),
             f"{statistics.median(figure.rate for figure in figures):,.0f}",
             f"{statistics.median(figure.p50_us for figure in figures):,.0f}",
+            ", ".join(varies_with(point)),
         )
     return table
 

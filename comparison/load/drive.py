@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from crossover.comparison.design import outcomes as out
 from crossover.comparison.load import http1
 from crossover.comparison.load.http1 import Reply
-from crossover.comparison.load.sockets import Address
+from crossover.comparison.load.sockets import Address, Tls
 from crossover.comparison.load.timer import Timer
 from crossover.protocol import timeline
 from crossover.protocol.codecs.binary import codec as binary_codec
@@ -138,6 +138,7 @@ class Work:
     """What the reply's `Inference-Upstream` must say; None: not looked at."""
     stages: bool = False
     """The requests ask for the stations' stamps, which are to be kept."""
+    tls: Tls | None = None
     tolerance: float = 0.0
     """Relative difference from the expected floats that passes; 0: bit for bit."""
 
@@ -147,14 +148,14 @@ class Work:
 
     @property
     def pool(self) -> Hashable:
-        return self.address
+        return self.address, self.tls
 
     @property
     def patience_ns(self) -> int:
         return _PATIENCE_NS
 
     def connect(self) -> Connection:
-        return http1.Connection(Address(*self.address))
+        return http1.Connection(Address(*self.address, tls=self.tls))
 
     def talk(self) -> Checker:
         return Checker(self.expected, self.upstream, self.tolerance, self.requests)

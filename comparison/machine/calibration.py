@@ -1,7 +1,7 @@
 """What this machine's basic steps take, in a few seconds: why the same services differ in size on another machine.
 
 Each number is the best of many rounds shorter than a time slice, so that other programs disturb it little: a syscall, a context switch
-between two processes over a pipe, a copy of memory, a turn of Python bytecode, TLS records.
+between two processes over a pipe, a copy of memory, reads that miss the caches, a turn of Python bytecode, TLS records.
 """
 
 from __future__ import annotations
@@ -15,11 +15,22 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from crossover.comparison.machine.certificate import make_certificate
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+STEPS = {
+    "syscall_ns": "a syscall", "context_switch_ns": "a context switch", "copy_1mb_us": "copying 1 MB",
+    "scattered_read_ns": "a read beside the caches", "bytecode_ns": "Python bytecode", "tls_record_16kb_us": "a TLS record",
+}  # fmt: skip
+"""What is measured, in words."""
 _ROUNDS = 40
 _COPIED = 1 << 20
+_SCATTERED, _READ = 16 << 20, 20_000
+"""Elements of four bytes each, and how many are read."""
 _SEALED = 16 << 10
 """Bytes of a TLS record (RFC 8446, 5.1)."""
 
@@ -30,6 +41,7 @@ def calibration() -> dict[str, float]:
         "syscall_ns": _best(_syscalls, 1_000),
         "context_switch_ns": _context_switch(200),
         "copy_1mb_us": _best(_copies, 10) / 1000,
+        "scattered_read_ns": _scattered_read_ns(),
         "bytecode_ns": _best(_bytecode, 5_000),
         "tls_record_16kb_us": _tls_record_us(),
     }
@@ -57,6 +69,18 @@ def _copies(count: int) -> None:
     target = memoryview(bytearray(_COPIED))
     for _ in range(count):
         target[:] = source
+
+
+def _scattered_read_ns() -> float:
+    """One of many reads in an order that no cache foresees, of more memory than caches hold."""
+    memory = np.ones(_SCATTERED, np.int32)
+    places = np.random.default_rng(1).integers(0, _SCATTERED, _READ)
+
+    def reads(count: int) -> None:
+        for _ in range(count):
+            memory.take(places)
+
+    return _best(reads, 1) / _READ
 
 
 def _bytecode(count: int) -> None:
@@ -117,12 +141,8 @@ class _TlsRecords:
 def _tls_record_us() -> float | None:
     """None where the program openssl cannot make a certificate."""
     with tempfile.TemporaryDirectory(prefix="crossover-calibration-") as folder:
-        path = Path(folder, "both.pem")
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                   "-days", "1", "-subj", "/CN=calibration", "-keyout", str(path), "-out", f"{folder}/cert.pem"]  # fmt: skip
         try:
-            subprocess.run(command, capture_output=True, check=True, timeout=20)
+            path = make_certificate(Path(folder))
         except (OSError, subprocess.SubprocessError):
             return None
-        path.write_text(path.read_text() + Path(folder, "cert.pem").read_text())
         return _best(_TlsRecords(path), 20) / 1000

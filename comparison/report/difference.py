@@ -14,6 +14,7 @@ from crossover.comparison.analysis import statistics as st
 from crossover.comparison.analysis.distributions import t_above, t_quantile
 from crossover.comparison.analysis.whole import Analysis, Asked
 from crossover.comparison.design import naming, samples
+from crossover.comparison.machine.calibration import STEPS
 from crossover.comparison.report import terminal
 
 if TYPE_CHECKING:
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 METRICS = frozenset({"p50", "cpu"})
 _MACHINE = ("processor", "cpus", "kernel", "memory_bytes", "hypervisor", "clocksource", "python", "sysctls")
 _VERSIONS = ("commit", "packages", "grpc_experiments", "grpc_poller")
-
-
-_STEPS = {
-    "syscall_ns": "a syscall", "context_switch_ns": "a context switch", "copy_1mb_us": "copying 1 MB",
-    "bytecode_ns": "Python bytecode", "tls_record_16kb_us": "a TLS record",
-}  # fmt: skip
 _SLOWER = 1.15
 """A step of the calibration that takes so many times as long is named; by less it varies on one machine."""
 
@@ -88,7 +83,7 @@ def _changed(before: Path, after: Path, names: tuple[str, ...]) -> dict[str, lis
 def _calibrated(before: Path, after: Path) -> dict[str, float]:
     """How many times as long each basic step takes on the second run's machine, where both were calibrated."""
     one, other = (_provenance(folder).get("calibration") or {} for folder in (before, after))
-    return {name: other[name] / one[name] for name in _STEPS if one.get(name) and other.get(name)}
+    return {name: other[name] / one[name] for name in STEPS if one.get(name) and other.get(name)}
 
 
 def explained(calibration: dict[str, float]) -> str:
@@ -99,10 +94,10 @@ def explained(calibration: dict[str, float]) -> str:
     """
     if not calibration:
         return ""
-    told = [f"{_STEPS[name]} takes {ratio:.2f} times as long" for name, ratio in calibration.items()
+    told = [f"{STEPS[name]} takes {ratio:.2f} times as long" for name, ratio in calibration.items()
             if not 1 / _SLOWER <= ratio <= _SLOWER]  # fmt: skip
     if not told:
-        return "The machines' basic steps (syscall, context switch, copy, bytecode, TLS) take the same time."
+        return "The machines' basic steps (syscall, context switch, copy, cache, bytecode, TLS) take the same time."
     spread = max(calibration.values()) / min(calibration.values())
     if spread <= _SLOWER:
         return f"All basic steps take about {sum(calibration.values()) / len(calibration):.2f} times as long: ratios should hold."

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
-from crossover.comparison.bench import command, soak, table
+from crossover.comparison.bench import command, gateways, soak, table
 from crossover.comparison.bench.measure import Figure
 from crossover.comparison.bench.points import ENGINE, POINTS
 
@@ -85,6 +86,37 @@ def test_a_short_soak(root, tmp_path):
     assert len(samples) >= 3
     assert all(size > 1e6 for _, memory in samples for size in memory.values())
     assert "MB a minute" in ran.stdout
+
+
+def test_as_started_is_what_make_run_sets(root):
+    """The row of the defaults measures the settings that the Makefile gives."""
+    recipe = re.search(r"^run:.*\n((?:\t.*\n)+)", (root / "Makefile").read_text(), re.MULTILINE)[1]
+    assert gateways.AS_STARTED == dict(re.findall(r"(\w+)=\$\$\{\1:-(\w+)\}", recipe))
+
+
+def test_each_row_says_what_it_varies_with():
+    """Grpcio wakes threads, one caller is all wake-ups, an image is copies, and TLS seals."""
+    rows = {name: table.varies_with(point) for name, point in POINTS.items()}
+    assert rows["gRPC, x32"] == ["bytecode", "syscalls", "switches"]
+    assert rows["gRPC, lean port, x32"] == ["bytecode", "syscalls"]
+    assert rows["REST JSON, x1"] == ["switches", "syscalls"]
+    assert rows["image, REST binary, x4"] == ["copies", "caches"]
+    assert rows["gateway with TLS, x32"][-1] == "TLS"
+
+
+@pytest.mark.slow  # eight services
+def test_every_option_is_measured(root, tmp_path):
+    """A gateway for each option answers, with keys, TLS and a collector of traces, and has a ratio."""
+    out = tmp_path / "options.json"
+    ran = subprocess.run(
+        [sys.executable, "-m", "comparison", "bench", "--rounds", "1", "--slice", "0.05", "--points", "^gateway ", "--out", out],
+        cwd=root, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(out.read_text())
+    assert {f"{name}, x32" for name in gateways.OPTIONS} < set(found["rounds"][0])
+    assert found["calibration"]["syscall_ns"] > 0
+    assert "This host: a syscall" in ran.stdout
 
 
 @pytest.mark.slow
