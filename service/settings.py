@@ -113,6 +113,12 @@ class ServiceSettings(BaseSettings):
         allow_inf_nan=False,
         description="how long a client may read nothing of its reply; then it is cut off",
     )
+    keep_alive_seconds: float = Field(
+        75.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how long an HTTP connection may be without a request; longer than the idle time of a proxy before it",
+    )
     api_keys_file: Path | None = Field(
         None,
         description="file of hashed API keys, made by python -m rest_gateway keys add; with it every call but health needs one",
@@ -199,6 +205,7 @@ class ServiceSettings(BaseSettings):
             head_seconds=self.head_seconds,
             body_seconds=self.body_seconds,
             write_seconds=self.write_seconds,
+            keep_alive_seconds=self.keep_alive_seconds,
             age=self.connection_age(),
             max_connections=self.max_connections,
         )

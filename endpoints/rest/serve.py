@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from crossover.transport.tls import Tls
 
 log = logging.getLogger("crossover.rest")
-KEEP_ALIVE_SECONDS = 75
 _ACCEPTED_AT_ONCE = 16
 """Connections that are accepted in one turn of the loop. libuv takes one for each socket that listens, so that under load
 new connections would wait in the system's queue, where nobody can refuse them; hence the same socket several times."""
@@ -51,7 +50,6 @@ class RestListener:
         tls: Tls | None = None,
         *,
         access_log: bool = False,
-        keep_alive_seconds: float | None = None,
         limits: Http1Limits | None = None,
         budget: MemoryBudget | None = None,
         door: Door | None = None,
@@ -69,7 +67,7 @@ class RestListener:
             endpoint.fallback or app if endpoint is not None else app,
             handler=endpoint,
             gate=gate_of(door, refuse) if door is not None else None,
-            limits=limits or Http1Limits(keep_alive_seconds=keep_alive_seconds or KEEP_ALIVE_SECONDS),
+            limits=limits,
             budget=budget,
             logs_access=access_log,
             refusal=refuse,

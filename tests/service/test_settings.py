@@ -119,6 +119,13 @@ def test_every_setting_is_described():
         assert table.count(f"| `{name.upper()}` |") == 1
 
 
+def test_what_a_client_may_let_wait_is_set():
+    """Each of the times that a connection may take is a setting."""
+    times = {"head_seconds": 1.5, "body_seconds": 2.5, "write_seconds": 3.5, "keep_alive_seconds": 620.0}
+    limits = ModelServerSettings(**times).http_limits()
+    assert {name: getattr(limits, name) for name in times} == times
+
+
 def test_settings_travel_to_another_process_as_its_environment(monkeypatch):
     """What was given by flag reaches a child as variables that mean the same."""
     chosen = load(StackSettings, "program", ["--gateway-timing", "--grace-seconds", "3", "--gateway-host", "::1"])

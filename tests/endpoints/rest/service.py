@@ -157,14 +157,14 @@ class Service:
 @contextlib.asynccontextmanager
 async def served(
     options: RestOptions | None = None, *, upstream: str | None = None, fallback=None, tls: Tls | None = None,
-    host: str = "127.0.0.1", port: int = 0, keep_alive_seconds: int = 75,
+    host: str = "127.0.0.1", port: int = 0,
     kind: type[FakeInference] = FakeInference, **of_the_listener,
 ) -> AsyncIterator[Service]:  # fmt: skip
     inference, observer = kind(), Observer()
     app = OipRest(
         lambda headers: (upstream, inference), settings=options or RestOptions(), observer=observer, fallback=fallback
     )
-    listener = RestListener(app, host, port, tls, keep_alive_seconds=keep_alive_seconds, **of_the_listener)
+    listener = RestListener(app, host, port, tls, **of_the_listener)
     await listener.start()
     try:
         yield Service(inference, observer, listener, tls is not None)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from crossover.endpoints.rest.serve import RestListener
+from crossover.transport.http1.limits import Http1Limits
 from tests.endpoints.rest.service import served
 
 ASK = b"GET /v2/health/live HTTP/1.1\r\nhost: here\r\n\r\n"
@@ -21,7 +22,7 @@ async def _reply(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 async def test_a_connection_in_use_outlives_the_keep_alive_time_and_an_idle_one_does_not():
     """Requests that come again within the time keep it open well beyond it; then it is closed by itself."""
-    async with served(keep_alive_seconds=1) as service, asyncio.timeout(20):
+    async with served(limits=Http1Limits(keep_alive_seconds=1)) as service, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
         for _ in range(5):
             writer.write(ASK)
