@@ -14,6 +14,7 @@ from crossover.comparison import progress
 from crossover.comparison.bench import against, growth, measure, soak, table
 from crossover.comparison.bench.points import POINTS
 from crossover.comparison.bench.services import Services
+from crossover.comparison.design import naming
 from crossover.comparison.load.generator import GeneratorError
 from crossover.comparison.machine import calibration, provenance
 from crossover.comparison.report import terminal
@@ -158,8 +159,11 @@ def _show(rounds: table.Rounds, copy_us: float, memory: dict[str, int]) -> None:
 
 def _show_host(steps: dict[str, float]) -> None:
     """What two hosts' figures are to be set beside."""
-    told = [f"{calibration.STEPS[name]} {value:,.3g} {name.rpartition('_')[2]}" for name, value in steps.items()]
+    told = [
+        f"{letter}: {naming.STEPS[name]} {steps[name]:,.0f} {name.rpartition('_')[2]}"
+        for letter, name in table.STEPS.items() if name in steps
+    ]  # fmt: skip
     terminal.console().print(
-        f"This host: {', '.join(told)}. On another one a row differs by the steps that it varies with; ratios hold where these "
-        "differ alike."
+        f"This host's steps: {', '.join(told)}. On another host a row differs as those differ that it is made of most; ratios hold "
+        "where these differ alike."
     )

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from crossover.comparison.bench.points import Point
 
 Rounds = list[dict[str, "Figure"]]
+STEPS = {
+    "P": "bytecode_ns", "S": "syscall_ns", "W": "context_switch_ns", "C": "copy_1mb_us", "M": "scattered_read_ns",
+    "T": "tls_record_16kb_us",
+}  # fmt: skip
+"""Letters for what machine/calibration.py measures."""
 _GRPCIO = frozenset({"grpc", "grpc-stream", "grpc-coalesced", "bare-stub"})
 IMAGE_BYTES = 3 * 224 * 224 * 4
 
@@ -51,17 +56,16 @@ def _same_path_with_digits(point: Point) -> str | None:
     return next((o.name for o in many if (o.service, o.wire, o.upstream, o.caller_pays) == wanted), None)
 
 
-def varies_with(point: Point) -> list[str]:
-    """Which of the host's basic steps (machine/calibration.py) a row is made of most: by these it differs on another host."""
+def steps(point: Point) -> str:
+    """The letters of the host's basic steps (`STEPS`) that a row is made of most: by these it differs on another host."""
     if point.payload == "image":
-        return ["copies", "caches"] if point.wire == "rest-binary" or "grpc" in point.wire else ["copies", "bytecode"]
-    steps = ["bytecode", "syscalls"] if point.callers > 1 else ["switches", "syscalls"]
-    through_grpcio = point.wire in _GRPCIO or point.upstream in _GRPCIO or point.service in gateways.BY_DEFAULT_UPSTREAM
-    if through_grpcio and "lean" not in point.service and "switches" not in steps:
-        steps.append("switches")
-    if point.service == "gateway with TLS":
-        steps.append("TLS")
-    return steps
+        return "CM" if point.wire == "rest-binary" or "grpc" in point.wire else "PC"
+    through_grpcio = "lean" not in point.service and (
+        point.wire in _GRPCIO or point.upstream in _GRPCIO or point.service in gateways.BY_DEFAULT_UPSTREAM
+    )
+    found = "P" if point.callers > 1 else "W"
+    found += "SW" if through_grpcio and point.callers > 1 else "S"
+    return found + ("T" if point.service == "gateway with TLS" else "")
 
 
 def tables(rounds: Rounds, copy_us: float) -> Iterable[Table]:
@@ -83,7 +87,7 @@ def _section(title: str, points: list[Point], rounds: Rounds, copy_us: float) ->
     table.add_column("", width=38)
     for column in ("CPU us/request", "of its floor", "copies", "requests/s", "p50 us"):
         table.add_column(column, justify="right")
-    table.add_column("varies with")
+    table.add_column("steps")
     for point in points:
         figures = [found[point.name] for found in rounds]
         table.add_row(
@@ -93,7 +97,7 @@ def _section(title: str, points: list[Point], rounds: Rounds, copy_us: float) ->
             _plain(copies(rounds, point, copy_us)),
             f"{statistics.median(figure.rate for figure in figures):,.0f}",
             f"{statistics.median(figure.p50_us for figure in figures):,.0f}",
-            ", ".join(varies_with(point)),
+            steps(point),
         )
     return table
 

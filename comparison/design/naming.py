@@ -1,4 +1,4 @@
-"""What the cells of a run are called among each other."""
+"""What the cells of a run are called among each other, and the basic steps of its machine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from crossover.comparison.design.cells import Cell
+
+STEPS = {
+    "syscall_ns": "a syscall", "context_switch_ns": "a context switch", "copy_1mb_us": "copying 1 MB",
+    "scattered_read_ns": "a read beside the caches", "bytecode_ns": "Python bytecode", "tls_record_16kb_us": "a TLS record",
+}  # fmt: skip
+"""The basic steps of a machine that machine/calibration.py measures, in words."""
 
 
 def size(count: float) -> str:

@@ -22,11 +22,6 @@ from crossover.comparison.machine.certificate import make_certificate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STEPS = {
-    "syscall_ns": "a syscall", "context_switch_ns": "a context switch", "copy_1mb_us": "copying 1 MB",
-    "scattered_read_ns": "a read beside the caches", "bytecode_ns": "Python bytecode", "tls_record_16kb_us": "a TLS record",
-}  # fmt: skip
-"""What is measured, in words."""
 _ROUNDS = 40
 _COPIED = 1 << 20
 _SCATTERED, _READ = 16 << 20, 20_000

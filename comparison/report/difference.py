@@ -14,7 +14,6 @@ from crossover.comparison.analysis import statistics as st
 from crossover.comparison.analysis.distributions import t_above, t_quantile
 from crossover.comparison.analysis.whole import Analysis, Asked
 from crossover.comparison.design import naming, samples
-from crossover.comparison.machine.calibration import STEPS
 from crossover.comparison.report import terminal
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def _changed(before: Path, after: Path, names: tuple[str, ...]) -> dict[str, lis
 def _calibrated(before: Path, after: Path) -> dict[str, float]:
     """How many times as long each basic step takes on the second run's machine, where both were calibrated."""
     one, other = (_provenance(folder).get("calibration") or {} for folder in (before, after))
-    return {name: other[name] / one[name] for name in STEPS if one.get(name) and other.get(name)}
+    return {name: other[name] / one[name] for name in naming.STEPS if one.get(name) and other.get(name)}
 
 
 def explained(calibration: dict[str, float]) -> str:
@@ -94,7 +93,7 @@ def explained(calibration: dict[str, float]) -> str:
     """
     if not calibration:
         return ""
-    told = [f"{STEPS[name]} takes {ratio:.2f} times as long" for name, ratio in calibration.items()
+    told = [f"{naming.STEPS[name]} takes {ratio:.2f} times as long" for name, ratio in calibration.items()
             if not 1 / _SLOWER <= ratio <= _SLOWER]  # fmt: skip
     if not told:
         return "The machines' basic steps (syscall, context switch, copy, cache, bytecode, TLS) take the same time."

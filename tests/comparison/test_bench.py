@@ -95,13 +95,13 @@ def test_as_started_is_what_make_run_sets(root):
 
 
 def test_each_row_says_what_it_varies_with():
-    """Grpcio wakes threads, one caller is all wake-ups, an image is copies, and TLS seals."""
-    rows = {name: table.varies_with(point) for name, point in POINTS.items()}
-    assert rows["gRPC, x32"] == ["bytecode", "syscalls", "switches"]
-    assert rows["gRPC, lean port, x32"] == ["bytecode", "syscalls"]
-    assert rows["REST JSON, x1"] == ["switches", "syscalls"]
-    assert rows["image, REST binary, x4"] == ["copies", "caches"]
-    assert rows["gateway with TLS, x32"][-1] == "TLS"
+    """grpcio wakes threads, one caller is all wake-ups, an image is copies, and TLS seals."""
+    rows = {name: table.steps(point) for name, point in POINTS.items()}
+    assert rows["gRPC, x32"] == rows["to grpc, x32"] == "PSW"
+    assert rows["gRPC, lean port, x32"] == "PS"
+    assert rows["REST JSON, x1"] == "WS"
+    assert rows["image, REST binary, x4"] == "CM"
+    assert rows["gateway with TLS, x32"][-1] == "T"
 
 
 @pytest.mark.slow  # eight services
@@ -116,7 +116,7 @@ def test_every_option_is_measured(root, tmp_path):
     found = json.loads(out.read_text())
     assert {f"{name}, x32" for name in gateways.OPTIONS} < set(found["rounds"][0])
     assert found["calibration"]["syscall_ns"] > 0
-    assert "This host: a syscall" in ran.stdout
+    assert "S: a syscall" in ran.stdout
 
 
 @pytest.mark.slow
