@@ -7,7 +7,7 @@ import pytest
 from crossover.stack.services import running
 
 pytestmark = pytest.mark.browser
-REASONS = {"en-US": "503 UNAVAILABLE", "ko-KR": "모델 서버에 연결할 수 없습니다"}
+REASONS = {"en-US": "503 UNAVAILABLE", "ko-KR": "에 연결할 수 없습니다"}
 SUMMARY = {"en-US": "1 of 4 answered: 3.", "ko-KR": "4개 중 1개가 답했습니다: 3."}
 
 

@@ -73,7 +73,7 @@ def test_the_pages_say_what_the_documents_say(open_page, prediction):
 @pytest.mark.browser
 def test_a_wrong_address_is_a_page_in_both_languages(browser, stack):
     """404 with a reason in the reader's language and a way back."""
-    for locale, words in (("en-US", "there is no such thing"), ("ko-KR", "찾는 것이 없습니다")):
+    for locale, words in (("en-US", "not found"), ("ko-KR", "찾을 수 없습니다")):
         context = browser.new_context(locale=locale)
         page = context.new_page()
         assert page.goto(f"{stack.gateway_url}/nothing").status == 404

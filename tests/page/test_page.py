@@ -141,7 +141,7 @@ def test_the_exchange_is_shown_as_it_was(open_page):
     for name, expected in {
         "grpc": ["POST /api/predictions HTTP/1.1", "content-type: application/json", '"model": "digits"', "Status 201",
                  "POST /inference.GRPCInferenceService/ModelInfer HTTP/2", "te: trailers", "inference.ModelInferRequest",
-                 "raw_input_contents", "grpc-status: 0", "grpcio adds what it does not tell"],
+                 "raw_input_contents", "grpc-status: 0", "grpcio adds more that it does not report"],
         "grpc-lean": [":authority: 127.0.0.1", "user-agent: grpc-python-crossover/", "grpc-accept-encoding: identity",
                       ":status: 200", "grpc-status: 0", "DATA · 287 bytes · END_STREAM", "HEADERS · "],
         "rest-binary": ["POST /v2/models/digits/infer HTTP/1.1", "inference-header-content-length", "Status 200"],
@@ -290,7 +290,7 @@ def test_a_link_shows_the_same(open_page):
     assert [row.get_attribute("data-upstream") for row in page.locator("#board li").all()] == ["grpc", "rest"]
     assert page.locator("#racers input:checked").count() == 2
     assert page.inner_text("#headline-of-race") == (
-        "In the result that the link brought, at 64 KiB: grpc (grpcio) takes 1.9 times as long as rest-binary (our lean "
+        "In the linked result, at 64 KiB: grpc (grpcio) takes 1.9 times as long as rest-binary (our lean "
         "HTTP/1.1) (1.8 to 2.1). With equal care on both sides: No difference seen between grpc-lean (our lean HTTP/2) and "
         "rest-binary (our lean HTTP/1.1) (0.97 to 1.2 times)."
     )

@@ -1,6 +1,7 @@
 // The gateway's resources as this page uses them. Every failure is a `Refused` with status, code and one sentence.
 
-import { language, t } from "./language.js";
+import { t } from "./language.js";
+import { inLanguage } from "./sentences.js";
 import { asBinary, fromBinary } from "./tensors.js";
 
 const PREDICTIONS = "/api/predictions";
@@ -26,11 +27,15 @@ export class Refused extends Error {
     return [this.status, this.code && (GRPC[this.code] ?? this.code)].filter(Boolean).join(" ");
   }
 
-  /** Why, in the page's language: the service's own sentence is English. */
+  /** Why, in the page's language: the service's own sentence, or what its code means. */
   get reason() {
+    return inLanguage(this.detail) ?? this.codeWords ?? t("reasonStatus", { status: this.status || "–" });
+  }
+
+  /** What the code means, in the page's language. */
+  get codeWords() {
     const known = t(`reason_${this.code}`);
-    if (language() === "en" && this.detail) return this.detail;
-    return known === `reason_${this.code}` ? t("reasonStatus", { status: this.status || "–" }) : known;
+    return known === `reason_${this.code}` ? null : known;
   }
 }
 

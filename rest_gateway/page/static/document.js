@@ -8,6 +8,7 @@ import { compact } from "./messages.js";
 import { day, moment, ms, percent, whole } from "./numbers.js";
 import { thumbnail } from "./picture.js";
 import { SIDE } from "./reduce.js";
+import { inLanguage } from "./sentences.js";
 import { colour } from "./upstreams.js";
 
 const page = byId("page");
@@ -25,21 +26,28 @@ const KINDS = { predictions, prediction, history, problem };
 
 const stateOf = ({ state }) => (t(`state_${state}`) === `state_${state}` ? state : t(`state_${state}`));
 
+/** Columns of the list: the name in the tables of words, the class, and what stands in a row. */
+const COLUMNS = [
+  ["fieldId", null, (item) => el("a", { href: item.links.self }, item.id.slice(-12))],
+  ["fieldCreated", null, (item) => day(item.created_at)],
+  ["fieldModel", "wide", (item) => item.model],
+  ["fieldUpstream", "upstream", (item) => item.upstream],
+  ["fieldState", "wide", stateOf],
+  ["fieldAnswer", "figure", (item) => item.answer?.label ?? "–"],
+  ["fieldLabel", "figure wide", (item) => item.label ?? "–"],
+  ["fieldTotal", "figure wide", (item) => (item.timings ? ms(item.timings.total) : "–")],
+];
+
 function predictions({ predictions: list, next }) {
-  const figure = (text) => el("td", { class: "figure" }, text);
-  const heads = ["fieldId", "fieldCreated", "fieldModel", "fieldUpstream", "fieldState", "fieldAnswer", "fieldLabel", "fieldTotal"];
-  const rows = list.map((item) => styled(el("tr", {},
-    el("th", { scope: "row" }, el("a", { href: item.links.self }, item.id.slice(-12))), el("td", {}, day(item.created_at)),
-    el("td", {}, item.model), el("td", { class: "upstream" }, item.upstream), el("td", {}, stateOf(item)),
-    figure(item.answer?.label ?? "–"), figure(item.label ?? "–"), figure(item.timings ? ms(item.timings.total) : "–")),
-  { "--colour": colour(item.upstream) }));
-  return [t("predictionsTitle"), list.length
-    ? el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("predictionsTitle") },
-      el("table", {}, el("thead", {}, el("tr", {}, ...heads.map((head, i) => el("th", { scope: "col", class: i > 4 ? "figure" : null }, t(head))))),
-        el("tbody", {}, ...rows)))
-    : el("p", {}, t("noPredictions")),
-  next ? el("p", {}, el("a", { href: next }, t("nextPage"))) : null];
+  const heads = COLUMNS.map(([name, kind]) => el("th", { scope: "col", class: kind === "upstream" ? null : kind }, t(name)));
+  const rows = list.map((item) => styled(el("tr", {}, ...COLUMNS.map(([, kind, cell], i) =>
+    el(i ? "td" : "th", { scope: i ? null : "row", class: kind }, cell(item)))), { "--colour": colour(item.upstream) }));
+  return [t("predictionsTitle"), list.length ? table(t("predictionsTitle"), heads, rows) : el("p", {}, t("noPredictions")),
+    next ? el("p", {}, el("a", { href: next }, t("nextPage"))) : null];
 }
+
+const table = (title, heads, rows) => el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title },
+  el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));
 
 function prediction(item) {
   const facts = {
@@ -47,7 +55,7 @@ function prediction(item) {
     fieldAnswer: item.answer && `${item.answer.label} (${percent(Number(item.answer.score))})`, fieldLabel: item.label, fieldNote: item.note,
     fieldCreated: day(item.created_at), fieldUpdated: day(item.updated_at), fieldTotal: item.timings && ms(item.timings.total),
     fieldBytes: item.message_bytes?.request ? t("messageBytesValue", { request: whole(item.message_bytes.request), response: whole(item.message_bytes.response) }) : null,
-    fieldError: item.error?.detail,
+    fieldError: item.error && (inLanguage(item.error.detail) ?? item.error.detail),
   };
   const values = item.inputs?.[0]?.data?.flat?.() ?? [];
   const isPicture = item.inputs?.length === 1 && values.length === SIDE * SIDE && values.every((ink) => ink >= 0 && ink <= 16);
@@ -69,8 +77,7 @@ function history({ prediction: id, revisions }) {
       each.changed.includes(name) ? el("strong", {}, String(value ?? "–")) : String(value ?? "–")))),
   { "--colour": colour(each.upstream) }));
   return [t("historyTitle", { id: id.slice(-12) }), el("p", { class: "hint" }, t("historyHint")),
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("historyTitle", { id: id.slice(-12) }) },
-      el("table", {}, el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col" }, t(head))))), el("tbody", {}, ...rows))),
+    table(t("historyTitle", { id: id.slice(-12) }), heads.map((head) => el("th", { scope: "col" }, t(head))), rows),
     el("p", {}, el("a", { href: `/api/predictions/${id}` }, t("backToPrediction")), " · ",
       el("a", { href: "/api/predictions" }, t("backToList")))];
 }
@@ -78,11 +85,16 @@ function history({ prediction: id, revisions }) {
 const tensors = (title, list) => (list
   ? el("details", {}, el("summary", {}, t(title)), el("pre", { tabindex: "0", "aria-label": t(title) }, compact(list))) : null);
 
+/** A service's sentence; marked as English where the page has no other. */
+function sentence(detail) {
+  const known = inLanguage(detail);
+  return el("p", { class: "said", lang: known === null ? "en" : null }, known ?? detail);
+}
+
 function problem({ status = Number(page.dataset.status), code = "", detail, error, title }) {
   const refused = new Refused(status, code, detail ?? error ?? title ?? "");
-  const said = el("div", {}, el("h2", {}, t("problemDetail")), el("p", { lang: "en" }, refused.detail));
-  return [t("problemTitle", { status, reason: t(`reason_${code}`) === `reason_${code}` ? title ?? "" : t(`reason_${code}`) }),
-    said, refused.statuses ? el("p", { class: "hint" }, `HTTP ${refused.statuses}`) : null];
+  return [t("problemTitle", { status, reason: refused.codeWords ?? title ?? "" }),
+    sentence(refused.detail), refused.statuses ? el("p", { class: "hint" }, `HTTP ${refused.statuses}`) : null];
 }
 
 function show() {

@@ -45,6 +45,7 @@ function draw(context, shape) {
   if (shape.tagName === "text") {
     context.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
     context.textAlign = { middle: "center", end: "right" }[style.textAnchor] ?? "left";
+    if (style.stroke !== "none") context.strokeText(shape.textContent, Number(shape.getAttribute("x")), Number(shape.getAttribute("y")));
     context.fillText(shape.textContent, Number(shape.getAttribute("x")), Number(shape.getAttribute("y")));
   } else {
     const path = new Path2D(shape.tagName === "path" ? shape.getAttribute("d") : undefined);

@@ -153,7 +153,7 @@ export class Racing {
       this.#keep(race);
       if ([...race.lanes.values()].every((lane) => lane.error && !lane.elapsed.length)) throw [...race.lanes.values()][0].error;
     } catch (error) {
-      this.#failure = reasonOf(error);
+      this.#failure = [error.statuses, reasonOf(error)].filter(Boolean).join(", ");
       if (!race.stopped) this.#enter("failed");
     } finally {
       clearInterval(timer);
@@ -215,7 +215,8 @@ export class Racing {
   /** What the interval at this payload supports, for gRPC as its library speaks it and for the lean client. */
   #headline(size) {
     const ratios = this.#result?.points.get(size);
-    if (!ratios) return this.#busy ? t("raceMeasuring", { payload: bytes(size) }) : t("raceNothing", { payload: bytes(size) });
+    if (!ratios && this.#phase === "failed") return t("raceFailed", { reason: this.#failure });
+    if (!ratios) return t(this.#busy ? "raceMeasuring" : "raceNothing", { payload: bytes(size) });
     const { reference } = this.#result;
     const first = ratios.has("grpc") ? "grpc" : [...ratios.keys()][0];
     const lean = first === "grpc" && ratios.has("grpc-lean");

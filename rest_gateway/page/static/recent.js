@@ -64,7 +64,7 @@ export class Recent {
       this.#body.querySelector(`[data-id="${id}"] select`)?.focus();
     } catch (error) {
       await this.refresh();
-      this.#summary.textContent = error.status === 412 ? t("changedMeanwhile") : t("failedReason", { reason: error.message });
+      this.#summary.textContent = error.status === 412 ? t("changedMeanwhile") : t("failedReason", { reason: api.reasonOf(error) });
     }
   }
 }
