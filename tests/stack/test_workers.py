@@ -402,8 +402,8 @@ def memory_of(service: Service) -> int:
 ROUNDS = 4
 SECONDS = 2.0
 GOAL = 1.7
-LEAST_OF_DIGITS = 1.3
-"""Measured: 1.5 to 1.6 where the two cores have the generator and other programs beside the workers."""
+PAUSE = 0.02
+"""Seconds between the calls of a caller that leaves its worker time to spare."""
 
 
 @pytest.mark.slow
@@ -424,14 +424,16 @@ def test_two_workers_do_the_work_of_two(library, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("library", ["grpcio", "lean"])
 def test_two_workers_need_the_cpu_of_one(library, capsys):
-    """Of a model whose run is next to nothing two workers answer about as much in a second of CPU as one, so that with the
-    generator's share taken off they answer in a second what twice that makes.
+    """Two workers answer at least 1.7 times what one does for a model whose run is next to nothing, the generator aside.
+
+    Two cores cannot hold two busy workers and the generator, so each worker gets the same rate in both: what a core
+    could answer is what a second of the server's CPU answered.
     """
-    one, two = measured(library, lambda _: None)
+    one, two = measured(library, lambda _: None, PAUSE)
     ratio = 2 * max(each.per_cpu_second for each in two) / max(each.per_cpu_second for each in one)
     with capsys.disabled():
         print(f"\n{library}: {ratio:.2f} times, generator aside ({one}, {two})")
-    assert ratio >= LEAST_OF_DIGITS
+    assert ratio >= GOAL
 
 
 class Measured(NamedTuple):
@@ -450,13 +452,13 @@ class Measured(NamedTuple):
         return self.answers / self.cpu_seconds
 
 
-def measured(library: str, prepare: Callable[[Target], int | None]) -> list[list[Measured]]:
+def measured(library: str, prepare: Callable[[Target], int | None], pause: float = 0.0) -> list[list[Measured]]:
     """The turns of one worker, and those of two."""
     with ExitStack() as stack:
         services = [stack.enter_context(model_server(count, library)) for count in (1, 2)]
         turns = prepare(services[0].target)
         request = digits() if turns is None else work(turns)
-        rounds = [[asyncio.run(measure(each, request)) for each in services] for _ in range(ROUNDS)]
+        rounds = [[asyncio.run(measure(each, request, pause)) for each in services] for _ in range(ROUNDS)]
         return [list(each) for each in zip(*rounds, strict=True)]
 
 
@@ -508,8 +510,8 @@ def digits() -> InferRequest:
     return InferRequest("digits", [Tensor.from_array("x", np.zeros((1, 64), np.float32))])
 
 
-async def measure(running: Running, request: InferRequest) -> Measured:
-    """What callers get that ask again at once, 8 for each worker, after they have reached every one."""
+async def measure(running: Running, request: InferRequest, pause: float) -> Measured:
+    """What callers get, 8 for each worker, that ask again after a `pause`, once they have reached every worker."""
     async with closing_client(running.target) as client:
         answered = 0
 
@@ -518,6 +520,8 @@ async def measure(running: Running, request: InferRequest) -> Measured:
             while True:
                 await client.infer(request, CallContext(deadline.after(PATIENCE)))
                 answered += 1
+                if pause:
+                    await asyncio.sleep(pause)
 
         calls = [asyncio.create_task(call()) for _ in range(8 * running.target.workers)]
         await asyncio.sleep(1.5)
@@ -532,11 +536,10 @@ async def measure(running: Running, request: InferRequest) -> Measured:
 
 
 def cpu_seconds(service: Service) -> float:
-    ticks = 0
-    for pid in (service.pid, *workers_of(service)):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])  # utime, stime (proc_pid_stat(5))
-    return ticks / os.sysconf("SC_CLK_TCK")
+    """Of the service's processes, in nanoseconds' resolution: the first number of each thread's schedstat."""
+    pids = (service.pid, *workers_of(service))
+    threads = chain.from_iterable(Path(f"/proc/{pid}/task").iterdir() for pid in pids)
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
 @asynccontextmanager
