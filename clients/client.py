@@ -19,10 +19,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
 import numpy as np
 
+from crossover.clients import addresses
 from crossover.protocol import deadline, wires
 from crossover.protocol.datatypes import datatype
 from crossover.protocol.errors import InferenceError, invalid
@@ -121,10 +122,12 @@ class ModelStatus:
 def connect(wire: str = "grpc", *, timeout: float | None = None, **where: Unpack[Where]) -> Client:
     """A client over `wire` (a name of `protocol.wires.WIRES`); it connects at its first call.
 
-    `timeout` in seconds is for calls that give none themselves. InferenceError for a name that is no wire.
+    Without `grpc` and `rest` the addresses are those that the command line takes (clients/addresses.py). `timeout` in
+    seconds is for calls that give none themselves. InferenceError for a name that is no wire.
     """
     wires.wire(wire)
-    return Client(wire, wires.Target(**where), timeout)
+    given: Where = {**cast("Where", addresses.usual()), **where}
+    return Client(wire, wires.Target(**given), timeout)
 
 
 class Client:

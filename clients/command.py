@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from crossover import VERSION
+from crossover.clients import addresses
 from crossover.clients.cli_commands import COMMANDS
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.wires import WIRES, Target
@@ -56,12 +56,10 @@ def parser(program: str) -> argparse.ArgumentParser:
 def _where(default: str | None = None) -> Parser:
     """Flags that may stand before or after the command; those after it have no defaults that would undo those before."""
     shared = Parser(add_help=False, argument_default=default)
-    host = os.environ.get("MODEL_SERVER_HOST") or "127.0.0.1"
-    ports = [os.environ.get(f"MODEL_SERVER_{kind}_PORT") or port for kind, port in (("GRPC", "8001"), ("HTTP", "8000"))]
-    host = f"[{host}]" if ":" in host else host
-    given = {} if default else {"grpc": f"{host}:{ports[0]}", "rest": f"http://{host}:{ports[1]}", "timeout": 10.0}
-    shared.add_argument("--grpc", metavar="HOST:PORT", help=f"gRPC service ({host}:{ports[0]})")
-    shared.add_argument("--rest", metavar="URL", help=f"REST service (http://{host}:{ports[1]})")
+    usual = addresses.usual()
+    given = {} if default else {**usual, "timeout": 10.0}
+    shared.add_argument("--grpc", metavar="HOST:PORT", help=f"gRPC service ({usual['grpc']})")
+    shared.add_argument("--rest", metavar="URL", help=f"REST service ({usual['rest']})")
     shared.add_argument("--ca", type=Path, metavar="FILE", help="PEM authorities of the service's certificate (TLS)")
     shared.add_argument("--api-key-file", type=Path, metavar="FILE", help="file with the API key to send")
     shared.add_argument("--cert", type=Path, metavar="FILE", help="PEM certificate to show the service, with --key")

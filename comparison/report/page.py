@@ -219,7 +219,7 @@ def _networks_table(summary: Summary) -> str:
         (
             escape(found["network"]),
             f"{found['nominal_ms']:g}",
-            f"{found['median_ms']:.3g} ({found['p10_ms']:.3g} to {found['p90_ms']:.3g})",
+            f"{words.plain(found['median_ms'])} ({words.plain(found['p10_ms'])} to {words.plain(found['p90_ms'])})",
             f"{found['loss']:.1%}",
             escape(found["congestion_control"]),
             "used" if found["usable"] else f'<span class="invalid">{both("not used")}</span>',
@@ -247,7 +247,7 @@ def _causes_table(summary: Summary) -> str:
             escape(" less ".join(found["pair"])),
             escape(found["where"]),
             escape(found["metric"]),
-            f"{found['gap']:+.3g}",
+            words.plain(found["gap"], "+"),
             both(part["cause"]) + escape(f" ({part['step'][0]} − {part['step'][1]})"),
             _interval(part["amount"]),
             f"{part['amount'][1] / found['gap']:.0%}" if found["gap"] else "",
@@ -281,8 +281,8 @@ def _gates_table(summary: Summary) -> str:
         (
             f"{gate['where']} {escape(gate['arm'])}",
             both(gate["gate"]),
-            f"{gate['value']:.3g}",
-            f"{gate['limit']:.3g} {escape(gate['unit'])}",
+            words.plain(gate["value"]),
+            f"{words.plain(gate['limit'])} {escape(gate['unit'])}",
             "passed" if gate["passed"] else f'<span class="invalid">{both("not passed")}</span>',
         )
         for gate in summary["gates"]
@@ -312,7 +312,7 @@ def _starts_text(summary: Summary) -> str:
 
 
 def _starts_table(summary: Summary) -> str:
-    rows = [(escape(name), f"{value:.3g}") for name, value in summary["starts"]["first_request_ms"].items()]
+    rows = [(escape(name), words.plain(value)) for name, value in summary["starts"]["first_request_ms"].items()]
     return _table(("arm", "first request, ms (median)"), rows, "First request of each arm on fresh services")
 
 
@@ -335,7 +335,7 @@ def _provenance(summary: Summary, provenance: dict[str, Any]) -> str:
 
 
 def _interval(found: Sequence[float] | None) -> str:
-    return f"{found[1]:.3g} ({found[0]:.3g} to {found[2]:.3g})" if found else "-"
+    return f"{words.plain(found[1])} ({words.plain(found[0])} to {words.plain(found[2])})" if found else "-"
 
 
 def _range(found: Sequence[float] | None) -> str:

@@ -167,9 +167,9 @@ def _answer_at(cell: Cell, *, whole: bool) -> str:
         return f"no number {where}"
     takes = f"gRPC takes {times(cell)} of REST's median" if whole else f"{times(cell)}"
     grpc, rest = cell["medians"]
-    numbers = f"{takes}, {grpc:.3g} against {rest:.3g} ms {where}"
+    numbers = f"{takes}, {plain(grpc)} against {plain(rest)} ms {where}"
     if cell.get("withheld"):
-        return f"no verdict {where}, since {cell['withheld']}; measured was {times(cell)}, {grpc:.3g} against {rest:.3g} ms"
+        return f"no verdict {where}, since {cell['withheld']}; measured was {times(cell)}, {plain(grpc)} against {plain(rest)} ms"
     if cell["verdict"] == "equal":
         return f"{numbers}: equal for practice"
     if cell["verdict"] == "undecided":
@@ -181,7 +181,7 @@ def _answer_at(cell: Cell, *, whole: bool) -> str:
 def _load(cell: Cell) -> str:
     if cell["rate"] is None:
         return f"closed loop with {cell['concurrency']} connection{'s' * (cell['concurrency'] > 1)}"
-    return f"{cell['rate']:.3g} requests/s"
+    return f"{plain(cell['rate'])} requests/s"
 
 
 def _about(summary: Summary, pair: list[str]) -> str:
@@ -256,14 +256,12 @@ def _causes(summary: Summary) -> list[str]:
 def _cause(found: dict[str, Any]) -> str:
     grpc, rest = found["pair"]
     parts = "; ".join(f"{part['cause']}: {_amount(part['amount'], found['unit'])}" for part in found["parts"])
-    return (
-        f"Why, at {found['where']}: {grpc} less {rest} is {found['gap']:+.3g} {found['unit']} of p50, made of {parts}."
-    )
+    return f"Why, at {found['where']}: {grpc} less {rest} is {plain(found['gap'], '+')} {found['unit']} of p50, made of {parts}."
 
 
 def _amount(interval: list[float], unit: str) -> str:
     low, estimate, high = interval
-    return f"{estimate:+.3g} {unit} ({low:+.3g} to {high:+.3g})"
+    return f"{plain(estimate, '+')} {unit} ({plain(low, '+')} to {plain(high, '+')})"
 
 
 def _model_time(summary: Summary, pair: list[str]) -> list[str]:
@@ -278,7 +276,7 @@ def _model_time(summary: Summary, pair: list[str]) -> list[str]:
 
 
 def _milliseconds(value: float) -> str:
-    return "any time at all" if value == 0 else f"{value:.3g} ms"
+    return "any time at all" if value == 0 else f"{plain(value)} ms"
 
 
 def controls(summary: Summary) -> list[str]:
@@ -397,12 +395,13 @@ def _and(names: list[str]) -> str:
 
 
 def _span(values: list[float]) -> str:
-    low, high = _rounded(min(values)), _rounded(max(values))
+    low, high = plain(min(values)), plain(max(values))
     return low if low == high else f"{low} to {high}"
 
 
-def _rounded(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+def plain(value: float, sign: str = "") -> str:
+    """A number with three significant digits and no exponent, as people read it; all digits of a large one."""
+    return f"{value:{sign},.0f}" if abs(value) >= 99.95 else f"{value:{sign}.3g}"
 
 
 def again(summary: Summary) -> str:
@@ -440,7 +439,9 @@ def limits(summary: Summary) -> list[str]:
 
 
 def _rounds(networks: list[dict[str, Any]]) -> str:
-    return "; ".join(f"{n['network']}: round trip {n['median_ms']:.3g} ms, {n['congestion_control']}" for n in networks)
+    return "; ".join(
+        f"{n['network']}: round trip {plain(n['median_ms'])} ms, {n['congestion_control']}" for n in networks
+    )
 
 
 def not_measured(summary: Summary) -> list[str]:

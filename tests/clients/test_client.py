@@ -176,3 +176,13 @@ def test_interrupting_a_waiting_script_gives_the_call_up(where):
         with pytest.raises(KeyboardInterrupt):
             client.infer("work", SLOW)
         assert client.infer("identity", {"x": [[1.0]]}, timeout=20)["y"].item() == 1.0
+
+
+def test_addresses_are_those_of_the_command_line(monkeypatch):
+    """Without an address `connect` goes where the settings of the model server say; an address that is given counts."""
+    monkeypatch.setenv("MODEL_SERVER_HOST", "::1")
+    monkeypatch.setenv("MODEL_SERVER_GRPC_PORT", "9001")
+    monkeypatch.delenv("MODEL_SERVER_HTTP_PORT", raising=False)
+    target = connect("grpc", rest="http://10.0.0.1:80").target
+    assert (target.grpc, target.rest) == ("[::1]:9001", "http://10.0.0.1:80")
+    assert connect("rest").target.rest == "http://[::1]:8000"

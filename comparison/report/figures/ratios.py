@@ -58,14 +58,9 @@ def by_payload(summary: dict[str, Any]) -> Picture | None:
             colour = style.of_many(words.pairs(summary).index(pair))
             for style_of, condition in zip(itertools.cycle(_LINES), naming.conditions_of(found), strict=False):
                 _line(axis, [cell for cell in found if cell["condition"] == condition], condition, style_of, colour)
-        for line in _over_payload(summary):
-            if line["metric"] == metric:
-                for crossing in _sure(line):
-                    axis.plot(crossing["at"], 1, marker="x", markersize=8, color=style.INK, zorder=5)
-                    axis.annotate(
-                        naming.size(crossing["at"]), (crossing["at"], 1), xytext=(0, 8), textcoords="offset points",
-                        ha="center", fontsize=8, color=style.INK,
-                    )  # fmt: skip
+        _mark_crossings(
+            axis, [each for line in _over_payload(summary) if line["metric"] == metric for each in _sure(line)]
+        )
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
         _ratio_ticks(axis.yaxis)
@@ -83,6 +78,23 @@ def by_payload(summary: dict[str, Any]) -> Picture | None:
     ]
     told = "; ".join(flips) if flips else "no line passes 1"
     return Picture("by-payload", "Ratio against payload, with crossovers", f"Ratio against payload: {told}.", figure)
+
+
+_NEAR, _LABEL, _LEVELS = 2.5, 11, 4
+"""Crossings within this factor have their labels above each other, so many points apart, and so many high."""
+
+
+def _mark_crossings(axis: Any, crossings: list[dict[str, Any]]) -> None:
+    """A cross where a line passes 1, its payload above it, clear of the label before."""
+    before, level = 0.0, 0
+    for at in sorted(crossing["at"] for crossing in crossings):
+        level = (level + 1) % _LEVELS if at < before * _NEAR else 0
+        before = at
+        axis.plot(at, 1, marker="x", markersize=8, color=style.INK, zorder=5)
+        axis.annotate(
+            naming.size(at), (at, 1), xytext=(0, 8 + level * _LABEL), textcoords="offset points",
+            ha="center", fontsize=8, color=style.INK,
+        )  # fmt: skip
 
 
 def _over_payload(summary: dict[str, Any]) -> list[dict[str, Any]]:

@@ -130,7 +130,7 @@ def css() -> str:
     named = {f"arm-{name}": pair for name, pair in ARM_COLOURS.items()}
     named |= {f"pair-{number}": pair for number, pair in enumerate(_PAIRS)}
     light, dark = (" ".join(f"--{name}: {pair[i]};" for name, pair in named.items()) for i in (0, 1))
-    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
+    return f":root {{ {light} }}\n@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
 
 
 @contextlib.contextmanager
