@@ -16,7 +16,7 @@ from crossover.protocol.codecs.registry import JSON
 from crossover.protocol.codecs.sizes import TYPICAL_JSON_ELEMENT
 from crossover.protocol.errors import Code, InferenceError, code_from_http, invalid
 from crossover.protocol.inference import CallContext, Inference
-from crossover.protocol.limits import is_heavy
+from crossover.protocol.limits import HEAVY_BYTES, is_heavy
 from crossover.protocol.propagation import propagated
 from crossover.protocol.wires import Target, bearer, unix_path, wire
 from crossover.protos import inference as pb
@@ -67,10 +67,10 @@ class RestClient(Inference):
         else:
             encoded = self._encoded(request)
         headers = encoded.headers
+        context.bytes_sent = encoded.size
         if context.timeline is not None:
             headers.append((timeline.HEADER, "1"))
-        context.bytes_sent = encoded.size
-        context.mark("sent")
+            context.timeline.mark("sent")
         path = f"{model_path(request.model_name, request.model_version)}/infer"
         reply = await self._exchange("POST", path, context, headers, encoded.parts, self._pool)
         context.bytes_received = len(reply.body)
@@ -80,8 +80,9 @@ class RestClient(Inference):
         if reply.status != 200:
             raise self._error(reply)
         text = self._codec.text_size(len(reply.body), 0 if _FRAMING_HEADER in reply.headers else None)
-        response = await asyncio.to_thread(self._decoded, reply) if is_heavy(text) else self._decoded(reply)
-        context.mark("read")
+        response = await asyncio.to_thread(self._decoded, reply) if text >= HEAVY_BYTES else self._decoded(reply)
+        if context.timeline is not None:
+            context.timeline.mark("read")
         return response
 
     async def control(self, method: str, request: Message, context: CallContext) -> Any:
@@ -131,7 +132,7 @@ class RestClient(Inference):
                 raise deadline.exceeded(f"before the call to {self._url}")
             sent.append((deadline.TIMEOUT_HEADER, deadline.to_header(context.deadline) or "1"))
         pool = pool or self._control
-        key = bearer(self._target)
+        key = bearer(self._target) if self._target.api_key is not None else ()
         if context.recording is None:
             return await pool.request(method, path, [*sent, *key], parts or (), context.deadline)
         body = b"".join(parts or ())

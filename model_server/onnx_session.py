@@ -92,7 +92,9 @@ class OnnxSession:
                 return self._run_values(inputs, outputs, control)
             feed = {}
             for tensor in inputs:
-                feed[tensor.name] = _fed(tensor)
+                array = tensor.array
+                is_ready = array.flags.aligned and tensor.datatype.kind != "bytes"
+                feed[tensor.name] = array if is_ready else _fed(tensor)
             control.fed = time.monotonic_ns()
             made = self._run(outputs, feed, self._shrinking(control) if self._shrinks else control.options)
             control.ran = time.monotonic_ns()
@@ -104,7 +106,9 @@ class OnnxSession:
             raise _runtime_error(error) from error
         given = []
         for name, array in zip(outputs, made, strict=True):
-            given.append(_given(name, self._rows[name], array))
+            row = self._rows[name]
+            is_plain = type(array) is np.ndarray and row.kind != "bytes"
+            given.append(Tensor(name, row, array.shape, array=array) if is_plain else _given(name, row, array))
         return given
 
     def _not_text(self, outputs: list[str]) -> InferenceError:

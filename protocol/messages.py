@@ -22,6 +22,11 @@ class RequestedOutput:
     parameters: Parameters = field(default_factory=dict)
 
 
+def copied(outputs: list[RequestedOutput]) -> list[RequestedOutput]:
+    """The same, for a request of its own."""
+    return [RequestedOutput(output.name, dict(output.parameters)) for output in outputs] if outputs else []
+
+
 @dataclass(slots=True)
 class SharedTensors:
     """Which tensors lie in shared memory, by name, with the extension's parameters (codecs/shared_memory.py)."""

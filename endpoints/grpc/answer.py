@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from crossover.transport.memory_budget import MemoryBudget
 
 T = TypeVar("T")
+_UNCOUNTED_BYTES = 1 << 10
+"""A request message of no more is not counted: the call itself takes several times as much, in the library that brings it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class Answering:
             context = self._context(call)
             if len(data) > self._limit:
                 raise self._too_large(len(data), "request")
-            if budget is not None:
+            if budget is not None and len(data) > _UNCOUNTED_BYTES:
                 if not budget.reserve(len(data)):
                     raise _no_memory()
                 held = len(data)
@@ -172,7 +174,7 @@ class Answering:
             code = error.code
             raise error from None
         finally:
-            if budget is not None:
+            if budget is not None and held:
                 budget.release(held)
             if self._observer is not None:
                 self._observer.finished("grpc", operation.method, model, code, time.perf_counter() - began)

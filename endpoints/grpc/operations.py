@@ -27,16 +27,13 @@ CHANGES_REPOSITORY = frozenset({"RepositoryModelLoad", "RepositoryModelUnload"})
 class Operation(ABC):
     """The part of a call that differs from method to method; `endpoints.grpc.answer` has what is the same for all."""
 
-    __slots__ = ("trailing",)
-
     infers = True
     """False: it is the control plane's."""
     typed = False
     """Whether the reply has typed contents."""
 
-    def __init__(self) -> None:
-        self.trailing: Metadata = ()
-        """Trailing metadata of a call that succeeds."""
+    trailing: Metadata = ()
+    """Trailing metadata of a call that succeeds."""
 
     @property
     @abstractmethod
@@ -59,13 +56,10 @@ class Operation(ABC):
 class ModelInfer(Operation):
     """A unary inference."""
 
-    __slots__ = ("typed",)
-
     method = "ModelInfer"
 
     def decode(self, data: bytes, context: CallContext) -> InferRequest:
         request = protobuf_codec.decode_request(data)
-        self.typed = False
         if request.parameters:
             self.take_parameters(request, context)
         return request
@@ -89,13 +83,10 @@ class ModelInfer(Operation):
 class StreamedInfer(ModelInfer):
     """One message of a stream, which its reader has decoded already, as far as it could be (protocol/streaming.py)."""
 
-    __slots__ = ("_final", "_received", "_request")
-
     method = "ModelStreamInfer"
 
     def __init__(self, request: InferRequest | InferenceError, received: int) -> None:
         """`received` is when it came, in monotonic nanoseconds."""
-        super().__init__()
         self._request = request
         self._received = received
 
@@ -124,12 +115,9 @@ class StreamedInfer(ModelInfer):
 class Control(Operation):
     """A call of the control plane: message in, message out."""
 
-    __slots__ = ("_method",)
-
     infers = False
 
     def __init__(self, method: str) -> None:
-        super().__init__()
         self._method = method
 
     @property

@@ -160,7 +160,10 @@ class RestEndpoint:
             _check(route, head)
         headers = request.headers
         request.upstream, request.inference = self._choose(headers)
-        context = request.context = CallContext(self._deadline(headers))
+        until = deadline.after(self._default_timeout)
+        if (asked := headers.get(deadline.TIMEOUT_HEADER)) is not None:
+            until = min(until, deadline.from_header(asked))
+        context = request.context = CallContext(until)
         for name in PROPAGATED:
             if name in headers:
                 context.headers[name] = headers[name]
@@ -174,11 +177,6 @@ class RestEndpoint:
         if self._options.tracer is not None:
             request.trace = self._options.tracer.begin(context)
         admit(route.model, context.deadline)
-
-    def _deadline(self, headers: Mapping[str, str]) -> float:
-        until = deadline.after(self._default_timeout)
-        asked = headers.get(deadline.TIMEOUT_HEADER)
-        return until if asked is None else min(until, deadline.from_header(asked))
 
     def _at_once(self, call: Call, request: Request) -> Reply | None:
         """The reply to a request that is whole, where nothing has to be waited for."""
@@ -212,7 +210,8 @@ class RestEndpoint:
         if reply is None:
             request.code = Code.CANCELLED
         else:
-            if not _has_room(reply, request.call):
+            size = sum(map(len, reply.parts))
+            if size >= HEAVY_BYTES and not request.call.hold(size):  # once it is written its connection counts it
                 reply = self._failed(no_memory(), request)
             self._add_fields(request, reply)
         if self.observer is not None:
@@ -277,12 +276,6 @@ def _spoken(request: Request, reply: Reply) -> dict[str, str | int]:
         "crossover.model": route.model,
         "crossover.request_id": request.call.request_id,
     }
-
-
-def _has_room(reply: Reply, call: Call) -> bool:
-    """Whether a large reply fits into the memory of all requests until it is sent; from then on its connection counts it."""
-    size = sum(map(len, reply.parts))
-    return size < HEAVY_BYTES or call.hold(size)
 
 
 def _check(route: Route, head: RequestHead) -> None:

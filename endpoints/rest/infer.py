@@ -9,12 +9,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from crossover.endpoints.rest.compression import SMALLEST_COMPRESSED, compress, reply_coding, request_coding
-from crossover.endpoints.rest.errors import JSON_TYPE, no_memory
+from crossover.endpoints.rest.errors import no_memory
 from crossover.endpoints.rest.types import Reply
 from crossover.protocol import deadline
+from crossover.protocol.bounded_cache import BoundedCache
 from crossover.protocol.codecs.binary import codec as binary_codec
 from crossover.protocol.codecs.codec import FRAMING_HEADER
-from crossover.protocol.codecs.codec import JSON_TYPE as CODEC_JSON_TYPE
 from crossover.protocol.codecs.registry import codec_for
 from crossover.protocol.codecs.sizes import memory_needed, reply_size, reply_too_large
 from crossover.protocol.limits import HEAVY_BYTES, is_heavy
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from crossover.endpoints.rest.types import Request
     from crossover.protocol.codecs.codec import Codec, Encoded
     from crossover.protocol.codecs.reply_form import ReplyForm
-    from crossover.protocol.codecs.sizes import ReplySize
     from crossover.protocol.messages import InferRequest, InferResponse
 
+_FIELDS: BoundedCache[tuple[str, int | None], tuple[tuple[bytes, bytes], ...]] = BoundedCache()
+"""Header fields of replies by what they say of the body."""
 _RAW_REQUEST = 0
 """The framing of a body that is the only input's bytes."""
 
@@ -42,13 +43,11 @@ def infer_at_once(request: Request) -> Reply | None:
     response = ask(call, request.context) if ask is not None else None
     if response is None:
         return None
-    size = reply_size(response, form)
-    if size.text >= HEAVY_BYTES or (
-        "accept-encoding" in request.headers and size.text + size.least >= SMALLEST_COMPRESSED
-    ):
+    least, text = reply_size(response, form)
+    if text >= HEAVY_BYTES or ("accept-encoding" in request.headers and text + least >= SMALLEST_COMPRESSED):
         request.response = response
         return None
-    return _plain(_encoded(request, response, form, size))
+    return _plain(_encoded(request, response, form, least))
 
 
 async def infer(request: Request) -> Reply:
@@ -57,11 +56,11 @@ async def infer(request: Request) -> Reply:
         _begin(request.decoded[0], request)
     call, form = request.decoded
     response = request.response or await request.inference.infer(call, request.context)
-    size = reply_size(response, form)
-    if size.text >= HEAVY_BYTES:
-        encoded = await asyncio.to_thread(_encoded, request, response, form, size)
+    least, text = reply_size(response, form)
+    if text >= HEAVY_BYTES:
+        encoded = await asyncio.to_thread(_encoded, request, response, form, least)
     else:
-        encoded = _encoded(request, response, form, size)
+        encoded = _encoded(request, response, form, least)
     if "accept-encoding" in request.headers:
         return await _compressed(request, encoded)
     return _plain(encoded)
@@ -103,10 +102,10 @@ async def _decoded(request: Request) -> tuple[InferRequest, ReplyForm]:
     return codec.decode_request(body, framing, route.model, route.version)
 
 
-def _encoded(request: Request, response: InferResponse, form: ReplyForm, size: ReplySize) -> Encoded:
+def _encoded(request: Request, response: InferResponse, form: ReplyForm, least: int) -> Encoded:
     """The reply's body; TOO_LARGE where it would exceed the limit, before it is written where that can be told."""
     limit = request.options.max_message_bytes
-    if size.least > limit:
+    if least > limit:
         raise reply_too_large(limit)
     assert request.codec is not None
     encoded = request.codec.encode_response(response, form)
@@ -117,9 +116,12 @@ def _encoded(request: Request, response: InferResponse, form: ReplyForm, size: R
 
 def _plain(encoded: Encoded) -> Reply:
     """The reply as it is without a coding."""
-    if encoded.media_type == CODEC_JSON_TYPE:
-        return Reply(200, [JSON_TYPE], encoded.parts)
-    return Reply(200, [(name.encode(), value.encode()) for name, value in encoded.headers], encoded.parts)
+    said = encoded.media_type, encoded.header_length
+    fields = _FIELDS.get(said)
+    if fields is None:
+        fields = tuple((name.encode(), value.encode()) for name, value in encoded.headers)
+        _FIELDS.put(said, fields, 0)
+    return Reply(200, [*fields], encoded.parts)
 
 
 async def _compressed(request: Request, encoded: Encoded) -> Reply:

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class ReplyForm:
-    """Which outputs the caller wants as binary data (OIP binary tensor data extension); JSON is the default."""
+    """Which outputs the caller wants as binary data (OIP binary tensor data extension); JSON is the default.
+
+    Requests that differ in nothing but their tensors share one, so it is not changed once its request is read.
+    """
 
     default: bool = False
     """`binary_data_output` of the request."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.limits import BYTES_ELEMENT_COST
@@ -53,26 +53,17 @@ def raw_size_at_least(response: InferResponse) -> int:
     return size
 
 
-class ReplySize(NamedTuple):
-    """What a reply will take, told from its tensors."""
-
-    least: int
-    """Bytes at least."""
-    text: int
-    """About how many bytes of JSON are among them."""
-
-
-def reply_size(response: InferResponse, form: ReplyForm) -> ReplySize:
-    """What a REST reply of that form will take."""
+def reply_size(response: InferResponse, form: ReplyForm) -> tuple[int, int]:
+    """What a REST reply of that form will take, told from its tensors: bytes at least, and about how many of JSON among them."""
     raw = elements = 0
     for tensor in response.outputs:
         if response.shared and tensor.name in response.shared:
             continue
-        if not form.binary(tensor.name):
+        if not (form.binary(tensor.name) if form.named else form.default):
             elements += tensor.count
         else:
             raw += tensor.nbytes if tensor.datatype.itemsize else _LEAST_BYTES_ELEMENT * tensor.count
-    return ReplySize(raw + _LEAST_JSON_ELEMENT * elements, TYPICAL_JSON_ELEMENT * elements)
+    return raw + _LEAST_JSON_ELEMENT * elements, TYPICAL_JSON_ELEMENT * elements
 
 
 def reply_too_large(limit: int) -> InferenceError:
@@ -83,5 +74,5 @@ def reply_too_large(limit: int) -> InferenceError:
 
 def check_reply(response: InferResponse, limit: int, form: ReplyForm) -> None:
     """TOO_LARGE when the reply must become larger than `limit` bytes."""
-    if reply_size(response, form).least > limit:
+    if reply_size(response, form)[0] > limit:
         raise reply_too_large(limit)

@@ -182,7 +182,7 @@ class ServerConnection:
             self._refuse(stream, Status(status.RESOURCE_EXHAUSTED, text))
         elif fields[b":method"] != b"POST":
             self._refuse_http(stream, _NOT_POST)
-        elif not _is_grpc(fields.get(b"content-type", b"")):
+        elif (kind := fields.get(b"content-type", b"")) != _USUAL_TYPE and not _is_grpc(kind):
             self._refuse_http(stream, _NOT_GRPC)
         else:
             self._take_call(stream, fields)
@@ -384,7 +384,8 @@ class ServerConnection:
         """Nobody waits for it any more; its handler is told, unless it is the handler that says so."""
         owner, stream.owner = stream.owner, None
         if type(owner) is ServerCall:
-            self._cancel(owner)
+            if owner.task is not None or owner.deadline is not None:
+                self._cancel(owner)
         elif type(owner) is _Refused:
             owner.timer.cancel()
         if self._retired and not self._connection.streams:
@@ -523,6 +524,9 @@ class ServerConnection:
             else:
                 stalled[stream.number] = stream.unsent_bytes, since
         self._stalled = stalled
+
+
+_USUAL_TYPE = b"application/grpc"
 
 
 def _is_grpc(content_type: bytes) -> bool:

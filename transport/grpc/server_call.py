@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +152,7 @@ class ServerCall:
 
     def time_remaining(self) -> float | None:
         """Seconds until the call's deadline; None without one."""
-        return deadline.timeout_of(self.until)
+        return None if self.until == deadline.NEVER else max(0.0, self.until - time.monotonic())
 
     def invocation_metadata(self) -> Metadata:
         return self._connection.metadata_of(self.fields)

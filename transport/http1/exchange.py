@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from crossover.protocol.propagation import REQUEST_ID, request_id_of
+from crossover.protocol.propagation import REQUEST_ID, new_request_id, request_id_of
 from crossover.transport.http1.chunks import ChunkedBody
 from crossover.transport.http1.limits import STREAMED_BYTES, UNREAD_BODY_BYTES
 from crossover.transport.http1.messages import CHUNKED, BodyTooLargeError, ClientGoneError, NoMemoryError, RefusalError
@@ -94,7 +94,8 @@ class Exchange:
     def request_id(self) -> str:
         """The caller's, in the form that every wire carries; a new one where it sent none that can be used."""
         if not self._request_id:
-            self._request_id = request_id_of(self.head.by_name.get(REQUEST_ID))
+            said = self.head.by_name.get(REQUEST_ID)
+            self._request_id = new_request_id() if said is None else request_id_of(said)
         return self._request_id
 
     # The body, as its handler takes it.

@@ -700,7 +700,7 @@ class Connection:
         self._events.append(GoAwayReceived(last, http2.number_in(payload, 4), refused))
 
     def _take_window_update(self, _: int, number: int, payload: Buffer, __: int) -> None:
-        grown = http2.number_in(payload) & http2.LARGEST_WINDOW
+        grown = int.from_bytes(payload, "big") & http2.LARGEST_WINDOW
         self._pay(1)
         if not number:
             if not grown:

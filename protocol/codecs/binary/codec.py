@@ -137,8 +137,11 @@ def decode_response(body: Buffer, length: int | None) -> InferResponse:
 
 def encode_request(request: InferRequest) -> Encoded:
     """The request with every input and every output as binary data."""
-    outputs = tuple([output.name for output in request.outputs])
-    alone = not request.id and not any(output.parameters for output in request.outputs)
+    outputs: tuple[str, ...] = ()
+    alone = not request.id
+    if request.outputs:
+        outputs = tuple([output.name for output in request.outputs])
+        alone = alone and not any(output.parameters for output in request.outputs)
     key = key_of(request.inputs, request.parameters, outputs) if alone else None
     head = _ENCODED.get(key)
     if head is None:
@@ -152,7 +155,9 @@ def encode_response(response: InferResponse, form: ReplyForm) -> Encoded:
     """The reply with the outputs that `form` asks for as binary data and the others as JSON."""
     if not (form.default or form.named):
         return Encoded([json_codec.encode_response(response)], None)
-    binary = [tensor for tensor in response.outputs if form.binary(tensor.name)]
+    binary = response.outputs
+    if form.named:
+        binary = [tensor for tensor in response.outputs if form.binary(tensor.name)]
     if response.shared:
         return _partly_shared(response, [tensor for tensor in binary if tensor.name not in response.shared])
     key = None

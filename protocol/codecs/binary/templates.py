@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crossover.protocol.bounded_cache import MOST_ENTRY_BYTES
-from crossover.protocol.codecs.reply_form import ReplyForm
-from crossover.protocol.messages import InferRequest, InferResponse, Parameters, RequestedOutput
+from crossover.protocol.messages import InferRequest, InferResponse, Parameters, RequestedOutput, copied
 from crossover.protocol.tensors import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crossover.protocol.codecs.reply_form import ReplyForm
     from crossover.protocol.datatypes import Datatype
     from crossover.protocol.tensors import Buffer, Shape
 
@@ -66,9 +66,9 @@ class RequestTemplate:
         tensors = self.layout.cut(tail)
         if tensors is None:
             return None
-        outputs = [RequestedOutput(output.name, dict(output.parameters)) for output in self.outputs]
-        form = ReplyForm(self.form.default, dict(self.form.named))
-        return InferRequest(model_name, tensors, model_version, "", outputs, dict(self.parameters)), form
+        return InferRequest(
+            model_name, tensors, model_version, "", copied(self.outputs), dict(self.parameters)
+        ), self.form
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,8 @@ def key_of(tensors: Sequence[Tensor], parameters: Parameters, *rest: object) -> 
     if len(described) != len(tensors):
         return None
     # by their text, as True is equal to 1 and 0.0 to -0.0
-    return described, tuple([(name, repr(value)) for name, value in parameters.items()]), *rest
+    said = tuple([(name, repr(value)) for name, value in parameters.items()]) if parameters else ()
+    return described, said, *rest
 
 
 def request_template(request: InferRequest, form: ReplyForm, size: int) -> RequestTemplate | None:
@@ -101,8 +102,7 @@ def request_template(request: InferRequest, form: ReplyForm, size: int) -> Reque
     layout = None if request.id else layout_of(request.inputs, size)
     if layout is None:
         return None
-    outputs = [RequestedOutput(output.name, dict(output.parameters)) for output in request.outputs]
-    return RequestTemplate(layout, outputs, dict(request.parameters), ReplyForm(form.default, dict(form.named)))
+    return RequestTemplate(layout, copied(request.outputs), dict(request.parameters), form)
 
 
 def response_template(response: InferResponse, size: int) -> ResponseTemplate | None:

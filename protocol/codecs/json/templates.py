@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crossover.protocol.bounded_cache import BoundedCache
-from crossover.protocol.codecs.reply_form import ReplyForm
-from crossover.protocol.messages import InferRequest, Parameters, RequestedOutput
+from crossover.protocol.messages import InferRequest, Parameters, RequestedOutput, copied
 
 if TYPE_CHECKING:
     from crossover.protocol.codecs.json.elements import Elements
+    from crossover.protocol.codecs.reply_form import ReplyForm
     from crossover.protocol.datatypes import Datatype
     from crossover.protocol.tensors import Buffer, Shape
 
@@ -34,9 +34,9 @@ class RequestTemplate:
     def request(self, elements: Elements, model_name: str, model_version: str) -> tuple[InferRequest, ReplyForm]:
         """The request with these elements; NotNativeError when they have to be read with care."""
         tensors = elements.all_of(self.tensors)
-        outputs = [RequestedOutput(output.name, dict(output.parameters)) for output in self.outputs]
-        form = ReplyForm(self.form.default, dict(self.form.named))
-        return InferRequest(model_name, tensors, model_version, "", outputs, dict(self.parameters)), form
+        return InferRequest(
+            model_name, tensors, model_version, "", copied(self.outputs), dict(self.parameters)
+        ), self.form
 
 
 class RequestTemplates:
@@ -54,9 +54,9 @@ class RequestTemplates:
             return
         template = RequestTemplate(
             [(tensor.name, tensor.datatype, tensor.shape) for tensor in request.inputs],
-            [RequestedOutput(output.name, dict(output.parameters)) for output in request.outputs],
+            copied(request.outputs),
             dict(request.parameters),
-            ReplyForm(form.default, dict(form.named)),
+            form,
         )
         self._cache.put((skeleton, elements.count), template, len(skeleton))
 

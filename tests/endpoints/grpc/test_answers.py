@@ -292,8 +292,8 @@ async def test_large_tensors_both_ways():
 
 async def test_the_memory_of_all_requests_in_flight_is_bounded():
     """What does not fit is RESOURCE_EXHAUSTED and OVERLOADED, on unary calls and streams; all of it is given back."""
-    slow, budget = SlowInference(), MemoryBudget(1000)
-    message = protobuf_codec.encode_request(InferRequest("echo", [Tensor.from_array("x", np.zeros(200, np.float32))]))
+    slow, budget = SlowInference(), MemoryBudget(10_000)
+    message = protobuf_codec.encode_request(InferRequest("echo", [Tensor.from_array("x", np.zeros(2000, np.float32))]))
     async with listening(slow, budget=budget) as target, aio.insecure_channel(target.grpc) as channel:
         infer = channel.unary_unary(f"/{pb.SERVICE}/ModelInfer")
         first = asyncio.create_task(_awaited(infer(message)))
