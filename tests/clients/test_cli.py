@@ -11,22 +11,30 @@ import sys
 import numpy as np
 import pytest
 
+from crossover.clients.__main__ import main
 from crossover.protocol.wires import WIRES
 from crossover.stack.services import free_ports
+from tests.programs import Ended, called
 
 
 @pytest.fixture
-def run(root, model_server):
-    """Run the command line against the model server."""
+def run(model_server):
+    """Call the command line against the model server."""
 
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "clients", *arguments],
-            cwd=root, env={**os.environ, **model_server.environment, **environment},
-            capture_output=True, text=True, timeout=100,
-        )  # fmt: skip
+    def run(*arguments: str, **environment: str) -> Ended:
+        return called(main, *arguments, environment={**model_server.environment, **environment})
 
     return run
+
+
+def test_from_the_shell(root, model_server, sample):
+    """`python -m clients` is the command line that the tests below call."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "clients", "infer", "digits"], cwd=root, env={**os.environ, **model_server.environment},
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert f"answer: {sample[1]} (" in ended.stdout
 
 
 @pytest.mark.parametrize("wire", ["grpc", "rest"])

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import ast
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, text
 
+from crossover.__main__ import main
 from crossover.rest_gateway.predictions import migrating
 from crossover.rest_gateway.predictions.database import Database
 from crossover.rest_gateway.predictions.database import database_url as url_of
 from crossover.rest_gateway.predictions.revisions import MIGRATIONS, newest
+from tests.programs import called
 
 RELEASED = sorted((Path(__file__).parent / "released").glob("*.sql"))
 """Databases as releases left them: the revision in the first line, then one INSERT a row."""
@@ -110,15 +109,11 @@ def test_every_revision_can_be_taken_back():
     assert RELEASED
 
 
-def test_the_command(root, tmp_path):
+def test_the_command(tmp_path):
     """`crossover migrate` goes up and back and says so; a revision that there is not is one sentence and exit code 2."""
 
     def run(*arguments: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "crossover", "migrate", *arguments], cwd=root, capture_output=True, text=True, timeout=60,
-            env={**os.environ, "DATA_DIR": str(tmp_path)},
-        )  # fmt: skip
-        assert "Traceback" not in done.stderr
+        done = called(main, "migrate", *arguments, environment={"DATA_DIR": str(tmp_path)})
         return done.returncode, (done.stdout + done.stderr).strip()
 
     assert run() == (0, f"the database is at revision {newest()}; it was at base")
