@@ -53,8 +53,12 @@ def settled_collector():
 
 
 def pytest_configure():
-    """Children inherit an ignored SIGINT, as of a run in the background; tests send it to them, and mean it."""
+    """Children inherit an ignored SIGINT, as of a run in the background; tests send it to them, and mean it.
+
+    They keep the bytecode that they compile: a container that forbids it would have each of hundreds compile everything anew.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_finish():

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+from crossover.protocol.wires import WIRES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -29,6 +31,7 @@ def called(
     out, error = io.StringIO(), io.StringIO()
     with (
         patch.dict(os.environ, environment or {}),
+        patch.dict(WIRES),  # what a program registers goes with it
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(error),
     ):

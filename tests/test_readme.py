@@ -68,6 +68,15 @@ def test_the_python_example_runs(make_run):
     assert len(set(done.stdout.split())) == 1
 
 
+def test_make_compare_passes_arguments_on():
+    """`make compare` is the lab's `run`, which tests/comparison/test_run.py runs; make itself says what it would do."""
+    command = block("sh", "make compare").split()
+    done = subprocess.run([*command, "--dry-run", SHORT], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"-m comparison run {SHORT.removeprefix('ARGS=')}" in done.stdout
+
+
+@pytest.mark.slow
 def test_make_compare_runs(tmp_path):
     """`make compare` works, here with the shortest of runs."""
     command = block("sh", "make compare").split()

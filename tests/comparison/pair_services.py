@@ -9,6 +9,10 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest.mock import patch
+
+from crossover.comparison.__main__ import main
+from tests.programs import called
 
 ROOT = Path(__file__).parents[2]
 GREETER = ROOT / "examples" / "greeter"
@@ -53,6 +57,12 @@ def await_listening(listen, seconds=60):
         except OSError:
             assert time.monotonic() < until, f"nothing listens at {listen}"
             time.sleep(0.1)
+
+
+def asked(*arguments):
+    """`pair` in this process, for what ends before anything is measured: a refusal, or a dry run."""
+    with patch.object(sys, "argv", ["comparison", "pair", *map(str, arguments)]):
+        return called(main, "pair", *arguments)
 
 
 def pair(*arguments, timeout=110, environment=None):

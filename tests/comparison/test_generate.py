@@ -52,7 +52,7 @@ def test_parts_joined_are_the_whole_run(tmp_path):
     assert json.loads((tmp_path / "joined" / "summary.json").read_text())["complete"] is True
 
 
-def test_a_machine_that_ended_early_makes_the_run_incomplete(tmp_path):
+def test_a_machine_that_ended_early_makes_the_run_incomplete(tmp_path, without_pictures):
     """What only some machines measured is left out and said, and the run is not called complete."""
     whole = synthetic.write(tmp_path / "whole", blocks=2)
     parts = parts_of(whole, tmp_path, 2)

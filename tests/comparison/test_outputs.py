@@ -91,7 +91,7 @@ def _again_shifted(folder, arm, factor):
             np.save(folder / "samples" / line.file, table)
 
 
-def test_an_a_a_interval_without_1_withholds_verdicts_and_says_so(tmp_path, capsys):
+def test_an_a_a_interval_without_1_withholds_verdicts_and_says_so(tmp_path, capsys, without_pictures):
     """Of that metric in that cell: in the summary, in the verdict's box before the answer, in --fail-if, in the page."""
     folder = synthetic.write(tmp_path)
     _again_shifted(folder, "grpc-again", 1.3)
@@ -202,7 +202,7 @@ def test_junit_is_xml_with_a_case_for_each_cell_and_rule(summary):
     assert next(case.find("error").get("message") for case in suite if case.find("error") is not None) == "bell ? <&>"
 
 
-def test_outputs_are_written_when_asked_for(tmp_path, capsys):
+def test_outputs_are_written_when_asked_for(tmp_path, capsys, without_pictures):
     """`report --markdown --junit` writes both beside the summary, and --fail-if gives exit code 3."""
     folder = synthetic.write(tmp_path)
     assert main(["report", str(folder), "--markdown", "--junit", "--fail-if", "ratio > 0"]) == 3
@@ -249,7 +249,7 @@ def test_a_writer_goes_on_where_the_samples_end(tmp_path):
     assert line.file not in names
 
 
-def test_a_run_that_was_killed_is_not_called_complete(tmp_path):
+def test_a_run_that_was_killed_is_not_called_complete(tmp_path, without_pictures):
     """It has samples and no word of its end."""
     folder = synthetic.write(tmp_path)
     assert main(["report", str(folder)]) == 0

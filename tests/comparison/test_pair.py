@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pair_services import CALL, GREETER, NAME, ROOT, Http, await_listening, free_port, pair, started
+from pair_services import CALL, GREETER, NAME, ROOT, Http, asked, await_listening, free_port, pair, started
 
 from crossover.comparison.services import certificates
 
@@ -34,7 +34,7 @@ ROWS = ("--data", GREETER / "rows.jsonl")
 
 def test_dry_run_shows_both_replies_and_stops(greeters):
     """One call each over what reflection says, every row compared, nothing measured, exit code 0."""
-    done = pair(*greeters.flags, *ROWS, "--dry-run")
+    done = asked(*greeters.flags, *ROWS, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "Hello, Ada!" in done.stdout
     assert "4 rows asked of both" in done.stdout
@@ -119,7 +119,7 @@ def test_a_service_without_reflection_is_described_by_files(how, greeters, tmp_p
         )
         described["protoset"] = ("--protoset", tmp_path / "set")
     with started("greeter_grpc.py", grpc, "--no-reflection"):
-        done = pair(*flags, *ROWS, "--dry-run", *described[how])
+        done = asked(*flags, *ROWS, "--dry-run", *described[how])
     if how == "neither":
         assert done.returncode == 2
         assert "--proto FILE --import-path DIR or --protoset FILE" in done.stderr
@@ -153,12 +153,12 @@ def test_both_sides_over_tls(certificate, tmp_path):
         good = pair(*flags, *ROWS, *SMALL, "--out", tmp_path / "run", "--cacert", certificate[0])
         assert good.returncode in {0, 4}, good.stderr
         assert all(cell["tls"] for cell in json.loads((tmp_path / "run" / "summary.json").read_text())["cells"])
-        refused = pair(*flags, *ROWS, "--dry-run")
+        refused = asked(*flags, *ROWS, "--dry-run")
         assert refused.returncode == 2
         assert "certificate" in refused.stderr
         assert "Traceback" not in refused.stderr
-        assert pair(*flags, *ROWS, "--dry-run", "--insecure").returncode == 0
-        plain = pair("--grpc", f"grpc://{grpc}", *flags[2:], *ROWS, "--dry-run", "--cacert", certificate[0])
+        assert asked(*flags, *ROWS, "--dry-run", "--insecure").returncode == 0
+        plain = asked("--grpc", f"grpc://{grpc}", *flags[2:], *ROWS, "--dry-run", "--cacert", certificate[0])
         assert plain.returncode == 2
         assert "Traceback" not in plain.stderr
 
@@ -168,7 +168,7 @@ def test_tls_on_one_side_is_named(certificate, greeters):
     rest = f"127.0.0.1:{free_port()}"
     with started("greeter_rest.py", rest, "--tls-cert", certificate[0], "--tls-key", certificate[1]):
         flags = [f"POST https://{rest}/v1/hello" if str(flag).startswith("POST") else flag for flag in greeters.flags]
-        done = pair(*flags, *ROWS, "--dry-run", "--cacert", certificate[0])
+        done = asked(*flags, *ROWS, "--dry-run", "--cacert", certificate[0])
     assert done.returncode == 0, done.stderr
     assert "TLS on one side alone: HTTP" in done.stdout
 
@@ -182,11 +182,11 @@ def test_unix_sockets_and_ipv6(tmp_path):
             ("--rest", f"POST {rest}:/v1/hello"),
             ("--rest", "POST http://localhost/v1/hello", "--unix-socket", rest[5:]),
         ):
-            done = pair("--grpc", grpc, *given, *flags)
+            done = asked("--grpc", grpc, *given, *flags)
             assert done.returncode == 0, done.stderr
     port = free_port("::1"), free_port("::1")
     with started("greeter_grpc.py", f"[::1]:{port[0]}"), started("greeter_rest.py", f"[::1]:{port[1]}"):
-        done = pair("--grpc", f"[::1]:{port[0]}", "--rest", f"POST http://[::1]:{port[1]}/v1/hello", *flags)
+        done = asked("--grpc", f"[::1]:{port[0]}", "--rest", f"POST http://[::1]:{port[1]}/v1/hello", *flags)
         assert done.returncode == 0, done.stderr
 
 
@@ -195,16 +195,16 @@ def _hello(name="Ada", letters=3, head="", sum_=""):
     return f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n{head}\r\n".encode() + body
 
 
-def _with(greeters, port, *more):
+def _with(greeters, port, *more, ask=pair):
     flags = [f"POST http://127.0.0.1:{port}/x" if str(flag).startswith("POST") else flag for flag in greeters.flags]
     flags = [NAME.replace("{{name}}", "Ada") if flag == NAME else flag for flag in flags]
-    return pair(*flags, *more)
+    return ask(*flags, *more)
 
 
 def test_a_pair_that_answers_differently_is_refused_before_measuring(greeters, tmp_path):
     """Both replies are shown with what differs; exit code 2, and no run is left."""
     with Http(lambda *_: _hello("Eve")) as other:
-        done = _with(greeters, other.port, *SMALL, "--out", tmp_path / "run")
+        done = _with(greeters, other.port, *SMALL, "--out", tmp_path / "run", ask=asked)
     assert done.returncode == 2
     assert "Hello, Ada!" in done.stdout and "Hello, Eve!" in done.stdout
     assert "grpc.message" in done.stderr
@@ -268,7 +268,7 @@ def test_what_differs_besides_the_protocol_is_named(greeters):
     body = json.dumps({"message": "Hello, Ada!", "padding": "y" * 500}).encode()
     head = f'Content-Length: {len(body)}\r\nContent-Encoding: br\r\nVia: 1.1 proxy\r\nETag: "x"\r\n\r\n'
     with Http(lambda *_: b"HTTP/1.1 200 OK\r\n" + head.encode() + body) as other:
-        done = _with(greeters, other.port, "--dry-run", "--same", "grpc.message == rest.message")
+        done = _with(greeters, other.port, "--dry-run", "--same", "grpc.message == rest.message", ask=asked)
     assert done.returncode == 0, done.stderr
     for named in ("compresses its replies (br)", "a proxy on one side alone: HTTP", "ETag", "different size"):
         assert named in done.stdout
@@ -347,7 +347,7 @@ def test_a_service_that_does_not_start_is_one_sentence_with_its_last_words(tmp_p
     """What it wrote last is in the sentence; exit code 2."""
     grpc, rest = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     path = _file(tmp_path, grpc, rest, **{"start-rest": "echo no database here; exit 7"})
-    done = pair(path, "--dry-run")
+    done = asked(path, "--dry-run")
     assert done.returncode == 2
     assert "exit code 7" in done.stderr and "no database here" in done.stderr
 
@@ -356,11 +356,11 @@ def test_a_service_that_does_not_start_is_one_sentence_with_its_last_words(tmp_p
 def test_init_writes_a_file_that_pair_reads(greeters, tmp_path):
     """From reflection, with a request that has every field; pair takes it once the endpoint is filled in."""
     path = tmp_path / "pair.yaml"
-    done = pair("init", "--grpc", greeters.grpc, "--rest", f"POST http://{greeters.rest}/v1/hello", "--out", path)
+    done = asked("init", "--grpc", greeters.grpc, "--rest", f"POST http://{greeters.rest}/v1/hello", "--out", path)
     assert done.returncode == 0, done.stderr
     assert '\\"times\\": 1' in path.read_text()
-    assert pair(path, "--dry-run").returncode == 0
-    again = pair("init", "--grpc", greeters.grpc, "--out", path)
+    assert asked(path, "--dry-run").returncode == 0
+    again = asked("init", "--grpc", greeters.grpc, "--out", path)
     assert again.returncode == 2
     assert "exists already" in again.stderr
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pair_services import CALL, GREETER, NAME, await_listening, free_port, pair, started
+from pair_services import CALL, GREETER, NAME, asked, await_listening, free_port, pair, started
 
 from crossover.comparison.load import http1
 from crossover.comparison.load.sockets import Address
@@ -161,7 +161,7 @@ def test_every_form_is_offered_measured_and_judged(tmp_path):
             "--grpc", f"127.0.0.1:{both.port}", "--call", CALL, "--grpc-data", NAME.replace("{{name}}", "Ada"),
             "--rest", f"POST http://{rest}/v1/hello", "--rest-data", NAME.replace("{{name}}", "Ada"),
         )  # fmt: skip
-        done = pair(*flags, "--dry-run")
+        done = asked(*flags, "--dry-run")
         assert done.returncode == 0, done.stderr
         assert "(--arms): rest-h2, rest-no-keepalive, connect, grpc-web" in done.stdout
         done = pair(
@@ -184,7 +184,7 @@ def test_a_form_that_is_not_offered_is_refused(tmp_path):
         started("greeter_grpc.py", grpc := f"127.0.0.1:{free_port()}"),
         started("greeter_rest.py", rest := f"127.0.0.1:{free_port()}"),
     ):
-        done = pair(
+        done = asked(
             "--grpc", grpc, "--call", CALL, "--grpc-data", '{"name": "Ada"}', "--rest", f"POST http://{rest}/v1/hello",
             "--rest-data", '{"name": "Ada"}', "--arms", "grpc", "rest", "connect", "--out", tmp_path / "run",
         )  # fmt: skip

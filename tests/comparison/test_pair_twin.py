@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pair_services import CALL, GREETER, NAME, Http, free_port, pair, started
+from pair_services import CALL, GREETER, NAME, Http, asked, free_port, pair, started
 
 from crossover.comparison.pair import schema
 from crossover.comparison.pair.twin.command import concluded
@@ -129,7 +129,7 @@ def rest():
 )
 def test_what_cannot_be_recorded_is_refused_in_one_sentence(flags, said, tmp_path):
     """Exit code 2 before anything is started."""
-    done = pair("twin", *flags, "--out", tmp_path / "out")
+    done = asked("twin", *flags, "--out", tmp_path / "out")
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -137,21 +137,21 @@ def test_what_cannot_be_recorded_is_refused_in_one_sentence(flags, said, tmp_pat
 
 def test_an_unsafe_call_is_made_once_for_each_row_and_only_when_allowed(tmp_path):
     """A POST of three rows reaches the service never without the flag, three times with it."""
-    asked = []
+    heard = []
 
     def answer(number, request):
-        asked.append(request)
+        heard.append(request)
         return b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"ok": 1}'
 
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"n": 1}\n{"n": 2}\n{"n": 3}\n')
     with Http(answer) as server:
         flags = ("twin", "--rest", f"POST http://127.0.0.1:{server.port}/v1/do", "--data", rows, "--dry-run")
-        assert pair(*flags, "--out", tmp_path / "no").returncode == 2
-        assert asked == []
-        done = pair(*flags, "--out", tmp_path / "yes", "--allow-unsafe")
+        assert asked(*flags, "--out", tmp_path / "no").returncode == 2
+        assert heard == []
+        done = asked(*flags, "--out", tmp_path / "yes", "--allow-unsafe")
     assert done.returncode == 0, done.stderr
-    assert len(asked) == 3
+    assert len(heard) == 3
     assert "rpc Do(DoRequest)" in (tmp_path / "yes" / "twin" / "twin.proto").read_text()
     assert "The answers are the same (3 rows" in done.stdout
 
@@ -161,7 +161,9 @@ def test_a_list_at_the_top_is_replayed_over_both_wires(tmp_path):
     body = b'[{"id": 1}, {"id": 2}]'
     head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
     with Http(lambda number, request: head + body) as server:
-        done = pair("twin", "--rest", f"GET http://127.0.0.1:{server.port}/items?all=1", "--out", tmp_path, "--dry-run")
+        done = asked(
+            "twin", "--rest", f"GET http://127.0.0.1:{server.port}/items?all=1", "--out", tmp_path, "--dry-run"
+        )
     assert done.returncode == 0, done.stderr
     assert "The answers are the same" in done.stdout
 
@@ -190,7 +192,7 @@ def test_a_grpc_service_gets_routes(tmp_path):
     listen = f"127.0.0.1:{free_port()}"
     with started("greeter_grpc.py", listen):
         flags = ("twin", "--grpc", listen, "--call", CALL, "--grpc-data", NAME, *ROWS, "--dry-run", "--out", tmp_path)
-        refused = pair(*flags)
+        refused = asked(*flags)
         assert "NO_SIDE_EFFECTS" in refused.stderr
         done = pair(*flags, "--allow-unsafe")
     assert done.returncode == 0, done.stderr

@@ -56,7 +56,7 @@ def test_claims(text, code, said, tmp_path, capsys):
     assert said in printed.out + printed.err
 
 
-def test_a_run_becomes_a_row(tmp_path, capsys):
+def test_a_run_becomes_a_row(tmp_path, capsys, without_pictures):
     """`report --result FILE` writes what `claims` reads, named by the file."""
     folder = synthetic.write(tmp_path / "run")
     (tmp_path / "rows").mkdir()

@@ -1,16 +1,16 @@
-"""tritonclient and kserve with an API key: `keyed_round_trip.py KIND URL KEY`. Runs in .venv-clients; knows nothing of us."""
+"""tritonclient and kserve with an API key: `keyed_round_trip.py KEY KIND,URL...`. Runs in .venv-clients; knows nothing of us."""
 
 import asyncio
 import sys
 
 import numpy as np
 
-kind, url, key = sys.argv[1:]
+key, *rows = sys.argv[1:]
 VALUES = np.array([[1.5, -2.0]], np.float32)
 BEARER = {"Authorization": f"Bearer {key}"}
 
 
-def triton(module, headers):
+def triton(module, url, headers):
     client = module.InferenceServerClient(url)
     given = module.InferInput("x", VALUES.shape, "FP32")
     given.set_data_from_numpy(VALUES)
@@ -26,7 +26,7 @@ def triton(module, headers):
     client.get_model_metadata("echo-FP32", headers=headers)
 
 
-async def kserve():
+async def kserve(url):
     from kserve import InferenceRESTClient, InferInput, InferRequest
     from kserve.inference_client import RESTConfig
 
@@ -40,14 +40,16 @@ async def kserve():
     await client.close()
 
 
-if kind == "http":
-    import tritonclient.http as library
+for row in rows:
+    kind, where = row.split(",")
+    if kind == "http":
+        import tritonclient.http as over_http
 
-    triton(library, BEARER)
-elif kind == "grpc":
-    import tritonclient.grpc as library
+        triton(over_http, where, BEARER)
+    elif kind == "grpc":
+        import tritonclient.grpc as over_grpc
 
-    triton(library, {"authorization": BEARER["Authorization"]})
-else:
-    asyncio.run(kserve())
-print("passed")
+        triton(over_grpc, where, {"authorization": BEARER["Authorization"]})
+    else:
+        asyncio.run(kserve(where))
+    print("passed", row)

@@ -1,4 +1,7 @@
-"""Run in .venv-clients: tritonclient as its users call it. Arguments: kind (http, grpc, http.aio, grpc.aio), address, JSON?"""
+"""Run in .venv-clients: tritonclient as its users call it. Arguments: rows of KIND,ADDRESS,FORM.
+
+KIND is http, grpc, http.aio or grpc.aio; FORM is binary or json.
+"""
 
 import asyncio
 import importlib
@@ -8,10 +11,6 @@ import sys
 import ml_dtypes
 import numpy as np
 
-KIND, ADDRESS, AS_JSON = sys.argv[1], sys.argv[2], sys.argv[3] == "json"
-client_module = importlib.import_module(f"tritonclient.{KIND}")
-types = importlib.import_module(f"tritonclient.{KIND.split('.')[0]}")
-HTTP = KIND.startswith("http")
 ARRAYS = {
     "BOOL": np.array([[True, False]]),
     "FP16": np.array([[1.5, np.inf, np.nan]], np.float16),
@@ -28,20 +27,31 @@ ARRAYS = {
 }
 
 
+class Row:
+    """One client library, address and form."""
+
+    def __init__(self, row):
+        self.kind, self.address, form = row.split(",")
+        self.http, self.as_json = self.kind.startswith("http"), form == "json"
+        self.types = importlib.import_module(f"tritonclient.{self.kind.split('.')[0]}")
+        self.client = importlib.import_module(f"tritonclient.{self.kind}").InferenceServerClient(self.address)
+
+
 async def done(value):
     return await value if inspect.isawaitable(value) else value
 
 
-async def round_trip(client, name, array):
+async def round_trip(row, name, array):
+    client, types = row.client, row.types
     tensor = types.InferInput("x", list(array.shape), name)
     output = types.InferRequestedOutput("y")
-    if HTTP:
-        tensor.set_data_from_numpy(array, binary_data=not AS_JSON)
-        output = types.InferRequestedOutput("y", binary_data=not AS_JSON)
+    if row.http:
+        tensor.set_data_from_numpy(array, binary_data=not row.as_json)
+        output = types.InferRequestedOutput("y", binary_data=not row.as_json)
     else:
         tensor.set_data_from_numpy(array)
     for outputs in ([output], None):
-        if outputs is None and AS_JSON:
+        if outputs is None and row.as_json:
             continue
         answer = await done(client.infer(f"echo-{name}", [tensor], outputs=outputs, request_id="7"))
         got = answer.as_numpy("y")
@@ -59,28 +69,28 @@ async def refused(says, call, *arguments):
     raise AssertionError(f"nothing was refused; expected {says}")
 
 
-async def main():
-    client = client_module.InferenceServerClient(ADDRESS)
+async def passes(row):
+    client, types = row.client, row.types
     assert await done(client.is_server_live())
     assert await done(client.is_server_ready())
     assert await done(client.is_model_ready("echo-FP32"))
     metadata = await done(client.get_server_metadata())
-    assert (metadata["name"] if HTTP else metadata.name) == "crossover"
+    assert (metadata["name"] if row.http else metadata.name) == "crossover"
     await done(client.get_model_metadata("echo-FP32"))
     await done(client.get_model_config("echo-FP32"))
     await done(client.get_inference_statistics())
     index = await done(client.get_model_repository_index())
-    assert len(index if HTTP else index.models) >= 14
+    assert len(index if row.http else index.models) >= 14
     for name, array in ARRAYS.items():
-        if AS_JSON and name in {"FP16", "BF16"}:
+        if row.as_json and name in {"FP16", "BF16"}:
             continue
-        await round_trip(client, name, array)
+        await round_trip(row, name, array)
     wrong = types.InferInput("x", [1], "FP32")
     wrong.set_data_from_numpy(np.ones(1, np.float32))
     await refused("unexpected shape", client.infer, "echo-FP32", [wrong])
     await refused("not found", client.infer, "nope", [wrong])
     await refused("not found", client.get_model_metadata, "nope")
-    if HTTP:
+    if row.http:
         for coding in ("gzip", "deflate"):
             tensor = types.InferInput("x", [1, 5000], "FP32")
             tensor.set_data_from_numpy(np.ones((1, 5000), np.float32))
@@ -90,13 +100,17 @@ async def main():
                 )
             )
             assert answer.as_numpy("y").sum() == 5000
-    elif KIND == "grpc":
-        stream(client)
+    elif row.kind == "grpc":
+        stream(client, types)
     await done(client.close())
-    print("passed", KIND)
+    print("passed", f"{row.kind},{row.address},{'json' if row.as_json else 'binary'}")
 
 
-def stream(client):
+async def make_and_pass(row):
+    await passes(Row(row))
+
+
+def stream(client, types):
     import queue
 
     answers = queue.Queue()
@@ -116,4 +130,5 @@ def stream(client):
     client.stop_stream()
 
 
-asyncio.run(main())
+for each in sys.argv[1:]:
+    asyncio.run(make_and_pass(each))

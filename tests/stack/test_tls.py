@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import ssl
 import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from crossover.clients import __main__ as clients
 from crossover.protocol import deadline
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
 from crossover.protocol.wires import WIRES, Target, connect
+from crossover.rest_gateway import __main__ as rest_gateway
 from crossover.stack.services import Service, free_ports, running
+from tests.programs import called
 
 
 def _self_signed(folder: Path, names: str) -> tuple[str, str]:
@@ -85,8 +86,7 @@ def test_the_command_line_goes_over_tls(secured, certificate, root, wire):
     shown = ["--ca", certificate[0], *(["--cert", certificate[0], "--key", certificate[1]] if mutual else [])]
 
     def health(*flags):
-        command = [sys.executable, "-m", "clients", "health", *where, *flags]
-        return subprocess.run(command, cwd=root, env=os.environ, capture_output=True, text=True, timeout=60)
+        return called(clients.main, "health", *where, *flags)
 
     assert health(*shown).stdout.startswith("ready: ")
     assert health().returncode == 1
@@ -101,13 +101,10 @@ def test_plain_text_to_a_port_with_tls_is_no_answer(secured):
         urllib.request.urlopen(stack.gateway_url.replace("https", "http") + "/v2", timeout=10)
 
 
-def test_files_that_do_not_fit_are_one_sentence(root, certificate):
+def test_files_that_do_not_fit_are_one_sentence(certificate):
     """A key in the place of a certificate is refused at start, with the files named."""
     wrong = {"GATEWAY_TLS_CERT": certificate[1], "GATEWAY_TLS_KEY": certificate[0], "GATEWAY_PORT": "0"}
-    ended = subprocess.run(
-        [sys.executable, "-m", "rest_gateway"], cwd=root, env={**os.environ, **wrong}, capture_output=True, text=True,
-        timeout=60,
-    )  # fmt: skip
+    ended = called(rest_gateway.main, environment=wrong)
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"cannot use certificate {certificate[1]} with key {certificate[0]}")
     assert ended.stderr.count("\n") == 1

@@ -46,7 +46,7 @@ async def test_migrating_again_and_together(options, database):
 
 async def test_a_new_file_is_prepared_by_many_at_once(tmp_path):
     """Gateways that open a new SQLite file at the same moment wait for each other, each time anew."""
-    for number in range(30):
+    for number in range(10):
         together = [Database(url_of(None, tmp_path / str(number), 8080)) for _ in range(6)]
         await asyncio.gather(*(one.migrate() for one in together))
         for one in together:
@@ -117,8 +117,11 @@ async def test_store_away(tmp_path):
     await asyncio.sleep(0.1)  # the driver's thread reports its end to this loop
 
 
-def test_a_database_that_is_up_to_date_needs_no_migrations(tmp_path):
+async def test_a_database_that_is_up_to_date_needs_no_migrations(tmp_path):
     """The library that migrates is loaded for the first start on a database, and not for later ones."""
+    first = Database(url_of(None, tmp_path, 1))
+    await first.migrate()
+    await first.close()
     script = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
@@ -130,10 +133,5 @@ def test_a_database_that_is_up_to_date_needs_no_migrations(tmp_path):
         "asyncio.run(start())\n"
         "print('alembic' in sys.modules)\n"
     )
-    told = [
-        subprocess.run(
-            [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        for _ in range(2)
-    ]
-    assert told == ["True", "False"]
+    told = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"
