@@ -42,7 +42,7 @@ class GatewaySettings(ServiceSettings):
     )
     gateway_timing: bool = Field(
         False,
-        description="send Server-Timing with infer replies, to who asks with Inference-Timeline: 1 and to ten others a second "
+        description="send Server-Timing with infer replies, to callers that send Inference-Timeline: 1 and to ten others a second "
         "(on in make run)",
     )
     gateway_repository_control: RepositoryControl = Field(
