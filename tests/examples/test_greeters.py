@@ -1,4 +1,4 @@
-"""The greeters of other languages answer alike over both wires and can be measured as a pair."""
+"""Services of other languages, and others' servers, answer alike over both wires and can be measured as a pair."""
 
 from __future__ import annotations
 
@@ -14,22 +14,16 @@ import pytest
 
 from crossover.stack.services import free_ports
 from tests.conftest import ROOT
-from tests.examples.missing import go_is_missing
+from tests.examples import missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 GREETERS = ROOT / "examples"
 SHORT = ("--blocks", "1", "--turns", "1", "--slice", "0.1", "--rate", "40", "--connections", "2")
 
 
-def node_is_missing() -> str:
-    """Why the Node.js pair cannot be tried; empty where it can."""
-    missing = [tool for tool in ("node", "npm") if shutil.which(tool) is None]
-    return "Node.js is missing; on Debian: apt-get install nodejs npm" if missing else ""
-
-
 def copied(name: str, folder: Path) -> Path:
     """A copy of an example, with the greeter that it takes its contract from beside it."""
-    ignored = shutil.ignore_patterns("node_modules", "gopath", "server", "__pycache__")
+    ignored = shutil.ignore_patterns("node_modules", "gopath", "server", "build", "__pycache__")
     for each in (name, "greeter"):
         shutil.copytree(GREETERS / each, folder / each, ignore=ignored)
     return folder / name
@@ -58,18 +52,68 @@ def go(folder: Path) -> dict[str, str]:
     return {wire: f"{here / 'server'} {wire}" for wire in ("grpc", "rest")}
 
 
-@pytest.mark.parametrize(
-    ("name", "made", "missing"), [("greeter-node", node, node_is_missing), ("greeter-go", go, go_is_missing)]
-)
-def test_a_pair_in_another_language(name, made, missing, tmp_path):
+def java(folder: Path) -> dict[str, str]:
+    """Likewise."""
+    here = copied("greeter-java", folder)
+    page = re.findall(r"^    (.+)$", (here / "README.md").read_text("utf-8"), re.MULTILINE)
+    steps = [line for line in page if not line.startswith(("apt-get", "cd ", "python"))]
+    done = subprocess.run(["sh", "-e", "-c", "\n".join(steps)], cwd=here, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    return {wire: f"java -cp '{here / 'build'}:/usr/share/java/*' Server {wire}" for wire in ("grpc", "rest")}
+
+
+def connect(_: Path) -> dict[str, str]:
+    """The server, which speaks both wires at any port."""
+    return dict.fromkeys(("grpc", "rest"), f"{sys.executable} examples/greeter-connect/server.py --listen")
+
+
+def envoy(_: Path) -> dict[str, str]:
+    """The gRPC service, and the same behind Envoy."""
+    (behind,) = free_ports(1)
+    return {
+        "grpc": f"{sys.executable} examples/greeter/greeter_grpc.py --listen",
+        "rest": f"{sys.executable} examples/greeter-envoy/envoy.py --upstream 127.0.0.1:{behind} --listen",
+    }
+
+
+def etcd(_: Path) -> dict[str, str]:
+    """Each of its own."""
+    return dict.fromkeys(("grpc", "rest"), f"{sys.executable} examples/etcd/serve.py")
+
+
+def triton(_: Path) -> dict[str, str]:
+    """Each of its own, whose other wire listens elsewhere."""
+    subprocess.run([sys.executable, "examples/triton/rows.py"], cwd=ROOT, check=True)
+    return dict.fromkeys(("grpc", "rest"), ".venv-triton/bin/python examples/triton/serve.py")
+
+
+HELLO, HELLO_RPC = "v1/hello", "greeter.v1.Greeter/SayHello"
+PAIRS = {
+    "greeter-node": (node, missing.node_is_missing, HELLO, 4),
+    "greeter-go": (go, missing.go_is_missing, HELLO, 4),
+    "greeter-java": (java, missing.java_is_missing, HELLO, 4),
+    "greeter-connect": (connect, missing.connect_is_missing, HELLO_RPC, 4),
+    "greeter-envoy": (envoy, missing.envoy_is_missing, HELLO_RPC, 4),
+    "etcd": (etcd, missing.etcd_is_missing, "v3/kv/range", 2),
+    "triton": (triton, missing.triton_is_missing, "v2/models/identity/infer", 2),
+}
+"""By example: what makes its commands, what says why it cannot be tried, the endpoint's path, rows of all cases."""
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_pair_of_others(name, tmp_path):
     """Its services answer every row alike, and a short run measures both, with their CPU."""
-    if reason := missing():
+    made, lacks, path, rows = PAIRS[name]
+    if reason := lacks():
         pytest.skip(reason)
     commands = made(tmp_path)
-    grpc, rest = free_ports(2)
+    grpc, rest, *aside = free_ports(4)
+    where = {"grpc": f"127.0.0.1:{grpc}", "rest": f"127.0.0.1:{rest}"}
+    if name == "triton":
+        where = {"grpc": f"{aside[0]} {grpc}", "rest": f"{rest} {aside[1]}"}
     flags = (
-        f"examples/{name}/pair.yaml", "--grpc", f"127.0.0.1:{grpc}", "--rest", f"POST http://127.0.0.1:{rest}/v1/hello",
-        "--start-grpc", f"{commands['grpc']} 127.0.0.1:{grpc}", "--start-rest", f"{commands['rest']} 127.0.0.1:{rest}",
+        f"examples/{name}/pair.yaml", "--grpc", f"127.0.0.1:{grpc}", "--rest", f"POST http://127.0.0.1:{rest}/{path}",
+        "--start-grpc", f"{commands['grpc']} {where['grpc']}", "--start-rest", f"{commands['rest']} {where['rest']}",
     )  # fmt: skip
 
     def pair(*more: object) -> subprocess.CompletedProcess[str]:
@@ -80,7 +124,7 @@ def test_a_pair_in_another_language(name, made, missing, tmp_path):
 
     done = pair("--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "The answers are the same (4 rows asked of both)." in done.stdout
+    assert f"The answers are the same ({rows} rows asked of both)." in done.stdout
     done = pair(*SHORT, "--out", tmp_path / "run")
     assert done.returncode in {0, 4}, done.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
