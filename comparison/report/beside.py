@@ -21,6 +21,14 @@ def published(found: Sequence[dict[str, Any]]) -> list[str]:
     return [_beside(one) for one in found]
 
 
+def counted(one: dict[str, Any]) -> str:
+    """The same in numbers alone, for a page whose table has the cells."""
+    return (
+        f"{one['row']}: {one['shared']} ratio{'s' * (one['shared'] != 1)} in common; another side is ahead in {len(one['sign'])}, "
+        f"the same side by another size in {len(one['size'])}."
+    )
+
+
 def _beside(one: dict[str, Any]) -> str:
     machine = one["machine"]
     where = ", ".join(

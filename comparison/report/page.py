@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossover.comparison.analysis.statistics import EQUIVALENCE
-from crossover.comparison.report import words
+from crossover.comparison.design import naming
+from crossover.comparison.network.profiles import LOOPBACK
+from crossover.comparison.report import beside, words
 from crossover.comparison.report.figures import capacity, latency, networks, ratios, resources, stages, style, validity
 from crossover.comparison.report.korean import said
 
@@ -34,6 +36,7 @@ def html(summary: Summary, analysis: Analysis, provenance: dict[str, Any]) -> st
         _list("In detail", words.verdict(summary)[1:]),
         *(_section(title, list(zip(pictures, narrow[i][1], strict=True)), table, text)
           for i, (title, pictures, table, text) in enumerate(wide)),
+        _published(summary.get("published", ())),
         _list("What was not measured", summary.get("not_measured", [])),
         _list("What this run cannot show", words.limits(summary)),
         _provenance(summary, provenance),
@@ -173,6 +176,29 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str) -> st
 def _cell(html: str) -> str:
     """A table's cell, which is HTML already, in both languages where it is plain words."""
     return both(html) if re.fullmatch(r"[A-Za-z ,]+", html) else html
+
+
+def _published(found: Sequence[dict[str, Any]]) -> str:
+    """Where this run differs from those that findings rest on; nothing where there are none with cells in common."""
+    rows = [
+        (
+            escape(run["row"]),
+            escape(" / ".join(cell["pair"])),
+            escape(
+                naming.size(cell["payload_bytes"]) + ("" if cell["network"] == LOOPBACK else f", {cell['network']}")
+            ),
+            both(words.METRIC_WORDS[cell["metric"]]),
+            f"{cell['here']:.2f}",
+            f"{cell['there']:.2f}",
+            both(what),
+        )
+        for run in found
+        for what, cells in (("another side ahead", run["sign"]), ("same side, another size", run["size"]))
+        for cell in cells
+    ]
+    head = ("published run", "pair", "payload", "metric", "ratio here", "ratio there", "difference")
+    table = _table(head, rows, "Every ratio that differs from a published run")
+    return _list("Beside the published runs", [beside.counted(run) for run in found]) + table
 
 
 def _cells_table(summary: Summary) -> str:

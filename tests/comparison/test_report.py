@@ -201,6 +201,30 @@ def _said_of_a_pair():
     ]  # fmt: skip
 
 
+def test_the_page_shows_where_a_run_differs_from_the_published_ones():
+    """Counts in a sentence, the cells in a table, in both languages; nothing at all without a published run."""
+    cell = {
+        "pair": ["grpc", "rest"],
+        "metric": "p50",
+        "payload_bytes": 256,
+        "network": "region",
+        "here": 0.5,
+        "there": 2.0,
+    }
+    run = {"row": "first <host>", "machine": {}, "shared": 12, "sign": [cell], "size": []}
+    shown = report._published([run])
+    for text in (
+        "first &lt;host&gt;: 12 ratios in common",
+        "grpc / rest",
+        "256 B, region",
+        "0.50",
+        "2.00",
+        "공통된 비율 12개",
+    ):
+        assert text in shown
+    assert report._published([]) == ""
+
+
 def test_a_report_of_foreign_services_is_in_korean_too():
     """Each sentence that only a pair's report has is translated whole, with its numbers."""
     numbers = re.compile(r"\d+(?:[.,]\d+)*")
