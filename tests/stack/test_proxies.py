@@ -8,8 +8,10 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +23,7 @@ from crossover.comparison.fleet import envoy
 from crossover.comparison.torture import attack
 from crossover.comparison.torture.drain import haproxy
 from crossover.protocol.errors import InferenceError
+from crossover.protocol.wires import WIRES
 from crossover.stack.services import Service, free_ports, running
 
 MIB = 1 << 20
@@ -59,7 +62,7 @@ def ports(tmp_path_factory) -> Iterator[dict[str, int]]:
         second.stop()
 
 
-def nginx_before(ports: dict[str, int], folder: Path) -> tuple[list[str], dict[str, int]]:
+def nginx_before(ports: dict[str, int], folder: Path, idle: str = "") -> tuple[list[str], dict[str, int]]:
     """nginx with what its manual asks of a proxy: HTTP/1.1 and kept connections to the service, and the caller's Host."""
     fronts = dict(zip((*REST, *GRPC), free_ports(4), strict=True))
     paths = "".join(
@@ -78,7 +81,7 @@ def nginx_before(ports: dict[str, int], folder: Path) -> tuple[list[str], dict[s
     )
     (folder / "nginx.conf").write_text(
         f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/log;\nevents {{ }}\n"
-        f"http {{ access_log off; {paths} client_max_body_size 0;\n{servers} }}\n"
+        f"http {{ access_log off; {idle} {paths} client_max_body_size 0;\n{servers} }}\n"
     )
     return [program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")], fronts
 
@@ -226,3 +229,21 @@ def test_large_messages_over_every_wire(fronts, name):
                 assert client.infer("identity", {"x": inputs})["y"].tobytes() == inputs.tobytes(), wire
                 if wire != "rest":
                     assert code_of(client, *refused) == code, wire
+
+
+@pytest.mark.slow
+def test_calls_meet_no_connection_that_is_being_ended_for_its_idleness(ports, tmp_path):
+    """nginx ends connections after two idle seconds, and says so over HTTP/1.1; calls come when it does, and none fails."""
+    before = partial(nginx_before, idle="keepalive_timeout 2s 2s;")
+    with started(before, ports, tmp_path) as fronts, ThreadPoolExecutor(200) as pool:
+        targets = {"grpc": f"127.0.0.1:{fronts['lean']}", "rest": f"http://127.0.0.1:{fronts['gateway']}"}
+        pauses = [1.99 + number / 1000 for number in range(20)]
+
+        def calls(wire, pause):
+            with connect_sync(wire, **targets) as client:
+                for _ in range(8):
+                    assert client.infer("identity", SMALL)["y"].tolist() == [[1.5, -2.0]], wire
+                    time.sleep(pause)
+
+        wires = [name for name, wire in WIRES.items() if wire.kind != "process"]
+        list(pool.map(calls, [wire for wire in wires for _ in pauses], pauses * len(wires)))

@@ -211,6 +211,23 @@ async def test_a_connection_is_given_up_before_the_server_would_close_it(timeout
     assert server.connections == 2
 
 
+@pytest.mark.parametrize(
+    ("said", "idle_seconds", "connections"),
+    [(b"", 3.5, 1), (b"", 4.5, 2),  # uvicorn says nothing and waits 5 s
+     (b"keep-alive: timeout=5\r\n", 3.5, 1), (b"keep-alive: timeout=5, max=100\r\n", 4.5, 2),  # Node.js, Apache
+     (b"keep-alive: timeout=75\r\n", 73.5, 1), (b"keep-alive: timeout=75\r\n", 74.5, 2),  # nginx
+     (b"keep-alive: timeout=2\r\n", 0.5, 1), (b"keep-alive: timeout=2\r\n", 1.5, 2),
+     (b"keep-alive: timeout=0\r\n", 0.0, 2), (b"keep-alive: max=9\r\n", 3.5, 1), (b"keep-alive: max=9\r\n", 4.5, 2)],
+)  # fmt: skip
+async def test_an_idle_connection_is_used_only_while_its_server_keeps_it(said, idle_seconds, connections):
+    """A second less than the server says; less than any common server's time where it says nothing."""
+    async with scripted([b"HTTP/1.1 200 OK\r\n" + said + b"content-length: 0\r\n\r\n", OK], [OK]) as (server, pool):
+        await post(pool)
+        pool._idle[0].heard_at -= idle_seconds
+        await post(pool)
+    assert server.connections == connections
+
+
 async def test_an_idle_connection_is_given_up(monkeypatch):
     """Without the header after a time of our own, whether or not another request comes."""
     monkeypatch.setattr(client_connection, "IDLE_SECONDS", 0.05)
