@@ -244,11 +244,22 @@ async def _translated() -> AsyncIterator[None]:
         reason = _first_line(error.orig)
         if any(phrase in reason.lower() for phrase in _DAMAGED):
             raise StoreDamagedError(reason) from error
-        if error.connection_invalidated or type(error).__name__ in {"OperationalError", "InterfaceError"}:
+        if _is_away(error):
             raise _away(reason) from error
         raise
     except (OSError, TimeoutError) as error:
         raise _away(_first_line(error)) from error
+
+
+_AWAY_STATES = ("08", "25006", "28", "3D", "40", "53", "57", "58")
+"""What SQLSTATE begins with where PostgreSQL cannot serve now: it starts, stops, recovers, lacks something, or lets nobody in."""
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Whether the database failed, and not our statement."""
+    if error.connection_invalidated or type(error).__name__ in {"OperationalError", "InterfaceError"}:
+        return True
+    return str(getattr(error.orig, "sqlstate", None) or "").startswith(_AWAY_STATES)
 
 
 _DAMAGED = ("malformed", "not a database", "invalid page", "could not read block", "missing chunk", "corrupted")

@@ -133,49 +133,77 @@ def body_fixture():
     return body
 
 
-@pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory):
+class Postgres:
     """A PostgreSQL server of our own on a free port, run by Debian's user `postgres` when we are root."""
-    binaries = next(iter(sorted(POSTGRES.glob("*/bin"), reverse=True)), None)
-    if binaries is None:
-        pytest.skip("PostgreSQL's server is not installed (apt-get install postgresql)")
-    folder = Path("/tmp") / f"crossover-postgres-{os.getpid()}"
-    folder.mkdir(mode=0o700)
-    as_user = []
-    if os.getuid() == 0:
-        shutil.chown(folder, "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-    data = folder / "data"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["-c", "fsync=off", "-c", f"unix_socket_directories={folder}", "-c", "listen_addresses=127.0.0.1"]
-    try:
-        subprocess.run([*as_user, binaries / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--locale=C", "-E", "UTF8"],
-                       check=True, capture_output=True, cwd=folder)  # fmt: skip
-        server = subprocess.Popen([*as_user, binaries / "postgres", "-D", data, "-p", str(port), *options],
-                                  cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-        try:
-            _await_ready(binaries, port, server)
-            yield f"postgresql+asyncpg://postgres@127.0.0.1:{port}"
-        finally:
-            server.terminate()
-            server.wait(20)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+    def __init__(self, name: str) -> None:
+        binaries = next(iter(sorted(POSTGRES.glob("*/bin"), reverse=True)), None)
+        if binaries is None:
+            pytest.skip("PostgreSQL's server is not installed (apt-get install postgresql)")
+        self._binaries = binaries
+        self.folder = Path("/tmp") / f"crossover-{name}-{os.getpid()}"
+        self.folder.mkdir(mode=0o700)
+        self._data = self.folder / "data"
+        self._as_user = []
+        if os.getuid() == 0:
+            shutil.chown(self.folder, "postgres")
+            self._as_user = ["runuser", "-u", "postgres", "--"]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.url = f"postgresql+asyncpg://postgres@127.0.0.1:{self._port}"
+        subprocess.run([*self._as_user, binaries / "initdb", "-D", self._data, "-A", "trust", "-U", "postgres", "--locale=C",
+                        "-E", "UTF8"], check=True, capture_output=True, cwd=self.folder)  # fmt: skip
+        self.start()
+
+    def start(self) -> None:
+        """Return when it accepts connections; it may refuse to start while what a killed one left is still there."""
+        options = [
+            "-c",
+            "fsync=off",
+            "-c",
+            f"unix_socket_directories={self.folder}",
+            "-c",
+            "listen_addresses=127.0.0.1",
+        ]
+        command = [*self._as_user, self._binaries / "postgres", "-D", self._data, "-p", str(self._port), *options]
+        asked = [self._binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        with (self.folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+            for _ in range(600):
+                if subprocess.run(asked, check=False).returncode == 0:
+                    return
+                if self._server.poll() is not None:
+                    self._server = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+                time.sleep(0.05)
+        raise AssertionError((self.folder / "log").read_text())
+
+    def restart(self, number: int) -> None:
+        """End it by a signal, and start it again."""
+        os.kill(int((self._data / "postmaster.pid").read_text().split()[0]), number)
+        self._server.wait(20)
+        self.start()
+
+    def stop(self) -> None:
+        self._server.terminate()
+        self._server.wait(20)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _await_ready(binaries, port, server):
-    """Return when the server accepts connections: an open port alone may still say that it is starting up."""
-    for _ in range(300):
-        assert server.poll() is None, "PostgreSQL's server ended at its start"
-        if (
-            subprocess.run([binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], check=False).returncode
-            == 0
-        ):
-            return
-        time.sleep(0.05)
-    raise AssertionError("PostgreSQL's server was not ready in time")
+@pytest.fixture(scope="session")
+def postgres_server():
+    """The URL of a server that all tests share."""
+    server = Postgres("postgres")
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def postgres_restarts():
+    """A server of the test's own, to be restarted."""
+    server = Postgres("postgres-restarts")
+    yield server
+    server.stop()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

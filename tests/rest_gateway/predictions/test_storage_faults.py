@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
+import signal
 import sqlite3
 import subprocess
 import time
 
 import httpx
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from crossover.rest_gateway.api import routing
-from crossover.rest_gateway.api.routing import StoreDamagedError, StoreFullError, as_problem
+from crossover.rest_gateway.api.routing import StoreAwayError, StoreDamagedError, StoreFullError, as_problem
 from crossover.rest_gateway.predictions import database as database_module
 from crossover.rest_gateway.predictions import workers as workers_module
 from crossover.rest_gateway.predictions.database import RESERVE_BYTES, Database
@@ -142,6 +145,20 @@ async def test_connections_that_postgresql_ends(start, postgres_server):
             assert (await gateway.client.get(place)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [("57P03", StoreAwayError), ("57P01", StoreAwayError), ("53300", StoreAwayError), ("25006", StoreAwayError),
+     ("08006", StoreAwayError), ("23505", DBAPIError), ("42P01", DBAPIError), (None, DBAPIError)],
+)  # fmt: skip
+async def test_a_database_that_cannot_serve_now_is_told_from_a_bad_statement(state, kind):
+    """PostgreSQL that starts, stops, recovers or has no connection left is 503; what our statement did wrong stays an error."""
+    original = Exception("the database system is starting up")
+    original.sqlstate = state
+    with pytest.raises(kind):
+        async with database_module._translated():
+            raise DBAPIError("SELECT 1", None, original)
+
+
 @sqlite_only
 async def test_a_clock_that_was_set_back(start, monkeypatch):
     """Jobs that were queued and leased by a later time are done at once, and new predictions are still the newest."""
@@ -242,65 +259,110 @@ async def _ready(client):
     raise AssertionError("the gateway was not ready in time")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-async def test_ten_kills_under_load(tmp_path, database_url):
-    """SIGKILL ten times while predictions are made and accepted: each acknowledged one is there once, with one outcome."""
-    log = (tmp_path / "log").open("wb")
-    gateway = Process({"DATA_DIR": str(tmp_path), "DATABASE_URL": database_url or ""}, log)
-    acknowledged: dict[str, int] = {}
-    stop = asyncio.Event()
+class Writers:
+    """Four callers that make and accept predictions, each with a key and a label of its own, whatever they are answered."""
 
-    async def write(first):
-        number = first
-        while not stop.is_set():
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self.acknowledged: dict[str, int] = {}
+        """The label of each that was answered with 201 or 202, by its place."""
+        self._stop = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._write(1_000_000 * index)) for index in range(1, 5)]
+
+    async def _write(self, number: int) -> None:
+        while not self._stop.is_set():
             try:
-                async with httpx.AsyncClient(base_url=gateway.base, timeout=20) as client:
-                    while not stop.is_set():
+                async with httpx.AsyncClient(base_url=self._base, timeout=20) as client:
+                    while not self._stop.is_set():
                         number += 1
                         headers = {"Idempotency-Key": f"key-{number}", **(LATER if number % 2 else {})}
                         made = await client.post("/api/predictions", json=identity(number), headers=headers)
                         if made.status_code in (201, 202):
-                            acknowledged[made.headers["location"]] = number
+                            self.acknowledged[made.headers["location"]] = number
+                        else:
+                            assert made.status_code == 503, made.text
+                            await asyncio.sleep(0.02)
             except httpx.TransportError:
                 await asyncio.sleep(0.02)
 
-    gateway.start()
-    writers = [asyncio.create_task(write(1_000_000 * index)) for index in range(1, 5)]
-    try:
-        for kill in range(10):
-            before = len(acknowledged)
-            for _ in range(400):
-                if len(acknowledged) > before + 15:
+    async def go_on(self, count: int = 15) -> None:
+        """Return when so many more were acknowledged."""
+        wanted = len(self.acknowledged) + count
+        for _ in range(1200):
+            if len(self.acknowledged) >= wanted:
+                return
+            assert not any(task.done() for task in self._tasks), "a writer was answered with neither 2xx nor 503"
+            await asyncio.sleep(0.05)
+        raise AssertionError("nothing more is acknowledged")
+
+    async def stop(self) -> None:
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+
+
+async def kept_once(base: str, acknowledged: dict[str, int]) -> None:
+    """Each acknowledged prediction is there, ends well, stays as it is, and none is there twice."""
+    async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+        found = {}
+        for place, number in acknowledged.items():
+            for _ in range(600):
+                answer = await client.get(place)
+                assert answer.status_code == 200, place
+                if answer.json()["state"] in ("succeeded", "failed"):
                     break
                 await asyncio.sleep(0.05)
-            assert len(acknowledged) > before, f"nothing was acknowledged before kill {kill}"
-            gateway.kill()
-            await asyncio.to_thread(gateway.start)
-        stop.set()
-        await asyncio.gather(*writers)
-        async with httpx.AsyncClient(base_url=gateway.base, timeout=30) as client:
-            found = {}
-            for place, number in acknowledged.items():
-                for _ in range(600):
-                    answer = await client.get(place)
-                    assert answer.status_code == 200, place
-                    if answer.json()["state"] in ("succeeded", "failed"):
-                        break
-                    await asyncio.sleep(0.05)
-                found[place] = answer
-                assert answer.json()["state"] == "succeeded", answer.text
-                assert answer.json()["label"] == number
-            await asyncio.sleep(1.5)
-            for place, answer in list(found.items())[-100:]:
-                assert (await client.get(place)).content == answer.content
-            labels = [made["label"] for made in await _all(client)]
-            assert len(labels) == len(set(labels)), "a prediction was kept twice"
-    finally:
-        stop.set()
-        await asyncio.gather(*writers, return_exceptions=True)
-        gateway.stop()
-        log.close()
+            found[place] = answer
+            assert answer.json()["state"] == "succeeded", answer.text
+            assert answer.json()["label"] == number
+        await asyncio.sleep(1.5)
+        for place, answer in list(found.items())[-100:]:
+            assert (await client.get(place)).content == answer.content
+        labels = [made["label"] for made in await _all(client)]
+        assert len(labels) == len(set(labels)), "a prediction was kept twice"
+
+
+@pytest.fixture
+async def gateway_process(tmp_path):
+    """Starts a gateway as a process over a database; what writes to it is stopped, and so is it."""
+    with contextlib.ExitStack() as stack:
+
+        def start(database_url):
+            log = stack.enter_context((tmp_path / "log").open("wb"))
+            gateway = Process({"DATA_DIR": str(tmp_path), "DATABASE_URL": database_url or ""}, log)
+            stack.callback(gateway.stop)
+            gateway.start()
+            return gateway
+
+        yield start
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_ten_kills_under_load(gateway_process, database_url):
+    """SIGKILL ten times while predictions are made and accepted: each acknowledged one is there once, with one outcome."""
+    gateway = gateway_process(database_url)
+    writers = Writers(gateway.base)
+    for _ in range(10):
+        await writers.go_on()
+        gateway.kill()
+        await asyncio.to_thread(gateway.start)
+    await writers.stop()
+    await kept_once(gateway.base, writers.acknowledged)
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.timeout(600)
+async def test_postgresql_that_restarts_under_load(gateway_process, postgres_restarts):
+    """`pg_ctl restart -m immediate` and SIGKILL, three times each: what was acknowledged is there once, and writing goes on."""
+    gateway = gateway_process(f"{postgres_restarts.url}/postgres")
+    writers = Writers(gateway.base)
+    for number in range(6):
+        await writers.go_on()
+        await asyncio.to_thread(postgres_restarts.restart, signal.SIGKILL if number % 2 else signal.SIGQUIT)
+    await writers.go_on()
+    await writers.stop()
+    await kept_once(gateway.base, writers.acknowledged)
 
 
 async def _all(client):
