@@ -71,6 +71,7 @@ _HTTP2_TLS = Rung(
     "grpc", "rest-http2-tls", "protocol, libraries, JSON and TLS: grpc against pyqwest and hypercorn over HTTP/2"
 )
 _QUIC = Rung("rest-http2-tls", "rest-http3", "transport: QUIC against TCP, with the same libraries, JSON and TLS")
+_POOL = Rung("rest-binary", "rest-one-connection", "connections: a pool against one, on which calls take turns")
 _ENCODE_GRPC = Rung("grpc-client", "grpc", "client: encoding and decoding protobuf")
 _SERVICES = Rung("grpc", "rest", "the two services and their wires, with bytes made beforehand")
 _ENCODE_REST = Rung("rest", "rest-client", "client: encoding and decoding JSON")
@@ -81,6 +82,7 @@ LADDERS = (
     Ladder(("grpc-stock", "rest-stock"), (_STOCK_GRPC, _TYPED, _ALL_BETWEEN, _JSON, _FASTAPI, _HTTPX)),
     Ladder(("grpc-stock", "rest-stock"), (_STOCK_TO_LEAN, _LEAN, _LEAN_TO_STOCK)),
     Ladder(("grpc-client", "rest-client"), (_ENCODE_GRPC, _SERVICES, _ENCODE_REST)),
+    Ladder(("grpc", "rest-one-connection"), (_ALL_BETWEEN, _POOL)),
     Ladder(("grpc", "rest-http3"), (_HTTP2_TLS, _QUIC)),
     Ladder(("grpc", "rest"), (_GRPCIO, _LEAN, _PROTOBUF, _JSON)),
     Ladder(("grpc", "rest"), (_PROTOCOL, _PROTOBUF, _JSON)),

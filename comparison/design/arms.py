@@ -116,6 +116,7 @@ PAIRS = (
         "raw tensors over gRPC in plain text against JSON over HTTP/2 with TLS (pyqwest, hypercorn)",
     ),
     Pair("grpc", "rest-http3", "raw tensors over gRPC on TCP against JSON over HTTP/3 on QUIC (pyqwest, hypercorn)"),
+    Pair("grpc", "rest-one-connection", "one connection each: gRPC shares it among calls, HTTP/1.1 takes turns on it"),
     Pair("grpc-unix", "rest-unix", "over Unix sockets, for services on one host"),
     Pair("grpc-gzip", "rest-gzip", "compressed: raw tensors over gRPC against JSON over REST, gzip both ways"),
 )

@@ -37,6 +37,10 @@ def connect_httpx(target: Target) -> Inference:
     return HttpxClient(target)
 
 
+def connect_one_connection(target: Target) -> Inference:
+    return rest.connect(replace(target, connections=1))
+
+
 def connect_httpx2(target: Target) -> Inference:
     return HttpxClient(target, import_module("httpx2"))
 

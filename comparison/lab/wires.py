@@ -62,6 +62,8 @@ LAB_WIRES: dict[str, Wire] = {
              summary="as rest, with gzip both ways"),
         Wire("rest-blocking", f"{_HERE}.blocking:connect_rest", "rest", BINARY, _PLAIN,
              summary="as rest-binary, by threads that wait (http.client)"),
+        Wire("rest-one-connection", f"{_HERE}.libraries:connect_one_connection", "rest", BINARY, _PLAIN,
+             summary="as rest-binary, over one connection, on which calls take turns"),
         Wire("rest-unix", f"{_HERE}.libraries:connect_rest_unix", "rest", BINARY, _PLAIN,
              summary="as rest-binary, over a Unix socket"),
         Wire("grpc-unix", f"{_HERE}.libraries:connect_grpc_unix", "grpc", PROTOBUF, _PLAIN,

@@ -21,6 +21,7 @@ HERE_ADDRESS, THERE_ADDRESS = "198.18.77.1", "198.18.77.2"
 CONGESTION_CONTROL = "cubic"
 _SOURCE = Path(__file__).with_name("wire.c")
 _INTERFACE = "hop"
+_IDLE_RESTARTS = "/proc/sys/net/ipv4/tcp_slow_start_after_idle"
 _SETTINGS = ("delay_ns", "jitter_ns", "loss_ppb", "bytes_per_s", "queue_ns", "seed")
 _COUNTERS = ("packets", "bytes", "lost", "overflowed")
 _LATE_BUCKETS = 4096
@@ -71,6 +72,8 @@ class Link:
         shared.write_bytes(bytes(2 * _DIRECTION * 8))
         with shared.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), 0)
+        self._idle_restarts = True
+        """As a new network namespace has it."""
         self._values = np.frombuffer(self._map, np.int64).reshape(2, _DIRECTION)
         try:
             self._process = _started(_built(folder), shared)
@@ -96,6 +99,17 @@ class Link:
                 round(profile.queue_ms * 1e6), seed + way,
             )  # fmt: skip
             self._values[way, : len(values)] = values
+        if profile.idle_restarts != self._idle_restarts:
+            self._restart_idle(profile.idle_restarts)
+
+    def _restart_idle(self, restarts: bool) -> None:
+        """Whether idle connections of both hosts start slowly again; LinkError where that cannot be set."""
+        command = ["sh", "-c", f"echo {int(restarts)} > {_IDLE_RESTARTS}"]
+        for host in ([], self.into_other_host):
+            done = subprocess.run([*host, *command], capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise LinkError(f"{_IDLE_RESTARTS} cannot be set: {_last_line(done.stderr)}")
+        self._idle_restarts = restarts
 
     def counters(self) -> Counters:
         both = self._values.sum(axis=0)

@@ -33,7 +33,11 @@ class Networks:
             return
         for name in profiles:
             tell(f"calibrating network {name}")
-            found = self.calibrations[name] = calibrated(self._link, PROFILES[name], self._seed)
+            try:
+                found = self.calibrations[name] = calibrated(self._link, PROFILES[name], self._seed)
+            except LinkError as error:
+                self.notes.append(f"network {name}: skipped, {error}")
+                continue
             if not found.usable:
                 self.notes.append(f"network {name}: skipped, {found.sentence}")
 

@@ -23,6 +23,8 @@ class Profile:
     to_gateway_mbit: float = 0.0
     queue_ms: float = 100.0
     """How long packets wait for the rate before further ones are dropped."""
+    idle_restarts: bool = True
+    """A connection that was idle starts slowly again (Linux's default, RFC 5681 4.1); False: it keeps its window."""
 
 
 PROFILES: dict[str, Profile] = {
@@ -32,6 +34,8 @@ PROFILES: dict[str, Profile] = {
                 to_model_server_mbit=1000, to_gateway_mbit=1000),
         Profile("cross-zone", 1.0, "two zones of one region, 1 Gbit/s", to_model_server_mbit=1000, to_gateway_mbit=1000),
         Profile("region", 30.0, "two regions of one continent, 1 Gbit/s", to_model_server_mbit=1000, to_gateway_mbit=1000),
+        Profile("region-warm", 30.0, "as region, with idle connections that keep their congestion window",
+                to_model_server_mbit=1000, to_gateway_mbit=1000, idle_restarts=False),
         Profile("far-region", 150.0, "two continents, 500 Mbit/s", to_model_server_mbit=500, to_gateway_mbit=500),
         Profile("mobile", 60.0, "4G: 5 Mbit/s up, 10 down, 15 ms jitter, one packet in 200 lost", jitter_ms=15.0,
                 loss=0.005, to_model_server_mbit=5, to_gateway_mbit=10, queue_ms=200.0),

@@ -103,6 +103,26 @@ def test_a_rate_is_a_rate_and_order_is_kept():
     assert seconds >= 40 * 1000 * 8 / 1e6
 
 
+def test_idle_connections_keep_their_window_where_the_network_is_called_so():
+    """The setting of both hosts follows the profile, and goes back."""
+    found = on_a_host("""
+        import subprocess
+        def read():
+            command = ["cat", "/proc/sys/net/ipv4/tcp_slow_start_after_idle"]
+            return [subprocess.run([*host, *command], capture_output=True, text=True).stdout.strip()
+                    for host in ([], link.into_other_host)]
+        seen = []
+        for name in ("region", "region-warm", "region"):
+            link.use(PROFILES[name], 0.0, 5)
+            seen.append(read())
+        print(json.dumps(seen))
+    """)
+    if isinstance(found, str):
+        assert found
+        return
+    assert found == [["1", "1"], ["0", "0"], ["1", "1"]]
+
+
 def lab(*arguments, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "comparison", "run", *map(str, arguments)], cwd=ROOT, text=True,
