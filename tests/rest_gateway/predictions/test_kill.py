@@ -80,6 +80,9 @@ def work(turns=TURNS):
     }
 
 
+@pytest.mark.parametrize(
+    "database_url", ["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.slow])], indirect=True
+)
 async def test_acknowledged_writes(process):
     """Kill -9 under load: every prediction and every change that was acknowledged is there after the restart."""
     gateway = process()
