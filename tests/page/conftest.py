@@ -66,3 +66,16 @@ def draw():
             page.mouse.up()
 
     return draw_it
+
+
+@pytest.fixture(scope="module")
+def violations():
+    """What axe-core finds on a page, by rule."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+
+    def found(page):
+        return {
+            rule["id"]: [node["html"][:200] for node in rule["nodes"]] for rule in axe.run(page).response["violations"]
+        }
+
+    return found

@@ -40,8 +40,11 @@ def page_of(browser, stopped):
         context.close()
 
 
-def test_it_says_so_and_recovers(page_of, stopped):
-    """From a page that was opened while the service is away: counted, explained in its language, and answered when it is back."""
+def test_it_says_so_and_recovers(page_of, stopped, violations):
+    """From a page that was opened while the service is away: counted, explained in its language, and answered when it is back.
+
+    A measurement says why there is none, and axe finds nothing on what is shown.
+    """
     stopped.model_server.kill()
     pages = {locale: page_of(locale) for locale in REASONS}
     for locale, page in pages.items():
@@ -49,6 +52,10 @@ def test_it_says_so_and_recovers(page_of, stopped):
         assert summary.startswith(SUMMARY[locale]) and REASONS[locale] in summary
         page.wait_for_selector("#away:not([hidden])")
         assert page.locator("#board .failed .median").all_inner_texts() == ["503 UNAVAILABLE"] * 3
+        page.click("#start")
+        page.wait_for_selector('#race[data-phase="failed"]')
+        assert REASONS[locale] in page.inner_text("#headline-of-race")
+        assert violations(page) == {}
     stopped.model_server = stopped.start_model_server()
     for page in pages.values():
         page.wait_for_selector("#away", state="hidden")

@@ -355,9 +355,9 @@ def test_tab_reaches_every_control(open_page):
 
 
 def test_nothing_moves_while_it_loads(open_page):
-    """Cumulative layout shift rounds to 0, wide and narrow."""
-    for width, height in ((1280, 900), (390, 844)):
-        page = open_page(viewport={"width": width, "height": height})
+    """Cumulative layout shift rounds to 0, wide and narrow, in each language."""
+    for width, height, locale in ((1280, 900, "en-US"), (390, 844, "ko-KR")):
+        page = open_page(viewport={"width": width, "height": height}, locale=locale)
         shift = page.evaluate("""() => new Promise((done) => {
             let sum = 0;
             new PerformanceObserver((list) => {
