@@ -86,6 +86,7 @@ def main(arguments: list[str]) -> int:
 def _make(environment: str) -> int:
     """An empty environment, by venv, whose own words are shown where it fails."""
     command = [sys.executable, "-m", "venv", environment]
+    print(f"making the environment {environment} (once)", flush=True)
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     except KeyboardInterrupt:

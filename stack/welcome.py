@@ -36,7 +36,7 @@ def welcome(chosen: StackSettings) -> str:
     rest = f"{_scheme(secure)}://{host}:{chosen.model_server_http_port}"
     grpc = f"{host}:{chosen.model_server_grpc_port}"
     tries = [*_calls(chosen, gateway), f"grpcurl {'-insecure' if secure else '-plaintext'} {grpc} list"]
-    tries.append(f".venv/bin/python -m clients{_where(chosen, rest, grpc)} {_client_command(chosen)}")
+    tries.append(f".venv/bin/python -m crossover {_client_command(chosen)}{_where(chosen, rest, grpc)}")
     lines = "\n".join(f"  {line}" for line in tries)
     return _TEXT.format(gateway=gateway, students=_students(chosen), rest=rest, grpc=grpc, tries=lines)
 

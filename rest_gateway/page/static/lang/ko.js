@@ -59,7 +59,7 @@ export default {
   differ: "업스트림마다 답이 다릅니다: {list}.",
   slower: "{one}에 걸리는 시간은 {other}의 {ratio}배입니다({low}~{high}배).",
   noDifference: "{one} 대 {other}: 차이가 보이지 않습니다({low}~{high}배).",
-  equalCare: "양쪽을 똑같이 정성 들여 만들면:",
+  equalCare: "양쪽을 똑같이 공들여 만들면:",
   dots: "요청 {of}개 중 {count}개, 중앙값 {median}",
   dotsNone: "아직 답이 없습니다",
   someFailed: "{count}개 실패",
