@@ -59,9 +59,10 @@ def request_bytes(method: str, path: str, host: str, headers: dict[str, str], bo
 class Connection:
     """A keep-alive connection with at most one request under way; with `once` it takes one request at all."""
 
-    def __init__(self, address: Address, timeout: float = 5.0, *, once: bool = False) -> None:
+    def __init__(self, address: Address, timeout: float = 5.0, *, once: bool = False, resume: bool = False) -> None:
+        """`resume`: its TLS session is that of the last such connection."""
         self._once = once
-        self._socket = sockets.opened(address, timeout)
+        self._socket = sockets.opened(address, timeout, resume=resume)
         self._socket.settimeout(0)
         self._unsent = memoryview(b"")
         self._buffer = bytearray(_CHUNK)

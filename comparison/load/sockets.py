@@ -57,10 +57,11 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
-def opened(address: Address, timeout: float = _CONNECT_SECONDS) -> Stream:
+def opened(address: Address, timeout: float = _CONNECT_SECONDS, *, resume: bool = False) -> Stream:
     """A connection to `address`, after its handshake where it has TLS; OSError says what failed.
 
-    It waits at most `timeout` seconds for each step; `settimeout(0)` makes it one that never waits.
+    With `resume` the handshake resumes the session of the last such connection; the first has none. It waits at most
+    `timeout` seconds for each step; `settimeout(0)` makes it one that never waits.
     """
     if address.path:
         plain = socket.socket(socket.AF_UNIX)
@@ -73,12 +74,17 @@ def opened(address: Address, timeout: float = _CONNECT_SECONDS) -> Stream:
     else:
         plain = socket.create_connection((address.host, address.port), timeout)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return plain if address.tls is None else _secured(plain, address, address.tls)
+    return plain if address.tls is None else _secured(plain, address, address.tls, resume=resume)
 
 
-def _secured(plain: socket.socket, address: Address, tls: Tls) -> Stream:
+_sessions: dict[Address, ssl.SSLSession] = {}
+"""By address, what the service said last of how to come again (RFC 8446, 2.2)."""
+
+
+def _secured(plain: socket.socket, address: Address, tls: Tls, *, resume: bool) -> Stream:
+    session = _sessions.get(address) if resume else None
     try:
-        found = context(tls).wrap_socket(plain, server_hostname=tls.servername or address.host or None)
+        found = context(tls).wrap_socket(plain, server_hostname=tls.servername or address.host or None, session=session)
     except ssl.SSLCertVerificationError as error:
         plain.close()
         raise OSError(f"the certificate of {address} is not accepted: {error.verify_message}") from None
@@ -88,7 +94,10 @@ def _secured(plain: socket.socket, address: Address, tls: Tls) -> Stream:
     except OSError:
         plain.close()
         raise
-    return _TlsStream(found)
+    if session is not None and not found.session_reused:
+        found.close()
+        raise OSError("the service does not resume TLS sessions")
+    return _TlsStream(found, address if resume else None)
 
 
 @functools.cache
@@ -118,9 +127,15 @@ def _reason(error: OSError) -> str:
 class _TlsStream:
     """TLS tells "not now" in exceptions of its own."""
 
-    def __init__(self, inner: ssl.SSLSocket) -> None:
-        self._inner = inner
-        self.fileno, self.settimeout, self.close = inner.fileno, inner.settimeout, inner.close
+    def __init__(self, inner: ssl.SSLSocket, kept_for: Address | None) -> None:
+        """`kept_for`: where its session is resumed later."""
+        self._inner, self._kept_for = inner, kept_for
+        self.fileno, self.settimeout = inner.fileno, inner.settimeout
+
+    def close(self) -> None:
+        if self._kept_for is not None and self._inner.session is not None:
+            _sessions[self._kept_for] = self._inner.session
+        self._inner.close()
 
     def send(self, data: Buffer) -> int:
         try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from crossover.comparison.design import outcomes as out
 from crossover.comparison.load.drive import Driver as Loop
 from crossover.comparison.pair import sides, stream
-from crossover.comparison.pair.forms import FORMS, REST_NO_KEEPALIVE
+from crossover.comparison.pair.forms import FORMS
 from crossover.comparison.pair.same import GrpcAnswer, RestAnswer, Same
 from crossover.comparison.pair.schema import Method, Schema
 
@@ -103,7 +103,7 @@ class Exchange:
     @property
     def opens_beforehand(self) -> bool:
         """Whether connections are opened before time counts: not where opening them is what is measured."""
-        return self.form != REST_NO_KEEPALIVE
+        return not (self.form and FORMS[self.form].is_opened_anew)
 
     def connect(self) -> Connection:
         if self.form:

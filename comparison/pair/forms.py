@@ -2,6 +2,7 @@
 
     rest-h2             the HTTP request over HTTP/2 (ALPN with TLS, prior knowledge without: RFC 9113 3.3)
     rest-no-keepalive   the HTTP request on a connection of its own, whose opening is part of its time
+    rest-tls-resumed    likewise, with a TLS handshake that resumes the last connection's session (RFC 8446, 2.2)
     connect             the method by the Connect protocol, unary over HTTP/1.1
     grpc-web            the method by gRPC-Web over HTTP/1.1 (PROTOCOL-WEB)
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from crossover.comparison.load.sockets import Address
     from crossover.comparison.pair.sides import GrpcSide, RestSide
 
-REST_H2, REST_NO_KEEPALIVE, CONNECT, GRPC_WEB = "rest-h2", "rest-no-keepalive", "connect", "grpc-web"
+REST_H2, REST_NO_KEEPALIVE, REST_RESUMED = "rest-h2", "rest-no-keepalive", "rest-tls-resumed"
+CONNECT, GRPC_WEB = "connect", "grpc-web"
 MOST_SECONDS = 3.0
 """How long a service may take to show that it offers a form."""
 _TRAILERS = 0x80
@@ -43,6 +45,10 @@ class Form:
     """What to send instead of the framed message, or of the whole HTTP request; the text is the method's path."""
     answer: Callable[[http1.Reply], GrpcAnswer] | None = None
     """Reads a reply of the gRPC service; None: it is read as `rest`'s are."""
+    is_opened_anew: bool = False
+    """Each request is on a connection of its own, whose opening is part of what is measured."""
+    asks: int = 1
+    """So many requests show whether a service offers it."""
 
 
 def _with_alpn(address: Address, protocol: str) -> Address:
@@ -55,6 +61,12 @@ def _over_http2(_: GrpcSide, rest: RestSide, timeout: float) -> Connection:
 
 def _once(_: GrpcSide, rest: RestSide, timeout: float) -> Connection:
     return http1.Connection(rest.address, timeout, once=True)
+
+
+def _resumed(_: GrpcSide, rest: RestSide, timeout: float) -> Connection:
+    if rest.address.tls is None:
+        raise OSError("the HTTP service is not asked over TLS")
+    return http1.Connection(rest.address, timeout, once=True, resume=True)
 
 
 def _over_http1(grpc: GrpcSide, _: RestSide, timeout: float) -> Connection:
@@ -136,7 +148,8 @@ def web_answer(reply: http1.Reply) -> GrpcAnswer:
 
 FORMS = {
     REST_H2: Form(_over_http2, as_http2),
-    REST_NO_KEEPALIVE: Form(_once, as_closing),
+    REST_NO_KEEPALIVE: Form(_once, as_closing, is_opened_anew=True),
+    REST_RESUMED: Form(_resumed, as_closing, is_opened_anew=True, asks=2),
     CONNECT: Form(_over_http1, as_connect, connect_answer),
     GRPC_WEB: Form(_over_http1, as_web, web_answer),
 }

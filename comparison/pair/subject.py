@@ -46,6 +46,7 @@ ARMS: dict[str, Arm] = {
         Arm(REST_CLIENT, REST, "rest", summary="rest with its JSON encoded and decoded within each request"),
         Arm(forms.REST_H2, REST, "rest", summary="the HTTP service over HTTP/2"),
         Arm(forms.REST_NO_KEEPALIVE, REST, "rest", summary="the HTTP service, a connection for each request"),
+        Arm(forms.REST_RESUMED, REST, "rest", summary="likewise, each resuming the last one's TLS session"),
         Arm(forms.CONNECT, GRPC, "grpc", summary="the gRPC service by the Connect protocol over HTTP/1.1"),
         Arm(forms.GRPC_WEB, GRPC, "grpc", summary="the gRPC service by gRPC-Web over HTTP/1.1"),
     )
@@ -55,6 +56,7 @@ DEFAULT_ARMS = tuple(name for name in ARMS if name not in FORMS)
 _FORM_PAIRS = (
     (GRPC, forms.REST_H2, "both over HTTP/2"),
     (GRPC, forms.REST_NO_KEEPALIVE, "gRPC on connections that stay against a connection for each HTTP request"),
+    (GRPC, forms.REST_RESUMED, "gRPC on connections that stay against a resumed TLS connection for each HTTP request"),
     (forms.CONNECT, REST, "both over HTTP/1.1: the method by the Connect protocol against the HTTP endpoint"),
     (forms.GRPC_WEB, REST, "both over HTTP/1.1: the method by gRPC-Web against the HTTP endpoint"),
 )
@@ -181,12 +183,13 @@ class PairView:
         work = self.work(0, ARMS[name], schedule.closed(1, 1, 0), 1)
         patience = min(forms.MOST_SECONDS, self.grpc.timeout)
         try:
-            connection = FORMS[name].connect(self.grpc, self.rest, patience)
-            try:
-                talk = work.talk()
-                outcome = talk.outcome(sides.answered(connection, talk.request(0), patience), 0)
-            finally:
-                connection.close()
+            for _ in range(FORMS[name].asks):
+                connection = FORMS[name].connect(self.grpc, self.rest, patience)
+                try:
+                    talk = work.talk()
+                    outcome = talk.outcome(sides.answered(connection, talk.request(0), patience), 0)
+                finally:
+                    connection.close()
         except OSError as error:
             return sides.reason(error)
         return "" if outcome == outcomes.OK else talk.complaint

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from pair_services import CALL, GREETER, NAME, asked, await_listening, free_port, pair, started
 
 from crossover.comparison.load import http1
-from crossover.comparison.load.sockets import Address
+from crossover.comparison.load.sockets import Address, Tls
 from crossover.comparison.pair import forms, sides
+from crossover.comparison.services import certificates
 
 GRPC = sides.GrpcSide(Address("127.0.0.1", 1), "there:1", (("x-token", "t"),), 2.0)
 REST = sides.RestSide(Address("127.0.0.1", 2), "here:2", "POST", "/v1/hello")
@@ -164,18 +166,53 @@ def test_every_form_is_offered_measured_and_judged(tmp_path):
         done = asked(*flags, "--dry-run")
         assert done.returncode == 0, done.stderr
         assert "(--arms): rest-h2, rest-no-keepalive, connect, grpc-web" in done.stdout
+        plain = [name for name in forms.FORMS if name != forms.REST_RESUMED]
         done = pair(
-            *flags, "--arms", "grpc", "rest", "grpc-again", "rest-again", *forms.FORMS, "--blocks", "2", "--turns", "2",
+            *flags, "--arms", "grpc", "rest", "grpc-again", "rest-again", *plain, "--blocks", "2", "--turns", "2",
             "--slice", "0.1", "--rate", "60", "--connections", "4", "--out", tmp_path / "run",
         )  # fmt: skip
     assert done.returncode in {0, 4}, done.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     arms = {row["arm"]: row for row in summary["arms"]}
-    assert all(arms[name]["answered"] == arms[name]["requests"] > 0 for name in forms.FORMS)
+    assert all(arms[name]["answered"] == arms[name]["requests"] > 0 for name in plain)
     pairs = {tuple(cell["pair"]) for cell in summary["cells"]}
     assert pairs >= {("grpc", "rest-h2"), ("grpc", "rest-no-keepalive"), ("connect", "rest"), ("grpc-web", "rest")}
     opened = [json.loads(line) for line in (tmp_path / "run" / "samples" / "slices.jsonl").read_text().splitlines()]
     assert all(line["opened"] >= 6 for line in opened if line["arm"] == "rest-no-keepalive" and line["kind"] == "load")
+
+
+def test_a_second_connection_resumes_the_first_ones_session(tmp_path):
+    """With `resume` every handshake after the first is a short one; without it none is; a service that forgets is refused."""
+    certificate, key = certificates.made(tmp_path, ["127.0.0.1"])
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(certificate, key)
+    reused = []
+
+    def serve(listener):
+        with contextlib.suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                with made.wrap_socket(plain, server_side=True) as connection:
+                    reused.append(connection.session_reused)
+                    connection.recv(1000)
+                    connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        address = Address("127.0.0.1", listener.getsockname()[1], tls=Tls(ca=str(certificate)))
+
+        def ask(resume):
+            connection = http1.Connection(address, once=True, resume=resume)
+            sides.answered(connection, b"GET / HTTP/1.1\r\n\r\n", 10)
+            connection.close()
+
+        for resume in (False, False, True, True, True):
+            ask(resume)
+        assert reused == [False, False, False, True, True]
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.load_cert_chain(certificate, key)
+        with pytest.raises(OSError, match="does not resume"):
+            ask(True)
 
 
 def test_a_form_that_is_not_offered_is_refused(tmp_path):
