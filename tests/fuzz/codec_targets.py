@@ -139,14 +139,31 @@ _V1_SEVERAL = {"x": "FP32", "text": "BYTES", "flag": "BOOL", "n": "INT64"}
 
 
 def v1_body(data: bytes) -> None:
-    """A body of KServe's V1 gives tensors of the model's inputs, or is refused."""
+    """A body of KServe's V1 gives tensors of the model's inputs, the same with and without the native readers, or is refused."""
     for datatypes in (_V1_TYPES, _V1_SEVERAL) if len(data) <= NATIVE_UP_TO else (_V1_TYPES,):
-        kind, found = outcome(lambda datatypes=datatypes: v1._inputs(data, datatypes))
+        found = _v1_request(data, datatypes, native=True)
+        if len(data) <= NATIVE_UP_TO:
+            plain = _v1_request(data, datatypes, native=False)
+            same(found, plain, "with and without the native readers a body means the same")
+        kind, request = found
         if kind == "taken":
-            tensors, rows = found
-            for tensor in tensors:
-                demand(tensor.array.shape == tensor.shape, "a tensor has the shape that it says")
-                demand(rows is None or tensor.shape[:1] == (rows,), "each instance is a row of each tensor")
+            rows = [(int(request.id),)] if request.id else []
+            for tensor in request.inputs:
+                demand(not rows or tensor.shape[:1] in rows, "each instance is a row of each tensor")
+
+
+def _v1_request(data: bytes, datatypes: dict[str, str], *, native: bool) -> Outcome:
+    """The tensors, and as the id how many instances there are."""
+
+    def read() -> InferRequest:
+        tensors, rows = v1._inputs(data, datatypes)
+        return InferRequest("m", tensors, id="" if rows is None else str(rows))
+
+    kept, v1.is_heavy = v1.is_heavy, lambda _: native
+    try:
+        return outcome(read)
+    finally:
+        v1.is_heavy = kept
 
 
 def binary_request(data: bytes) -> None:
@@ -333,7 +350,20 @@ _V1_SEEDS = (
     b'{"instances":[1.5,2.5]}', b'{"instances":[[1,2],[3,4]]}', b'{"instances":[{"x":1},{"x":2}]}', b'{"inputs":[[1],[2]]}',
     b'{"instances":[{"x":1,"text":"a","flag":true,"n":5},{"x":2,"text":{"b64":"AAE="},"flag":false,"n":-5}]}',
     b'{"inputs":{"x":[1],"text":[{"b64":"AA=="}]}}', b'{"instances":[{"b64":"AAE="}]}',
+    b'{"instances":[' + b",".join([b"[0.125,2,-1e30]"] * 30) + b"]}", b'{"inputs":[' + b"1.5," * 90 + b"null]}",
+    b'{"instances":[' + b",".join([b'{"x":[0.125,2,-1e30,7],"text":["one","\xc3\xa9","three"]}'] * 6) + b"]}",
+    b'{"inputs":{"x":[' + b"1.5," * 90 + b'1],"flag":[true,false,true,false],"n":[1,2,3,4,5,6,7,8,9]}}',
+    b'{"instances":[' + b",".join([b'{"x":[0.125,2,-1e30,7],"n":5}'] * 9) + b',{"x":5,"n":[0,1,2,3,4,5,6,7,8]}]}',
+    b'{"a":[0.125,0.125,0.125,0.125],"instances":[' + b'["one","two","three"],' * 12 + b'["one","two","three"]]}',
 )  # fmt: skip
+_API_UNITS = [
+    lambda size: (
+        b'{"model":"m","inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[%b1]}]}' % (b"1.5," * (size // 4))
+    ),
+    lambda size: b'{"model":"m","inputs":[{"name":"x","data":[%b1]}],}' % (b"1.5," * (size // 4)),
+    lambda size: b'{"model":"m","inputs":[{"name":"x","data":[[0]]}],"note":"%b"}' % (b"a" * size),
+    lambda size: b'{"data":[%b1],"inputs":[{"data":[[0]]}]}' % (b"1.5," * (size // 4)),
+]
 _API_SEEDS = (
     b'{"requests":[]}',
     b'{"requests":[7]}',
@@ -440,7 +470,7 @@ TARGETS = [
     Target("json-request", json_request, _JSON_MODULES, _JSON_TOKENS, _JSON_SEEDS, units=[one.make for one in hostile.json_shapes()]),
     Target("json-response", json_response, _JSON_MODULES, _JSON_TOKENS, _JSON_REPLIES),
     Target("v1", v1_body, (v1,), _JSON_TOKENS, _V1_SEEDS, units=[one.make for one in hostile.V1_REQUESTS.values()]),
-    Target("api", api_document, (bodies, orders), _JSON_TOKENS, _API_SEEDS),
+    Target("api", api_document, (bodies, orders), _JSON_TOKENS, _API_SEEDS, units=_API_UNITS),
     Target("binary-request", binary_request, _BINARY_MODULES, _JSON_TOKENS, _BINARY_SEEDS),
     Target("binary-response", binary_response, _BINARY_MODULES, _JSON_TOKENS, _BINARY_REPLIES),
     Target("raw-request", raw_request, _BINARY_MODULES, (), (bytes(8), bytes(16), b"\1", b"")),

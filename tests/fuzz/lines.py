@@ -17,7 +17,7 @@ BESIDE = {
     "model_server.config": {"read", "completed", "wanted_versions", "absent_versions", "most_instances"},
     "protocol.codecs.json.codec": {"encode_request", "encode_response", "request_document", "response_document", "_reply_around",
                                    "_output_object"},
-    "protocol.codecs.json.values": {"to_text", "_flat_text", "_with_infinities", "_strings", "not_carried"},
+    "protocol.codecs.json.values": {"to_text", "_flat_text", "numbers_text", "_inside", "_with_infinities", "_strings", "not_carried"},
     "protocol.codecs.json.text": {"dumps"},
     "protocol.codecs.protobuf.codec": {"repository_parameters", "set_repository_parameters", "set_parameters", "_set_integer",
         "encode_request", "_encoded_request", "encode_response", "_template_key", "encode_stream_response", "_response_parts",

@@ -25,6 +25,28 @@ static void read_span(const char *text, size_t size, Kind kind, int rank, Py_ssi
     free(out);
 }
 
+static void split_and_read(const char *text, size_t size, int any_key, int rank, Py_ssize_t columns) {
+    Split parts = {.most = 8, .skeleton = malloc(size + 1)};
+    if (split_text(text, text + size, &parts, any_key) == 1) {
+        PROMISE(parts.skeleton_end >= parts.skeleton && (size_t)(parts.skeleton_end - parts.skeleton) <= size);
+        Py_ssize_t before = 0;
+        for (Py_ssize_t i = 0; i < parts.count; i++) {
+            Py_ssize_t start = parts.spans[i][0], end = parts.spans[i][1], lengths[MAX_RANK + 1];
+            PROMISE(before <= start && start < end && end <= (Py_ssize_t)size && text[start] == '[' && text[end - 1] == ']');
+            before = end;
+            char *span = malloc((size_t)(end - start));
+            memcpy(span, text + start, (size_t)(end - start));
+            for (int kind = F4; kind <= TEXT; kind++) read_span(span, (size_t)(end - start), (Kind)kind, rank, columns);
+            int depth = first_lengths(span, span + (end - start), lengths);
+            PROMISE(0 <= depth && depth <= MAX_RANK);
+            for (int axis = 1; axis <= depth; axis++) PROMISE(0 < lengths[axis] && lengths[axis] <= end - start);
+            free(span);
+        }
+    }
+    free(parts.skeleton);
+    free(parts.spans);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!C_LOCALE) C_LOCALE = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     if (size < 2) return 0;
@@ -33,24 +55,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size -= 2;
     char *text = malloc(size);
     memcpy(text, data + 2, size);
-    Split parts = {.most = 8, .skeleton = malloc(size + 1)};
-    if (split_text(text, text + size, &parts) == 1) {
-        PROMISE(parts.skeleton_end >= parts.skeleton && (size_t)(parts.skeleton_end - parts.skeleton) <= size);
-        Py_ssize_t before = 0;
-        for (Py_ssize_t i = 0; i < parts.count; i++) {
-            Py_ssize_t start = parts.spans[i][0], end = parts.spans[i][1];
-            PROMISE(before <= start && start < end && end <= (Py_ssize_t)size && text[start] == '[' && text[end - 1] == ']');
-            before = end;
-            char *span = malloc((size_t)(end - start));
-            memcpy(span, text + start, (size_t)(end - start));
-            for (int kind = F4; kind <= TEXT; kind++) read_span(span, (size_t)(end - start), (Kind)kind, rank, columns);
-            free(span);
-        }
-    }
+    for (int any_key = 0; any_key < 2; any_key++) split_and_read(text, size, any_key, rank, columns);
     for (int kind = F4; kind <= TEXT; kind++) read_span(text, size, (Kind)kind, rank, columns);
     for (const char *p = text; p && p < text + size;) p = *p++ == '"' ? skip_string(p, text + size) : p;
-    free(parts.skeleton);
-    free(parts.spans);
     free(text);
     return 0;
 }

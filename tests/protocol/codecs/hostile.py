@@ -266,6 +266,11 @@ V1_REQUESTS = {
     "lists that nest": _v1(b'{"instances":[', b"[", b"]}"),
     "numbers": _v1(b'{"instances":[', b"1.5,", b"1.5]}"),
     "text": _v1(b'{"instances":[', b'"a",', b"1.5]}"),
+    "rows of text": _v1(b'{"instances":[', b'["a","b","c","d"],', b'["a","b","c","d"]]}'),
+    "lists under names": _v1(b'{"instances":[', b'{"x":[1.25,1.25,1.25]},', b'{"x":[1.25,1.25,1.25]}]}'),
+    "lists of two lengths": _v1(b'{"instances":[', b'{"x":[1.25,1.25,1.25]},', b'{"x":[1.25,1.25,1.25,1]}]}'),
+    "lists under other names": _v1(b'{"instances":[1],"a":[', b'{"b":[1.25,1.25,1.25]},', b"[]]}"),
+    "a list that does not end": _v1(b'{"instances":[1],"a":[', b"[1.25],", b"[1]"),
 }
 
 
