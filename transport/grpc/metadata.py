@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from collections.abc import Mapping
 
 from crossover.protocol import deadline
@@ -71,7 +72,7 @@ def _binary(value: bytes) -> bytes:
 
 def timeout_text(until: float) -> str:
     """The time that remains as `grpc-timeout`: at most eight digits and a unit."""
-    left = max(0.0, deadline.remaining(until))
+    left = max(0.0, until - time.monotonic())
     for unit, scale in (("u", 1e6), ("m", 1e3), ("S", 1.0)):
         if left * scale < 1e8:
             return f"{int(left * scale) or 1}{unit}"
