@@ -129,9 +129,7 @@ async def test_a_crash_ends_its_own_calls_only(tmp_path):
         assert "SIGFPE" in error.message
         assert not error.code.status.retryable
         assert await engine.server_ready(CallContext())
-        began = time.monotonic()
         assert (await asked(engine, "dividing", x=6 * ONE, d=2 * ONE)).tolist() == [3]
-        assert time.monotonic() - began < 10
     done.set()
     assert await beside > 10
     shown = (await engine.model_statistics("dividing", "", CallContext())).model_stats[0]

@@ -132,7 +132,7 @@ async def stuck(tmp_path, root):
         "model_server",
         {
             "MODEL_REPOSITORY": str(tmp_path), "MODEL_SERVER_HTTP_PORT": str(rest), "MODEL_SERVER_GRPC_PORT": str(grpc),
-            "MODEL_WORKERS": "2", "DRAIN_SECONDS": "0",
+            "MODEL_WORKERS": "2", "DRAIN_SECONDS": "0", "GRACE_SECONDS": "60",
         },
         ("127.0.0.1", rest),
     )  # fmt: skip
@@ -172,9 +172,7 @@ async def test_runs_that_never_end(stuck):
     assert "crossover_workers_stuck 1.0" in await asyncio.to_thread(_metrics, port)
     await client.infer(work(1), CallContext(time.monotonic() + 5))
     assert await client.server_ready(CallContext(time.monotonic() + 5))
-    began = time.monotonic()
-    assert await asyncio.to_thread(service.stop) == 0
-    assert time.monotonic() - began < 5
+    assert await asyncio.to_thread(service.stop, 40) == 0, "it waited for the grace period, and was killed"
 
 
 async def test_every_worker_held(stuck):
@@ -188,4 +186,4 @@ async def test_every_worker_held(stuck):
     assert error.code is Code.UNAVAILABLE
     assert "'endless' that do not end" in error.message
     assert await client.server_live(CallContext(time.monotonic() + 5))
-    assert await asyncio.to_thread(service.stop) == 0
+    assert await asyncio.to_thread(service.stop, 40) == 0, "it waited for the grace period, and was killed"

@@ -26,6 +26,8 @@ class Upstream:
         self.seconds = seconds
         self.calls: list[int] = []
         self.cancelled = 0
+        self.gates: list[asyncio.Event] = []
+        """Of the first calls; each ends when its own is opened, and not by time."""
 
     async def model_config(self, name, version, context):
         config = pb.ModelConfig(name=name, max_batch_size=1024 if self.allowed else 0)
@@ -38,7 +40,8 @@ class Upstream:
         self.calls.append(len(array))
         context.mark("sent")
         try:
-            await asyncio.sleep(self.seconds)
+            held = len(self.calls) <= len(self.gates)
+            await (self.gates[len(self.calls) - 1].wait() if held else asyncio.sleep(self.seconds))
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -61,6 +64,13 @@ def request(*values: float, model: str = "m", **more) -> InferRequest:
 async def answered(client, *values: float, **more) -> list[float]:
     context = more.pop("context", None) or CallContext()
     return (await client.infer(request(*values, **more), context)).output("y").array.ravel().tolist()
+
+
+async def called(upstream: Upstream, times: int) -> None:
+    """Return when the upstream has been called so often."""
+    async with asyncio.timeout(30):
+        while len(upstream.calls) < times:
+            await asyncio.sleep(0.005)
 
 
 async def test_what_arrives_meanwhile_leaves_together():
@@ -137,17 +147,22 @@ async def test_only_alike_requests_are_joined(other):
 
 async def test_each_keeps_its_deadline_and_its_cancel():
     """One caller's deadline or cancel ends its own wait and nobody else's."""
-    client = Coalescing(Upstream(seconds=0.3))
+    upstream = Upstream()
+    upstream.gates = [asyncio.Event(), asyncio.Event()]
+    client = Coalescing(upstream)
     first = asyncio.create_task(answered(client, 0))
-    await asyncio.sleep(0.01)
-    hasty = asyncio.create_task(answered(client, 1, context=CallContext(time.monotonic() + 0.35)))
+    await called(upstream, 1)
+    hasty = asyncio.create_task(answered(client, 1, context=CallContext(time.monotonic() + 0.1)))
     gone = asyncio.create_task(answered(client, 2))
     patient = asyncio.create_task(answered(client, 3))
-    await asyncio.sleep(0.32)
+    await asyncio.sleep(0)
+    upstream.gates[0].set()
+    await called(upstream, 2)
     gone.cancel()
     with pytest.raises(InferenceError) as caught:
         await hasty
     assert caught.value.code is Code.DEADLINE_EXCEEDED
+    upstream.gates[1].set()
     assert await first == [0]
     assert await patient == [6]
     with pytest.raises(asyncio.CancelledError):
@@ -156,18 +171,22 @@ async def test_each_keeps_its_deadline_and_its_cancel():
 
 async def test_when_all_have_gone_the_call_is_cancelled():
     """A joined call that nobody waits for any more is cancelled upstream."""
-    upstream = Upstream(seconds=0.2)
+    upstream = Upstream()
+    upstream.gates = [asyncio.Event(), asyncio.Event()]
     client = Coalescing(upstream)
     first = asyncio.create_task(answered(client, 0))
-    await asyncio.sleep(0.01)
+    await called(upstream, 1)
     others = [asyncio.create_task(answered(client, n)) for n in (1, 2)]
+    await asyncio.sleep(0)
+    upstream.gates[0].set()
     await first
-    await asyncio.sleep(0.05)
+    await called(upstream, 2)
     for one in others:
         one.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-    await asyncio.sleep(0.05)
-    assert upstream.cancelled == 1
+    async with asyncio.timeout(30):
+        while upstream.cancelled != 1:
+            await asyncio.sleep(0.005)
     assert await answered(client, 7) == [14]
 
 

@@ -48,7 +48,7 @@ def without_the_reader(text, model):
         return json_codec.decode_request(text, model)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(texts(), min_size=1, max_size=5))
 def test_every_text_means_the_same(seen):
     for text in [*seen, *seen]:

@@ -31,7 +31,7 @@ def messages(draw, kind):
     return message
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(messages(InferRequest), min_size=1, max_size=6))
 def test_requests_stay_what_they_are(sent):
     for request in sent:
@@ -43,7 +43,7 @@ def test_requests_stay_what_they_are(sent):
             check(protobuf_codec.decode_request(data), request, "inputs")
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(messages(InferResponse), min_size=1, max_size=6))
 def test_responses_stay_what_they_are(sent):
     for response in sent:

@@ -70,7 +70,9 @@ async def test_a_deadline_that_passes_in_silence(monkeypatch):
 async def test_a_slow_answer_is_no_silence(monkeypatch):
     """A model that takes its time costs one PING, no connection and no call."""
     monkeypatch.setattr(client_connection, "SILENT_SECONDS", 0.1)
-    monkeypatch.setattr(client_connection, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(
+        client_connection, "PROBE_SECONDS", 30.0
+    )  # the answer to the PING comes, however busy the machine
 
     def later(peer, stream, body, headers):
         asyncio.get_running_loop().call_later(1.5, echo, peer, stream, body, headers)
