@@ -149,12 +149,13 @@ async def test_lease_of_the_dead_ends(start, body, monkeypatch):
 
 async def test_lease_of_the_living_holds(start, body):
     """A job that runs longer than its lease is not taken away from a gateway that prolongs it."""
-    async with start(lease_seconds=0.8) as first, start(lease_seconds=0.8) as second:
+    lease = 1.5
+    async with start(lease_seconds=lease) as first, start(lease_seconds=lease) as second:
         for gateway in (first, second):
             gateway.model.gate.clear()
         place = (await first.post(body(model="slow"), LATER)).headers["location"]
         await first.until(place, "running")
-        await asyncio.sleep(2)
+        await asyncio.sleep(1.3 * lease)
         assert first.model.calls + second.model.calls == 1
         for gateway in (first, second):
             gateway.model.gate.set()
