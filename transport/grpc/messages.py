@@ -65,8 +65,10 @@ class MessageReader:
         if not self.held and (message := whole_message(piece, self._limit)) is not None:
             return [message]
         messages: list[Buffer] = []
-        while len(piece):
-            taken, piece = piece[: self._whole - self.held], piece[self._whole - self.held :]
+        at = 0
+        while at < len(piece):  # what is left is not cut off: of bytes that would copy it for each message
+            taken = piece[at : at + self._whole - self.held]
+            at += len(taken)
             self._keep(taken)
             if self.held == PREFIX_BYTES == self._whole:
                 self._begin()
