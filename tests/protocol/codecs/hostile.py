@@ -329,7 +329,7 @@ OTHERS: dict[str, tuple[Callable[[bytes], object], tuple[bytes, bytes, bytes]]] 
     "http1: an endless size": (decode_chunks, (b"", b"0", b"")),
     "http1: an endless extension": (decode_chunks, (b"1;", b"a", b"\r\na")),
     "http1: trailers": (decode_chunks, (b"0\r\n", b"X: 1\r\n", b"\r\n")),
-    "grpc: messages of one byte in one frame": (decode_messages, (b"", b"\0\0\0\0\1a", b"")),
+    "grpc: small messages in one frame": (decode_messages, (b"", b"\0\0\0\0\x20" + bytes(32), b"")),
     "http2: DATA of one byte": (decode_http2, (_OPENED, frame(0, 0, 1, b"a"), b"")),
     "http2: DATA of a hundred bytes": (decode_http2, (_OPENED, frame(0, 0, 1, b"a" * 100), b"")),
     "http2: padded DATA": (decode_http2, (_OPENED, frame(0, 8, 1, b"\x50" + bytes(130)), b"")),
