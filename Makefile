@@ -65,7 +65,7 @@ TESTS := -n 2 --dist loadfile
 test: check .venv-clients/.clients  ## check, then every test but the slow ones (under 8 minutes)
 	@$(BIN)/python -m pytest $(TESTS) -m "not slow" $(ARGS)
 
-test-all: check .venv-clients/.clients  ## check, then every test
+test-all: check .venv-clients/.clients .venv/.arms .venv/.fleet  ## check, then every test
 	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
 # Without a wheel of atheris for this Python, or without an index, inputs are mutated without looking at coverage.

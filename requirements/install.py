@@ -38,6 +38,8 @@ SETS = {
     "otel": Set(3, 10),
     "fuzz": Set(32, 10),
     "deploy": Set(30, 20),
+    "arms": Set(25, 15),
+    "fleet": Set(60, 20),
     "ray": Set(170, 80),
 }
 _UNREACHABLE = (

@@ -66,7 +66,12 @@ def generator():
         yield generator
 
 
-@pytest.mark.parametrize("name", [name for name, arm in arms.ARMS.items() if arm.role == "arm"])
+def slow_where_optional(name: str):
+    """Arms that need packages of their own are `make test-all`'s, which installs them."""
+    return pytest.param(name, marks=pytest.mark.slow) if name in lab_wires.NEEDS else name
+
+
+@pytest.mark.parametrize("name", [slow_where_optional(name) for name, arm in arms.ARMS.items() if arm.role == "arm"])
 def test_every_arm_answers_bit_for_bit(view, generator, name):
     """Each arm of the table carries a tensor through gateway and model server and back unchanged."""
     if lacks := lab_wires.missing(arms.ARMS[name].upstream):
@@ -101,6 +106,7 @@ def test_a_cell_that_is_loaded_again_sends_its_new_requests(view, generator):
         assert (record.requests[:, out.OUTCOME] == out.OK).all(), record.complaint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("connect", "version"), [("connect_http2", "2"), ("connect_http3", "3")])
 async def test_each_version_of_http_is_the_one_it_is_called(connect, version, tmp_path, monkeypatch):
     """What the server is asked over HTTP/2 or HTTP/3 comes so: neither side falls back in silence."""

@@ -143,7 +143,7 @@ PROXIES = {
 }
 
 
-@pytest.fixture(scope="module", params=PROXIES)
+@pytest.fixture(scope="module", params=["nginx", "haproxy", pytest.param("envoy", marks=pytest.mark.slow)])
 def fronts(request, ports, tmp_path_factory) -> Iterator[dict[str, int]]:
     """The port at which the proxy stands before each of ours."""
     with PROXIES[request.param](ports, tmp_path_factory.mktemp(request.param)) as found:
@@ -193,6 +193,7 @@ def test_rest_behind_a_proxy(fronts, name):
         assert (status, "nobody" in json.loads(body)["error"]) == (404, True)
         status, body = asked(connection, attack.IDENTITY, attack.SMALL, {"Inference-Timeout-Ms": "soon"})
         assert (status, "soon" in json.loads(body)["error"]) == (400, True)
+    with http_to(port) as connection:  # what is refused early may cost nginx's connection, whose body was on its way
         assert asked(connection, attack.IDENTITY, attack.SMALL, {"Expect": "100-continue"})[0] == 200
         assert asked(connection, "/v2/health/live", method="HEAD") == (200, b"")
     size = LIMIT + 4 * MIB

@@ -8,7 +8,7 @@ import pytest
 
 SETS = (
     "serve", "lab", "dev", "clients", "models", "postgres", "guide", "otel", "deploy", "real-models", "fuzz", "fleet", "ray",
-    "audit",
+    "audit", "arms",
 )  # fmt: skip
 PIN = re.compile(r"^([\w.-]+(?:\[[\w,]+\])?==\S+(?: ; .+?)?) \\$", re.MULTILINE)
 
