@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import time
+from pathlib import Path
 from typing import Self
 
 import grpc
@@ -119,7 +120,9 @@ def test_children_drain_only_where_their_environment_says_so(monkeypatch, given,
     service = Service("model_server", {"MODEL_SERVER_HTTP_PORT": str(free_port), "MODEL_SERVER_GRPC_PORT": "0", **given},
                       ("127.0.0.1", free_port))  # fmt: skip
     try:
-        with open(f"/proc/{service.pid}/environ", "rb") as environment:
-            assert f"DRAIN_SECONDS={expected}".encode() in environment.read().split(b"\0")
+        environment = Path(f"/proc/{service.pid}/environ")
+        while not (found := environment.read_bytes().strip(b"\0")):  # it is empty until the program is in memory
+            time.sleep(0.01)
+        assert f"DRAIN_SECONDS={expected}".encode() in found.split(b"\0")
     finally:
         service.kill()
