@@ -62,7 +62,7 @@ check: .venv/.dev native  ## lint, security rules, types, layers, known vulnerab
 # Most tests wait for processes, so two files at once take little longer than one; a file's tests share what they started.
 TESTS := -n 2 --dist loadfile
 
-test: check .venv-clients/.clients  ## check, then every test but the slow ones (under 8 minutes)
+test: check .venv-clients/.clients  ## check, then every test but the slow ones (about 13 minutes)
 	@$(BIN)/python -m pytest $(TESTS) -m "not slow" $(ARGS)
 
 test-all: check .venv-clients/.clients .venv/.arms .venv/.fleet  ## check, then every test
