@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from itertools import count
 
 import numpy as np
 import pytest
 
 from crossover.comparison.__main__ import main
 from crossover.comparison.analysis.cost import Prices
+from crossover.comparison.machine import cpu
 from crossover.comparison.plan import arithmetic, figures
 from crossover.comparison.plan.arithmetic import Wish, planned
 from crossover.comparison.plan.figures import Figures, FiguresError, Point
+from crossover.protocol.deadline import after
+from crossover.protocol.inference import CallContext
+from crossover.protocol.messages import InferRequest
+from crossover.protocol.tensors import Tensor
+from crossover.protocol.wires import Target, connect
+from crossover.stack import fleet as fleets
 
 FIGURES = Figures(
     "made up",
@@ -154,3 +163,69 @@ def test_a_small_run_is_planned_from(tmp_path, capsys):
             assert cores["gateway"][1] == pytest.approx(arm["cpu_us"]["gateway"], rel=0.01)
             assert cores["model_server"][1] == pytest.approx(arm["cpu_us"]["model server"], rel=0.01)
             assert plans[arm["arm"]]["hop_gbit"][1] == pytest.approx(arm["wire_bytes"] * 8 / 1000, rel=0.01)
+
+
+PAYLOADS = (256, 16384, 262144)
+RATE, SECONDS = 200, 4.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["grpc", "rest-binary"])
+def test_a_fleet_takes_what_was_planned(tmp_path, capsys, arm):
+    """Three model servers behind a gateway, at three payloads: the gateway takes what a run on one of each says within
+    40 %, and the servers at most 1.8 times that, as each gets a third of the run's rate.
+    """
+    out = str(tmp_path / "run")
+    sizes = list(map(str, PAYLOADS))
+    asked = ["run", "--payload", *sizes, "--arms", arm, "rest", "--rate", str(RATE), "--blocks", "2", "--turns", "4"]
+    assert main([*asked, "--slice", "0.5", "--out", out]) in {0, 4}
+    capsys.readouterr()
+    settings = {"MODEL_SERVER_GRPC_LIBRARY": "grpcio", "DATA_DIR": str(tmp_path), "LOG_LEVEL": "warning"}
+    with fleets.running(3, settings) as fleet:
+        fleet.start_gateway(GATEWAY_UPSTREAM=arm)
+        for payload in PAYLOADS:
+            given = [
+                "--rps",
+                str(1_000_000),
+                "--payload",
+                str(payload),
+                "--utilisation",
+                "1",
+                "--run",
+                out,
+                "--arms",
+                arm,
+            ]
+            assert main(["plan", *given, "--json"]) == 0
+            planned_us = json.loads(capsys.readouterr().out)["plans"][arm]["cores"]
+            taken = asyncio.run(taken_us(fleet, payload))
+            with capsys.disabled():
+                print(f"\n{arm}, {payload} bytes: planned {planned_us}, taken {taken} us a request")
+            assert taken["gateway"] == pytest.approx(planned_us["gateway"][1], rel=0.4), payload
+            assert 0.6 < taken["model_server"] / planned_us["model_server"][1] < 1.8, payload
+
+
+async def taken_us(fleet, payload: int) -> dict[str, float]:
+    """Microseconds of CPU a request of the gateway, and of all model servers together, at `RATE` requests a second."""
+    request = InferRequest("identity", [Tensor.from_array("x", np.ones((1, payload // 4), np.float32))])
+    client = connect("rest-binary", Target(rest=fleet.gateway_url))
+    loop = asyncio.get_running_loop()
+    try:
+        for _ in range(30):
+            await client.infer(request, CallContext(after(20)))
+        before, began, calls = spent_ns(fleet), loop.time(), []
+        for number in count():
+            due = began + number / RATE
+            if due > began + SECONDS:
+                break
+            await asyncio.sleep(due - loop.time())
+            calls.append(asyncio.create_task(client.infer(request, CallContext(after(20)))))
+        await asyncio.gather(*calls)
+        return {name: (ns - before[name]) / 1000 / len(calls) for name, ns in spent_ns(fleet).items()}
+    finally:
+        await client.close()
+
+
+def spent_ns(fleet) -> dict[str, int]:
+    servers = sum(cpu.family_cpu_ns(replica.service.pid) for replica in fleet.replicas)
+    return {"gateway": cpu.family_cpu_ns(fleet.gateway.pid), "model_server": servers}
