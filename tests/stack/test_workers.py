@@ -402,6 +402,8 @@ def memory_of(service: Service) -> int:
 ROUNDS = 4
 SECONDS = 2.0
 GOAL = 1.7
+SPREADING_SECONDS = 6.0
+"""In which a client connects anew, once a second at first, until its connections have come to every worker."""
 PAUSE = 0.02
 """Seconds between the calls of a caller that leaves its worker time to spare."""
 
@@ -524,7 +526,7 @@ async def measure(running: Running, request: InferRequest, pause: float) -> Meas
                     await asyncio.sleep(pause)
 
         calls = [asyncio.create_task(call()) for _ in range(8 * running.target.workers)]
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(SPREADING_SECONDS)
         before = answered, cpu_seconds(running.service)
         await asyncio.sleep(SECONDS)
         after = answered, cpu_seconds(running.service)
