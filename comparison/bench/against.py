@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
-from crossover.comparison.bench.gateways import OPTIONS
 from crossover.comparison.bench.measure import Bench
 from crossover.comparison.bench.points import POINTS
+from crossover.comparison.bench.services import USUAL
 from crossover.stack.services import ROOT
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def export(commit: str, folder: Path) -> None:
 
 
 def comparable(names: list[str]) -> list[str]:
-    """The points whose figure is the services' own, and whose service an earlier commit has too; callers and floors run this
+    """The points whose figure is the services' own, and whose settings an earlier commit knows too; callers and floors run this
     checkout's code on both sides.
     """
     points = (POINTS[name] for name in names)
-    return [point.name for point in points if not point.caller_pays and point.service not in ("floor", *OPTIONS)]
+    return [point.name for point in points if not point.caller_pays and point.service in USUAL]
 
 
 def measure(
