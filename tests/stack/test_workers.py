@@ -14,7 +14,7 @@ import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -401,9 +401,8 @@ def memory_of(service: Service) -> int:
 
 ROUNDS = 4
 SECONDS = 2.0
+WARM_SECONDS = 0.5
 GOAL = 1.7
-SPREADING_SECONDS = 6.0
-"""In which a client connects anew, once a second at first, until its connections have come to every worker."""
 PAUSE = 0.02
 """Seconds between the calls of a caller that leaves its worker time to spare."""
 
@@ -526,7 +525,7 @@ async def measure(running: Running, request: InferRequest, pause: float) -> Meas
                     await asyncio.sleep(pause)
 
         calls = [asyncio.create_task(call()) for _ in range(8 * running.target.workers)]
-        await asyncio.sleep(SPREADING_SECONDS)
+        await asyncio.gather(asyncio.sleep(WARM_SECONDS), has_reached_all(client, running.target.workers))
         before = answered, cpu_seconds(running.service)
         await asyncio.sleep(SECONDS)
         after = answered, cpu_seconds(running.service)
@@ -535,6 +534,13 @@ async def measure(running: Running, request: InferRequest, pause: float) -> Meas
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(each, asyncio.CancelledError) for each in outcomes), outcomes
         return Measured(after[0] - before[0], after[1] - before[1])
+
+
+async def has_reached_all(client: Any, workers: int) -> None:
+    """Wait until the client has a connection to each worker; a client of one worker has no lanes."""
+    async with asyncio.timeout(PATIENCE):
+        while workers > 1 and {lane.worker for lane in client.replicas} != {(each, workers) for each in range(workers)}:
+            await asyncio.sleep(0.01)
 
 
 def cpu_seconds(service: Service) -> float:

@@ -12,20 +12,32 @@ from crossover.clients.balancing.targets import Endpoint
 
 
 @pytest.mark.parametrize("count", [2, 3, 8])
-def test_every_worker_is_reached_in_the_end(monkeypatch, count):
-    """Lanes that share a worker connect anew, by chance, until each has one of its own; then none does."""
-    now = 0.0
-    monkeypatch.setattr(lanes, "time", SimpleNamespace(monotonic=lambda: now))
+def test_every_worker_is_reached_at_once(monkeypatch, count):
+    """Lanes that share a worker connect anew, by chance, until each has one of its own; no time passes, and then none does."""
+    monkeypatch.setattr(lanes, "time", SimpleNamespace(monotonic=lambda: 0.0))
     chance = random.Random(count)
     endpoints = lanes.laned([Endpoint("a:1")], count)
     replicas = {each: SimpleNamespace(usable=True, worker=(chance.randrange(count), count)) for each in endpoints}
     spread = lanes.Spread(count)
-    for _ in range(10_000):
-        for endpoint in spread.surplus(replicas):
+    while found := spread.surplus(replicas):
+        for endpoint in found:
             replicas[endpoint].worker = (chance.randrange(count), count)
-        now += 1.0
     assert sorted(replica.worker[0] for replica in replicas.values()) == list(range(count))
-    assert spread.surplus(replicas) == []
+
+
+def test_a_worker_that_never_comes_costs_little(monkeypatch):
+    """A series of connections is followed by a pause that grows; a worker that comes after all is looked for anew."""
+    now = 0.0
+    monkeypatch.setattr(lanes, "time", SimpleNamespace(monotonic=lambda: now))
+    replicas = {each: SimpleNamespace(usable=True, worker=(0, 2)) for each in lanes.laned([Endpoint("a:1")], 2)}
+    spread = lanes.Spread(2)
+    tried = []
+    while now < 200.0:
+        tried += [now] * len(spread.surplus(replicas))
+        now += 0.125
+    series = 2 * lanes.TRIES_EACH
+    assert tried[series - 1] < lanes.FIRST_PAUSE_SECONDS
+    assert len(tried) <= series * (200 / lanes.LONGEST_PAUSE_SECONDS + 3)
 
 
 def test_no_lane_is_moved_that_has_no_better_place():
