@@ -399,8 +399,8 @@ def memory_of(service: Service) -> int:
     return sizes
 
 
-ROUNDS = 4
-SECONDS = 2.0
+ROUNDS = 3
+SECONDS = 1.0
 WARM_SECONDS = 0.5
 GOAL = 1.7
 PAUSE = 0.02
@@ -413,7 +413,7 @@ PAUSE = 0.02
 def test_two_workers_do_the_work_of_two(library, capsys):
     """Two workers answer at least 1.7 times what one does in a second, where a call is a run of 20 ms and little else.
 
-    They take turns; each one's best turn is the one that other programs disturbed least.
+    They take turns, and go ahead of all other programs: what those take would be missing from two workers first.
     """
     one, two = measured(library, lambda target: asyncio.run(turns_of(target, 0.02)))
     ratio = max(each.rate for each in two) / max(each.rate for each in one)
@@ -437,6 +437,18 @@ def test_two_workers_need_the_cpu_of_one(library, capsys):
     assert ratio >= GOAL
 
 
+@contextmanager
+def ahead_of_others():
+    """What runs here, and what is started, goes first on every core, where the system allows that."""
+    before = os.sched_getscheduler(0)
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, before, os.sched_param(0))
+
+
 class Measured(NamedTuple):
     """What a server did in `SECONDS`."""
 
@@ -455,7 +467,7 @@ class Measured(NamedTuple):
 
 def measured(library: str, prepare: Callable[[Target], int | None], pause: float = 0.0) -> list[list[Measured]]:
     """The turns of one worker, and those of two."""
-    with ExitStack() as stack:
+    with ahead_of_others(), ExitStack() as stack:
         services = [stack.enter_context(model_server(count, library)) for count in (1, 2)]
         turns = prepare(services[0].target)
         request = digits() if turns is None else work(turns)
