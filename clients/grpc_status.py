@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crossover.protocol.errors import Code, InferenceError, lost
+from crossover.protocol.errors import Code, InferenceError, lost_connection
 from crossover.protocol.grpc_errors import DETAILS_KEY, error_from_status
 from crossover.transport.grpc.status import CANCELLED, INTERNAL, UNKNOWN
 
@@ -24,14 +24,14 @@ _STOPPED = "CANCELLED"
 def error_of(status: Status, target: str) -> InferenceError:
     """What a failed call means: our code where the service told it, else the nearest one."""
     if status.code in (INTERNAL, UNKNOWN) and not status.trailing and status.details.startswith(_LOST):
-        return lost(f"the model server at {target} can't be reached: the connection was closed")
+        return lost_connection(f"the model server at {target} can't be reached: the connection was closed")
     details = next((value for key, value in status.trailing if key == DETAILS_KEY and isinstance(value, bytes)), None)
     if status.code == CANCELLED and details is None and status.details == _STOPPED:
-        return lost(f"the model server at {target} ended the call: it is stopping")
+        return lost_connection(f"the model server at {target} ended the call: it is stopping")
     error = error_from_status(status.code, status.details, details, target)
     if error.code is Code.UNAVAILABLE and details is None:
-        error.unseen = status.unseen or status.details.startswith(_NOT_SENT)
-        error.lost = not error.unseen
+        error.unprocessed = status.unprocessed or status.details.startswith(_NOT_SENT)
+        error.connection_lost = not error.unprocessed
     return error
 
 

@@ -21,8 +21,7 @@ from crossover.clients.grpc_status import error_of, unreadable
 from crossover.clients.stream_pool import StreamPool
 from crossover.protocol import deadline, streaming
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
-from crossover.protocol.errors import Code, InferenceError
-from crossover.protocol.errors import lost as lost_error
+from crossover.protocol.errors import Code, InferenceError, lost_connection
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.wires import Target, bearer
@@ -33,7 +32,7 @@ from crossover.transport.grpcio.unary_call import status_of
 from crossover.transport.time_limit import TimeLimit
 
 _PATH = f"/{pb.SERVICE}/ModelStreamInfer"
-_METADATA = ((streaming.ORDER, streaming.ANY), (streaming.LEAVING_TOLD, "true"))
+_METADATA = ((streaming.ORDER, streaming.ANY), (streaming.LEAVING_ASKED, "true"))
 """Answers are told apart by id here, so a slow one need not hold up the others; a service that does not know this may
 ignore it."""
 
@@ -80,7 +79,7 @@ class _Stream:
 
     def lose(self) -> None:
         """The connection is silent, and the service answers elsewhere."""
-        self._break(lost_error(f"the stream to {self.target} is silent"))
+        self._break(lost_connection(f"the stream to {self.target} is silent"))
 
     async def _write(self) -> None:
         with suppress(asyncio.CancelledError, aio.AioRpcError, asyncio.InvalidStateError):
@@ -89,7 +88,7 @@ class _Stream:
             await self.call.done_writing()
 
     async def _read(self) -> None:
-        lost = lost_error(f"the stream to {self.target} ended before the answer")
+        lost = lost_connection(f"the stream to {self.target} ended before the answer")
         try:
             while (data := await self.call.read()) is not aio.EOF:
                 self._deliver(data)
@@ -116,7 +115,7 @@ class _Stream:
         if found.context.recording is not None:
             found.context.recording.end(0, [], data)
         if text:
-            found.future.set_exception(streaming.error_told(text, response))
+            found.future.set_exception(streaming.stream_error(text, response))
         else:
             found.future.set_result(response)
 

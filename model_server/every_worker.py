@@ -159,7 +159,7 @@ class _Other:
         try:
             return await ask(client)
         except InferenceError as error:
-            if error.unseen:
+            if error.unprocessed:
                 return None
             raise
         finally:

@@ -167,7 +167,7 @@ def write(outputs: Sequence[Tensor], places: Mapping[str, Place]) -> tuple[list[
                 f"{quoted(place.region.name)} has {place.size}"
             )
     return list(_written(outputs, places)), {
-        tensor.name: shared_memory.told(places[tensor.name].parameters, tensor.nbytes)
+        tensor.name: shared_memory.reply_parameters(places[tensor.name].parameters, tensor.nbytes)
         for tensor in outputs
         if tensor.name in places
     }

@@ -15,8 +15,8 @@ MOST_BYTES = 256 << 10
 class BoundedCache(Generic[K, V]):
     """`get` is a dictionary's; `put` drops the oldest entries to stay within the bounds.
 
-    What repeats itself (a client's header fields, a model's message heads) is learned again at once, so the order of use
-    is not kept: that would cost every hit.
+    It drops by age and not by use, since keeping the order of use would cost every hit. An entry that is still in use (a
+    client's header fields, a model's message heads) is put back at the next miss.
     """
 
     __slots__ = ("_bytes", "_most_bytes", "_most_entries", "_most_entry_bytes", "_sizes", "_values", "get")

@@ -1,4 +1,4 @@
-"""The one table of datatypes: what the Open Inference Protocol, numpy, protobuf and ONNX call the same thing.
+"""The one table of datatypes, with their names in the Open Inference Protocol, numpy, protobuf and ONNX.
 
 Raw tensor bytes are little-endian and row-major (OIP binary tensor data extension). BYTES elements are each a
 little-endian uint32 length and that many bytes. BF16 arrays use ``ml_dtypes.bfloat16``.

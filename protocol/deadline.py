@@ -53,8 +53,8 @@ def from_header(text: str | None) -> float:
 
 def to_header(deadline: float) -> str | None:
     """The header text for the time that remains (at least 1 ms), or None for never."""
-    left = timeout_of(deadline)
-    return None if left is None else str(max(1, math.ceil(left * 1000)))
+    seconds = timeout_of(deadline)
+    return None if seconds is None else str(max(1, math.ceil(seconds * 1000)))
 
 
 def from_parameter(value: object) -> float:

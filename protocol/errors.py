@@ -15,7 +15,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class WireStatus:
     """One row of the table."""
 
     grpc: int
@@ -64,7 +64,7 @@ class Code(Enum):
     CANCELLED = "CANCELLED"
     """The caller went away."""
     INTERNAL = "INTERNAL"
-    """Our own failure; the text tells nothing of our insides."""
+    """Our own failure; the text discloses nothing of the implementation."""
     UNKNOWN = "UNKNOWN"
     """The peer failed without saying how."""
     DATA_LOSS = "DATA_LOSS"
@@ -72,39 +72,39 @@ class Code(Enum):
     UNAVAILABLE = "UNAVAILABLE"
     """The service or the model is not there now."""
     WORKER_LOST = "WORKER_LOST"
-    """The request ended the process that ran it; it is not given to another."""
+    """The request ended the process that ran it; it is not sent to another."""
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     """The caller's time was over before the answer."""
 
     @property
-    def status(self) -> Status:
+    def status(self) -> WireStatus:
         return TABLE[self]
 
 
-TABLE: dict[Code, Status] = {
-    Code.INVALID_ARGUMENT: Status(3, 400),
-    Code.NOT_CARRIED: Status(3, 400),
-    Code.FAILED_PRECONDITION: Status(9, 400),
-    Code.OUT_OF_RANGE: Status(11, 400),
-    Code.UNAUTHENTICATED: Status(16, 401),
-    Code.PERMISSION_DENIED: Status(7, 403),
-    Code.INSUFFICIENT_SCOPE: Status(7, 403),
-    Code.MISDIRECTED: Status(7, 421),
-    Code.NOT_FOUND: Status(5, 404),
-    Code.UNIMPLEMENTED: Status(12, 501),
-    Code.METHOD_NOT_ALLOWED: Status(12, 405),
-    Code.UNSUPPORTED_MEDIA_TYPE: Status(12, 415),
-    Code.ALREADY_EXISTS: Status(6, 409),
-    Code.ABORTED: Status(10, 409),
-    Code.OVERLOADED: Status(8, 429, retryable=True),
-    Code.TOO_LARGE: Status(8, 413),
-    Code.CANCELLED: Status(1, 499),
-    Code.INTERNAL: Status(13, 500),
-    Code.UNKNOWN: Status(2, 500),
-    Code.DATA_LOSS: Status(15, 500),
-    Code.UNAVAILABLE: Status(14, 503, retryable=True),
-    Code.WORKER_LOST: Status(14, 503),
-    Code.DEADLINE_EXCEEDED: Status(4, 504),
+TABLE: dict[Code, WireStatus] = {
+    Code.INVALID_ARGUMENT: WireStatus(3, 400),
+    Code.NOT_CARRIED: WireStatus(3, 400),
+    Code.FAILED_PRECONDITION: WireStatus(9, 400),
+    Code.OUT_OF_RANGE: WireStatus(11, 400),
+    Code.UNAUTHENTICATED: WireStatus(16, 401),
+    Code.PERMISSION_DENIED: WireStatus(7, 403),
+    Code.INSUFFICIENT_SCOPE: WireStatus(7, 403),
+    Code.MISDIRECTED: WireStatus(7, 421),
+    Code.NOT_FOUND: WireStatus(5, 404),
+    Code.UNIMPLEMENTED: WireStatus(12, 501),
+    Code.METHOD_NOT_ALLOWED: WireStatus(12, 405),
+    Code.UNSUPPORTED_MEDIA_TYPE: WireStatus(12, 415),
+    Code.ALREADY_EXISTS: WireStatus(6, 409),
+    Code.ABORTED: WireStatus(10, 409),
+    Code.OVERLOADED: WireStatus(8, 429, retryable=True),
+    Code.TOO_LARGE: WireStatus(8, 413),
+    Code.CANCELLED: WireStatus(1, 499),
+    Code.INTERNAL: WireStatus(13, 500),
+    Code.UNKNOWN: WireStatus(2, 500),
+    Code.DATA_LOSS: WireStatus(15, 500),
+    Code.UNAVAILABLE: WireStatus(14, 503, retryable=True),
+    Code.WORKER_LOST: WireStatus(14, 503),
+    Code.DEADLINE_EXCEEDED: WireStatus(4, 504),
 }
 
 MAX_MESSAGE_CHARS = 1024
@@ -112,10 +112,10 @@ MAX_MESSAGE_CHARS = 1024
 
 
 class PortableError(Exception):
-    """An exception that `pickle` and `copy` give back as it was, whatever its constructor takes.
+    """An exception that `pickle` and `copy` restore as it was, whatever its constructor takes.
 
-    Exception's own way calls the constructor again with `args`, which are not what it was given when a subclass passes
-    only its text on.
+    Exception's own `__reduce__` calls the constructor with `args`, which are not the constructor's arguments when a
+    subclass passes only its text on.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -130,10 +130,10 @@ def _rebuilt(kind: type[PortableError], args: tuple[Any, ...]) -> PortableError:
 class InferenceError(PortableError):
     """An error that the other side is to see: a code and one sentence."""
 
-    unseen = False
-    """Nobody can have looked at the request: it may be sent elsewhere (transport/resending.py)."""
-    lost = False
-    """The connection ended before the answer: the client says so, not the service."""
+    unprocessed = False
+    """True when no service can have processed the request, so that it may be sent elsewhere (transport/resending.py)."""
+    connection_lost = False
+    """True when the client, and not the service, reports the error: the connection ended before the answer."""
 
     def __init__(self, code: Code, message: str, retry_after: float | None = None) -> None:
         text = message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 1] + "…"
@@ -148,16 +148,16 @@ class InferenceError(PortableError):
 
 
 def unreached(message: str) -> InferenceError:
-    """UNAVAILABLE for a request that nobody can have looked at."""
+    """UNAVAILABLE for a request that no service can have processed."""
     error = InferenceError(Code.UNAVAILABLE, message)
-    error.unseen = True
+    error.unprocessed = True
     return error
 
 
-def lost(message: str) -> InferenceError:
+def lost_connection(message: str) -> InferenceError:
     """UNAVAILABLE for a request whose connection ended before the answer."""
     error = InferenceError(Code.UNAVAILABLE, message)
-    error.lost = True
+    error.connection_lost = True
     return error
 
 
@@ -167,10 +167,10 @@ def invalid(message: str) -> InferenceError:
 
 
 def _first_by(field: str) -> dict[int, Code]:
-    found: dict[int, Code] = {}
+    codes: dict[int, Code] = {}
     for code, status in TABLE.items():
-        found.setdefault(getattr(status, field), code)
-    return found
+        codes.setdefault(getattr(status, field), code)
+    return codes
 
 
 _BY_GRPC = _first_by("grpc")

@@ -29,7 +29,7 @@ _CAUSES = {
     "Socket closed": "the connection was closed",
     "Cancelling all calls": "it is stopping",
 }
-"""gRPC's words for why there is no connection, and ours."""
+"""Parts of grpcio's texts for a failed connection, and our words for the cause."""
 
 
 def details_of(error: InferenceError) -> bytes:
@@ -44,9 +44,9 @@ def details_of(error: InferenceError) -> bytes:
 
 
 def details_in(details: bytes | None) -> tuple[str | None, float | None]:
-    """The code's name and the seconds to wait that a `grpc-status-details-bin` trailer tells.
+    """The code's name and the seconds to wait in a `grpc-status-details-bin` trailer.
 
-    None for what is absent, foreign or broken.
+    Each is None when it is absent, foreign or broken.
     """
     reason, retry_after = None, None
     if not details:
@@ -64,7 +64,7 @@ def details_in(details: bytes | None) -> tuple[str | None, float | None]:
 
 
 def error_from_status(number: int, text: str, details: bytes | None, target: str) -> InferenceError:
-    """What a failed call means to our caller."""
+    """The error of a failed call for our caller."""
     if number == _UNAVAILABLE and not details:
         # made by gRPC itself, or by a service that is not ours: ours sends details with it
         return InferenceError(Code.UNAVAILABLE, _unavailable(text, target))

@@ -22,12 +22,12 @@ from crossover.protos import inference as pb
 
 @dataclass(slots=True)
 class CallContext:
-    """What travels with a call but is not part of its message."""
+    """The data of a call beside its message."""
 
     deadline: float = NEVER
     """Absolute, on the monotonic clock in seconds."""
     timeline: Timeline | None = None
-    """Stations to stamp; None when nobody asked, so that nothing is stamped."""
+    """Stations to stamp; None when the caller asked for no timeline."""
     headers: dict[str, str] = field(default_factory=dict)
     """Lower-case names (traceparent, tracestate, x-request-id) as they came; clients send on what
     `protocol.propagation` makes of them."""
@@ -37,7 +37,7 @@ class CallContext:
     """Encoded bytes of the reply message, filled in by clients."""
 
     recording: Recording | None = None
-    """What the call says over its wire; None when nobody asked, so that nothing is kept."""
+    """The bytes and fields of the call on its wire; None when the caller asked for no recording."""
 
     def mark(self, station: str) -> None:
         if self.timeline is not None:
@@ -111,13 +111,13 @@ class Inference(ABC):
 
 
 class Immediate(Protocol):
-    """An `Inference` that can answer without being awaited where there is nothing to wait for.
+    """An `Inference` that can answer synchronously when it would not suspend.
 
     A wrapper that changes `infer` has no such method unless it changes that too.
     """
 
     def infer_now(self, request: InferRequest, context: CallContext) -> InferResponse | None:
-        """What `infer` answers or raises; None, and nothing done, where that has to be waited for."""
+        """The result of `infer`, or its error; None, and nothing done, when it would have to wait."""
         ...
 
 

@@ -1,7 +1,7 @@
-"""Bounds on what a message may make this process build, the same for every codec and wire.
+"""Bounds on the objects that a message may make this process build, the same for every codec and wire.
 
-The size of a body bounds its tensors, which are views on it or as long as its text. What a body can multiply are Python's
-objects: each tensor, parameter, JSON value and element of BYTES is one or two of them, from as little as two bytes.
+The size of a body bounds its tensors, which are views on it or as long as its text. It does not bound Python's objects:
+each tensor, parameter, JSON value and element of BYTES is one or two of them, from as little as two bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which names a model may have: what is printed, logged and quoted must say what it looks like."""
+"""Which names a model may have: one that is printed, logged or quoted must read as what it is."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def shown(value: object, most: int = 40) -> str:
 
 def escaped(text: str) -> str:
     """The text on one line: its control characters as escapes."""
-    return text if is_clean(text) else _UNPRINTABLE.sub(lambda found: _escape(ord(found[0])), text)
+    return text if is_clean(text) else _UNPRINTABLE.sub(lambda match: _escape(ord(match[0])), text)
 
 
 def _escape(code: int) -> str:

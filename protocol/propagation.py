@@ -28,16 +28,16 @@ REQUEST_ID = "x-request-id"
 _process_part, _numbers = "", itertools.count(1)
 _PRINTABLE = re.compile(r"[ -~]*")
 _ENDS_LINE = re.compile(r"[\r\n\0]")
-"""What no header's value holds (RFC 9110 5.5): it was made to be mistaken for another header."""
+"""Characters that no header's value may hold (RFC 9110 5.5): they could forge another header."""
 _ESCAPED = re.compile(rb"[^ -~]")
 
 
 def propagated(headers: Mapping[str, str]) -> dict[str, str]:
     """Those of `headers` (lower-case names) that go on with the call, in the form that every wire carries.
 
-    What it gives it gives again unchanged.
+    It is idempotent.
     """
-    kept: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for name, limit in LIMITS.items():
         value = headers.get(name)
         if value is None:
@@ -48,8 +48,8 @@ def propagated(headers: Mapping[str, str]) -> dict[str, str]:
                 continue
             value = _percent_encoded(value)
         if 0 < len(value) <= limit:
-            kept[name] = value
-    return kept
+            fields[name] = value
+    return fields
 
 
 def request_id_of(value: str | None) -> str:
@@ -60,7 +60,7 @@ def request_id_of(value: str | None) -> str:
 
 
 def new_request_id() -> str:
-    """24 hexadecimal digits: 14 drawn for this process, and a number. Drawing each would cost several times as much."""
+    """24 hexadecimal digits: 14 random ones of this process, and a counter. A random id a request costs several times more."""
     return f"{_process_part}{next(_numbers):010x}"
 
 

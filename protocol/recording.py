@@ -1,4 +1,4 @@
-"""What one call said over its wire, kept by the client for who asked to see it."""
+"""The bytes and fields of one call on its wire, recorded by the client for a caller that asked to see them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Recording:
-    """Bytes and fields as they were sent and as they came; empty where a call did not get so far.
+    """Bytes and fields as they were sent and received; empty where a call did not get so far.
 
-    A client that joins, streams or repeats calls keeps the last thing that was said for this one.
+    A client that joins, streams or repeats calls keeps the last exchange for this one.
     """
 
     path: str = ""
@@ -37,13 +37,13 @@ class Recording:
     """The messages went over a stream, whose metadata and trailers belong to the stream as a whole."""
 
     def begin(self, path: str, sent: list[tuple[str, str]], request: bytes) -> None:
-        """A request leaves; whatever an earlier one was answered is forgotten."""
+        """A request leaves; the answer to an earlier attempt is forgotten."""
         self.path, self.sent, self.request = path, sent, request
         self.status, self.details, self.received, self.reply = None, "", [], b""
         self.head, self.reply_head, self.reply_trailers, self.frames = [], [], [], []
 
     def joined_frames(self, *, is_sent: bool) -> list[tuple[int, int, int]]:
-        """Type, flags and bytes of what went in one direction; those of one type in a row are one, with all their bytes."""
+        """Type, flags and bytes of the frames in one direction; DATA frames in a row are one, with all their bytes."""
         joined: list[tuple[int, int, int]] = []
         for sent, kind, flags, size in self.frames:
             if sent is not is_sent:

@@ -1,4 +1,4 @@
-"""What a stream's messages carry beside the tensors, so that many calls can share one stream (ModelStreamInfer).
+"""The data that a stream's messages carry beside the tensors, so that many calls can share one stream (ModelStreamInfer).
 
 A stream has one deadline, one cancel and one set of metadata for everything on it, so each request brings its own as
 parameters: `crossover_timeout_ms` (integer), `crossover_header_NAME` (text), `crossover_timeline` (true), and, in a
@@ -24,18 +24,18 @@ ORDER, ANY = "crossover-stream-order", "any"
 """Metadata of a stream: answers need not come in the order of the requests."""
 TRITON_GRPC_ERROR = "triton_grpc_error"
 """Triton's metadata of a stream: with "true" the first error ends it with a real status."""
-LEAVING_TOLD, LEAVING = "crossover-stream-leaving", "crossover_leaving"
+LEAVING_ASKED, LEAVING = "crossover-stream-leaving", "crossover_leaving"
 """Metadata of a stream whose client wants to be told when the service is about to stop, and the parameter that says it, in
 a reply to no request: the client then closes its side, so that everything that it sent is answered."""
 CANCEL, CODE, RETRY_AFTER = "crossover_cancel", "crossover_code", "crossover_retry_after"
 
 
 def numbered(request: InferRequest, identity: str, context: CallContext) -> InferRequest:
-    """The caller's request under the stream's own id, with what a unary call has in its metadata as parameters."""
+    """The caller's request under the stream's own id, with a unary call's metadata as parameters."""
     parameters = dict(request.parameters)
-    left = deadline.to_header(context.deadline)
-    if left is not None:
-        parameters[TIMEOUT] = int(left)
+    timeout_ms = deadline.to_header(context.deadline)
+    if timeout_ms is not None:
+        parameters[TIMEOUT] = int(timeout_ms)
     if context.timeline is not None:
         parameters[TIMELINE] = True
     for name, value in propagated(context.headers).items():
@@ -44,7 +44,7 @@ def numbered(request: InferRequest, identity: str, context: CallContext) -> Infe
 
 
 def take_context(request: InferRequest, context: CallContext) -> None:
-    """Move what `numbered` put into the request's parameters into `context`; the smallest deadline wins."""
+    """Move the parameters that `numbered` added into `context`; the smallest deadline wins."""
     parameters = request.parameters
     if not parameters:
         return
@@ -57,12 +57,12 @@ def take_context(request: InferRequest, context: CallContext) -> None:
             context.headers[name] = value
 
 
-def _until(asked: object) -> float:
-    if asked is None:
+def _until(value: object) -> float:
+    if value is None:
         return deadline.NEVER
-    if isinstance(asked, bool) or not isinstance(asked, int) or asked <= 0:
-        raise invalid(f"parameter '{TIMEOUT}' is {asked!r}; it takes a positive integer of milliseconds")
-    return deadline.after(asked / 1000)
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise invalid(f"parameter '{TIMEOUT}' is {value!r}; it takes a positive integer of milliseconds")
+    return deadline.after(value / 1000)
 
 
 def cancel_message(identity: str) -> bytes:
@@ -74,8 +74,8 @@ def cancel_message(identity: str) -> bytes:
 
 def cancelled_by(request: InferRequest) -> str | None:
     """The id that a cancelling message names; None when it is an ordinary request."""
-    found = request.parameters.get(CANCEL)
-    return found if isinstance(found, str) else None
+    identity = request.parameters.get(CANCEL)
+    return identity if isinstance(identity, str) else None
 
 
 def leaving_message() -> bytes:
@@ -94,8 +94,8 @@ def error_message(identity: str, error: InferenceError) -> bytes:
     return pb.ModelStreamInferResponse(error_message=error.message, infer_response=response).SerializeToString()
 
 
-def error_told(text: str, response: InferResponse) -> InferenceError:
-    """The error in a stream's reply; a service that tells no code of ours has failed without saying how."""
+def stream_error(text: str, response: InferResponse) -> InferenceError:
+    """The error in a stream's reply; UNKNOWN when it has no code of ours."""
     retry_after = response.parameters.get(RETRY_AFTER)
     return InferenceError(
         Code.__members__.get(str(response.parameters.get(CODE)), Code.UNKNOWN),

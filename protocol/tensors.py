@@ -119,15 +119,15 @@ class Tensor:
 
 
 def _booleans(raw: Buffer) -> np.ndarray:
-    """Each byte as a boolean. What is neither 0 nor 1 is true, as in C, and becomes 1: NumPy, ONNX Runtime and orjson each
-    take another byte for something else.
+    """Each byte as a boolean. A byte that is neither 0 nor 1 is true, as in C, and becomes 1: NumPy, ONNX Runtime and orjson
+    each read such a byte differently.
     """
     octets = np.frombuffer(raw, np.uint8)
     return octets != 0 if octets.size and octets.max() > 1 else octets.view(np.bool_)
 
 
 def declared(name: str, datatype_name: str, shape: Collection[int]) -> tuple[Datatype, Shape]:
-    """What a message says of a tensor, held against the bounds before any element is made; INVALID_ARGUMENT or TOO_LARGE."""
+    """A tensor's datatype and shape, checked against the bounds before any element is made; INVALID_ARGUMENT or TOO_LARGE."""
     row = DATATYPES.get(datatype_name)
     if row is None:
         raise invalid(
@@ -182,7 +182,7 @@ def object_array(elements: list[bytes], shape: Shape) -> np.ndarray:
 
 
 def _elements(name: str, raw: Buffer, shape: Shape) -> list[bytes]:
-    """The elements in the raw form, with a sentence for whatever is wrong in it."""
+    """The elements in the raw form; INVALID_ARGUMENT that says what is wrong in it."""
     view, end, count = memoryview(raw), len(raw), math.prod(shape)
     elements: list[bytes] = []
     at = 0

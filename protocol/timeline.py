@@ -1,4 +1,4 @@
-"""Where a request's time went: stations stamped on the monotonic clock, in nanoseconds, by whoever passes them.
+"""Where a request's time went: stations stamped on the monotonic clock, in nanoseconds, by the code that passes them.
 
 On one host CLOCK_MONOTONIC is the same for every process, so stamps of client, gateway and server make one line. On
 two hosts only differences within one side mean anything; `durations` uses no others.

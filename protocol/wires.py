@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 UNIX = "unix:"
-"""What an address on a Unix socket begins with; its path follows."""
+"""The prefix of a Unix socket's address; its path follows."""
 
 
 DNS = "dns:"
-"""What a name begins with whose addresses are each a replica; `///` may follow."""
+"""The prefix of a name that resolves to one address for each replica; `///` may follow."""
 FILE = "@"
-"""What the name of a file of addresses begins with."""
+"""The prefix of the name of a file of addresses."""
 GRPCIO = "crossover.clients.grpc_channel"
 BALANCER = "crossover.clients.balancing.balanced:connect"
 """The factory for a target of several replicas."""
@@ -65,13 +65,13 @@ class Target:
     connections: int = 100
     """Most connections that a pooling client opens."""
     api_key: Callable[[], str] | None = None
-    """Gives the API key to send; asked at each call, since a key is exchanged while clients live."""
+    """Returns the API key to send; called for each request, since a key may be exchanged while clients live."""
     wire: str = ""
-    """The registry's name that is connected to; a factory of several wires reads what they differ in from that line."""
+    """The name of the wire to connect over; a factory of several wires looks their differences up under it."""
     options: dict[str, str] = field(default_factory=dict)
     """Anything else that a factory of its own understands (the in-process engine: its repository)."""
     authority: str = ""
-    """host:port that the service is asked under, for TLS and virtual hosts, where that is not its address."""
+    """host:port that requests name (TLS, virtual hosts) where it is not the service's address."""
     balancing: Balancing = "round_robin"
     """Which of several replicas takes a call (clients/balancing/policies.py)."""
     workers: int = 1
@@ -79,7 +79,7 @@ class Target:
 
 
 def bearer(target: Target) -> tuple[tuple[str, str], ...]:
-    """The field, or metadata, that shows the target's key (RFC 6750 2.1); nothing without one."""
+    """The header field, or metadata, with the target's key (RFC 6750 2.1); empty without one."""
     return () if target.api_key is None else (("authorization", f"Bearer {target.api_key()}"),)
 
 
@@ -92,7 +92,7 @@ class Wire:
     """`module:callable`, imported on use."""
     kind: Literal["grpc", "rest", "process"]
     codec: CodecLine | None = None
-    """How its messages are encoded; None in this process, where nothing is."""
+    """The encoding of its messages; None in this process, where nothing is encoded."""
     only: frozenset[str] | None = None
     """The datatypes that are compared over it, of those that its codec carries; None: all of them."""
     instead: str | None = None
@@ -141,10 +141,10 @@ WIRES: dict[str, Wire] = {
 
 def wire(name: str) -> Wire:
     """The registry's line for `name`; INVALID_ARGUMENT that lists the names when there is none."""
-    found = WIRES.get(name)
-    if found is None:
+    line = WIRES.get(name)
+    if line is None:
         raise invalid(f"'{name[:40]}' is not a wire; choose one of {', '.join(WIRES)}")
-    return found
+    return line
 
 
 def connect(name: str, target: Target) -> Inference:
@@ -155,7 +155,7 @@ def connect(name: str, target: Target) -> Inference:
 
 
 def modules(name: str, target: Target) -> list[str]:
-    """What `connect` imports. An event loop that serves others has them imported in a thread before."""
+    """The modules that `connect` imports. A busy event loop imports them in a thread first."""
     line = wire(name)
     factories = [line.factory, BALANCER] if _is_balanced(line, target) else [line.factory]
     return [*(factory.partition(":")[0] for factory in factories), *filter(None, [line.library])]

@@ -126,7 +126,7 @@ class Balanced(Inference):
             try:
                 return await replica.call(ask)
             except InferenceError as error:
-                if not (error.unseen or (repeatable and error.code is Code.UNAVAILABLE)):
+                if not (error.unprocessed or (repeatable and error.code is Code.UNAVAILABLE)):
                     raise
                 tried.append(replica)
                 among = [each for each in self._usable or self._all if each not in tried]

@@ -119,10 +119,10 @@ class Replica:
             self._streak = 0  # it has answered
             return
         self.failures += 1
-        if error.unseen or error.lost:
+        if error.unprocessed or error.connection_lost:
             self._set_up(False, error.message)
             self._asked_for.set()
-        if error.unseen:
+        if error.unprocessed:
             return
         self._streak += 1
         if self._streak >= STREAK and not self.is_ejected and self._may_eject():
@@ -192,7 +192,7 @@ class Replica:
                 return FIRST_PAUSE_SECONDS
             return self._missed("it does not answer")
         except InferenceError as error:
-            if error.unseen:
+            if error.unprocessed:
                 self._set_up(False, error.message)
                 self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
                 return self._pause / 2

@@ -62,7 +62,7 @@ class StreamOfCalls:
     def __init__(self, answering: Answering, rpc: Any) -> None:
         metadata = dict(rpc.invocation_metadata() or ())
         self._any_order = metadata.get(streaming.ORDER) == streaming.ANY
-        self._is_told = metadata.get(streaming.LEAVING_TOLD) == "true"
+        self._is_told = metadata.get(streaming.LEAVING_ASKED) == "true"
         self._errors_end_it = metadata.get(streaming.TRITON_GRPC_ERROR) == "true"
         self._answering = answering
         self._rpc = rpc

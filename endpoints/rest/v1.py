@@ -18,7 +18,7 @@ from crossover.endpoints.rest.control import model_names
 from crossover.endpoints.rest.errors import JSON_TYPE, error_reply, json_reply
 from crossover.endpoints.rest.types import Reply
 from crossover.protocol import deadline
-from crossover.protocol.codecs.json.elements import NotNativeError, Taken, check_worth_reading, put_back, split
+from crossover.protocol.codecs.json.elements import NotNativeError, UnreadArray, check_worth_reading, put_back, split
 from crossover.protocol.codecs.json.text import Fragment, dumps, kind_of, loads_object
 from crossover.protocol.codecs.json.values import flat_elements, not_carried, numbers_text, to_array
 from crossover.protocol.codecs.reply_form import ReplyForm
@@ -88,7 +88,7 @@ def _answer(response: InferResponse, rows: int | None) -> bytes:
 
 def _columns(rows: Any, datatypes: dict[str, str]) -> dict[str, Any]:
     """Rows turned into one list per input."""
-    if type(rows) is Taken:
+    if type(rows) is UnreadArray:
         return {_only(datatypes): rows}
     if type(rows) is not list or not rows:
         raise invalid("'instances' takes an array of one row or more")
@@ -124,9 +124,9 @@ def _only(datatypes: dict[str, str]) -> str:
 
 def _tensor(name: str, kind: str, values: Any) -> Tensor:
     """The tensor that nested lists mean; the shape is theirs."""
-    if type(values) is Taken:
+    if type(values) is UnreadArray:
         return values.tensor(name, *declared(name, kind, values.shape))
-    if type(values) is list and Taken in set(map(type, values)):
+    if type(values) is list and UnreadArray in set(map(type, values)):
         return _stacked(name, kind, values)
     row, shape = declared(name, kind, _shape(name, values))
     if row.kind == "bytes":
@@ -137,7 +137,7 @@ def _tensor(name: str, kind: str, values: Any) -> Tensor:
 
 def _stacked(name: str, kind: str, rows: list[Any]) -> Tensor:
     """The tensor of rows that are still text; NotNativeError where one is not, or is of another shape."""
-    if set(map(type, rows)) != {Taken}:
+    if set(map(type, rows)) != {UnreadArray}:
         raise NotNativeError
     row, shape = declared(name, kind, (len(rows), *rows[0].shape))
     if row.kind == "bytes" or math.prod(shape) > sum([values.size for values in rows]):

@@ -24,7 +24,7 @@ FRAMING_HEADER = "inference-header-content-length"
 
 @dataclass(slots=True)
 class Encoded:
-    """A message as the parts of its body, and what travels beside it."""
+    """A message as the parts of its body, and the header fields that describe it."""
 
     parts: list[Buffer]
     header_length: int | None
@@ -37,11 +37,11 @@ class Encoded:
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """The HTTP headers that say what the body is."""
-        described = [("content-type", self.media_type)]
+        """The HTTP headers that describe the body."""
+        fields = [("content-type", self.media_type)]
         if self.header_length is not None:
-            described.append((FRAMING_HEADER, str(self.header_length)))
-        return described
+            fields.append((FRAMING_HEADER, str(self.header_length)))
+        return fields
 
 
 class Codec(ABC):
@@ -50,7 +50,7 @@ class Codec(ABC):
     media_type: ClassVar[str]
 
     def framing(self, header: str | None, size: int) -> int | None:  # noqa: ARG002 - most codecs have none
-        """What the framing header of a body of `size` bytes says; None where it says nothing."""
+        """The value of the framing header of a body of `size` bytes; None without one."""
         return None
 
     def text_size(self, size: int, framing: int | None) -> int:  # noqa: ARG002

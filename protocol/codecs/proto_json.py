@@ -71,8 +71,8 @@ def _scalar(field: FieldDescriptor, value: Any, complete: bool) -> Any:
     if field.message_type is not None:
         return to_object(value, complete)
     if field.enum_type is not None:
-        known = field.enum_type.values_by_number.get(value)
-        return known.name if known is not None else value
+        member = field.enum_type.values_by_number.get(value)
+        return member.name if member is not None else value
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return value

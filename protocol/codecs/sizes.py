@@ -1,4 +1,4 @@
-"""How large messages are in memory and on a wire, told from their tensors before anything is made or written."""
+"""How large messages are in memory and on a wire, computed from their tensors before anything is made or written."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def typed_size_at_least(response: InferResponse) -> int:
 
 
 def raw_size_at_least(response: InferResponse) -> int:
-    """Bytes that the reply's tensors take at least in raw form, told before anything is written."""
+    """Bytes that the reply's tensors take at least in raw form, computed before anything is written."""
     size = 0
     for tensor in response.outputs:
         if response.shared and tensor.name in response.shared:
@@ -54,7 +54,7 @@ def raw_size_at_least(response: InferResponse) -> int:
 
 
 def reply_size(response: InferResponse, form: ReplyForm) -> tuple[int, int]:
-    """What a REST reply of that form will take, told from its tensors: bytes at least, and about how many of JSON among them."""
+    """The size of a REST reply of that form, from its tensors: bytes at least, and about how many of them are JSON."""
     raw = elements = 0
     for tensor in response.outputs:
         if response.shared and tensor.name in response.shared:

@@ -1,4 +1,4 @@
-"""Native parts, each with a way in Python that it must agree with. A name is None where its part is not built."""
+"""Native parts, each with an equivalent in Python that it must agree with. A name is None where its part is not built."""
 
 from __future__ import annotations
 

@@ -26,14 +26,14 @@ def command(source: Path) -> list[str]:
 
 
 def build(source: Path) -> str | None:
-    """Compile one source; the reason when that was not possible."""
+    """Compile one source; the reason when that failed."""
     if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
         return "Python's headers are not installed (Debian: python3-dev)"
     try:
-        done = subprocess.run(command(source), capture_output=True, text=True, check=False)
+        result = subprocess.run(command(source), capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return "no C compiler was found"
-    return None if done.returncode == 0 else f"the compiler failed: {done.stderr.strip().splitlines()[-1:]}"
+    return None if result.returncode == 0 else f"the compiler failed: {result.stderr.strip().splitlines()[-1:]}"
 
 
 def main() -> int:

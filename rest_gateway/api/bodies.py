@@ -42,7 +42,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 def parse(text: bytes) -> Any:
     """The value of standard JSON text: 413 for too many objects, 400 when it is not JSON.
 
-    In a long one each ``data`` is left as text (`Taken`) where that can be: the native part reads it without the
+    In a long one each ``data`` is left as text (`UnreadArray`) where that can be: the native part reads it without the
     interpreter's lock, and no object is made for each of its elements.
     """
     if is_heavy(len(text)):

@@ -11,7 +11,7 @@ import orjson
 
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json import values as json_values
-from crossover.protocol.codecs.json.elements import NotNativeError, Taken
+from crossover.protocol.codecs.json.elements import NotNativeError, UnreadArray
 from crossover.protocol.codecs.json.text import Fragment, dumps
 from crossover.protocol.datatypes import Datatype
 from crossover.protocol.errors import invalid
@@ -36,7 +36,7 @@ def text_of(items: object) -> str:
 
 
 def _untouched(data: object) -> Fragment:
-    if type(data) is Taken:
+    if type(data) is UnreadArray:
         return Fragment(data.text)
     raise TypeError
 
@@ -52,7 +52,7 @@ def _tensor(item: object, index: int) -> Tensor:
         raise invalid(f"tensor '{name}' has no 'data'; it takes an array of elements")
     row, shape = declared(name, kind, dims)
     data = item["data"]
-    if type(data) is Taken:
+    if type(data) is UnreadArray:
         tensor = _native(data, name, row, shape)
         if tensor is not None:
             return tensor
@@ -61,7 +61,7 @@ def _tensor(item: object, index: int) -> Tensor:
     return Tensor(name, row, shape, array=json_values.to_array(name, row, shape, data))
 
 
-def _native(data: Taken, name: str, row: Datatype, shape: Shape) -> Tensor | None:
+def _native(data: UnreadArray, name: str, row: Datatype, shape: Shape) -> Tensor | None:
     """The tensor as the native part reads it, without ``null`` and literals, which OIP takes as numbers; else None."""
     try:
         tensor = data.tensor(name, row, shape)

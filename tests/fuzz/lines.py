@@ -15,7 +15,7 @@ BESIDE = {
     "endpoints.rest.v1": {"v1_models", "v1_model", "v1_predict", "_answer", "_by_row", "_by_column", "_value", "_mapped",
                           "_bytes_value", "_float_value"},
     "model_server.config": {"read", "completed", "wanted_versions", "absent_versions", "most_instances"},
-    "protocol.codecs.json.codec": {"encode_request", "encode_response", "request_document", "response_document", "_reply_around",
+    "protocol.codecs.json.codec": {"encode_request", "encode_response", "request_document", "response_document", "_reply_template",
                                    "_output_object"},
     "protocol.codecs.json.values": {"to_text", "_flat_text", "numbers_text", "_inside", "_with_infinities", "_strings", "not_carried"},
     "protocol.codecs.json.text": {"dumps"},

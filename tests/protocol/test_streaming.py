@@ -59,5 +59,5 @@ def test_errors_survive(code):
     text, response = protobuf_codec.decode_stream_response(
         streaming.error_message("7", InferenceError(code, "because, ä"))
     )
-    error = streaming.error_told(text, response)
+    error = streaming.stream_error(text, response)
     assert (response.id, error.code, error.message) == ("7", code, "because, ä")

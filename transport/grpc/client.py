@@ -235,7 +235,7 @@ class ChannelMethod:
 
 
 def _unconnected(why: str) -> Status:
-    return Status(status.UNAVAILABLE, why, unseen=True)
+    return Status(status.UNAVAILABLE, why, unprocessed=True)
 
 
 def _reason(error: OSError) -> str:

@@ -45,7 +45,7 @@ class Status:
     """gRPC's status number."""
     details: str
     trailing: Metadata = ()
-    unseen: bool = False
+    unprocessed: bool = False
     """Nobody can have looked at the call (transport/resending.py)."""
 
 

@@ -16,7 +16,7 @@ import httptools
 
 from crossover.protocol import deadline
 from crossover.protocol.bounded_cache import BoundedCache
-from crossover.protocol.errors import Code, InferenceError, lost
+from crossover.protocol.errors import Code, InferenceError, lost_connection
 from crossover.transport.http1.receive_buffer import SMALLEST, LargeBody
 from crossover.transport.silence import GIVEN_UP_SECONDS, SILENT_SECONDS, limit_unacknowledged
 
@@ -334,7 +334,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif not self._received:
             self._fail(NoReplyError(self._url))
         else:
-            self._fail(lost(f"{self._url} closed the connection before it had answered"))
+            self._fail(lost_connection(f"{self._url} closed the connection before it had answered"))
 
     def _read_last_words(self, waiter: asyncio.Future[HttpReply]) -> None:
         """A peer that refuses early closes while we write, and the failed write comes before its reply is read."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from crossover.protocol.bounded_cache import BoundedCache
 from crossover.protocol.codecs.binary.templates import (
-    RequestTemplate,
-    ResponseTemplate,
+    BinaryRequestTemplate,
+    BinaryResponseTemplate,
     bytes_of,
     key_of,
     request_template,
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 LENGTH_HEADER = FRAMING_HEADER
 
 
-_REQUESTS: BoundedCache[bytes | None, RequestTemplate] = BoundedCache()
-_RESPONSES: BoundedCache[bytes | None, ResponseTemplate] = BoundedCache()
+_REQUESTS: BoundedCache[bytes | None, BinaryRequestTemplate] = BoundedCache()
+_RESPONSES: BoundedCache[bytes | None, BinaryResponseTemplate] = BoundedCache()
 _ENCODED: BoundedCache[object, bytes] = BoundedCache()
 
 
@@ -65,14 +65,14 @@ class BodyTail:
             raise invalid(
                 f"tensor '{name}' says binary_data_size {size}, but {len(self._body) - self._at} bytes are left"
             )
-        found = self._body[self._at : end]
+        data = self._body[self._at : end]
         self._at = end
-        return found
+        return data
 
     def check_used(self) -> None:
-        left = len(self._body) - self._at
-        if left:
-            raise invalid(f"{left} bytes of the body are left over after the last tensor")
+        unread = len(self._body) - self._at
+        if unread:
+            raise invalid(f"{unread} bytes of the body are left over after the last tensor")
 
 
 def header_length(text: str | None, size: int) -> int | None:
@@ -94,9 +94,9 @@ def decode_request(
         return json_codec.decode_request(body, model_name, model_version)
     view = memoryview(body)
     key = bytes_of(view[:length])
-    known = _REQUESTS.get(key)
-    if known is not None and (found := known.around(view[length:], model_name, model_version)) is not None:
-        return found
+    cached = _REQUESTS.get(key)
+    if cached is not None and (decoded := cached.fill(view[length:], model_name, model_version)) is not None:
+        return decoded
     tail = BodyTail(view[length:])
     request, form = json_codec.decode_request(view[:length], model_name, model_version, tail)
     tail.check_used()
@@ -123,9 +123,9 @@ def decode_response(body: Buffer, length: int | None) -> InferResponse:
         return json_codec.decode_response(body)
     view = memoryview(body)
     key = bytes_of(view[:length])
-    known = _RESPONSES.get(key)
-    if known is not None and (answer := known.around(view[length:])) is not None:
-        return answer
+    cached = _RESPONSES.get(key)
+    if cached is not None and (decoded := cached.fill(view[length:])) is not None:
+        return decoded
     tail = BodyTail(view[length:])
     response = json_codec.decode_response(view[:length], tail)
     tail.check_used()
@@ -138,11 +138,11 @@ def decode_response(body: Buffer, length: int | None) -> InferResponse:
 def encode_request(request: InferRequest) -> Encoded:
     """The request with every input and every output as binary data."""
     outputs: tuple[str, ...] = ()
-    alone = not request.id
+    cacheable = not request.id
     if request.outputs:
         outputs = tuple([output.name for output in request.outputs])
-        alone = alone and not any(output.parameters for output in request.outputs)
-    key = key_of(request.inputs, request.parameters, outputs) if alone else None
+        cacheable = cacheable and not any(output.parameters for output in request.outputs)
+    key = key_of(request.inputs, request.parameters, outputs) if cacheable else None
     head = _ENCODED.get(key)
     if head is None:
         inputs = [_binary(tensor) for tensor in request.inputs]
@@ -174,7 +174,7 @@ def encode_response(response: InferResponse, form: ReplyForm) -> Encoded:
 
 
 def _partly_shared(response: InferResponse, binary: Sequence[Tensor]) -> Encoded:
-    """A reply of which some outputs lie in shared memory, and these as binary data."""
+    """A reply of which some outputs lie in shared memory; `binary` are those that follow as binary data."""
     here = {tensor.name for tensor in binary}
     outputs = [
         _binary(tensor) if tensor.name in here else json_codec.shared_or(json_codec.with_data, tensor, response)

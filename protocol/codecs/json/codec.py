@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from crossover.protocol.bounded_cache import BoundedCache
 from crossover.protocol.codecs import shared_memory
 from crossover.protocol.codecs.json.elements import Elements, NotNativeError, check_worth_reading, split
-from crossover.protocol.codecs.json.templates import RequestTemplates
+from crossover.protocol.codecs.json.templates import JsonRequestTemplates
 from crossover.protocol.codecs.json.text import MAX_DEPTH, Fragment, check_depth, dumps, kind_of, loads_object
 from crossover.protocol.codecs.json.values import to_array, to_text
 from crossover.protocol.codecs.reply_form import ReplyForm
@@ -26,7 +26,7 @@ from crossover.protocol.tensors import Buffer, Shape, Tensor, declared
 _REQUEST_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
 _RESPONSE_KEYS = frozenset({"id", "parameters", "outputs", "model_name", "model_version"})
 _OUTPUT_KEYS = frozenset({"name", "parameters"})
-_TEMPLATES = RequestTemplates()
+_TEMPLATES = JsonRequestTemplates()
 _TENSOR_KEYS = frozenset({"name", "shape", "datatype", "parameters", "data"})
 
 
@@ -44,13 +44,13 @@ def decode_request(
     if elements is None:
         return _request(loads_object(text), model_name, model_version, tail, None)
     try:
-        known = _TEMPLATES.find(skeleton, elements)
-        if known is not None:
-            return known.request(elements, model_name, model_version)
+        template = _TEMPLATES.find(skeleton, elements)
+        if template is not None:
+            return template.fill(elements, model_name, model_version)
         request, form = _request(loads_object(skeleton), model_name, model_version, tail, elements)
         elements.check_claimed()
-    except (NotNativeError, InferenceError) as refused:
-        check_worth_reading(text, refused)
+    except (NotNativeError, InferenceError) as error:
+        check_worth_reading(text, error)
         return _request(loads_object(text), model_name, model_version, tail, None)
     if request.shared is None:
         _TEMPLATES.learn(skeleton, elements, request, form)
@@ -64,8 +64,8 @@ def decode_response(text: Buffer, tail: Tail | None = None) -> InferResponse:
         try:
             response = _response(loads_object(skeleton), tail, elements)
             elements.check_claimed()
-        except (NotNativeError, InferenceError) as refused:
-            check_worth_reading(text, refused)
+        except (NotNativeError, InferenceError) as error:
+            check_worth_reading(text, error)
         else:
             return response
     return _response(loads_object(text), tail, None)
@@ -126,7 +126,7 @@ def encode_response(response: InferResponse) -> bytes:
     """The reply as JSON; NOT_CARRIED for tensors that JSON cannot hold."""
     if len(response.outputs) == 1 and not (response.id or response.parameters or response.shared):
         tensor = response.outputs[0]
-        before, behind = _reply_around(
+        before, behind = _reply_template(
             (response.model_name, response.model_version, tensor.name, tensor.datatype.name, tensor.shape)
         )
         return b"".join((before, to_text(tensor), behind))
@@ -136,17 +136,17 @@ def encode_response(response: InferResponse) -> bytes:
 _REPLIES: BoundedCache[tuple[str, str, str, str, Shape], tuple[bytes, bytes]] = BoundedCache()
 
 
-def _reply_around(key: tuple[str, str, str, str, Shape]) -> tuple[bytes, bytes]:
-    """What stands before and behind the elements in a reply with one output. Replies of a model differ in nothing else."""
-    known = _REPLIES.get(key)
-    if known is not None:
-        return known
+def _reply_template(key: tuple[str, str, str, str, Shape]) -> tuple[bytes, bytes]:
+    """The text before and behind the elements of a reply with one output. Replies of a model differ in the elements alone."""
+    cached = _REPLIES.get(key)
+    if cached is not None:
+        return cached
     name, version, output, datatype_name, shape = key
     item = {"name": output, "datatype": datatype_name, "shape": shape, "data": 0}
     text = dumps(response_document(InferResponse(name, version, []), [item]))
-    around = text[: -len(b"0}]}")], text[-len(b"}]}") :]
-    _REPLIES.put(key, around, len(text))
-    return around
+    template = text[: -len(b"0}]}")], text[-len(b"}]}") :]
+    _REPLIES.put(key, template, len(text))
+    return template
 
 
 def request_document(
@@ -205,7 +205,7 @@ def _output_object(output: RequestedOutput) -> dict[str, Any]:
 
 
 def tensor_head(item: object, where: str, index: int) -> tuple[dict[str, Any], str, str, list[Any]]:
-    """The object of a tensor, its name, datatype and shape as they are written; INVALID_ARGUMENT when one is missing."""
+    """The object of a tensor, its name, datatype and shape as sent; INVALID_ARGUMENT when one is missing."""
     if type(item) is not dict:
         raise invalid(f"'{where}[{index}]' is {kind_of(item)}; it takes an object")
     name, kind, dims = item.get("name"), item.get("datatype"), item.get("shape")
@@ -219,7 +219,7 @@ def tensor_head(item: object, where: str, index: int) -> tuple[dict[str, Any], s
 
 
 def _missing(item: dict[str, Any], key: str, where: str, takes: str) -> InferenceError:
-    """INVALID_ARGUMENT for what is not there, or is of another kind."""
+    """INVALID_ARGUMENT for a key that is missing or of another type."""
     value = item.get(key)
     if value is None:
         return invalid(f"{where} has no '{key}'; it takes {takes}")
@@ -242,7 +242,7 @@ def _tensor(
         return claimed or Tensor(name, row, shape, array=to_array(name, row, shape, data))
     if size is None:
         if shared is not None and shared_memory.REGION in parameters:
-            shared[name] = shared_memory.taken(parameters, f"tensor '{name}'")
+            shared[name] = shared_memory.take(parameters, f"tensor '{name}'")
             return shared_memory.placeholder(name, kind, dims)
         raise invalid(f"tensor '{name}' has neither 'data' nor 'binary_data_size'; send one of them")
     return Tensor.from_raw(name, kind, shape, _EMPTY_TAIL.take(name, size) if tail is None else tail.take(name, size))

@@ -1,9 +1,9 @@
-"""JSON elements straight into arrays, where the native reader is built; the way in Python decides all that is unusual.
+"""Native reading of JSON elements straight into arrays; Python reads whatever is unusual.
 
-The reader takes the long arrays of elements out of a text and leaves ``[[0]]``, ``[[1]]``, ... in their places. A tensor
-claims its array by that placeholder. Real data may look like a placeholder too, so a decoding counts only when every
-array was claimed once and in order; `NotNativeError` stands for everything else, and the text is then decoded again
-without the reader, which also words the errors.
+The native reader takes the long arrays of elements out of a text and leaves ``[[0]]``, ``[[1]]``, ... in their places. A
+tensor claims its array by that placeholder. Real data may look like a placeholder too, so a decoding counts only when
+every array was claimed once and in order. Otherwise `NotNativeError` is raised, and the text is decoded again in Python,
+which also words the errors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _KINDS = {row.name: row.dtype.str[1:] for row in DATATYPES.values() if row.json 
 
 
 class NotNativeError(Exception):
-    """The native reader's answer cannot be relied on for this text."""
+    """The native reader's result cannot be relied on for this text."""
 
 
 class Elements:
@@ -58,11 +58,11 @@ class Elements:
             raise NotNativeError
         start, end = self._spans[self._claimed]
         self._claimed += 1
-        return self._read(start, end, name, row, shape)
+        return self.read(start, end, name, row, shape)
 
-    def taken(self) -> list[Taken]:
+    def unread_arrays(self) -> list[UnreadArray]:
         """All arrays, each to be read on its own."""
-        return [Taken(self, start, end) for start, end in self._spans]
+        return [UnreadArray(self, start, end) for start, end in self._spans]
 
     def text(self, start: int, end: int) -> bytes:
         return bytes(memoryview(self._text)[start:end])
@@ -71,16 +71,13 @@ class Elements:
         assert jsontensors is not None
         return cast("Shape", jsontensors.shape(self._text, start, end))
 
-    def read(self, start: int, end: int, name: str, row: Datatype, shape: Shape) -> Tensor:
-        """The tensor with the elements of one array; NotNativeError where they have to be read with care."""
-        return self._read(start, end, name, row, shape)
-
     def all_of(self, tensors: list[tuple[str, Datatype, Shape]]) -> list[Tensor]:
         """The tensors of a text whose skeleton is known to be theirs."""
         spans = zip(self._spans, tensors, strict=True)
-        return [self._read(start, end, name, row, shape) for (start, end), (name, row, shape) in spans]
+        return [self.read(start, end, name, row, shape) for (start, end), (name, row, shape) in spans]
 
-    def _read(self, start: int, end: int, name: str, row: Datatype, shape: Shape) -> Tensor:
+    def read(self, start: int, end: int, name: str, row: Datatype, shape: Shape) -> Tensor:
+        """The tensor with the elements of one array; NotNativeError where Python has to read them."""
         assert jsontensors is not None
         if row.kind == "bytes":
             raw = jsontensors.strings(self._text, start, end, shape)
@@ -93,7 +90,7 @@ class Elements:
         raise self._refusal(start, end, name, row, shape)
 
     def _refusal(self, start: int, end: int, name: str, row: Datatype, shape: Shape) -> Exception:
-        """Why an array cannot be read; of a long one, what can be told without making its elements."""
+        """Why an array cannot be read; for a long one, as far as that shows without making its elements."""
         if end - start < LONG_ARRAY:
             return NotNativeError()
         if not row.json:
@@ -114,8 +111,8 @@ class Elements:
             raise NotNativeError
 
 
-class Taken:
-    """The ``data`` of a tensor that is still text: what is left of it in a document whose arrays were put back."""
+class UnreadArray:
+    """The ``data`` of a tensor that is still text: `put_back` puts it in the place of the placeholder."""
 
     __slots__ = ("_elements", "_end", "_start")
 
@@ -124,7 +121,7 @@ class Taken:
         self._start, self._end = start, end
 
     def tensor(self, name: str, row: Datatype, shape: Shape) -> Tensor:
-        """NotNativeError where the text has to be read with care."""
+        """NotNativeError where Python has to read the text."""
         return self._elements.read(self._start, self._end, name, row, shape)
 
     @property
@@ -144,12 +141,12 @@ class Taken:
 
 
 def put_back(document: object, elements: Elements, *, any_key: bool = False) -> bool:
-    """Replace the placeholders in what a skeleton means by the arrays, unread; False where it is not sure which they are.
+    """Replace the placeholders in a skeleton's document by the arrays, unread; False where it is ambiguous which they are.
 
-    They stand under ``data``, or with `any_key` as in `split`.
+    They stand under ``data``, or with `any_key` under every key, as in `split`.
     """
-    waiting = elements.taken()
-    waiting.reverse()
+    unread = elements.unread_arrays()
+    unread.reverse()
     containers = [document]
     while containers:
         container = containers.pop()
@@ -157,13 +154,13 @@ def put_back(document: object, elements: Elements, *, any_key: bool = False) -> 
             for key in container if any_key else ("data",):
                 data: Any = container.get(key)
                 if _is_placeholder(data):
-                    if not waiting or data[0][0] != elements.count - len(waiting):
+                    if not unread or data[0][0] != elements.count - len(unread):
                         return False
-                    container[key] = waiting.pop()
+                    container[key] = unread.pop()
             containers.extend(reversed(container.values()))
         elif type(container) is list:
             containers.extend(reversed(container))
-    return not waiting
+    return not unread
 
 
 def _is_placeholder(data: Any) -> bool:
@@ -176,10 +173,10 @@ def _is_placeholder(data: Any) -> bool:
     )
 
 
-def check_worth_reading(text: Buffer, refused: Exception) -> None:
-    """Raise what a long text is refused for; a short one is read again with all its elements, to word the error exactly."""
-    if isinstance(refused, InferenceError) and len(text) >= LONG_ARRAY:
-        raise refused
+def check_worth_reading(text: Buffer, error: Exception) -> None:
+    """Raise the error of a long text; a short one is read again with all its elements, to word the error exactly."""
+    if isinstance(error, InferenceError) and len(text) >= LONG_ARRAY:
+        raise error
 
 
 def split(text: Buffer, *, most: int = MOST_ARRAYS, any_key: bool = False) -> tuple[Buffer, Elements | None]:

@@ -30,7 +30,7 @@ Fragment = orjson.Fragment
 SURVEYED_FROM = 64 << 10
 """Shorter texts become a few megabytes at most, whatever is in them."""
 EXPANSION, EXPANSION_FLOOR = 16, 16 << 20
-"""A text becomes at most so many times its size in Python objects, beyond the floor: ``[],`` is three bytes and a list of 56."""
+"""A text may become so many times its size in Python objects, beyond the floor: ``[],`` is three bytes and a list of 56."""
 _OBJECT_COSTS = (24, 64, 64, 100, 56)
 """Bytes of memory for each comma, list, object, colon and string of a text: an element, an entry, what holds them."""
 _MOST = {
@@ -40,10 +40,11 @@ _MOST = {
     "names": 128 << 10,
     "strings": MAX_BYTES_ELEMENTS + (128 << 10),
 }
-"""The most of each that a text of any size holds, in the survey's order. Python makes them under the interpreter's lock, in
-which nobody else is served: 0.1 s for the most of one kind. Elements of tensors that the native part reads are not counted."""
+"""The most of each that a text of any size may hold, in the survey's order. Python makes them under the interpreter's lock,
+during which the process serves no other request: 0.1 s for the most of one kind. Elements of tensors that the native part
+reads are not counted."""
 _MOST_CONTROL_VALUES = 16 << 10
-"""The most of each in a body that controls something: it has as many parameters as a message may have, and a shape or two."""
+"""The most of each in a control-plane body: it has as many parameters as a message may have, and a shape or two."""
 
 
 def loads(text: Buffer) -> Any:
@@ -62,7 +63,7 @@ def loads(text: Buffer) -> Any:
 
 
 def loads_control(text: Buffer) -> dict[str, Any]:
-    """The object in a body that controls something, empty for an empty body: what may be large in it is a file's text.
+    """The object in a control-plane body, empty for an empty body; only a file's text may be large in it.
 
     TOO_LARGE, before anything is made, for more values than any such body has.
     """
@@ -128,10 +129,10 @@ def dumps(value: object) -> bytes:
         return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode()
 
 
-def check_depth(value: object, room: int) -> None:
+def check_depth(value: object, levels: int) -> None:
     """INVALID_ARGUMENT when `value` nests deeper than `room` levels; for parts that are not otherwise read."""
     level: list[Any] = [value] if type(value) in _CONTAINERS else []
-    for _ in range(room):
+    for _ in range(levels):
         level = [child for parent in level for child in _children(parent) if type(child) in _CONTAINERS]
         if not level:
             return
@@ -139,7 +140,7 @@ def check_depth(value: object, room: int) -> None:
 
 
 def kind_of(value: object) -> str:
-    """What JSON calls the type of `value`, for error texts."""
+    """JSON's name for the type of `value`, for error texts."""
     return _KINDS.get(type(value), "something else")
 
 

@@ -85,7 +85,7 @@ def _flat_text(flat: np.ndarray, row: Datatype) -> bytes:
 
 
 def numbers_text(array: np.ndarray) -> bytes:
-    """The JSON of a numeric array as it is nested; orjson writes ``null`` for whatever is not finite."""
+    """The JSON of a numeric array as it is nested; orjson writes ``null`` for NaN and the infinities."""
     if array.size < LONG_ELEMENTS:
         return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
     step = max(1, PIECE_ELEMENTS * len(array) // array.size)
@@ -157,11 +157,11 @@ def _with_infinities(text: bytes, flat: np.ndarray) -> bytes:
 
 def _wrong_type(name: str, row: Datatype, flat: list[Any]) -> InferenceError:
     accepted = _ACCEPTED[row.kind]
-    index, found = next((index, item) for index, item in enumerate(flat) if type(item) not in accepted)
-    if type(found) is list:
+    index, value = next((index, item) for index, item in enumerate(flat) if type(item) not in accepted)
+    if type(value) is list:
         return invalid(f"'data' of tensor '{name}' is neither flat nor nested as its shape says")
-    said = kind_of(found) if isinstance(found, dict | str) else str(found).lower() if found is not None else "null"
-    return invalid(f"element {index} of tensor '{name}' is {said[:40]}; {row.name} takes {_WANTED[row.kind]}")
+    text = kind_of(value) if isinstance(value, dict | str) else str(value).lower() if value is not None else "null"
+    return invalid(f"element {index} of tensor '{name}' is {text[:40]}; {row.name} takes {_WANTED[row.kind]}")
 
 
 def _out_of_range(name: str, row: Datatype, flat: list[Any]) -> InferenceError:

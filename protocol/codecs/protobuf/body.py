@@ -31,12 +31,12 @@ class ProtobufBody(Codec):
         model_version: str = "",
     ) -> tuple[InferRequest, ReplyForm]:
         request = protobuf_codec.decode_request(body)
-        for said, path, what in (
+        for in_message, in_path, what in (
             (request.model_name, model_name, "model"),
             (request.model_version, model_version, "version"),
         ):
-            if said and said != path and path:
-                raise invalid(f"the path names {what} '{path[:80]}', but the message names '{said[:80]}'")
+            if in_message and in_message != in_path and in_path:
+                raise invalid(f"the path names {what} '{in_path[:80]}', but the message names '{in_message[:80]}'")
         request.model_name = model_name
         request.model_version = model_version or request.model_version
         return request, ReplyForm(default=True)

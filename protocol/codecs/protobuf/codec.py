@@ -1,8 +1,8 @@
 """The data plane's messages as protobuf bytes, raw and typed (OIP: ModelInferRequest, ModelInferResponse).
 
-Raw contents are what costs, so a large message's tensors are never copied by protobuf: its head is made by the library
-and the tensors' fields are joined to it by hand, and on the way in they are cut out as views before the head is parsed.
-Bytes made so parse to the same message; a property test holds that.
+Copies of raw contents are the main cost, so protobuf never copies a large message's tensors: the library encodes the head,
+and the tensors' fields are appended by hand; on the way in they are cut out as views before the head is parsed. A property
+test checks that the bytes parse to the same message.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from crossover.protocol.tensors import MAX_RANK, Buffer, Tensor
 from crossover.protos import inference as pb
 
 TYPED_OUTPUTS = "typed_outputs"
-"""Request parameter by which our typed client asks for typed replies; everybody else gets raw ones."""
+"""Request parameter by which our typed client asks for typed replies; other clients get raw ones."""
 
 _RAW_INPUT_FIELD, _RAW_OUTPUT_FIELD = 7, 6
 _RAW_INPUT_KEY, _RAW_OUTPUT_KEY = key(_RAW_INPUT_FIELD), key(_RAW_OUTPUT_FIELD)
@@ -53,7 +53,7 @@ _SHAPE_KEY = key(3)
 _MOST_SHAPE_BYTES = 10 * MAX_RANK
 """A dimension is a varint of ten bytes at most."""
 _MESSAGE_TAGS = frozenset((key(4)[0], _TENSOR_KEY[0], key(6)[0]))
-"""Tags of a message's parameters, tensors and requested outputs; what else is length-delimited need be no message."""
+"""Tags of a message's parameters, tensors and requested outputs; other length-delimited fields may hold no message."""
 _STREAM_RESPONSE_KEY = key(2)
 _SPLIT_FROM = 32 * 1024
 """Messages from this size on are cut by hand; below it the library alone is quicker."""
@@ -103,7 +103,7 @@ def encode_response(response: InferResponse, *, typed: bool = False) -> bytes:
 
 
 def _template_key(name: str, version: str, tensor: Tensor) -> tuple[object, ...]:
-    """All that the head of a message with this one raw tensor says."""
+    """Everything that the head of a message with this one raw tensor depends on."""
     return name, version, tensor.name, tensor.datatype.name, tensor.shape, tensor.nbytes
 
 
@@ -143,9 +143,9 @@ def _response_parts(response: InferResponse, typed: bool) -> list[Buffer]:
 
 
 def _requested(output: RequestedOutput) -> pb.ModelInferRequest.InferRequestedOutputTensor:
-    made = pb.ModelInferRequest.InferRequestedOutputTensor(name=output.name)
-    set_parameters(made.parameters, output.parameters)
-    return made
+    entry = pb.ModelInferRequest.InferRequestedOutputTensor(name=output.name)
+    set_parameters(entry.parameters, output.parameters)
+    return entry
 
 
 def _with_tensors(head: Any, entries: Any, tensors: Sequence[Tensor], raw_key: bytes, typed: bool) -> list[Buffer]:
@@ -174,14 +174,14 @@ def _with_contents(head: Any, tensors: Sequence[Tensor]) -> list[Buffer]:
 
 def decode_request(data: Buffer) -> InferRequest:
     """An InferRequest from ModelInferRequest bytes; INVALID_ARGUMENT when they break a rule of OIP 1.5."""
-    known = _DECODED_REQUESTS.find(data)
-    if known is not None:
-        return _request_like(*known)
+    template = _DECODED_REQUESTS.find(data)
+    if template is not None:
+        return _request_like(*template)
     head, raws, contents = _split(data, pb.ModelInferRequest, _RAW_INPUT_FIELD)
     raws = raws or head.raw_input_contents
     check_count(head.outputs, MAX_TENSORS, "outputs")
     shared = {
-        entry.name: shared_memory.taken(parameters_of(entry.parameters), f"input '{entry.name}'")
+        entry.name: shared_memory.take(parameters_of(entry.parameters), f"input '{entry.name}'")
         for entry in head.inputs
         if shared_memory.REGION in entry.parameters
     }
@@ -209,33 +209,33 @@ def _partly_shared(entries: Sequence[Any], raws: Sequence[Buffer], contents: Map
     moved = {at: contents[index] for at, index in enumerate(here) if index in contents}
     if len(raws) == len(entries):
         raws = [raws[index] for index in here]
-    given = iter(_tensors([entries[index] for index in here], raws, moved, "input"))
+    tensors = iter(_tensors([entries[index] for index in here], raws, moved, "input"))
     return [
         shared_memory.placeholder(entry.name, entry.datatype, list(entry.shape))
         if shared_memory.REGION in entry.parameters
-        else next(given)
+        else next(tensors)
         for entry in entries
     ]
 
 
-def _request_like(known: InferRequest, raw: Buffer) -> InferRequest:
-    """A request that differs from `known` in its one tensor's bytes."""
-    tensor = known.inputs[0]
+def _request_like(template: InferRequest, raw: Buffer) -> InferRequest:
+    """A request that differs from `template` in its one tensor's bytes."""
+    tensor = template.inputs[0]
     return InferRequest(
-        known.model_name,
+        template.model_name,
         [Tensor(tensor.name, tensor.datatype, tensor.shape, raw=raw)],
-        known.model_version,
+        template.model_version,
         "",
-        [RequestedOutput(output.name, dict(output.parameters)) for output in known.outputs],
-        dict(known.parameters),
+        [RequestedOutput(output.name, dict(output.parameters)) for output in template.outputs],
+        dict(template.parameters),
     )
 
 
 def decode_response(data: Buffer) -> InferResponse:
     """An InferResponse from ModelInferResponse bytes."""
-    known = _DECODED_RESPONSES.find(data)
-    if known is not None:
-        return _response_like(*known)
+    template = _DECODED_RESPONSES.find(data)
+    if template is not None:
+        return _response_like(*template)
     head, raws, contents = _split(data, pb.ModelInferResponse, _RAW_OUTPUT_FIELD)
     raws = raws or head.raw_output_contents
     response = _response_of(head, raws, contents)
@@ -244,15 +244,15 @@ def decode_response(data: Buffer) -> InferResponse:
     return response
 
 
-def _response_like(known: InferResponse, raw: Buffer) -> InferResponse:
-    """A response that differs from `known` in its one tensor's bytes."""
-    tensor = known.outputs[0]
+def _response_like(template: InferResponse, raw: Buffer) -> InferResponse:
+    """A response that differs from `template` in its one tensor's bytes."""
+    tensor = template.outputs[0]
     return InferResponse(
-        known.model_name,
-        known.model_version,
+        template.model_name,
+        template.model_version,
         [Tensor(tensor.name, tensor.datatype, tensor.shape, raw=raw)],
         "",
-        dict(known.parameters),
+        dict(template.parameters),
     )
 
 
@@ -267,7 +267,7 @@ def _response_of(head: pb.ModelInferResponse, raws: Sequence[Buffer], contents: 
 
 
 def _split(data: Buffer, message: Any, raw_field: int) -> tuple[Any, list[Buffer], dict[int, Buffer]]:
-    """The parsed head; of a message that is worth cutting, views of the raw fields, and of typed contents by their tensor."""
+    """The parsed head, and for a large message views of the raw fields and of the typed contents by their tensor."""
     try:
         if len(data) < _SPLIT_FROM:
             return message.FromString(_as_bytes(data)), [], {}
@@ -292,12 +292,12 @@ def _without_contents(fields: Sequence[memoryview], most: int) -> tuple[list[Buf
             head.append(field)
             index += field[:1] == _TENSOR_KEY
             continue
-        rest, found = cut(content_of(field), CONTENTS_FIELD if field[:1] == _TENSOR_KEY else 0, max(0, most))
-        most -= len(rest) + len(found)
+        rest, pieces = cut(content_of(field), CONTENTS_FIELD if field[:1] == _TENSOR_KEY else 0, max(0, most))
+        most -= len(rest) + len(pieces)
         if field[:1] == _TENSOR_KEY:
             _check_shapes(rest)
-        if sum(map(len, found)) >= _SPLIT_FROM:
-            contents[index] = found[0] if len(found) == 1 else b"".join(found)
+        if sum(map(len, pieces)) >= _SPLIT_FROM:
+            contents[index] = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             head += delimited(_TENSOR_KEY, rest)
         else:
             head.append(field)
@@ -306,7 +306,7 @@ def _without_contents(fields: Sequence[memoryview], most: int) -> tuple[list[Buf
 
 
 def _check_shapes(fields: Sequence[memoryview]) -> None:
-    """The library would make an integer of each byte of a packed shape."""
+    """INVALID_ARGUMENT for a shape that is too long: the library would make an integer of each byte of it."""
     for field in fields:
         if field[:1] == _SHAPE_KEY and len(field) > _MOST_SHAPE_BYTES + 11:
             raise invalid(f"a shape has more than the {MAX_RANK} dimensions that are supported")
@@ -324,7 +324,7 @@ def typed_bytes(data: Buffer) -> int:
 
 
 def check_fields(data: Buffer) -> None:
-    """INVALID_ARGUMENT for a message of the control plane that is large and has more fields than any."""
+    """INVALID_ARGUMENT for a large message of the control plane with more fields than any real one."""
     if len(data) < _SPLIT_FROM:
         return
     with contextlib.suppress(IndexError, ValueError):  # the library says what is wrong with it
@@ -386,19 +386,19 @@ def _set_integer(parameter: pb.InferParameter, name: str, value: int) -> None:
         raise invalid(f"parameter '{name}' is {value}, which 64 bits do not hold")
 
 
-def parameters_of(found: Mapping[str, Any]) -> Parameters:
+def parameters_of(entries: Mapping[str, Any]) -> Parameters:
     """A map<string, InferParameter> as plain values; parameters without a value are left out."""
-    check_count(found, MAX_PARAMETERS, "parameters")
-    return {name: getattr(value, choice) for name, value in found.items() if (choice := _choice(value)) is not None}
+    check_count(entries, MAX_PARAMETERS, "parameters")
+    return {name: getattr(value, choice) for name, value in entries.items() if (choice := _choice(value)) is not None}
 
 
 def _choice(value: Any) -> str | None:
     return value.WhichOneof("parameter_choice")
 
 
-def repository_parameters(found: Mapping[str, Any]) -> dict[str, ParameterValue | bytes]:
+def repository_parameters(entries: Mapping[str, Any]) -> dict[str, ParameterValue | bytes]:
     """A map<string, ModelRepositoryParameter> as plain values."""
-    return {name: getattr(value, choice) for name, value in found.items() if (choice := _choice(value)) is not None}
+    return {name: getattr(value, choice) for name, value in entries.items() if (choice := _choice(value)) is not None}
 
 
 def set_repository_parameters(target: Any, parameters: Mapping[str, ParameterValue | bytes]) -> None:

@@ -106,12 +106,12 @@ def _from_bytes(name: str, row: Datatype, shape: Shape, contents: Buffer, what: 
     """
     assert row.contents is not None
     if row.kind == "bytes":
-        found = (
+        counted = (
             bytestensors.from_repeated(contents, _TAGS[row.contents][0], MAX_BYTES_ELEMENTS) if bytestensors else None
         )
-        if found is None:
+        if counted is None:
             return None
-        count, raw = found
+        count, raw = counted
         _check_count(name, row, shape, count, what)
         return Tensor(name, row, shape, raw=raw)
     packed = _packed(memoryview(contents), _TAGS[row.contents])

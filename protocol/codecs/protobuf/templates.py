@@ -1,7 +1,7 @@
-"""Templates of messages that come again and again: all of a message but the one tensor's bytes at its end.
+"""A cache of templates: messages without the bytes of the one tensor at their end.
 
-A caller's requests for one model differ in nothing else, nor do the replies. So the library parses or makes a template
-once, and a message that begins with the same bytes, and has the same length, is the same message around other elements.
+A caller's requests for one model differ in those bytes alone, and so do the replies. So the library parses or encodes a
+template once; a message that begins with the same bytes and has the same length is the same message around other elements.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class DecodedTemplates(Generic[T]):
-    """What was made of messages that were parsed, by the length and the first bytes of the whole message.
+    """Messages that were parsed, by the length and the first bytes of the whole message.
 
     The first bytes hold the model's name, so that models in turn do not push each other out.
     """
@@ -29,36 +29,36 @@ class DecodedTemplates(Generic[T]):
         self._cache: BoundedCache[tuple[int, bytes], tuple[bytes, T]] = BoundedCache()
 
     def find(self, data: Buffer) -> tuple[T, Buffer] | None:
-        """What was made of a message that began like `data`, and the tensor's bytes in `data`."""
-        known = self._cache.get((len(data), bytes(data[:_FIRST])))
-        if known is None:
+        """The parsed message that began like `data`, and the tensor's bytes in `data`."""
+        entry = self._cache.get((len(data), bytes(data[:_FIRST])))
+        if entry is None:
             return None
-        head, made = known
+        head, message = entry
         size = len(head)
         if data[:size] != head:
             return None
-        return made, data[size:] if len(data) < VIEWED_FROM else memoryview(data)[size:]
+        return message, data[size:] if len(data) < VIEWED_FROM else memoryview(data)[size:]
 
-    def learn(self, data: Buffer, raw_size: int, made: T) -> None:
-        """Keep `made`, unless the `raw_size` bytes of the one tensor are not the last of the message."""
+    def learn(self, data: Buffer, raw_size: int, message: T) -> None:
+        """Keep the parsed `message`, unless the `raw_size` bytes of the one tensor are not the last of `data`."""
         at = len(data) - raw_size
         before = self._raw_key + varint(raw_size)
         if raw_size and data[at - len(before) : at] == before:
-            self._cache.put((len(data), bytes(data[:_FIRST])), (bytes(data[:at]), made), at)
+            self._cache.put((len(data), bytes(data[:_FIRST])), (bytes(data[:at]), message), at)
 
     def __len__(self) -> int:
         return len(self._cache)
 
 
 class EncodedTemplates:
-    """What stands before the tensor's bytes in messages that were made, by what is in it."""
+    """The bytes before the tensor's in encoded messages, by everything that these bytes depend on."""
 
     def __init__(self) -> None:
         self._cache: BoundedCache[tuple[object, ...], bytes] = BoundedCache()
         self.get = self._cache.get
 
     def keep(self, key: tuple[object, ...], message: bytes, raw_size: int) -> bytes:
-        """Keep what stands before the last `raw_size` bytes of `message`; gives the message back."""
+        """Keep the bytes before the last `raw_size` ones of `message`; return the message."""
         at = len(message) - raw_size
         self._cache.put(key, message[:at], at)
         return message

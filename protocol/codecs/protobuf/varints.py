@@ -18,7 +18,7 @@ _CONTINUED = 0x80
 """A byte of a varint that is less than this is the last one of its number."""
 _MOST_BYTES = 10
 _BATCH = 1 << 18
-"""Numbers, or bytes, at a time: what is needed beside them stays a few megabytes."""
+"""Numbers, or bytes, at a time: temporary arrays stay at a few megabytes."""
 
 
 def count(packed: NDArray[np.uint8]) -> int:
@@ -32,29 +32,29 @@ def encode(numbers: NDArray[Any]) -> list[Buffer]:
 
 
 def _encoded(numbers: NDArray[Any]) -> Buffer:
-    left = numbers.astype(np.int64).view(np.uint64) if numbers.dtype.kind == "i" else numbers.astype(np.uint64)
-    if not left.size or left.max() < _CONTINUED:
-        return left.astype(np.uint8).data
-    sizes = np.ones(left.shape, np.int64)
+    remaining = numbers.astype(np.int64).view(np.uint64) if numbers.dtype.kind == "i" else numbers.astype(np.uint64)
+    if not remaining.size or remaining.max() < _CONTINUED:
+        return remaining.astype(np.uint8).data
+    sizes = np.ones(remaining.shape, np.int64)
     for shift in range(7, 7 * _MOST_BYTES, 7):
-        longer = left >= np.uint64(1 << shift) if shift < 64 else np.zeros(left.shape, bool)
+        longer = remaining >= np.uint64(1 << shift) if shift < 64 else np.zeros(remaining.shape, bool)
         if not longer.any():
             break
         sizes += longer
     ends = sizes.cumsum()
-    made = np.empty(int(ends[-1]), np.uint8)
+    octets = np.empty(int(ends[-1]), np.uint8)
     at, rest = ends - sizes, sizes
-    while left.size:
-        made[at] = (left & np.uint64(0x7F)).astype(np.uint8) | np.where(rest > 1, np.uint8(_CONTINUED), np.uint8(0))
+    while remaining.size:
+        octets[at] = (remaining & np.uint64(0x7F)).astype(np.uint8) | np.where(
+            rest > 1, np.uint8(_CONTINUED), np.uint8(0)
+        )
         more = rest > 1
-        left, at, rest = left[more] >> np.uint64(7), at[more] + 1, rest[more] - 1
-    return made.data
+        remaining, at, rest = remaining[more] >> np.uint64(7), at[more] + 1, rest[more] - 1
+    return octets.data
 
 
 def decode(packed: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any] | None:
-    """The numbers of a field of that type, of which 32-bit ones take the low half as protobuf does; None when they are no
-    varints.
-    """
+    """The numbers of a field of that type; 32-bit ones are the low half, as in protobuf. None when the bytes are not varints."""
     parts: list[NDArray[Any]] = []
     at = 0
     while at < len(packed):
@@ -62,12 +62,12 @@ def decode(packed: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any] | No
         ends = np.flatnonzero(window < _CONTINUED)
         if not ends.size:
             return None
-        taken = window[: int(ends[-1]) + 1]
-        wide = _decoded(taken, ends)
+        complete = window[: int(ends[-1]) + 1]
+        wide = _decoded(complete, ends)
         if wide is None:
             return None
         parts.append(wide.astype(f"u{dtype.itemsize}").view(dtype))
-        at += len(taken)
+        at += len(complete)
     return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 

@@ -16,7 +16,7 @@ MOST_FIELDS = 10_000
 LENGTH_DELIMITED = 2
 _FIXED_SIZES = {1: 8, 5: 4}
 _GROUP, _GROUP_END = 3, 4
-"""Groups are deprecated and not in our messages; a field that is not known may be one."""
+"""Groups are deprecated and not in our messages; an unknown field may be one."""
 _MOST_GROUPS = 100
 """Groups within groups, as many as the library reads."""
 
@@ -28,12 +28,12 @@ def key(field: int) -> bytes:
 
 def varint(value: int) -> bytes:
     """The base-128 form of an unsigned integer."""
-    made = bytearray()
+    encoded = bytearray()
     while value > 0x7F:
-        made.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    made.append(value)
-    return bytes(made)
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def delimited(tag: bytes, parts: Sequence[Buffer]) -> list[Buffer]:
@@ -62,13 +62,13 @@ def read_varint(view: Octets, at: int) -> tuple[int, int]:
 
 
 def cut(view: memoryview, field: int, most: int = MOST_FIELDS) -> tuple[list[memoryview], list[Buffer]]:
-    """The top-level fields of a message: those that are not `field`, with their tags, and the contents of those that are.
+    """The top-level fields of a message: every other one with its tag, and the contents of each `field`.
 
     All are views. IndexError or ValueError when the bytes are not a message, INVALID_ARGUMENT for more than `most` fields.
     """
     rest: list[memoryview] = []
-    found: list[Buffer] = []
-    wanted = field << 3 | LENGTH_DELIMITED
+    contents: list[Buffer] = []
+    field_tag = field << 3 | LENGTH_DELIMITED
     at, end = 0, len(view)
     while at < end:
         start = at
@@ -79,20 +79,20 @@ def cut(view: memoryview, field: int, most: int = MOST_FIELDS) -> tuple[list[mem
             size, content = read_varint(view, at)
             at = content + size
         else:
-            at = _behind(view, at, end, tag)
+            at = _field_end(view, at, end, tag)
         if at > end:
             raise ValueError
-        if tag == wanted:
-            found.append(view[content:at])
+        if tag == field_tag:
+            contents.append(view[content:at])
         else:
             rest.append(view[start:at])
-        if len(rest) + len(found) > most:
+        if len(rest) + len(contents) > most:
             raise invalid(f"the message has more than {MOST_FIELDS} fields; it takes that many at most")
-    return rest, found
+    return rest, contents
 
 
-def _behind(view: memoryview, at: int, end: int, tag: int) -> int:
-    """Where a field that is not length-delimited ends, its tag read; beyond `end` where it is none."""
+def _field_end(view: memoryview, at: int, end: int, tag: int) -> int:
+    """Where a field that is not length-delimited ends, its tag read; beyond `end` for an invalid one."""
     open_groups: list[int] = []
     while True:
         wire = tag & 7
@@ -113,5 +113,5 @@ def _behind(view: memoryview, at: int, end: int, tag: int) -> int:
 
 
 def content_of(field: memoryview) -> memoryview:
-    """What a length-delimited field with a number below 16 holds."""
+    """The content of a length-delimited field with a number below 16."""
     return field[read_varint(field, 1)[1] :]

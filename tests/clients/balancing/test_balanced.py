@@ -15,7 +15,7 @@ from crossover.clients.balancing.balanced import Balanced
 from crossover.clients.balancing.policies import POLICIES
 from crossover.clients.balancing.resolver import Resolver
 from crossover.protocol import deadline
-from crossover.protocol.errors import Code, InferenceError, lost, unreached
+from crossover.protocol.errors import Code, InferenceError, lost_connection, unreached
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
@@ -167,7 +167,8 @@ async def test_what_nobody_looked_at_goes_elsewhere(fleet):
     assert fleet.took()["b:1"] == before + 10
 
 
-@pytest.mark.parametrize("error", [lost("closed"), InferenceError(Code.UNAVAILABLE, "told"), InferenceError(Code.WORKER_LOST, "x"),
+@pytest.mark.parametrize("error", [lost_connection("closed"), InferenceError(Code.UNAVAILABLE, "told"),
+                                   InferenceError(Code.WORKER_LOST, "x"),
                                    InferenceError(Code.OVERLOADED, "x"), InferenceError(Code.INTERNAL, "x")])  # fmt: skip
 async def test_what_may_have_been_looked_at_does_not(fleet, error):
     """It is its caller's; one that asks again gets another replica."""
@@ -182,7 +183,7 @@ async def test_a_lost_connection_puts_its_replica_under_suspicion(fleet):
     """No call goes there until it has answered for its health."""
     client = fleet()
     await calls(client, 3)
-    fleet.fakes["a:1"].error = fleet.fakes["a:1"].health = lost("closed")
+    fleet.fakes["a:1"].error = fleet.fakes["a:1"].health = lost_connection("closed")
     assert await calls(client, 30) == {"ok": 29, "UNAVAILABLE": 1}
     fleet.revive("a:1")
     await until(lambda: client.replicas[0].usable)
@@ -368,7 +369,7 @@ async def test_questions_go_to_another_replica(fleet):
     """Metadata may be asked twice: a lost connection is no reason to fail."""
     client = fleet()
     await calls(client, 3)
-    fleet.fakes["a:1"].error = lost("closed")
+    fleet.fakes["a:1"].error = lost_connection("closed")
     assert [(await client.model_metadata("echo", "", CallContext())).name for _ in range(3)] == ["echo"] * 3
 
 

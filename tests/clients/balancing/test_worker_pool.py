@@ -130,4 +130,4 @@ async def test_a_process_that_does_not_answer_has_not_seen_the_call(monkeypatch)
         with pytest.raises(InferenceError) as raised:
             await call(pool)
     assert raised.value.code is Code.UNAVAILABLE
-    assert raised.value.unseen
+    assert raised.value.unprocessed

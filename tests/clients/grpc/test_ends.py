@@ -13,10 +13,10 @@ OURS = ((DETAILS_KEY, details_of(InferenceError(Code.UNAVAILABLE, "the model is 
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "unseen", "lost"),
+    ("status", "code", "unprocessed", "lost"),
     [
         (Status(14, "failed to connect to all addresses; last error: ..."), Code.UNAVAILABLE, True, False),
-        (Status(14, "no connection within 5 s", unseen=True), Code.UNAVAILABLE, True, False),
+        (Status(14, "no connection within 5 s", unprocessed=True), Code.UNAVAILABLE, True, False),
         (Status(14, "Stream removed (recvmsg:Connection reset by peer)"), Code.UNAVAILABLE, False, True),
         (Status(14, "failed to connect to all addresses", OURS), Code.UNAVAILABLE, False, False),
         (Status(14, "the model is not ready", OURS), Code.UNAVAILABLE, False, False),
@@ -28,7 +28,7 @@ OURS = ((DETAILS_KEY, details_of(InferenceError(Code.UNAVAILABLE, "the model is 
         (Status(2, "who knows"), Code.UNKNOWN, False, False),
     ],
 )
-def test_the_end_of_a_connection_is_unavailable(status, code, unseen, lost):
-    """`unseen` goes elsewhere, `lost` puts its replica under suspicion; what a service tells is neither."""
+def test_the_end_of_a_connection_is_unavailable(status, code, unprocessed, lost):
+    """`unprocessed` goes elsewhere, `lost` puts its replica under suspicion; what a service tells is neither."""
     error = error_of(status, "host:1")
-    assert (error.code, error.unseen, error.lost) == (code, unseen, lost)
+    assert (error.code, error.unprocessed, error.connection_lost) == (code, unprocessed, lost)
