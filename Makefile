@@ -59,14 +59,15 @@ check: .venv/.dev native  ## lint, security rules, types, layers, known vulnerab
 	@$(BIN)/python protos/generate.py --check
 	@$(BIN)/buf lint && $(BIN)/buf format --diff --exit-code && $(BIN)/buf breaking --against protos/released.binpb
 
-# Most tests wait for processes, so two files at once take little longer than one; a file's tests share what they started.
-TESTS := -n 2 --dist loadfile
+# Half of a test's time is waiting, for processes and for what must not happen: on two cores four workers use what one leaves. A
+# file's tests share what they started.
+TESTS := -n 4 --dist loadfile
 
 test: check .venv-clients/.clients  ## check, then every test but the slow ones (about 13 minutes)
 	@$(BIN)/python -m pytest $(TESTS) -m "not slow" $(ARGS)
 
 test-all: check .venv-clients/.clients .venv/.arms .venv/.fleet  ## check, then every test
-	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
+	@$(BIN)/python -m pytest $(TESTS) --hypothesis-profile=many $(ARGS)
 
 # Without a wheel of atheris for this Python, or without an index, inputs are mutated without looking at coverage.
 fuzz: .venv/.dev native  ## look for inputs that break a promise of a parser (about five minutes); ARGS=... are passed on

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = Path("/usr/bin/chromium")
@@ -19,6 +20,15 @@ CHROMIUM_ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
+
+
+# A property is looked at in some cases each time, and in many by `make test-all`. How long a case takes on a busy machine is
+# no property of ours.
+for profile, examples in (("some", 40), ("many", 200)):
+    settings.register_profile(
+        profile, max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+settings.load_profile("some")
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ JSON = st.recursive(
 DOCUMENTS = st.dictionaries(KEYS.filter(lambda key: key not in {"", "[q]"}), JSON)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(DOCUMENTS, min_size=1, max_size=3))
 def test_whatever_json_was_seen_its_contract_compiles_and_takes_it(tmp_path_factory, documents):
     """protoc accepts the contract, and every document that it was written from parses as its type."""

@@ -283,7 +283,7 @@ class Paced(RecordingInference):
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.booleans())
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_answers_come_in_the_order_of_the_requests(times, ids):
     """However long each takes, and with ids or without, as Triton answers for models that are not decoupled."""
     paced = Paced()

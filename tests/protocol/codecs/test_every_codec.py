@@ -15,7 +15,7 @@ from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.messages import InferRequest, InferResponse, RequestedOutput
 from crossover.protocol.tensors import Tensor
 
-FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(suppress_health_check=list(HealthCheck))
 every_codec = pytest.mark.parametrize("line", CODECS.values(), ids=lambda line: line.name)
 texts = st.text("aüx한 \"\\/\n%'", max_size=6)
 names = texts.filter(bool)

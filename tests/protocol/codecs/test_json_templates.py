@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crossover.protocol.bounded_cache import MOST_ENTRIES
@@ -48,7 +48,6 @@ def without_the_reader(text, model):
         return json_codec.decode_request(text, model)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(texts(), min_size=1, max_size=5))
 def test_every_text_means_the_same(seen):
     for text in [*seen, *seen]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crossover.protocol.bounded_cache import MOST_ENTRIES
@@ -31,7 +31,6 @@ def messages(draw, kind):
     return message
 
 
-@settings(max_examples=100)
 @given(st.lists(messages(InferRequest), min_size=1, max_size=6))
 def test_requests_stay_what_they_are(sent):
     for request in sent:
@@ -43,7 +42,6 @@ def test_requests_stay_what_they_are(sent):
             check(protobuf_codec.decode_request(data), request, "inputs")
 
 
-@settings(max_examples=100)
 @given(st.lists(messages(InferResponse), min_size=1, max_size=6))
 def test_responses_stay_what_they_are(sent):
     for response in sent:

@@ -41,7 +41,7 @@ async def test_byte_by_byte(port, case):
 SPLIT = [case for case in CASES if len(case.sent) < 20_000]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_no_answer_depends_on_packets(data):
     """Requests in any order, cut at any places, get the statuses that each has by itself, up to the first that closes."""
