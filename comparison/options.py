@@ -422,6 +422,8 @@ def check_course(course: Course, payloads: Sequence[int] = (1,)) -> None:
         raise UsageError(
             f"--generators {course.generators} takes {limits[1][0]} {course.generators} or more: each has connections of its own"
         )
+    if all(arm.role != "arm" for arm in course.arms):
+        raise UsageError("--arms names only controls; name at least one arm to measure")
     _check_room(course.out, goes_on=course.goes_on)
 
 

@@ -56,6 +56,8 @@ _WORDS: dict[str, tuple[str, ...]] = {
 }
 """Fields whose words are known beforehand."""
 _NUMBERS = frozenset({"ratio", "low", "high", "blocks", "payload", "concurrency", "rate"})
+_RESULTS = frozenset({"ratio", "low", "high", "verdict", "blocks"})
+"""Fields that only the measuring gives."""
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le, ">=": operator.ge, "!=": operator.ne, "<": operator.lt, ">": operator.gt, "=": operator.eq,
 }  # fmt: skip
@@ -81,6 +83,11 @@ class Test:
             return False
         return _OPERATORS[self.operator](found, self.value)
 
+    @property
+    def text(self) -> str:
+        """The value as it is written."""
+        return f"{self.value:.15g}" if isinstance(self.value, float) else self.value
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -98,6 +105,23 @@ class Rule:
             raise RuleError(f"--fail-if '{self.text}' selects none of this run's cells; check its 'where'")
         verdicts = [all(test.holds(cell) for test in self.tests) for cell in chosen]
         return all(verdicts) if self.every else any(verdicts)
+
+
+def check_selects(rules: Sequence[Rule], planned: Sequence[Cell]) -> None:
+    """RuleError for a rule that no result of the `planned` cells can meet: it would never fail, and is refused beforehand."""
+    for rule in rules:
+        if not planned:
+            raise RuleError(f"--fail-if '{rule.text}' selects nothing: no pair is measured")
+        known = [test for test in (*rule.where, *rule.tests) if test.field not in _RESULTS]
+        for test in known:
+            if not any(test.holds(cell) for cell in planned):
+                has = sorted({str(_FIELDS[test.field](cell)) for cell in planned})
+                raise RuleError(
+                    f"--fail-if '{rule.text}' could never hold: this run has no cell with {test.field} {test.operator} "
+                    f"{test.text}; its {test.field} is {', '.join(has)}"
+                )
+        if not any(all(test.holds(cell) for test in known) for cell in planned):
+            raise RuleError(f"--fail-if '{rule.text}' selects none of this run's cells; check its 'where'")
 
 
 def parse(text: str) -> Rule:

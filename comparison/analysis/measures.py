@@ -13,6 +13,8 @@ from crossover.comparison.design import outcomes as out
 from crossover.comparison.design import samples
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from crossover.comparison.design.samples import Samples, SliceLine
@@ -46,6 +48,12 @@ _LEAST_CARRIED = 0.5
 """Bytes over the hop that are less than so large a share of the messages were not counted: connections closed with them."""
 _FEWEST_IN_BLOCK = {"p50": 5, "p90": 50, "p99": 500}
 """Fewer requests in a block say nothing about its percentile."""
+
+
+def metrics_of(options: Mapping[str, Any], *, searched: bool) -> tuple[str, ...]:
+    """What a run with these options is judged by; `searched`: each arm's capacity too."""
+    wanted = METRICS if options.get("thorough") else QUICK_METRICS
+    return (*(metric for metric in wanted if metric != "capacity"), *(("capacity",) if searched else ()))
 
 
 @dataclass(slots=True)

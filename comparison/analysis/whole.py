@@ -15,9 +15,9 @@ from crossover.comparison.analysis.measures import (
     CALLER,
     LARGER_IS_BETTER,
     METRICS,
-    QUICK_METRICS,
     STREAM_METRICS,
     Measures,
+    metrics_of,
 )
 from crossover.comparison.design import naming
 from crossover.comparison.design.arms import ARMS, Pair, headline_pairs
@@ -61,7 +61,7 @@ class Analysis:
         self.cells = experiment.cells
         self.names = summary.names(self.cells)
         self.arms = [arm for arm in experiment.arms if any(self.measures.bins(c, arm) for c in range(len(self.cells)))]
-        self.metrics = _metrics(samples)
+        self.metrics = metrics_of(samples.experiment.options, searched=bool(samples.capacities))
         self.gates = self._gates()
         self.equals = self._equals()
         self.recoveries = self._recoveries()
@@ -349,13 +349,6 @@ class Analysis:
             "others_max": max((line.others for line in kept), default=0.0),
             "pressure_median": float(np.median([line.pressure for line in kept])) if kept else 0.0,
         }
-
-
-def _metrics(samples: Samples) -> tuple[str, ...]:
-    """What this run is judged by."""
-    wanted = METRICS if samples.experiment.options.get("thorough") else QUICK_METRICS
-    searched = ("capacity",) if samples.capacities else ()
-    return (*(metric for metric in wanted if metric != "capacity"), *searched)
 
 
 def _medians(rows: list[dict[str, float]]) -> dict[str, float]:

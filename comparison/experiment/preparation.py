@@ -101,8 +101,6 @@ def probed(
 ) -> Prepared:
     """The cells of what the view has loaded as its cell 0, at the rates that every arm can take."""
     probes = {arm.name: _probe(view, generator, arm) for arm in options.arms if arm.role == "arm"}
-    if not probes:
-        raise UsageError("--arms names only controls; name at least one arm to measure")
     prepared = Prepared([], [], [], [])
     for cell in _cells(options, size, {name: rate for name, (rate, _) in probes.items()}, network, case):
         prepared.cells.append(cell)

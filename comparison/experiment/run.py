@@ -8,8 +8,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crossover.comparison.analysis import capacity
+from crossover.comparison.analysis import capacity, failif
+from crossover.comparison.analysis.measures import metrics_of
 from crossover.comparison.design import samples
+from crossover.comparison.design.arms import headline_pairs
 from crossover.comparison.design.cells import plan
 from crossover.comparison.design.samples import Experiment, Writer
 from crossover.comparison.design.schedule import FEWEST
@@ -100,7 +102,9 @@ class Run:
         count = sum(len(block.slices) for block in blocks)
         self._reruns_left = math.ceil(_MOST_RERUNS * count)
         self.last = first + options.blocks
-        self.writer.experiment(self._experiment(prepared))
+        experiment = self._experiment(prepared)
+        failif.check_selects(options.fail_if, _planned(experiment))
+        self.writer.experiment(experiment)
         steps = self._searched(prepared) * len(blocks)
         self.progress.tell(f"measuring {options.blocks} blocks: {self._estimate(prepared, count, len(blocks))}")
         self.progress.total(count + steps)
@@ -238,6 +242,19 @@ class Run:
             return 0
         places = searching.places(prepared.cells, range(len(prepared.cells)))
         return len(places) * len(searching.arms_of(self._arms.values())) * capacity.STEPS
+
+
+def _planned(experiment: Experiment) -> list[dict[str, Any]]:
+    """What is known before the measuring of every cell that will be judged."""
+    metrics = metrics_of(experiment.options, searched=experiment.options["goal_ms"] is not None)
+    pairs = [pair[:2] for pair in experiment.pairs] or [list(pair.key) for pair in headline_pairs(experiment.arms)]
+    return [
+        {**asdict(cell), "model": experiment.model, "pair": pair, "metric": metric}
+        for cell in experiment.cells
+        for pair in pairs
+        if cell.compares((pair[0], pair[1]))
+        for metric in metrics
+    ]
 
 
 def _by_network(block: Block, prepared: Prepared) -> dict[str, list[Slice]]:

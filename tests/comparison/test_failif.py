@@ -2,7 +2,7 @@
 
 import pytest
 
-from crossover.comparison.analysis.failif import RuleError, parse
+from crossover.comparison.analysis.failif import RuleError, check_selects, parse
 
 
 def cell(**changes):
@@ -52,3 +52,24 @@ def test_a_rule_that_selects_nothing_is_an_error():
     """A rule that no cell can meet would never fail: it is refused instead."""
     with pytest.raises(RuleError, match="selects none"):
         parse("ratio > 1 where payload = 3").holds(CELLS)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("ratio > 1 where pair = grpc/rets", "no cell with pair = grpc/rets; its pair is grpc/rest"),
+        ("ratio > 1 where metric = p99", "no cell with metric = p99; its metric is cpu, p50"),
+        ("network = region and ratio > 1", "no cell with network = region; its network is loopback"),
+        ("ratio > 1 where payload > 1e7", "no cell with payload > 10000000; its payload is 1048576, 256"),
+        ("ratio > 1 where metric = cpu and payload = 1048576", "selects none"),
+    ],
+)
+def test_a_rule_that_could_never_hold_is_refused_before_the_measuring(rule, said):
+    """What is known of the planned cells decides whether a rule can hold; their results are still open."""
+    with pytest.raises(RuleError, match=said):
+        check_selects([parse(rule)], CELLS)
+
+
+def test_a_rule_on_results_alone_may_hold():
+    """Ratios and verdicts are known after the measuring, whatever the planned cells say of them now."""
+    check_selects([parse("ratio > 99 where verdict = equal and payload = 256")], CELLS)
