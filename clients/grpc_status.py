@@ -11,7 +11,7 @@ from crossover.transport.grpc.status import CANCELLED, INTERNAL, UNKNOWN
 if TYPE_CHECKING:
     from crossover.transport.grpc.status import Status
 
-_NOT_SENT = ("failed to connect to all addresses", "DNS resolution failed")
+_NOT_SENT = ("failed to connect to all addresses", "DNS resolution failed", "errors resolving")
 """How grpcio's core begins the text of a call that never had a connection; it has no other way to tell."""
 
 _LOST = ("Internal error from Core", "Stream removed")

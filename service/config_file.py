@@ -28,7 +28,7 @@ def read(path: Path, own: Iterable[str], tables: Iterable[str]) -> dict[str, Any
     ConfigFileError when it is missing, is not TOML, or has a key that no setting has.
     """
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
+        document = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise ConfigFileError(f"the settings file '{path}' cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -9,16 +9,18 @@ unix:/run/model.sock            a Unix socket
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from crossover.protocol.wires import DNS, FILE, UNIX, unix_path
 
 Kind = Literal["grpc", "rest"]
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.%]+\]|[^\s:/\[\],@#?]+):(?P<port>\d{1,5})")
+_HOST_PORT = re.compile(r"(?P<host>\[[^\s\[\]]+\]|[^\s:/\[\],@#?]+):(?P<port>\d{1,5})")
+_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?", re.ASCII)
 _GRPC_NUMERIC = re.compile(r"ipv[46]:(?=\S)")
 _TAKES = {
     "grpc": "it takes host:port, such as 10.0.0.7:8001 or [fd00::7]:8001, dns:///name:port, unix:PATH, several by commas, or @FILE",
@@ -78,7 +80,7 @@ def parse(kind: Kind, text: str, *, secure: bool = False) -> list[Part]:
 def read(kind: Kind, listing: Listing, *, secure: bool = False) -> list[Part]:
     """The parts that a file lists; ValueError, one sentence, when it cannot be used or has none."""
     try:
-        lines = [line.strip() for line in listing.path.read_text("utf-8").splitlines()]
+        lines = [line.strip() for line in listing.path.read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         why = (error.strerror or "it fails").lower() if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ValueError(f"the file {listing.path} cannot be read: {why}") from None
@@ -132,18 +134,44 @@ def _host_and_port(kind: Kind, text: str) -> tuple[str, int]:
     port = int(found["port"])
     if not 0 < port < 65536:
         raise ValueError(f"port {found['port']} is not one from 1 to 65535")
+    _check_host(found["host"])
     return found["host"], port
+
+
+def _check_host(host: str) -> None:
+    """ValueError for what neither is an IP address nor can be looked up."""
+    try:
+        if host.startswith("["):
+            ipaddress.IPv6Address(host[1:-1])
+            return
+        if host.rstrip(".").rpartition(".")[2].isdigit():  # no top-level domain is a number
+            ipaddress.IPv4Address(host)
+            return
+        is_name = _NAME.fullmatch(host.encode("idna").decode("ascii")) is not None
+    except ValueError:
+        is_name = False
+    if not is_name:
+        raise ValueError(f"'{host[:80]}' is neither a host name nor an IP address")
 
 
 def _url(text: str) -> str:
     try:
         parts = urlsplit(text)
-        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_url = parts.scheme in ("http", "https") and parts.port != 0
     except ValueError:
         is_url = False
-    if not is_url or re.search(r"\s", text):
+    if not is_url or not parts.hostname or re.search(r"\s", text):
         raise ValueError(_TAKES["rest"])
+    _check_host(f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
+    if "@" in parts.netloc or parts.query or parts.fragment or not parts.path.isascii():
+        raise ValueError(f"a base URL has no user, query or fragment, and its path is ASCII: {_shown(parts)}")
     return text
+
+
+def _shown(parts: SplitResult) -> str:
+    """What would be right; a password is not repeated."""
+    netloc = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{netloc}{parts.path if parts.path.isascii() else ''}"
 
 
 def _plain(kind: Kind, where: str, *, secure: bool) -> str:

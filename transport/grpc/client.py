@@ -156,6 +156,8 @@ class Channel:
             ended = _unconnected("the TLS handshake failed")
         except OSError as error:
             ended = _unconnected(_reason(error))
+        except ValueError:  # a name that cannot be one, such as a label of 64 characters
+            ended = _unconnected("hostname lookup error")
         else:
             self._connection = connection
             return connection

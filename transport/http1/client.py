@@ -266,6 +266,8 @@ class HttpPool:
             raise unreached(f"no TLS connection to {origin.url}: {why}") from None
         except OSError as error:
             raise unreached(f"cannot connect to {origin.url}: {_reason(error)}") from None
+        except ValueError:  # a name that cannot be one, such as a label of 64 characters
+            raise unreached(f"cannot connect to {origin.url}: it is not a host name") from None
         return connection
 
 

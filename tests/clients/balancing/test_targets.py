@@ -98,3 +98,39 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path, content, says):
         file.write_bytes(content)
     with pytest.raises(ValueError, match=says):
         targets.check("grpc", f"@{file}")
+
+
+@pytest.mark.parametrize("kind", ["grpc", "rest"])
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "a;b", "a\0b", "256.1.1.1", "1", "[1]", "[a]", "[::::]"])
+def test_what_is_no_host_is_refused(kind, host):
+    """Where a lookup could only fail, or raise what nobody expects, the setting is wrong already."""
+    for text in (
+        f"{host}:80",
+        f"a:1,{host}:80",
+        f"dns:///{host}:80",
+        *([f"http://{host}:80"] if kind == "rest" else []),
+    ):
+        with pytest.raises(ValueError, match=r"neither a host name nor an IP address|it takes a URL"):
+            targets.check(kind, text)
+
+
+@pytest.mark.parametrize("host", ["a_b-c.example.", "münchen.example", "10.0.0.7", "[fe80::1%eth0]"])
+def test_every_way_to_name_a_host_is_taken(host):
+    """Names with underscores (compose), dots at the end and letters beyond ASCII, and addresses with a scope."""
+    assert addresses("grpc", f"{host}:80") == [f"{host}:80"]
+    assert addresses("rest", f"{host}:80") == [f"http://{host}:80"]
+
+
+@pytest.mark.parametrize("text", ["http://me:secret@a:1", "http://a:1/x?y=z", "http://a:1/x#y", "http://a:1/é"])
+def test_what_would_not_be_sent_is_refused(text):
+    """A base URL has nothing beyond its path; a password in it is not repeated."""
+    with pytest.raises(ValueError, match="a base URL has no user, query or fragment") as caught:
+        targets.check("rest", f"{text},http://b:1")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    """As some editors write it; it is no part of the first address."""
+    file = tmp_path / "replicas"
+    file.write_text("a:1\r\nb:2\r\n", "utf-8-sig")
+    assert targets.read("grpc", Listing(file)) == [Endpoint("a:1"), Endpoint("b:2")]
