@@ -212,6 +212,8 @@ def _framed(data: bytes) -> tuple[int, bytes]:
 def protobuf_request(data: bytes) -> None:
     """What is cut by hand is what the library would have read; and what we write, raw or typed, is read again."""
     found = outcome(lambda: protobuf_codec.decode_request(data))
+    protobuf_codec.typed_bytes(data)
+    outcome(lambda: protobuf_codec.check_fields(data))
     if len(data) > NATIVE_UP_TO:
         return
     same(found, outcome(lambda: protobuf_codec.decode_request(data)), "a message read again means the same")
@@ -221,7 +223,6 @@ def protobuf_request(data: bytes) -> None:
         same(found, by_hand, "a message cut by hand means what the library reads")
     if found[0] == "taken":
         _again(found, lambda typed: protobuf_codec.encode_request(found[1], typed=typed), protobuf_codec.decode_request)
-    protobuf_codec.typed_bytes(data)
     for kind in (pb.RepositoryModelLoadRequest, pb.RepositoryIndexRequest):
         _control(kind, data)
 
@@ -274,7 +275,6 @@ class _cut_from:
 
 def _control(kind: Any, data: bytes) -> None:
     """A message of the control plane becomes JSON and comes back."""
-    outcome(lambda: protobuf_codec.check_fields(data))
     try:
         message = kind.FromString(data)
     except DecodeError:
@@ -294,7 +294,7 @@ def raw_bytes(data: bytes) -> None:
 def control_json(data: bytes) -> None:
     """A JSON body of the control plane is a message or a refusal."""
     for kind in (pb.RepositoryModelLoadRequest, pb.RepositoryIndexRequest):
-        found = outcome(lambda kind=kind: proto_json.from_object(json_text.loads(data), kind()))
+        found = outcome(lambda kind=kind: proto_json.from_object(json_text.loads_control(data), kind()))
         if found[0] == "taken":
             proto_json.to_object(found[1], complete=True)
 
@@ -309,6 +309,7 @@ _JSON_TOKENS = (
 )  # fmt: skip
 _ONE = b'{"inputs":[{"name":"x","datatype":"%b","shape":[%b],"data":[%b]}]}'
 _LONG = b",".join(b"%d.5" % i for i in range(80))
+_SHARED = b'"parameters":{"shared_memory_region":"r","shared_memory_byte_size":4}'
 _JSON_SEEDS = (
     _ONE % (b"FP32", b"4", b"1,2.5,-3e2,NaN"),
     _ONE % (b"FP64", b"2,2", b"[1,2],[3,null]"),
@@ -341,6 +342,12 @@ _JSON_SEEDS = (
     b'{"inputs":[],"parameters":{"binary_data_output":7}}', b'{"inputs":[7]}', b'{"inputs":[{}]}',
     b'{"inputs":[{"name":"x","datatype":"FP32","shape":[0],"parameters":{"binary_data_size":0}}]}',
     b'{"inputs":[{"name":"x","datatype":"UINT8","shape":[1],"data":[1],"parameters":{"shared_memory_region":"r"}}]}',
+    b'{"model_name":"m","inputs":[],"parameters":{"a":-9223372036854775809}}',
+    _ONE % (b"FP32", b"2,2", b"[1,2],[3]"), _ONE % (b"FP32", b"2", b"[1],[2]"), _ONE % (b"FP16", b"1", b"1"),
+    _ONE % (b"BF16", b"80", _LONG), _ONE % (b"FP32", b"2,2", b"1,2,3,[4]"), _ONE % (b"FP32", b"3", b"[[1],2,3]"),
+    b'{"inputs":[{"name":"x","datatype":"FP32","shape":[80],"data":[' + _LONG + b']}],"other":[' + _LONG + b"]}",
+    b'{"other":[' + _LONG + b'],"inputs":[{"name":"x","datatype":"FP32","shape":[80],"data":[' + _LONG + b"]}]}",
+    _SHARED.join((b'{"outputs":[{"name":"y",', b'}],"inputs":[{"name":"x","datatype":"FP32","shape":[1],', b"}]}")),
 )  # fmt: skip
 _JSON_REPLIES = tuple(
     seed.replace(b'"outputs"', b'"asked"').replace(b'"inputs"', b'"model_name":"m","model_version":"1","outputs"')
@@ -350,6 +357,8 @@ _V1_SEEDS = (
     b'{"instances":[1.5,2.5]}', b'{"instances":[[1,2],[3,4]]}', b'{"instances":[{"x":1},{"x":2}]}', b'{"inputs":[[1],[2]]}',
     b'{"instances":[{"x":1,"text":"a","flag":true,"n":5},{"x":2,"text":{"b64":"AAE="},"flag":false,"n":-5}]}',
     b'{"inputs":{"x":[1],"text":[{"b64":"AA=="}]}}', b'{"instances":[{"b64":"AAE="}]}',
+    b'{"instances":[{"x":1,"text":{"b64":"?"},"flag":true,"n":5}]}', b'{"instances":[{"x":1,"text":{"b64":7},"flag":true,"n":5}]}',
+    b'{"instances":[{"x":1,"text":"a","flag":true,"n":' + b"[" * 40 + b"5" + b"]" * 40 + b"}]}",
     b'{"instances":[' + b",".join([b"[0.125,2,-1e30]"] * 30) + b"]}", b'{"inputs":[' + b"1.5," * 90 + b"null]}",
     b'{"instances":[' + b",".join([b'{"x":[0.125,2,-1e30,7],"text":["one","\xc3\xa9","three"]}'] * 6) + b"]}",
     b'{"inputs":{"x":[' + b"1.5," * 90 + b'1],"flag":[true,false,true,false],"n":[1,2,3,4,5,6,7,8,9]}}',
@@ -375,6 +384,8 @@ _API_SEEDS = (
     b'{"model":"m","inputs":[],"label":"a\\u0000"}',
     b'{"model":"m","inputs":[],"parameters":{"a":[]}}',
     b'{"model":"m","inputs":7}',
+    b'{"model":"a/b","inputs":[{"name":"x","data":[1]}]}',
+    b'{"model":"m","label":"' + b"a" * 300 + b'","inputs":[{"name":"x","data":[1]}]}',
     b'{"model":"m","inputs":[{"name":"x","datatype":"FP32","shape":[2],"data":[1]}]}',
     b'{"model":"digits","inputs":[{"name":"x","datatype":"FP32","shape":[1,3],"data":[1,2,3]}],"label":3,"note":"n"}',
     b'{"model":"m","version":"2","upstream":"grpc","inputs":[{"name":"x","datatype":"BYTES","shape":[1],"data":["a"]}]}',
@@ -408,6 +419,29 @@ _BINARY_REPLIES = tuple(
 )  # fmt: skip
 
 
+def _with_regions(tensors: list[Tensor], shared: tuple[int, ...], raws: str) -> bytes:
+    """A request of which the inputs at `shared` lie in shared memory, with raw contents for all, the others or none."""
+    message = pb.ModelInferRequest.FromString(protobuf_codec.encode_request(InferRequest("m", tensors)))
+    for at in shared:
+        message.inputs[at].parameters["shared_memory_region"].string_param = "r"
+        message.inputs[at].parameters["shared_memory_byte_size"].int64_param = 8
+    kept = {"all": range(len(tensors)), "others": [at for at in range(len(tensors)) if at not in shared], "none": ()}[
+        raws
+    ]
+    contents = [message.raw_input_contents[at] for at in kept]
+    del message.raw_input_contents[:]
+    message.raw_input_contents.extend(contents)
+    return message.SerializeToString()
+
+
+def _sized(data: bytes) -> bytes:
+    return bytes([len(data)]) + data
+
+
+def _field(key: int, data: bytes) -> bytes:
+    return bytes([key]) + _sized(data)
+
+
 def _messages() -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     arrays: list[tuple[str, Any]] = [
         ("FP32", np.arange(6, dtype="f4").reshape(2, 3)), ("INT64", np.array([-1, 2**62])), ("BOOL", np.array([True, False])),
@@ -435,6 +469,23 @@ def _messages() -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     )
     replies.append(protobuf_codec.encode_response(InferResponse("m", "1", both, "id", more)))
     replies.append(protobuf_codec.encode_stream_response(InferResponse("m", "1", both[:1])))
+    requests += [
+        _with_regions(both, shared, raws) for shared in ((), (0,), (1, 3)) for raws in ("all", "others", "none")
+    ]
+    requests.append(
+        pb.ModelInferRequest(
+            model_name="m",
+            inputs=[pb.ModelInferRequest.InferInputTensor(name="x", datatype="FP16", shape=[1])],
+        ).SerializeToString()
+    )
+    requests += [  # contents of one field that is no such field: cut short, no varints, not of whole elements
+        b"\x0a\x01m" + _field(0x2A, b"\x0a\x01x\x12" + _sized(kind) + b"\x1a\x01\x03" + _field(0x2A, contents))
+        for kind in (b"INT32", b"INT64", b"UINT64", b"FP32", b"BOOL", b"BYTES", b"UINT8")
+        for tag in (0x0A, 0x12, 0x1A, 0x22, 0x2A, 0x32, 0x3A, 0x42)
+        for contents in (bytes([tag, 0x80]), bytes([tag, 3, 0x80, 0x80, 0x80]), bytes([tag, 12]) + b"\x81" * 11 + b"\1",
+                         bytes([tag, 3, 1, 2, 3]), bytes([tag, 30]) + (b"\xff" * 9 + b"\1") * 3)
+    ]  # fmt: skip
+    replies.append(b"\x12\x80")  # a stream's reply whose size is cut short
     load = pb.RepositoryModelLoadRequest(model_name="m")
     load.parameters["config"].string_param = "{}"
     load.parameters["file:1/model.onnx"].bytes_param = b"\0\1"
@@ -478,7 +529,8 @@ TARGETS = [
     Target("protobuf-request", protobuf_request, _PROTOBUF_MODULES, _PROTOBUF_TOKENS, _REQUESTS,
            units=[*hostile.PROTOBUF_REQUESTS.values(), *_large_messages()]),
     Target("protobuf-response", protobuf_response, _PROTOBUF_MODULES, _PROTOBUF_TOKENS, _REPLIES),
-    Target("control-json", control_json, (proto_json,), (*_JSON_TOKENS, b'"config"', b'"int64_param"', b'"ready"'), (
-        b'{"parameters":{"config":{"string_param":"{}"},"n":{"int64_param":1}}}', b'{"ready":true}', b'{"model_name":"m"}',
+    Target("control-json", control_json, (proto_json, json_text), (*_JSON_TOKENS, b'"config"', b'"int64_param"', b'"ready"'), (
+        b'{"parameters":{"config":{"string_param":"{}"},"n":{"int64_param":1}}}', b'{"ready":true}', b'{"model_name":"m"}', b"",
+        b'{"a":[' + b"1," * 20000 + b"1]}",
     )),
 ]  # fmt: skip

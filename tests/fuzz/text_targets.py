@@ -104,6 +104,7 @@ def fields(data: bytes) -> None:
     """Header fields of the /api resources are read or a problem of the caller's."""
     text = data.decode("latin-1")
     _problem(lambda: negotiation.check_acceptable(text))
+    negotiation.prefers("text/html", text, negotiation.JSON)
     _problem(lambda: negotiation.check_content_type(text, (negotiation.JSON,), "Accept-Post"))
     _problem(lambda: negotiation.preferences(text.split("\n")))
     _problem(lambda: keys.read_key(text))
@@ -125,6 +126,19 @@ _CONFIG = (
     b'new_field [ { a: 1 } ] other { b: "c" d: [ 1, 2 ] } batch_input [ { kind: BATCH_ELEMENT_COUNT } ] # comment\n',
     b'ensemble_scheduling { step [ { model_name: "a" input_map { key: "x" value: "y" } } ] }',
     b"version_policy: { latest { num_versions: 2 } } model_warmup { name: 'w' batch_size: 1 }",
+    b"version_policy { specific { versions: [ 0 ] } }",
+    b"version_policy { specific { } }",
+    b'input [ { name: "x" }, { name: "x" } ]',
+    b'name: "m\\u00e4\\U0001F600\\ud83d\\ude00\\x41\\101\\n"',
+    b'name: "\\ud800"',
+    b'name: "\\U99999999"',
+    b'name: "\\q"',
+    b"optimization { priority: 0x1 graph { level: 010 } }",
+    b"input [ 7 ]",
+    b"input 7",
+    b"batch_input [ { kind: 0x10 } ]",
+    b'name: "m" input [ { name: "x" data_type: 0xB dims: [ 1 ] } ] sequence_batching { }',
+    b"a" * 1_100_000,
 )
 _CONFIG_TOKENS = (
     b"name", b"input", b"output", b"dims", b"data_type", b"TYPE_FP32", b"max_batch_size", b"parameters", b"key", b"value", b"new_field",
@@ -147,5 +161,6 @@ TARGETS = [
     Target("api-fields", fields, (negotiation, conditions, keys), (
         b"application/json", b"*/*", b";q=0", b";q=0.5", b",", b'"a-1"', b"W/", b"*", b"respond-async", b"wait=5", b"; charset=utf-8", b'"',
         b"\\", b"application/merge-patch+json", b"\n",
-    ), (b"application/json;q=0.5, */*;q=0.1", b'"a-1", W/"b-2"', b"respond-async, wait=10", b'"key"', b"*", b"", b"k" * 300)),
+    ), (b"application/json;q=0.5, */*;q=0.1", b"text/html,*/*;q=0.8",
+        b'"a-1", W/"b-2"', b"respond-async, wait=10", b'"key"', b"*", b"", b"k" * 300)),
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from dataclasses import replace
 from typing import Any
 
@@ -400,6 +401,12 @@ _REPLIES = (
     b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
     b"HTTP/1.1 413 Large\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n" + b"a" * 70000,
+    b"HTTP/1.1 200 OK\r\ncontent-type: a/b\r\ncontent-length: 5\r\nx-request-id: abc\r\n\r\nhello",
+    b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 101 + b"Content-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70000,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n"
+    + b"a" * (128 << 10)
+    + (b"\r\n20000\r\n" + b"a" * (128 << 10)) * 12,
 )
 
 
@@ -435,6 +442,17 @@ _CLIENT_FRAMES = (
     _frame(frames.WINDOW_UPDATE, 0, 0, b"\0\0\0\1"), _frame(frames.WINDOW_UPDATE, 0, 1, b"\0\0\1\0"),
     _frame(frames.GOAWAY, 0, 0, bytes(8) + b"text"), _frame(frames.PRIORITY, 0, 9, bytes(5)), _frame(0xEE, 3, 1, b"what"),
     _frame(frames.PUSH_PROMISE, _OPEN, 1, bytes(4)),
+    _frame(frames.SETTINGS, 0, 0, frames.settings({2: 2})),
+    _frame(frames.SETTINGS, 0, 0, frames.settings({frames.INITIAL_WINDOW_SIZE: 1 << 31})),
+    _frame(frames.SETTINGS, 0, 0, frames.settings({frames.INITIAL_WINDOW_SIZE: 0})) + _frame(frames.HEADERS, _WHOLE, 1, _REQUEST)
+    + _frame(frames.RST_STREAM, 0, 1, bytes(4)),
+    _frame(frames.DATA, frames.PADDED, 1, b"\5ab"),
+    _frame(frames.HEADERS, _OPEN, 11, _REQUEST + _literals(("content-length", "5"))) + _frame(frames.DATA, _ENDS, 11, b"abc"),
+    _frame(frames.HEADERS, _OPEN, 13, _REQUEST + _literals(("content-length", "5"))) + _frame(frames.DATA, _ENDS, 13, bytes(6)),
+    _frame(frames.HEADERS, _OPEN, 15, _REQUEST) + _frame(frames.DATA, 0, 15, bytes(16384)) * 66,
+    _frame(frames.HEADERS, _WHOLE, 17, _literals((":method", "CONNECT"), (":authority", "a:1"))),
+    _frame(frames.HEADERS, _WHOLE, 19, _REQUEST + _literals(("host", "a"))),
+    _frame(frames.PING, 0, 0, bytes(8)) * 1100,
 )  # fmt: skip
 _SERVER_FRAMES = (
     _frame(frames.HEADERS, _OPEN, 1, _RESPONSE) + _frame(frames.DATA, 0, 1, bytes(5)) + _frame(frames.HEADERS, _WHOLE, 1, _TRAILERS),
@@ -458,7 +476,17 @@ _HEADER_BLOCKS = (
     _framed_blocks(b"\x82\x87\x85\0\x0cgrpc-timeout\x021S"),
     _framed_blocks(b"\x88\0\x0econtent-length\x015"),
     _framed_blocks(b"\x82\0\1a\1b\0\1a\1c"),
+    _framed_blocks(_literals((":method", "CONNECT"), (":authority", "a:1"))),
+    _framed_blocks(_literals((":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "a"), ("host", "b"))),
+    b"\xff" + b"\x40\1a\x7f\x81\x7f" + b"b" * 0x4100 + b"\xbe" * 40,
 )  # fmt: skip
+
+
+def _too_large() -> bytes:
+    """A gRPC message that is larger than its limit once it is decompressed."""
+    data = gzip.compress(bytes(_LIMIT + 1), mtime=0)
+    return b"\1" + len(data).to_bytes(4, "big") + data
+
 
 TARGETS = [
     Target("http1-head", http1_head, (head,), _HTTP_TOKENS, _HEADS),
@@ -472,7 +500,7 @@ TARGETS = [
            _HEADER_BLOCKS, speed=4),
     Target("grpc-message", grpc_message, (grpc_messages,), (bytes(5), b"\1", b"\0\0\0\0\1"), (
         bytes(5), b"\0\0\0\0\3abc", b"\1\0\0\0\3abc", b"\0\0\0\0\1a\0\0\0\0\2bc",
-        b"\1\0\0\0\x17\x1f\x8b\x08\0\0\0\0\0\2\xffKLJ\6\0\xc2A$5\3\0\0\0", b"\0\0\2\0\0" + bytes(1 << 17))),
+        b"\1\0\0\0\x17\x1f\x8b\x08\0\0\0\0\0\2\xffKLJ\6\0\xc2A$5\3\0\0\0", b"\0\0\2\0\0" + bytes(1 << 17), _too_large())),
     Target("grpc-fields", grpc_fields, (grpc_metadata,), (b"grpc-timeout:", b"x-bin:", b"AAE=", b"100m", b"\n", b","), (
         b"grpc-timeout:1S\nx-bin:AAE\n:path:/x\na:b", b"grpc-timeout:99999999H", b"x-bin:AA,BB\nx:1")),
 ]  # fmt: skip
