@@ -71,6 +71,22 @@ def test_the_pages_say_what_the_documents_say(open_page, prediction):
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("path", ["/api/predictions", "/api/predictions/{id}/history"])
+def test_a_phone_shows_every_column(open_page, prediction, path):
+    """At 390 pixels each value of a row is on the screen beside its column's name, and the table is still a table."""
+    page = open_page(path.format(**prediction), viewport={"width": 390, "height": 844})
+    page.wait_for_selector("body[data-ready]")
+    names = page.locator("thead th").all_text_contents()
+    cells = page.locator("tbody tr").first.locator("th, td")
+    assert [cell.get_attribute("data-name") for cell in cells.all()] == names
+    for cell in cells.all():
+        box = cell.bounding_box()
+        assert box["width"] > 0 and 0 <= box["x"] and box["x"] + box["width"] <= 390
+    assert page.get_by_role("columnheader").count() == len(names)
+    assert page.get_by_role("rowheader").count() == page.locator("tbody tr").count()
+
+
+@pytest.mark.browser
 def test_a_wrong_address_is_a_page_in_both_languages(browser, stack):
     """404 with a reason in the reader's language and a way back."""
     for locale, words in (("en-US", "not found"), ("ko-KR", "찾을 수 없습니다")):

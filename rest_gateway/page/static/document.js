@@ -46,8 +46,20 @@ function predictions({ predictions: list, next }) {
     next ? el("p", {}, el("a", { href: next }, t("nextPage"))) : null];
 }
 
-const table = (title, heads, rows) => el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title },
-  el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));
+/** A table whose rows are blocks on a phone, each value beside the name of its column; roles outlive that display. */
+function table(title, heads, rows) {
+  for (const row of rows) {
+    row.setAttribute("role", "row");
+    [...row.cells].forEach((cell, i) => {
+      cell.setAttribute("role", i ? "cell" : "rowheader");
+      cell.dataset.name = heads[i].textContent;
+    });
+  }
+  for (const head of heads) head.setAttribute("role", "columnheader");
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title },
+    el("table", { role: "table", class: "rows" },
+      el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...heads)), el("tbody", { role: "rowgroup" }, ...rows)));
+}
 
 function prediction(item) {
   const facts = {
@@ -68,12 +80,14 @@ function prediction(item) {
     el("p", {}, el("a", { href: item.links.history }, t("historyLink")), " · ", el("a", { href: "/api/predictions" }, t("backToList")))];
 }
 
+const HISTORY_CLASSES = { upstream: "upstream", note: "prose" };
+
 function history({ prediction: id, revisions }) {
   const heads = ["fieldUpdated", "fieldEvent", "fieldState", "fieldUpstream", "fieldAnswer", "fieldLabel", "fieldNote"];
   const cells = (each) => ({ state: stateOf(each), upstream: each.upstream, answer: each.answer, label: each.label, note: each.note });
   const rows = revisions.map((each) => styled(el("tr", {},
     el("th", { scope: "row" }, moment(each.at)), el("td", {}, each.event ? t(`event_${each.event}`) : "–"),
-    ...Object.entries(cells(each)).map(([name, value]) => el("td", { class: name === "upstream" ? "upstream" : null },
+    ...Object.entries(cells(each)).map(([name, value]) => el("td", { class: HISTORY_CLASSES[name] },
       each.changed.includes(name) ? el("strong", {}, String(value ?? "–")) : String(value ?? "–")))),
   { "--colour": colour(each.upstream) }));
   return [t("historyTitle", { id: id.slice(-12) }), el("p", { class: "hint" }, t("historyHint")),
