@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossover.comparison import progress
-from crossover.comparison.bench import against, growth, measure, soak, table
+from crossover.comparison.bench import against, footprint, growth, measure, soak, table
 from crossover.comparison.bench.points import POINTS
 from crossover.comparison.bench.services import Services
 from crossover.comparison.design import naming
@@ -23,6 +23,7 @@ from crossover.stack.services import StartError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
 _STOPPED, _REFUSED = 1, 2
 
@@ -40,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--soak", type=float, metavar="MINUTES", help="instead: memory under load for so long, and how it grows"
     )
+    parser.add_argument(
+        "--footprint", action="store_true",
+        help="instead: memory and start of both services beside processes that only import the same libraries (two minutes)",
+    )  # fmt: skip
     parser.add_argument(
         "--against", metavar="COMMIT", help="instead: the services of this checkout and of COMMIT, measured in turn"
     )
@@ -67,7 +72,17 @@ def run(given: argparse.Namespace) -> int:
             raise ValueError("--rounds and --slice must be above 0")
         if given.soak is not None and given.soak <= 0:
             raise ValueError("--soak takes minutes, above 0")
-        chosen_run = _grow if given.growth else _soak if given.soak else _against if given.against else _compare
+        chosen_run = (
+            _grow
+            if given.growth
+            else _soak
+            if given.soak
+            else _start
+            if given.footprint
+            else _against
+            if given.against
+            else _compare
+        )
         chosen_run(given)
     except (ValueError, AskError, StartError, GeneratorError, measure.BenchError) as error:
         print(str(error), file=sys.stderr)
@@ -76,6 +91,12 @@ def run(given: argparse.Namespace) -> int:
         print("stopped", file=sys.stderr)
         return _STOPPED
     return 0
+
+
+def _chosen(given: argparse.Namespace) -> Callable[[argparse.Namespace], None]:
+    """What is to be measured: the first that is asked for, else every point."""
+    asked = {_grow: given.growth, _soak: given.soak, _start: given.footprint, _against: given.against}
+    return next((measuring for measuring, wanted in asked.items() if wanted), _compare)
 
 
 def _compare(given: argparse.Namespace) -> None:
@@ -137,6 +158,15 @@ def _soak(given: argparse.Namespace) -> None:
         samples = soak.measured(services, given.soak, given.slice, told.step)
     terminal.console().print(soak.table(samples))
     _keep(given.out, {"pss_bytes": samples})
+
+
+def _start(given: argparse.Namespace) -> None:
+    """What both services take before they do anything, and after load."""
+    with progress.shown() as told:
+        told.total(3 * given.rounds)
+        rounds = footprint.measured(given.log, given.rounds, given.slice, told.step)
+    terminal.console().print(footprint.table(rounds))
+    _keep(given.out, {"rounds": [asdict(found) for found in rounds]})
 
 
 def _keep(out: Path | None, found: dict[str, Any]) -> None:

@@ -80,6 +80,8 @@ class Services:
         ]
         self._ports = dict(zip(listening, free_ports(len(listening)), strict=True))
         self.questions: dict[str, Question] = {}
+        self.ready_at, self.ready_cpu_s = 0.0, 0.0
+        """When all were ready (`time.monotonic`), and the CPU time that they had taken until then."""
 
     def target(self, service: str) -> Target:
         """Where a service listens on both its wires."""
@@ -105,6 +107,9 @@ class Services:
         """Make a payload known under a name."""
         expected = ask.answers("rest-binary", self.target("model server"), requests)
         self.questions[payload] = Question(requests, expected)
+
+    def pids(self) -> list[int]:
+        return [service.pid for service in self._services.values()]
 
     def memory(self) -> dict[str, int]:
         """Proportional set size of each service now, in bytes."""
@@ -145,6 +150,7 @@ class Services:
             })  # fmt: skip
         for service in self._services.values():
             service.await_ready()
+        self.ready_at, self.ready_cpu_s = time.monotonic(), sum(map(cpu.whole_cpu_s, self.pids()))
         for payload, shape in SHAPES.items():
             x = np.random.default_rng(1).random(shape, np.float32)
             self.add(payload, [InferRequest(payload, [Tensor.from_array("x", x)])])

@@ -90,6 +90,22 @@ def test_a_short_soak(root, tmp_path):
     assert "MB a minute" in ran.stdout
 
 
+@pytest.mark.slow  # starts floors, services, and `make run`, and drives nine paths
+def test_a_short_footprint(root, tmp_path):
+    """Floors, services and `make run` are measured, and the services have more of everything than what only imports."""
+    out = tmp_path / "footprint.json"
+    ran = subprocess.run(
+        [sys.executable, "-m", "comparison", "bench", "--footprint", "--rounds", "1", "--slice", "0.02", "--out", out],
+        cwd=root, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    (found,) = json.loads(out.read_text())["rounds"]
+    assert 0 < found["floors_bytes"] < found["ready_bytes"] < found["loaded_bytes"]
+    assert 0 < found["floors_cpu_s"] < found["ready_cpu_s"]
+    assert found["first_s"] > 0
+    assert "of the floors" in ran.stdout
+
+
 def test_as_started_is_what_make_run_sets(root):
     """The row of the defaults measures the settings that the Makefile gives."""
     recipe = re.search(r"^run:.*\n((?:\t.*\n)+)", (root / "Makefile").read_text(), re.MULTILINE)[1]

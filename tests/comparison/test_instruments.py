@@ -8,7 +8,7 @@ import sys
 import time
 
 from crossover.comparison.load.timer import Timer
-from crossover.comparison.machine import cpu, sockets
+from crossover.comparison.machine import cpu, resident, sockets
 
 
 def test_cpu_of_a_process_that_spins_is_counted():
@@ -30,6 +30,45 @@ def test_memory_and_machine_counters_move():
     time.sleep(0.05)
     assert cpu.peak_memory_bytes(os.getpid()) > 5_000_000
     assert cpu.machine().since(before).total_ns > 0
+
+
+def test_pages_of_a_file_count_once_for_all_who_map_it(tmp_path):
+    """Two children map the same 8 MB and fill 4 MB of their own each: together they have 8 more than the one, not 12."""
+    path = tmp_path / "mapped"
+    path.write_bytes(bytes(8 << 20))
+    program = (
+        "import mmap, sys\n"
+        "with open(sys.argv[1], 'rb') as f: m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)\n"
+        "sum(m[::4096]); own = b'x' * (4 << 20); print(flush=True); sys.stdin.read()"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    try:
+        assert all(child.stdout.readline() == b"\n" for child in started)
+        one, both = (resident.memory_bytes(child.pid for child in some) for some in (started[:1], started))
+    finally:
+        for child in started:
+            child.communicate(b"")
+    assert one > (8 << 20) + (4 << 20)
+    assert (4 << 20) < both - one < one - (8 << 20)
+
+
+def test_cpu_time_counts_threads_and_children_that_have_ended():
+    """A child whose work was done by a thread and by a child of its own, both gone, has used the time of both."""
+    spin = "import time\ndef spin():\n while time.thread_time() < 0.1: pass\n"
+    program = (
+        f"import subprocess, sys, threading\n{spin}\n"
+        "t = threading.Thread(target=spin); t.start(); t.join()\n"
+        f"subprocess.run([sys.executable, '-c', {spin + 'spin()'!r}]); print(flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"\n"
+        alone, whole = cpu.whole_cpu_s(child.pid), cpu.family_whole_cpu_s(child.pid)
+        child.communicate(b"")
+    assert alone >= 0.1
+    assert whole >= alone + 0.08
 
 
 def test_bytes_over_a_socket_are_counted_exactly():
