@@ -189,11 +189,11 @@ _FIELDS = (
 )  # fmt: skip
 
 
-def grpc_head() -> bytes:
+def grpc_head(*further: tuple[str, str]) -> bytes:
     """A header block that leaves the table as it is, so that it can be sent again."""
     writer = HeaderWriter()
     writer.limit(0)
-    return writer.block(_FIELDS)
+    return writer.block((*_FIELDS, *further))
 
 
 def begun(port: int, seconds: float = 10.0) -> socket.socket:

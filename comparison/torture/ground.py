@@ -54,6 +54,11 @@ class Ground:
         self.gateway: Service
 
     @property
+    def is_brief(self) -> bool:
+        """Whether a guard is off, which shows in the first moment of an attack."""
+        return self._guard is not None
+
+    @property
     def models(self) -> Path:
         return Path(self.environment["MODEL_REPOSITORY"])
 
@@ -91,6 +96,12 @@ class Ground:
 
     def start_model_server(self, **settings: str) -> Service:
         return self.start("model_server", self.ports["MODEL_SERVER_HTTP_PORT"], settings)
+
+    def renew_model_server(self) -> None:
+        """Another one in place of that which still works off what it was sent."""
+        self.model_server.kill()
+        self.model_server = self.start_model_server()
+        self.model_server.await_ready()
 
     def start_gateway(self, **settings: str) -> Service:
         """One more gateway, on a port of its own."""

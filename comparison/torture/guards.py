@@ -77,7 +77,10 @@ GUARDS = (
     Guard("lookahead", "http.pipelining", replaced={f"{_HTTP1}LOOKAHEAD_BYTES": _ANY}),
     Guard("connections", "http.connections", settings={"MAX_CONNECTIONS": "10000"}),
     Guard("off-loop", "http.hostile-json", replaced={"protocol.limits:is_heavy": lambda _: False}),
-    Guard("memory", "http.memory-in-flight", settings={"MAX_IN_FLIGHT_BYTES": str(_ANY)}),
+    Guard(
+        "memory", "http.memory-in-flight", settings={"MAX_IN_FLIGHT_BYTES": str(_ANY)},
+        also=frozenset({"http.unread-replies"}),  # it bounds what they hold, too
+    ),
     Guard("idle-frames", "lean.idle-frames", changed={_HTTP2: _with_limits(idle_frames=_ANY)}),
     Guard("resets", "lean.resets", changed={_HTTP2: _with_limits(resets=_ANY)}),
     Guard("faults", "lean.faults", changed={_HTTP2: _with_limits(faults=_ANY)}),
@@ -93,7 +96,7 @@ GUARDS = (
             "model_server.model_queue:ModelQueue._too_late": lambda *_: False,
             "model_server.model_queue:ModelQueue.without_chance": lambda *_: [],
         },
-        also=frozenset({"overload.in-time", "overload.neighbours", "overload.afterwards", "overload.memory"}),
+        also=frozenset({f"overload.{name}" for name in ("in-time", "neighbours", "health", "afterwards", "memory")}),
     ),
     Guard(
         "fair-queueing", "overload.neighbours", replaced={"model_server.executor:Executor._choice": _first_come},

