@@ -48,12 +48,13 @@ def read(path: Path, own: Iterable[str], tables: Iterable[str]) -> dict[str, Any
 
 def _checked(path: Path, where: str, values: dict[str, Any], known: set[str]) -> dict[str, Any]:
     for key, value in values.items():
+        is_table = isinstance(value, dict)
         if key not in known:
-            close = difflib.get_close_matches(key.lower().replace("-", "_"), known, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ConfigFileError(
-                f"{where}{key[:60]} in the settings file '{path}' is no setting of this program{hint}"
-            )
+            shown = f"[{key[:60]}]" if is_table else f"'{key[:60]}'"
+            close = difflib.get_close_matches(key.lower().replace("-", "_"), TABLES if is_table else known, 1)
+            hint = f"; did you mean {f'[{close[0]}]' if is_table else close[0]}?" if close else ""
+            what = "table" if is_table else "setting"
+            raise ConfigFileError(f"{where}{shown} in the settings file '{path}' is no {what} of this program{hint}")
         if isinstance(value, (dict, list)):
             raise ConfigFileError(f"{where}{key} in the settings file '{path}' takes one value")
     return values

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crossover import VERSION
+from crossover.protocol.names import escaped
 from crossover.service import config_file
 from crossover.service.doors.forwarded import Forwarded
 from crossover.service.doors.hosts import AllowedHosts
@@ -296,32 +297,38 @@ def load(kind: type[S], program: str, arguments: Sequence[str] | None = None) ->
         sys.exit(0)
     path = given.pop("config") or os.environ.get(config_file.VARIABLE)
     flags = {name: value for name, value in given.items() if value is not None}
+    spelled = {name: flag(name) for name in flags}
     try:
         filed = _from_files(kind, Path(path) if path else None)
-        return kind(**{name: value for name, value in filed.items() if not os.environ.get(name.upper())} | flags)
+        filed = {name: value for name, value in filed.items() if name not in flags and not os.environ.get(name.upper())}
+        spelled |= {name: f"{name} in the settings file '{path}'" for name in filed}
+        return kind(**filed | flags)
     except config_file.ConfigFileError as error:
         fail(str(error))
     except ValidationError as error:
-        fail(_sentence(kind, error, flags))
+        fail(_sentence(kind, error, spelled))
 
 
 def _from_files(kind: type[ServiceSettings], path: Path | None) -> dict[str, Any]:
-    """Settings from the settings file and from the files of secrets."""
-    values = config_file.read(path, kind.model_fields, kind.tables) if path else {}
-    for name in kind.secrets:
-        variable = f"{name.upper()}_FILE"
-        if secret := os.environ.get(variable):
+    """Settings from the settings file and from the files of secrets, which variables or the settings file name."""
+    secrets = {f"{name}_file": name for name in kind.secrets}
+    values = config_file.read(path, {*kind.model_fields, *secrets}, kind.tables) if path else {}
+    for key, name in secrets.items():
+        named = values.pop(key, None)
+        if secret := os.environ.get(key.upper()) or named:
             try:
-                values[name] = Path(secret).read_text("utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
+                values[name] = Path(str(secret)).read_text("utf-8").strip()
+            except (OSError, ValueError) as error:
                 why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-                raise config_file.ConfigFileError(f"{variable} names '{secret}', which cannot be read: {why}") from None
+                raise config_file.ConfigFileError(
+                    f"{key.upper()} names '{secret}', which cannot be read: {why}"
+                ) from None
     return values
 
 
 def fail(sentence: str) -> NoReturn:
-    """End the program: one sentence on stderr, exit code 2."""
-    print(sentence, file=sys.stderr)
+    """End the program: one sentence, on one line, on stderr, exit code 2."""
+    print(escaped(sentence), file=sys.stderr)
     sys.exit(2)
 
 
@@ -358,7 +365,8 @@ def markdown(kind: type[ServiceSettings]) -> str:
         "This page is made by `python -m stack --settings-markdown`.",
         "",
         "`--config FILE` (or `CONFIG_FILE`) reads settings from a TOML file: the variables' names in lower case, those of one service",
-        "in a table `[gateway]` or `[model_server]`. A flag goes before a variable, which goes before the file.",
+        "in a table `[gateway]` or `[model_server]`. A flag goes before a variable, which goes before the file. `DATABASE_URL_FILE`",
+        "(`database_url_file` in it) names a file whose text is `DATABASE_URL`.",
     ]
     for title, fields in _sections(kind):
         parts += [f"\n## {title}\n", "| variable | flag | default | what |", "| --- | --- | --- | --- |"]
@@ -410,16 +418,15 @@ def _sections(kind: type[ServiceSettings]) -> Iterator[tuple[str, dict[str, Fiel
                 yield declaring.title, fields
 
 
-def _sentence(kind: type[ServiceSettings], error: ValidationError, flags: Mapping[str, object]) -> str:
-    """Which setting is wrong, as the user spelled it, its value, and what would be right."""
+def _sentence(kind: type[ServiceSettings], error: ValidationError, spelled: Mapping[str, str]) -> str:
+    """Which setting is wrong, as the user spelled it (a variable where `spelled` does not say), its value, and what would be right."""
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     if name not in kind.model_fields:
         return first["msg"].removeprefix("Value error, ")
-    spelled = flag(name) if name in flags else name.upper()
     own = first["type"] == "value_error"
     right = first["msg"].removeprefix("Value error, ") if own else f"it takes {_takes(kind.model_fields[name])}"
-    return f"{spelled} is '{str(first.get('input'))[:80]}'; {right}"
+    return f"{spelled.get(name, name.upper())} is '{str(first.get('input'))[:80]}'; {right}"
 
 
 def _takes(field: FieldInfo) -> str:

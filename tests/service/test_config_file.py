@@ -61,12 +61,22 @@ def test_a_flag_beats_a_variable_which_beats_the_file(written, monkeypatch):
     [
         (
             "gateway_prot = 1",
-            "gateway_prot in the settings file '{path}' is no setting of this program; did you mean gateway_port?",
+            "'gateway_prot' in the settings file '{path}' is no setting of this program; did you mean gateway_port?",
         ),
-        ("[gateway]\nnothing_like_it = 1", "[gateway] nothing_like_it in the settings file"),
+        ("[gateway]\nnothing_like_it = 1", "[gateway] 'nothing_like_it' in the settings file"),
         ("gateway_port = [1]", "takes one value"),
         ("gateway = 1", "it takes a table, [gateway]"),
-        ("gateway_port = 'many'", "GATEWAY_PORT is 'many'; it takes an integer from 0 to 65535"),
+        (
+            "gateway_port = 'many'",
+            "gateway_port in the settings file '{path}' is 'many'; it takes an integer from 0 to 65535",
+        ),
+        (
+            "[gatway]\nx = 1",
+            "[gatway] in the settings file '{path}' is no table of this program; did you mean [gateway]?",
+        ),
+        ('"a\\nb" = 1', "'a\\x0ab' in the settings file"),
+        ('"" = 1', "'' in the settings file"),
+        ("\ufeffgateway_port = 'many'", "is 'many'"),
         ("gateway_port =", "is not TOML"),
     ],
 )
@@ -88,6 +98,16 @@ def test_a_secret_may_come_in_a_file(tmp_path, monkeypatch, capsys):
     assert load(GatewaySettings, "program", []).database_url == "postgresql+asyncpg://user:secret@host/db"
     monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "none"))
     assert "DATABASE_URL_FILE names" in refused(capsys, GatewaySettings)
+
+
+def test_the_settings_file_names_a_secrets_file(written, tmp_path, monkeypatch):
+    """As the variable does, which goes before it."""
+    for name in ("filed", "variable"):
+        (tmp_path / name).write_text(f"sqlite+aiosqlite:///{name}\n")
+    path = written(f"database_url_file = '{tmp_path / 'filed'}'")
+    assert load(GatewaySettings, "program", ["--config", path]).database_url == "sqlite+aiosqlite:///filed"
+    monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "variable"))
+    assert load(GatewaySettings, "program", ["--config", path]).database_url == "sqlite+aiosqlite:///variable"
 
 
 @pytest.mark.parametrize("kind", [GatewaySettings, ModelServerSettings, StackSettings])
