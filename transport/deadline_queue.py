@@ -16,7 +16,8 @@ from crossover.transport.per_loop import PerLoop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-YOUNG_SECONDS = 0.02
+YOUNG_SECONDS = 0.25
+"""Longer than a call takes where many callers share a busy loop: such calls are no fewer than the quick ones."""
 
 
 class Entry:
