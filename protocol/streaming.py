@@ -9,8 +9,6 @@ an error its code as `crossover_code` and, where it is known, `crossover_retry_a
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from crossover.protocol import deadline
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.inference import CallContext
@@ -40,7 +38,9 @@ def numbered(request: InferRequest, identity: str, context: CallContext) -> Infe
         parameters[TIMELINE] = True
     for name, value in propagated(context.headers).items():
         parameters[HEADER + name] = value
-    return replace(request, id=identity, parameters=parameters)
+    return InferRequest(
+        request.model_name, request.inputs, request.model_version, identity, request.outputs, parameters, request.shared
+    )
 
 
 def take_context(request: InferRequest, context: CallContext) -> None:
