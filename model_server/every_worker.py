@@ -20,7 +20,7 @@ from crossover.clients.balancing import everywhere, lanes
 from crossover.endpoints.control_policy import ControlPolicy
 from crossover.endpoints.grpc.lean import LeanListener
 from crossover.endpoints.grpc.servicer import GrpcOptions
-from crossover.model_server.journal import Journal
+from crossover.model_server.journal import SHARED_CALLS, Journal
 from crossover.protocol import deadline
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.inference import CallContext, Inference
@@ -40,16 +40,10 @@ T = TypeVar("T")
 SOCKET = "control"
 _ANSWER_SECONDS = 1.0
 """A worker that says nothing for so long is left out of what is merged."""
-_ALL: dict[str, Callable[[Any], str]] = {
-    "RepositoryModelLoad": lambda request: f"load of model '{request.model_name}'",
-    "RepositoryModelUnload": lambda request: f"unload of model '{request.model_name}'",
-    "SystemSharedMemoryRegister": lambda request: f"registration of region '{request.name}'",
-    "SystemSharedMemoryUnregister": lambda request: f"end of region '{request.name}'",
-}
 
 
 class EveryWorker(Inference):
-    """`engine` for what runs models; the others too for `_ALL` and for what is merged."""
+    """`engine` for what runs models; the others too for `SHARED_CALLS` and for what is merged."""
 
     def __init__(self, engine: Engine, worker: Worker, settings: ModelServerSettings) -> None:
         self._engine = engine
@@ -72,7 +66,11 @@ class EveryWorker(Inference):
                 try:
                     await self._engine.control(method, request, CallContext())
                 except InferenceError as error:
-                    log.warning("%s, which the other workers have done, failed here: %s", _ALL[method](request), error)
+                    log.warning(
+                        "%s, which the other workers have done, failed here: %s",
+                        SHARED_CALLS[method].told(request),
+                        error,
+                    )
             await self._door.start()
 
     def _is_newer(self, request: Any, moment: float) -> bool:
@@ -93,7 +91,7 @@ class EveryWorker(Inference):
         return self._engine.infer_now(request, context)
 
     async def control(self, method: str, request: Any, context: CallContext) -> Any:
-        if method in _ALL:
+        if method in SHARED_CALLS:
             return await self._everywhere(method, request, context)
         reply = await self._engine.control(method, request, context)
         if method in everywhere.MERGED:
@@ -119,7 +117,9 @@ class EveryWorker(Inference):
 
         async with self._journal.alone():
             try:
-                return await everywhere.all_of([self._own, *self._others], ask, _ALL[method](request), "workers")
+                return await everywhere.all_of(
+                    [self._own, *self._others], ask, SHARED_CALLS[method].told(request), "workers"
+                )
             finally:
                 if done:
                     self._journal.note(method, request)

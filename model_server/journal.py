@@ -9,6 +9,7 @@ import asyncio
 import fcntl
 import os
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,31 @@ _LOCK = "control-lock"
 _LOOK_SECONDS = 0.01
 _CALLS = "call-"
 _MODEL, _MEMORY = "model", "memory"
-_KINDS = {
-    "RepositoryModelLoad": _MODEL,
-    "RepositoryModelUnload": _MODEL,
-    "SystemSharedMemoryRegister": _MEMORY,
-    "SystemSharedMemoryUnregister": _MEMORY,
+
+
+@dataclass(frozen=True, slots=True)
+class SharedCall:
+    """A call that every worker does."""
+
+    kind: str
+    """A later call of the same kind and name makes an earlier one mean nothing."""
+    what: str
+    """What a sentence calls it; the name follows."""
+
+    def name(self, request: Any) -> str:
+        """Of the model or region that it concerns."""
+        return str(request.model_name if self.kind == _MODEL else request.name)
+
+    def told(self, request: Any) -> str:
+        return f"{self.what} '{self.name(request)}'"
+
+
+SHARED_CALLS = {
+    "RepositoryModelLoad": SharedCall(_MODEL, "load of model"),
+    "RepositoryModelUnload": SharedCall(_MODEL, "unload of model"),
+    "SystemSharedMemoryRegister": SharedCall(_MEMORY, "registration of region"),
+    "SystemSharedMemoryUnregister": SharedCall(_MEMORY, "end of region"),
 }
-"""A later call of the same kind and name makes an earlier one mean nothing."""
 
 
 class Journal:
@@ -50,8 +69,8 @@ class Journal:
 
     def note(self, method: str, request: Any) -> None:
         """The call was done."""
-        kind = _KINDS[method]
-        name = request.model_name if kind == _MODEL else request.name
+        call = SHARED_CALLS[method]
+        name, kind = call.name(request), call.kind
         key = f"{kind}-{sha256(name.encode()).hexdigest()[:32]}" if name else f"{kind}-"
         before = self._files()
         number = int(before[-1].name.split("-")[1]) + 1 if before else 0
