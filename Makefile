@@ -59,9 +59,9 @@ check: .venv/.dev native  ## lint, security rules, types, layers, known vulnerab
 	@$(BIN)/python protos/generate.py --check
 	@$(BIN)/buf lint && $(BIN)/buf format --diff --exit-code && $(BIN)/buf breaking --against protos/released.binpb
 
-# Half of a test's time is waiting, for processes and for what must not happen: on two cores four workers use what one leaves. A
+# Half of a test's time is waiting, for processes and for what must not happen: on two cores three workers use what one leaves. A
 # file's tests share what they started.
-TESTS := -n 4 --dist loadfile
+TESTS := -n 3 --dist loadfile
 
 test: check .venv-clients/.clients  ## check, then every test but the slow ones (about 13 minutes)
 	@$(BIN)/python -m pytest $(TESTS) -m "not slow" $(ARGS)

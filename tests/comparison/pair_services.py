@@ -65,7 +65,7 @@ def asked(*arguments):
         return called(main, "pair", *arguments)
 
 
-def pair(*arguments, timeout=110, environment=None):
+def pair(*arguments, timeout=300, environment=None):
     """`python -m comparison pair ...` as a user runs it."""
     return subprocess.run(
         [sys.executable, "-m", "comparison", "pair", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True,

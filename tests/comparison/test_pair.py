@@ -29,6 +29,7 @@ def greeters():
         yield type("Greeters", (), {"grpc": grpc, "rest": rest, "flags": flags, "pids": (one.pid, other.pid)})
 
 
+pytestmark = pytest.mark.timeout(400)  # runs of some seconds, on a machine whose other workers are at work too
 ROWS = ("--data", GREETER / "rows.jsonl")
 
 

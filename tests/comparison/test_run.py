@@ -15,10 +15,11 @@ from crossover.comparison.analysis.summary import CELL_FIELDS, SCHEMA
 from tests.programs import called
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(400)  # a run of some seconds, on a machine whose other workers are at work too
 SMALL = ("--payload", "256", "--blocks", "2", "--turns", "1", "--slice", "0.1", "--rate", "100")
 
 
-def lab(*arguments, timeout=90):
+def lab(*arguments, timeout=300):
     return subprocess.run(
         [sys.executable, "-m", "comparison", *map(str, arguments)],
         cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False,

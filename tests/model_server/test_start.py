@@ -130,7 +130,7 @@ async def _asked_over_grpc(port: int) -> list[str]:
         asked = pb.ModelMetadataRequest(name="m149", version="1").SerializeToString()
         while not found or found[-1] != "OK":
             try:
-                await method(asked, timeout=10, wait_for_ready=True)
+                await method(asked, timeout=60, wait_for_ready=True)
                 found.append("OK")
             except grpc.aio.AioRpcError as error:
                 found.append(error.code().name)
