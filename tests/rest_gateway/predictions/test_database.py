@@ -9,6 +9,7 @@ import sys
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
 
 from crossover.rest_gateway.api.routing import StoreAwayError, as_problem
 from crossover.rest_gateway.predictions.database import Database, DatabaseError
@@ -27,12 +28,40 @@ async def database(options):
 
 async def test_migrations_make_the_schema(database):
     """What the migrations make is what the code says the tables are."""
-    await database.migrate()
+    await database.migrate_to("head")
     async with database.writing() as connection:
         differences = await connection.run_sync(
             lambda sync: compare_metadata(MigrationContext.configure(sync), metadata)
         )
     assert differences == []
+
+
+async def test_a_new_database_is_what_the_migrations_make(tmp_path):
+    """A new database is made at once, without alembic: the same tables and indexes, at the same revision, as by all migrations."""
+    made = []
+    for name, make in (("at once", Database.migrate), ("by migrations", lambda one: one.migrate_to("head"))):
+        one = Database(url_of(None, tmp_path / name, 8080))
+        await make(one)
+        async with one.reading() as connection:
+            made.append(await connection.run_sync(_described))
+        await one.close()
+    assert made[0] == made[1]
+    assert {"predictions", "alembic_version"} <= set(made[0])
+
+
+def _described(connection):
+    """Tables, with their columns, keys and indexes, and the revision."""
+    found = inspect(connection)
+    tables = {
+        name: (
+            [{**column, "type": str(column["type"])} for column in found.get_columns(name)],
+            found.get_pk_constraint(name),
+            found.get_foreign_keys(name),
+            sorted(found.get_indexes(name), key=lambda index: index["name"]),
+        )
+        for name in found.get_table_names()
+    }
+    return {**tables, "revision": connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()}
 
 
 async def test_migrating_again_and_together(options, database):
@@ -117,11 +146,13 @@ async def test_store_away(tmp_path):
     await asyncio.sleep(0.1)  # the driver's thread reports its end to this loop
 
 
-async def test_a_database_that_is_up_to_date_needs_no_migrations(tmp_path):
-    """The library that migrates is loaded for the first start on a database, and not for later ones."""
-    first = Database(url_of(None, tmp_path, 1))
-    await first.migrate()
-    await first.close()
+@pytest.mark.parametrize("start", ["first", "second"])
+async def test_a_new_and_an_up_to_date_database_need_no_migrations(tmp_path, start):
+    """The library that migrates is loaded neither for the first start, on a new database, nor for later ones."""
+    if start == "second":
+        first = Database(url_of(None, tmp_path, 1))
+        await first.migrate()
+        await first.close()
     script = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
