@@ -44,6 +44,15 @@ def test_axe_finds_nothing_on_pages_of_the_api(browser, stack, violations, path,
         context.close()
 
 
+@pytest.mark.parametrize(("scheme", "viewport"), [("light", WIDE), ("dark", PHONE)])
+def test_axe_finds_nothing_on_the_reference(open_page, violations, scheme, viewport):
+    """Swagger UI at /docs, with an operation opened."""
+    page = open_page("/docs", color_scheme=scheme, viewport=viewport)
+    page.locator(".opblock-summary-control").first.click()
+    page.locator(".opblock.is-open pre.microlight").first.wait_for()
+    assert violations(page) == {}
+
+
 @pytest.fixture(scope="module")
 def report_file(tmp_path_factory):
     folder = synthetic.write(tmp_path_factory.mktemp("run"))
