@@ -1,6 +1,8 @@
 """`pair twin`: what it asks of a service, the contract that it writes, and what it says of a switch."""
 
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 from pair_services import CALL, GREETER, NAME, Http, asked, free_port, pair, started
 
+from crossover.comparison.options import UsageError
 from crossover.comparison.pair import schema
+from crossover.comparison.pair.twin import replay_node
 from crossover.comparison.pair.twin.command import concluded
 from crossover.comparison.pair.twin.recording import as_message
 from crossover.comparison.pair.twin.shapes import Contract, Shape
@@ -123,7 +127,6 @@ def rest():
         (("--grpc", "127.0.0.1:9"), "needs --call"),
         (("--rest", "http://127.0.0.1:9/{{name}}"), "give --data"),
         (("--rest", "http://127.0.0.1:9/v1", "--start-rest", "true"), "--start-rest does not go with pair twin"),
-        (("--rest", "http://127.0.0.1:9/v1", "--language", "node"), "--language node"),
         (("--rest", "http://127.0.0.1:9/v1"), "does not answer"),
     ],
 )
@@ -199,6 +202,44 @@ def test_a_grpc_service_gets_routes(tmp_path):
     document = json.loads((tmp_path / "twin" / "openapi.json").read_text())
     assert "post" in document["paths"]["/greeter.v1.Greeter/SayHello"]
     assert "lettersInName" in document["components"]["schemas"]["HelloReply"]["properties"]
+
+
+def test_node_without_its_packages_is_refused_with_the_command_that_installs_them(tmp_path, monkeypatch):
+    """Nothing is installed by itself."""
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(replay_node, "HERE", tmp_path)
+    with pytest.raises(UsageError, match=f"npm ci --prefix {tmp_path}"):
+        replay_node.check()
+
+
+@pytest.fixture(scope="module")
+def node_packages():
+    installed = subprocess.run(
+        ["npm", "ci", "--no-audit", "--no-fund", "--prefix", str(replay_node.HERE)],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=400, check=False,
+    )  # fmt: skip
+    assert installed.returncode == 0, installed.stderr
+
+
+@pytest.mark.slow  # npm installs the servers' packages
+@pytest.mark.skipif(shutil.which("npm") is None, reason="Node.js is missing; on Debian: apt-get install nodejs npm")
+@pytest.mark.usefixtures("node_packages")
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"id": 7, "tags": ["a"], "deep": {"x": 1.5, "none": None}, "any": [1, "a", None], "by_day": {"2026-11-27": 1}, "on": True},
+        [{"id": 1}, {"id": 2}],
+    ],
+)  # fmt: skip
+def test_node_replays_what_was_recorded(reply, tmp_path):
+    """grpc-js and Fastify answer as the recorded service did, whatever its JSON looked like."""
+    body = json.dumps(reply).encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+    with Http(lambda number, request: head + body) as server:
+        url = f"GET http://127.0.0.1:{server.port}/v1/items:all/{{{{name}}}}?all=1"
+        done = asked("twin", "--rest", url, *ROWS, "--language", "node", "--out", tmp_path, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "The answers are the same (4 rows" in done.stdout
 
 
 @pytest.mark.parametrize(("side", "moved"), [("rest", [-0.6, -0.5, -0.4]), ("grpc", [0.4, 0.5, 0.6])])

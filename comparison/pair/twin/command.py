@@ -15,7 +15,7 @@ from crossover.comparison.network.profiles import LOOPBACK
 from crossover.comparison.options import UsageError
 from crossover.comparison.pair import schema, sides
 from crossover.comparison.pair.errors import PairError
-from crossover.comparison.pair.twin import record, recording
+from crossover.comparison.pair.twin import record, recording, replay_node
 from crossover.comparison.pair.twin.shapes import Contract, Shape, method_name
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crossover.comparison.pair.twin.recording import Recorded, Route
 
 PACKAGE, SERVICE = "twin.v1", "Twin"
+NODE = "node"
 _MESSAGE, _BODY = "grpc_message", "http_body"
 _LOAD = (
     "rate", "load", "closed", "connections", "goal", "network", "arms", "blocks", "turns", "seconds", "seed", "thorough",
@@ -71,6 +72,8 @@ def _twin(
         from crossover.comparison.pair.twin import replay_rest
 
         (folder / "openapi.json").write_text(json.dumps(replay_rest.application(folder).openapi(), indent=1) + "\n")
+    if given.language == NODE:
+        replay_node.write(folder)
     _write_pair(folder, given, call, route, recorded)
     today = statistics.median(statistics.median(one.latency_ms) for one in recorded)
     calls = sum(len(one.latency_ms) for one in recorded)
@@ -98,8 +101,8 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
         raise UsageError("pair twin --grpc needs --call pkg.Service/Method")
     if given.openapi and given.grpc:
         raise UsageError("--openapi describes an HTTP endpoint; with --grpc the contract is the method's own")
-    if given.language != "python":
-        raise UsageError(f"--language {given.language}: the replaying servers are written in python alone")
+    if given.language == NODE:
+        replay_node.check()
     if not given.data and given.rest and given.rest_data is None and "{{" in given.rest:
         raise UsageError("pair twin: the URL has places for a row's values; give --data FILE")
     wrong = {"call", "grpc_data", "proto", "import_path", "protoset", "grpc_header"} if given.rest else {"rest_data"}
@@ -183,8 +186,8 @@ def _write_pair(folder: Path, given: argparse.Namespace, call: str, route: Route
         "rest": f"{route.method} http://127.0.0.1:{rest}{target}",
         "data": "rows.jsonl",
         "protoset": "twin.protoset",
-        "start-grpc": _command("replay_grpc", folder, f"{host}:{grpc}"),
-        "start-rest": _command("replay_rest", folder, f"{host}:{rest}"),
+        "start-grpc": _command(given.language, "replay_grpc", folder, f"{host}:{grpc}"),
+        "start-rest": _command(given.language, "replay_rest", folder, f"{host}:{rest}"),
     }
     if route.has_body:
         quote = '"' if all(isinstance(one.body, str) for one in recorded) else ""
@@ -208,10 +211,13 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _command(module: str, folder: Path, listen: str) -> str:
-    return shlex.join(
-        [sys.executable, "-m", f"crossover.comparison.pair.twin.{module}", str(folder.resolve()), "--listen", listen]
+def _command(language: str, server: str, folder: Path, listen: str) -> str:
+    program = (
+        ["node", str(replay_node.HERE / f"{server}.js")]
+        if language == NODE
+        else [sys.executable, "-m", f"crossover.comparison.pair.twin.{server}"]
     )
+    return shlex.join([*program, str(folder.resolve()), "--listen", listen])
 
 
 def _load_of(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[str]:
