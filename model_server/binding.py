@@ -58,21 +58,21 @@ class Signature:
         return self._outputs(request) if request.outputs else self.outputs
 
     def _check_inputs(self, request: InferRequest) -> None:
-        given: set[str] = set()
+        names: set[str] = set()
         for tensor in request.inputs:
-            if tensor.name in given:
+            if tensor.name in names:
                 raise invalid(f"input '{tensor.name}' already exists in request for model '{self.model}'")
-            given.add(tensor.name)
+            names.add(tensor.name)
             self._check_input(tensor)
-        if not self.required <= given:
-            raise self._missing(given)
+        if not self.required <= names:
+            raise self._missing(names)
         if self.max_batch_size:
             self._check_batch(request.inputs)
 
-    def _missing(self, given: set[str]) -> InferenceError:
-        missing = [name for name in self.inputs if name in self.required - given]
+    def _missing(self, names: set[str]) -> InferenceError:
+        missing = [name for name in self.inputs if name in self.required - names]
         return invalid(
-            f"missing required input(s) {missing} for model '{self.model}'; the request has {sorted(given) or 'none'}"
+            f"missing required input(s) {missing} for model '{self.model}'; the request has {sorted(names) or 'none'}"
         )
 
     def _check_input(self, tensor: Tensor) -> None:

@@ -53,21 +53,21 @@ def _read(folder: Path, name: str, output: str, model_file: Path | None) -> list
 
 def count_asked(parameters: Mapping[str, ParameterValue]) -> int:
     """How many classes are asked for; 0 without the parameter. INVALID_ARGUMENT unless it is a positive integer."""
-    asked = parameters.get(PARAMETER)
-    if asked is None:
+    count = parameters.get(PARAMETER)
+    if count is None:
         return 0
-    if type(asked) is not int or asked < 1:
-        raise invalid(f"parameter '{PARAMETER}' is {shown(asked)}; it takes the number of classes, an integer above 0")
-    return asked
+    if type(count) is not int or count < 1:
+        raise invalid(f"parameter '{PARAMETER}' is {shown(count)}; it takes the number of classes, an integer above 0")
+    return count
 
 
-def applied(outputs: Sequence[RequestedOutput], made: list[Tensor], labels: Labels, batched: bool) -> list[Tensor]:
-    """The outputs in the form that was asked for; `made` are the requested outputs in order."""
+def applied(outputs: Sequence[RequestedOutput], tensors: list[Tensor], labels: Labels, batched: bool) -> list[Tensor]:
+    """The outputs in the form that was asked for; `tensors` are the requested outputs in order."""
     return [
         classified(tensor, count, labels.get(tensor.name, []), batched)
         if (count := count_asked(output.parameters))
         else tensor
-        for output, tensor in zip(outputs, made, strict=True)
+        for output, tensor in zip(outputs, tensors, strict=True)
     ]
 
 

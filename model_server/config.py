@@ -67,11 +67,11 @@ def from_json(text: str, name: str) -> tuple[pb.ModelConfig, list[str]]:
     _check_size(text)
     config = pb.ModelConfig()
     try:
-        given = json.loads(text, object_pairs_hook=_object)
-        if not isinstance(given, dict):
+        document = json.loads(text, object_pairs_hook=_object)
+        if not isinstance(document, dict):
             raise ModelError("the configuration that came with load is JSON, but not an object")
-        unknown = config_text.take_unknown(given, config)
-        json_format.ParseDict(given, config, max_recursion_depth=64)
+        unknown = config_text.take_unknown(document, config)
+        json_format.ParseDict(document, config, max_recursion_depth=64)
     except (json_format.ParseError, ValueError, RecursionError) as error:
         why = str(error).replace("\n", " ")[:200]
         raise ModelError(
@@ -82,11 +82,11 @@ def from_json(text: str, name: str) -> tuple[pb.ModelConfig, list[str]]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    document = dict(pairs)
+    if len(document) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"the name '{twice[:60]}' occurs twice in an object")
-    return made
+    return document
 
 
 def _ignored(config: pb.ModelConfig, unknown: list[str]) -> list[str]:
@@ -120,10 +120,10 @@ def _check(config: pb.ModelConfig, name: str) -> None:
 
 
 def _check_platform(config: pb.ModelConfig) -> None:
-    for field, told in (("platform", config.platform), ("backend", config.backend)):
-        if told not in _SERVED:
+    for field, value in (("platform", config.platform), ("backend", config.backend)):
+        if value not in _SERVED:
             raise ModelError(
-                f"{CONFIG_FILE} sets {field} to '{told[:80]}'; this server runs '{PLATFORM}' and '{ensembles.PLATFORM}'"
+                f"{CONFIG_FILE} sets {field} to '{value[:80]}'; this server runs '{PLATFORM}' and '{ensembles.PLATFORM}'"
             )
 
 

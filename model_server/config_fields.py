@@ -144,7 +144,9 @@ def set_paths(message: Any, before: str = "") -> Iterator[str]:
     """
     for field, value in message.ListFields():
         path = before + field.name
-        inner = [found for one in _messages(field, value) for found in set_paths(one, f"{path}.")]
+        inner = [
+            inner_path for submessage in _messages(field, value) for inner_path in set_paths(submessage, f"{path}.")
+        ]
         yield from inner or ([path] if _row_path(path) in FIELDS else [])
 
 
@@ -152,7 +154,7 @@ def _messages(field: FieldDescriptor, value: Any) -> list[Any]:
     if field.message_type is None or field.message_type.GetOptions().map_entry:
         return []
     values = list(value) if field.is_repeated else [value]
-    return [one for one in values if one.DESCRIPTOR.fields]
+    return [item for item in values if item.DESCRIPTOR.fields]
 
 
 def refused(config: pb.ModelConfig) -> str | None:
@@ -166,30 +168,30 @@ def refused(config: pb.ModelConfig) -> str | None:
 
 def named(config: pb.ModelConfig) -> list[str]:
     """What the configuration asks for and does not get, each once with what it would do."""
-    told: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for path in set_paths(config):
         row = treatment(path)
         if row.treatment == "named":
-            told[_row_path(path)] = row.meaning
+            meanings[_row_path(path)] = row.meaning
     if config.HasField("ensemble_scheduling"):
-        told |= {field.name: _NOT_OF_ENSEMBLES for field, _ in config.ListFields() if field.name in _OF_MODELS}
+        meanings |= {field.name: _NOT_OF_ENSEMBLES for field, _ in config.ListFields() if field.name in _OF_MODELS}
     for group in config.instance_group:
         if group.kind not in (pb.ModelInstanceGroup.KIND_AUTO, pb.ModelInstanceGroup.KIND_CPU):
-            told["instance_group.kind"] = f"{pb.ModelInstanceGroup.Kind.Name(group.kind)} runs on the CPU"
+            meanings["instance_group.kind"] = f"{pb.ModelInstanceGroup.Kind.Name(group.kind)} runs on the CPU"
     if config.max_batch_size > 0:
-        for one in config.model_warmup:
-            if one.batch_size == 0:
-                told[f"model_warmup '{one.name[:60]}'"] = "batch_size is 0, so it does not run"
+        for warmup in config.model_warmup:
+            if warmup.batch_size == 0:
+                meanings[f"model_warmup '{warmup.name[:60]}'"] = "batch_size is 0, so it does not run"
     for key in sorted(config.parameters):
         if key not in PARAMETERS:
-            told[f"parameters '{key[:60]}'"] = "no such setting here"
-    return [f"{path} ({meaning})" for path, meaning in told.items()]
+            meanings[f"parameters '{key[:60]}'"] = "no such setting here"
+    return [f"{path} ({meaning})" for path, meaning in meanings.items()]
 
 
 def _row_path(path: str) -> str:
     """The longest path of the table that this one begins with; the path itself where there is none."""
     parts = path.split(".")
-    return next((one for count in range(len(parts), 0, -1) if (one := ".".join(parts[:count])) in FIELDS), path)
+    return next((prefix for count in range(len(parts), 0, -1) if (prefix := ".".join(parts[:count])) in FIELDS), path)
 
 
 def markdown() -> str:

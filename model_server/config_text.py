@@ -95,15 +95,15 @@ def _texts(text: str, tokens: list[_Token]) -> Iterator[tuple[int, int, str]]:
 def _content(text: str, token: _Token) -> bytes:
     """What a text means, as the C++ parser reads it: escapes of an octal number may be bytes of one character."""
 
-    def meaning(found: re.Match[str]) -> str:
-        if found["plain"]:
-            return _PLAIN[found["plain"]]
-        if found["octal"] or found["hex"]:
-            byte = int(found["octal"], 8) & 0xFF if found["octal"] else int(found["hex"], 16)
+    def meaning(match: re.Match[str]) -> str:
+        if match["plain"]:
+            return _PLAIN[match["plain"]]
+        if match["octal"] or match["hex"]:
+            byte = int(match["octal"], 8) & 0xFF if match["octal"] else int(match["hex"], 16)
             return bytes([byte]).decode("ascii", "surrogateescape")
-        point = int(found["short"] or found["long"] or "ffffffff", 16)
-        if found["wrong"] or point > _LAST_CODE_POINT:
-            raise _wrong(text, token.start + 1 + found.start(), f"'{found[0]}' is no escape of the text format")
+        point = int(match["short"] or match["long"] or "ffffffff", 16)
+        if match["wrong"] or point > _LAST_CODE_POINT:
+            raise _wrong(text, token.start + 1 + match.start(), f"'{match[0]}' is no escape of the text format")
         return chr(point)
 
     plain = _ESCAPE.sub(meaning, token.text[1:-1])
@@ -126,19 +126,19 @@ def _wrong(text: str, at: int, why: str) -> text_format.ParseError:
     return text_format.ParseError(why, line, at - text.rfind("\n", 0, at))
 
 
-def take_unknown(given: dict[str, Any], message: Message) -> list[str]:
+def take_unknown(document: dict[str, Any], message: Message) -> list[str]:
     """Take out of a configuration in JSON what the message does not know; the paths of that, in order."""
     unknown: list[str] = []
-    _take(given, cast("Descriptor", message.DESCRIPTOR), "", unknown)
+    _take(document, cast("Descriptor", message.DESCRIPTOR), "", unknown)
     return list(dict.fromkeys(unknown))
 
 
-def _take(given: dict[str, Any], descriptor: Descriptor, path: str, unknown: list[str]) -> None:
+def _take(document: dict[str, Any], descriptor: Descriptor, path: str, unknown: list[str]) -> None:
     fields = {name: field for field in descriptor.fields for name in (field.name, field.json_name)}
-    for name in [name for name in given if name not in fields]:
+    for name in [name for name in document if name not in fields]:
         unknown.append(f"{path}{name[:60]}")
-        del given[name]
-    for name, value in given.items():
+        del document[name]
+    for name, value in document.items():
         if (message := fields[name].message_type) is None:
             continue
         if not message.GetOptions().map_entry:
@@ -147,9 +147,9 @@ def _take(given: dict[str, Any], descriptor: Descriptor, path: str, unknown: lis
             inner = list(value.values())
         else:
             continue
-        for one in inner:
-            if isinstance(one, dict):
-                _take(one, message, f"{path}{name}.", unknown)
+        for item in inner:
+            if isinstance(item, dict):
+                _take(item, message, f"{path}{name}.", unknown)
 
 
 def _blank(text: str) -> str:
@@ -161,9 +161,9 @@ class _Walk:
 
     def __init__(self, text: str) -> None:
         self.tokens = [
-            _Token(str(found.lastgroup), found[0], found.start(), found.end())
-            for found in _TOKEN.finditer(text)
-            if found.lastgroup != "skip"
+            _Token(str(match.lastgroup), match[0], match.start(), match.end())
+            for match in _TOKEN.finditer(text)
+            if match.lastgroup != "skip"
         ]
         self._text = text
         self._at = 0

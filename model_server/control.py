@@ -54,10 +54,16 @@ async def _model_statistics(engine: Engine, request: Any) -> Any:
     loaded = engine.repository.loaded()
     if request.name:
         resolved = engine.repository.resolve(request.name, request.version)
-        shown = [one for one in loaded if one.name == request.name and (one is resolved or not request.version)]
+        shown = [
+            version
+            for version in loaded
+            if version.name == request.name and (version is resolved or not request.version)
+        ]
     else:
-        shown = sorted(loaded, key=lambda one: (one.name, one.number))
-    return pb.ModelStatisticsResponse(model_stats=[one.statistics.to_message(one.name, one.version) for one in shown])
+        shown = sorted(loaded, key=lambda version: (version.name, version.number))
+    return pb.ModelStatisticsResponse(
+        model_stats=[version.statistics.to_message(version.name, version.version) for version in shown]
+    )
 
 
 async def _repository_index(engine: Engine, request: Any) -> Any:

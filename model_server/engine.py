@@ -66,8 +66,8 @@ class Engine(Inference):
         execution: Execution | None = None
         try:
             execution = Execution(version, request.inputs, version.signature.bind(request), context.deadline)
-            made = execution.run_now()
-            outputs = version.shown(request, made) if request.outputs else made
+            tensors = execution.run_now()
+            outputs = version.shown(request, tensors) if request.outputs else tensors
         except BaseException as error:
             begun = execution is not None
             version.statistics.failed(time.monotonic_ns() - arrived, reason_of(error, context.deadline, begun=begun))
@@ -96,12 +96,12 @@ class Engine(Inference):
                 return response
             if isinstance(version, LoadedEnsemble):
                 call = EnsembleCall(version, request, outputs, context, self._answer)
-                made = await call.execute()
+                tensors = await call.execute()
             else:
                 assert isinstance(version, LoadedVersion)
                 call = QueuedCall(version, request.inputs, outputs, context.deadline, request.parameters, arrived)
-                made = await self.executor.execute(call)
-            response = await _response_to(written, _response(version, request, made))
+                tensors = await self.executor.execute(call)
+            response = await _response_to(written, _response(version, request, tensors))
         except BaseException as error:
             begun = call is not None and call.begun
             version.statistics.failed(time.monotonic_ns() - arrived, reason_of(error, context.deadline, begun=begun))
@@ -116,7 +116,7 @@ class Engine(Inference):
             _stamp(context.timeline, call.run)
         version.statistics.succeeded(arrived, rows, call.run)
         if lookup is not None:
-            self.cache.put(lookup, made)
+            self.cache.put(lookup, tensors)
             version.statistics.cache_miss.add(lookup.ns)
         return response
 
@@ -155,8 +155,8 @@ async def _response_to(places: dict[str, Place], response: InferResponse) -> Inf
     return response
 
 
-def _response(version: ServedVersion, request: InferRequest, made: list[Tensor]) -> InferResponse:
-    return InferResponse(version.name, version.version, version.shown(request, made), request.id)
+def _response(version: ServedVersion, request: InferRequest, tensors: list[Tensor]) -> InferResponse:
+    return InferResponse(version.name, version.version, version.shown(request, tensors), request.id)
 
 
 def _stamp(timeline: Timeline, run: Execution | Stations) -> None:

@@ -69,7 +69,7 @@ class Entry:
             raise InferenceError(
                 Code.UNAVAILABLE, f"model '{self.name}' version {number} is not at ready state: {reason}"
             )
-        ready = ", ".join(str(one) for one in sorted(self.serving)) or "none"
+        ready = ", ".join(str(version) for version in sorted(self.serving)) or "none"
         raise InferenceError(
             Code.NOT_FOUND,
             f"Request for unknown model: '{self.name}' version {number} is not found; ready versions: {ready}",

@@ -126,11 +126,11 @@ class EveryWorker(Inference):
 
     async def _merged(self, method: str, request: Any, context: CallContext, own: Any) -> Any:
         soon = replace(context, deadline=min(context.deadline, deadline.after(_ANSWER_SECONDS)))
-        said = await everywhere.ask_all(
+        answers = await everywhere.ask_all(
             self._others, lambda inference: inference.control(method, request, replace(soon))
         )
         answered = [
-            (name, reply) for name, reply in said if reply is not None and not isinstance(reply, InferenceError)
+            (name, reply) for name, reply in answers if reply is not None and not isinstance(reply, InferenceError)
         ]
         return everywhere.MERGED[method](request, [(self._own.address, own), *answered])
 

@@ -51,9 +51,9 @@ class Execution(RunControl):
         """On a worker thread."""
         clock = self.version.clock
         began = clock()
-        made = self._run()
+        tensors = self._run()
         self.spent = clock() - began
-        return made
+        return tensors
 
     def run_now(self) -> list[Tensor]:
         """On the event loop, where the run is known to be quick; one that was not takes the permission back.
@@ -64,22 +64,22 @@ class Execution(RunControl):
         quickness = self.version.quickness
         if quickness.suspect:
             quickness.suspect -= 1
-            made = self.run()
+            tensors = self.run()
             if self.spent > SLOW_NS:
                 quickness.disappoint(self.size)
         else:
-            made = self._run()
+            tensors = self._run()
         if self.finished - self.started > SLOW_NS:
             quickness.suspect = SUSPECT_RUNS
-        return made
+        return tensors
 
     def _run(self) -> list[Tensor]:
         self.started = time.monotonic_ns()
         if self.started >= 1e9 * self.deadline:  # work whose time is over is not started
             raise deadline.exceeded("before the model ran")
-        made = self.version.run(self.inputs, self.outputs, self)
+        tensors = self.version.run(self.inputs, self.outputs, self)
         self.finished = time.monotonic_ns()
-        return made
+        return tensors
 
     @property
     def size(self) -> int:
@@ -118,8 +118,8 @@ class WorkerRun:
         until = max(call.deadline for call in self.calls)
         try:
             inputs = joined([call.inputs for call in self.calls])
-            execution, made = self._run(inputs, self.calls[0].outputs, until)
-            parts = apart(made, [call.rows for call in self.calls])
+            execution, tensors = self._run(inputs, self.calls[0].outputs, until)
+            parts = apart(tensors, [call.rows for call in self.calls])
         except InferenceError as error:
             if error.code in _ALONE_INSTEAD and self.stopped_at == NEVER:
                 return False
@@ -137,13 +137,13 @@ class WorkerRun:
         if call.future.done():
             return
         try:
-            execution, made = self._run(call.inputs, call.outputs, call.deadline)
+            execution, tensors = self._run(call.inputs, call.outputs, call.deadline)
         except Exception as error:  # noqa: BLE001 - as above
             self.outcomes.append((call, error))
         else:
             self.done.append(execution)
             call.run = execution
-            self.outcomes.append((call, made))
+            self.outcomes.append((call, tensors))
 
     def _run(self, inputs: list[Tensor], outputs: list[str], until: float) -> tuple[Execution, list[Tensor]]:
         execution = self._current = Execution(self.version, inputs, outputs, until)
@@ -176,5 +176,5 @@ class WorkerRun:
 
     def remaining(self, now: float) -> float:
         """Seconds that it is expected to go on; one that takes longer than expected is expected to go on as long again."""
-        left = self.expected - (now - self.began)
-        return left if left > 0 else max(self.expected / 4, -left)
+        seconds = self.expected - (now - self.began)
+        return seconds if seconds > 0 else max(self.expected / 4, -seconds)

@@ -119,9 +119,9 @@ class Executor:
         """
         if call.begun or call.future.done():
             return
-        left = call.arrived / 1e9 + call.version.queue.policy.delay - time.monotonic()
-        if left > 0:
-            call.future.get_loop().call_later(max(left, _TIMER_SECONDS), self._end_delay, call)
+        seconds = call.arrived / 1e9 + call.version.queue.policy.delay - time.monotonic()
+        if seconds > 0:
+            call.future.get_loop().call_later(max(seconds, _TIMER_SECONDS), self._end_delay, call)
         else:
             self._look()
 

@@ -74,11 +74,11 @@ class Journal:
         key = f"{kind}-{sha256(name.encode()).hexdigest()[:32]}" if name else f"{kind}-"
         before = self._files()
         number = int(before[-1].name.split("-")[1]) + 1 if before else 0
-        made = self._folder / f"{_CALLS}{number:09d}-{method}-{key}"
+        finished = self._folder / f"{_CALLS}{number:09d}-{method}-{key}"
         if method != "SystemSharedMemoryUnregister":  # who starts later has no regions
-            unfinished = self._folder / f".{made.name}"
+            unfinished = self._folder / f".{finished.name}"
             unfinished.write_bytes(request.SerializeToString())
-            unfinished.replace(made)
+            unfinished.replace(finished)
         for path in before:
             if path.name.split("-", 3)[3].startswith(key):
                 path.unlink()

@@ -98,7 +98,7 @@ def _stamp(path: Path, folder: Path) -> tuple[str, int, int, int, int] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ModelFiles:
     """One model as it lies on disk."""
 
     name: str
@@ -106,12 +106,12 @@ class Found:
     stamps: dict[int, Fingerprint]
 
 
-def look(repository: Path) -> dict[str, Found]:
+def look(repository: Path) -> dict[str, ModelFiles]:
     """The whole repository as it is now."""
     return {name: look_inside(folder) for name, folder in model_folders(repository).items()}
 
 
-def look_at(repository: Path, name: str) -> Found | None:
+def look_at(repository: Path, name: str) -> ModelFiles | None:
     """One model as it is now; None when it is not there."""
     if name.startswith(".") or not _PLAIN.fullmatch(name):
         return None
@@ -119,6 +119,6 @@ def look_at(repository: Path, name: str) -> Found | None:
     return look_inside(folder) if _is_model(folder) else None
 
 
-def look_inside(folder: Path) -> Found:
+def look_inside(folder: Path) -> ModelFiles:
     """The versions in a model's folder."""
-    return Found(folder.name, folder, {version: fingerprint(folder, version) for version in versions(folder)})
+    return ModelFiles(folder.name, folder, {version: fingerprint(folder, version) for version in versions(folder)})

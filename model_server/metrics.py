@@ -81,31 +81,31 @@ class EngineMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         shown = list(self._engine.repository.loaded())
         for name, text, value in _COUNTERS:
-            yield _family(name, text, "unknown", [(_labels(one), value(one)) for one in shown])
+            yield _family(name, text, "unknown", [(_labels(version), value(version)) for version in shown])
         yield _family(
             "nv_inference_request_failure", "Requests that failed, by reason", "unknown",
             [
-                ({**_labels(one), "reason": reason.value}, duration.count)
-                for one in shown for reason, duration in list(one.statistics.failures.items())
+                ({**_labels(version), "reason": reason.value}, duration.count)
+                for version in shown for reason, duration in list(version.statistics.failures.items())
             ],
         )  # fmt: skip
-        pending = [(_labels(one), one.pending) for one in shown]
+        pending = [(_labels(version), version.pending) for version in shown]
         yield _family("nv_inference_pending_request_count", "Requests that wait or run", "gauge", pending)
-        models = [one for one in shown if isinstance(one, LoadedVersion)]
+        models = [version for version in shown if isinstance(version, LoadedVersion)]
         for name, text, gauge in _GAUGES:
-            yield _family(name, text, "gauge", [(_labels(one), gauge(self._engine, one)) for one in models])
-        isolated = [(one, one.queue.isolated) for one in models if one.queue.isolated is not None]
+            yield _family(name, text, "gauge", [(_labels(version), gauge(self._engine, version)) for version in models])
+        isolated = [(version, version.queue.isolated) for version in models if version.queue.isolated is not None]
         yield _family(
             "crossover_model_worker_processes", "Processes that run an isolated model", "gauge",
-            [(_labels(one), session.live) for one, session in isolated],
+            [(_labels(version), session.live) for version, session in isolated],
         )  # fmt: skip
         lost = CounterMetricFamily(
             "crossover_model_workers_lost",
             "Processes of an isolated model that a run ended",
             labels=("model", "version"),
         )
-        for one, session in isolated:
-            lost.add_metric((one.name, one.version), session.lost)
+        for version, session in isolated:
+            lost.add_metric((version.name, version.version), session.lost)
         yield lost
         cache = self._engine.cache
         yield _family("crossover_response_cache_bytes", "Bytes of kept answers", "gauge", [({}, cache.bytes)])
@@ -125,5 +125,5 @@ def _family(name: str, text: str, kind: str, samples: Iterable[tuple[dict[str, s
     return metric
 
 
-def _labels(one: ServedVersion) -> dict[str, str]:
-    return {"model": one.name, "version": one.version}
+def _labels(version: ServedVersion) -> dict[str, str]:
+    return {"model": version.name, "version": version.version}

@@ -12,7 +12,7 @@ from pathlib import Path
 from crossover.model_server import classification, layout, onnx_file, ports, reshape, warmup
 from crossover.model_server import config as configuration
 from crossover.model_server.binding import Signature
-from crossover.model_server.isolation.processes import Limits
+from crossover.model_server.isolation.processes import ProcessLimits
 from crossover.model_server.isolation.session import IsolatedSession
 from crossover.model_server.model_error import ModelError
 from crossover.model_server.model_queue import ModelQueue
@@ -49,19 +49,19 @@ class LoadedVersion(ServedVersion):
 
     def runs_inline(self, inputs: list[Tensor]) -> bool:
         """Whether a run with these inputs is known to be so quick that it may stay on the event loop."""
-        left = self.quickness.limit
-        if left < 0:
+        budget = self.quickness.limit
+        if budget < 0:
             return False
         for tensor in inputs:
-            left -= tensor.nbytes
-        return left >= 0
+            budget -= tensor.nbytes
+        return budget >= 0
 
     def run(self, inputs: list[Tensor], outputs: list[str], control: RunControl) -> list[Tensor]:
         """The named outputs of inputs that were bound; blocks."""
         if self.agreed.into:
             inputs = reshape.apply_all(inputs, self.agreed.into)
-        made = self.session.run(inputs, outputs, control)
-        return reshape.apply_all(made, self.agreed.back) if self.agreed.back else made
+        tensors = self.session.run(inputs, outputs, control)
+        return reshape.apply_all(tensors, self.agreed.back) if self.agreed.back else tensors
 
     def warm_up(self, folder: Path, model_file: Path) -> None:
         """Run the requests of `model_warmup`; ModelError when one fails."""
@@ -134,12 +134,12 @@ def _session(name: str, path: Path, options: RuntimeOptions, opening: ExitStack)
     if not options.isolated:
         return OnnxSession(path, options)
     size = sum(file.stat().st_size for file in path.parent.rglob("*"))
-    limits = Limits(options.memory, options.memory + LOADING_FACTOR * size if options.memory else 0)
+    limits = ProcessLimits(options.memory, options.memory + LOADING_FACTOR * size if options.memory else 0)
     return IsolatedSession(name, path, options, limits, opening.pop_all())
 
 
-def _ranked(found: list[Port], unranked: set[str]) -> list[Port]:
+def _ranked(ports: list[Port], unranked: set[str]) -> list[Port]:
     """ONNX Runtime shows a port without a shape as a scalar; the file tells them apart."""
     return [
-        replace(port, shape=(-1,), ranked=False) if not port.shape and port.name in unranked else port for port in found
+        replace(port, shape=(-1,), ranked=False) if not port.shape and port.name in unranked else port for port in ports
     ]

@@ -239,13 +239,13 @@ class ModelQueue:
         """Take out those that can't end in time where `wait` seconds pass before the first of them begins."""
         lost: list[QueuedCall] = []
         for call in self.in_order():
-            taken = self.times.expected(call.size).mean
+            duration = self.times.expected(call.size).mean
             if call.form is not None:
-                taken /= max(1, self.policy.joined_rows // call.rows)
-            if now + wait + taken > call.deadline:
+                duration /= max(1, self.policy.joined_rows // call.rows)
+            if now + wait + duration > call.deadline:
                 lost.append(call)
             else:
-                wait += taken
+                wait += duration
         for call in lost:
             self.remove(call)
         return lost

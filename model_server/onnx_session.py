@@ -96,7 +96,7 @@ class OnnxSession:
                 is_ready = array.flags.aligned and tensor.datatype.kind != "bytes"
                 feed[tensor.name] = array if is_ready else _fed(tensor)
             control.fed = time.monotonic_ns()
-            made = self._run(outputs, feed, self._shrinking(control) if self._shrinks else control.options)
+            arrays = self._run(outputs, feed, self._shrinking(control) if self._shrinks else control.options)
             control.ran = time.monotonic_ns()
         except InferenceError:
             raise
@@ -104,12 +104,12 @@ class OnnxSession:
             raise self._not_text(outputs) from None
         except Exception as error:
             raise _runtime_error(error) from error
-        given = []
-        for name, array in zip(outputs, made, strict=True):
+        tensors = []
+        for name, array in zip(outputs, arrays, strict=True):
             row = self._rows[name]
             is_plain = type(array) is np.ndarray and row.kind != "bytes"
-            given.append(Tensor(name, row, array.shape, array=array) if is_plain else _given(name, row, array))
-        return given
+            tensors.append(Tensor(name, row, array.shape, array=array) if is_plain else _given(name, row, array))
+        return tensors
 
     def _not_text(self, outputs: list[str]) -> InferenceError:
         """The binding makes `str` of strings, and fails at the first output that is none; it does not say which one."""
@@ -128,11 +128,11 @@ class OnnxSession:
     def _run_values(self, inputs: Sequence[Tensor], outputs: list[str], control: RunControl) -> list[Tensor]:
         feed = {tensor.name: _fed_value(tensor) for tensor in inputs}
         control.fed = time.monotonic_ns()
-        made = self._session.run_with_ort_values(
+        values = self._session.run_with_ort_values(
             outputs, feed, self._shrinking(control) if self._shrinks else control.options
         )
         control.ran = time.monotonic_ns()
-        return [_given_value(name, value) for name, value in zip(outputs, made, strict=True)]
+        return [_given_value(name, value) for name, value in zip(outputs, values, strict=True)]
 
 
 class RunControl:
@@ -201,9 +201,9 @@ def _fed(tensor: Tensor) -> np.ndarray:
         raise invalid(
             f"input '{tensor.name}' holds bytes that are not UTF-8; ONNX Runtime's strings are text"
         ) from None
-    made = np.empty(len(text), dtype=object)
-    made[:] = text
-    return made.reshape(tensor.shape)
+    objects = np.empty(len(text), dtype=object)
+    objects[:] = text
+    return objects.reshape(tensor.shape)
 
 
 def _aligned(array: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ class Opening:
     """One pass over one model's files. `present` serves now; `unchanged` of these need not be opened again."""
 
     def __init__(
-        self, found: layout.Found, config: pb.ModelConfig, options: RuntimeOptions,
+        self, found: layout.ModelFiles, config: pb.ModelConfig, options: RuntimeOptions,
         present: dict[int, ServedVersion], unchanged: set[int],
     ) -> None:  # fmt: skip
         self._found = found
@@ -44,12 +44,12 @@ class Opening:
         could be opened, everything that serves; under `latest` an older version stands in for one that can't be opened.
         """
         opened, present = self._opened, list(self._found.stamps)
-        wanted = configuration.wanted_versions(self._config, present)
-        for number in wanted:
+        numbers = configuration.wanted_versions(self._config, present)
+        for number in numbers:
             await self._open(number)
         if opened.failed and self._config.version_policy.WhichOneof("policy_choice") in {None, "latest"}:
-            for number in sorted(set(present) - set(wanted), reverse=True):
-                if len(opened.serving) >= len(wanted):
+            for number in sorted(set(present) - set(numbers), reverse=True):
+                if len(opened.serving) >= len(numbers):
                     break
                 await self._open(number)
         if opened.failed and not opened.serving:

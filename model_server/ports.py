@@ -43,7 +43,9 @@ def agree(config: pb.ModelConfig, inputs: Sequence[Port], outputs: Sequence[Port
     required = [entry.name for entry in config.input if entry.optional and entry.name not in optional]
     for entry in config.input:
         entry.optional = entry.name in optional
-    from_model = {name: Reshape(one.target, one.source, batched) for name, one in back.items()}
+    from_model = {
+        name: Reshape(reshape_back.target, reshape_back.source, batched) for name, reshape_back in back.items()
+    }
     return Agreed(seen_inputs, seen_outputs, into, from_model, required)
 
 
@@ -64,23 +66,25 @@ def _agree(entries: Any, ports: Sequence[Port], batched: bool, what: str, reshap
 def _agree_one(entry: Any, port: Port, batched: bool, what: str, reshapes: dict[str, Reshape]) -> Port:
     _agree_type(entry, port, what)
     dims = _own_dims(port, batched, what)
-    told = tuple(entry.dims)
+    declared = tuple(entry.dims)
     if entry.HasField("reshape"):
         inner = tuple(entry.reshape.shape)
-        if not reshape.possible(told, inner):
+        if not reshape.possible(declared, inner):
             raise ModelError(
-                f"config.pbtxt gives {what} '{port.name}' dims {list(told)} and reshape {list(inner)}, "
+                f"config.pbtxt gives {what} '{port.name}' dims {list(declared)} and reshape {list(inner)}, "
                 "which do not hold the same elements"
             )
         _agree_dims(inner, dims, port, batched, what)
-        reshapes[port.name] = Reshape(told, inner, batched)
-        return replace(port, shape=_whole(told, batched), ranked=True)
-    if not told:
+        reshapes[port.name] = Reshape(declared, inner, batched)
+        return replace(port, shape=_whole(declared, batched), ranked=True)
+    if not declared:
         entry.dims.extend(dims)
         return port
-    _agree_dims(told, dims, port, batched, what)
+    _agree_dims(declared, dims, port, batched, what)
     narrowed = (
-        told if not port.ranked else tuple(own if dim == -1 else dim for dim, own in zip(told, dims, strict=True))
+        declared
+        if not port.ranked
+        else tuple(own if dim == -1 else dim for dim, own in zip(declared, dims, strict=True))
     )
     return replace(port, shape=_whole(narrowed, batched), ranked=True)
 
@@ -88,18 +92,18 @@ def _agree_one(entry: Any, port: Port, batched: bool, what: str, reshapes: dict[
 def _agree_type(entry: Any, port: Port, what: str) -> None:
     own = pb.DataType.Value(port.datatype.config)
     if entry.data_type not in {pb.DataType.Value("TYPE_INVALID"), own}:
-        told = pb.DataType.Name(entry.data_type)
-        raise ModelError(f"config.pbtxt gives {what} '{port.name}' {told}; the model has {port.datatype.config}")
+        declared = pb.DataType.Name(entry.data_type)
+        raise ModelError(f"config.pbtxt gives {what} '{port.name}' {declared}; the model has {port.datatype.config}")
     entry.data_type = own
 
 
-def _agree_dims(told: Shape, own: Shape, port: Port, batched: bool, what: str) -> None:
+def _agree_dims(declared: Shape, own: Shape, port: Port, batched: bool, what: str) -> None:
     if not port.ranked:
         return
-    if len(told) == len(own) and all(-1 in (a, b) or a == b for a, b in zip(told, own, strict=True)):
+    if len(declared) == len(own) and all(-1 in (a, b) or a == b for a, b in zip(declared, own, strict=True)):
         return
     raise ModelError(
-        f"config.pbtxt gives {what} '{port.name}' dims {list(told)}; the model has {list(own)}"
+        f"config.pbtxt gives {what} '{port.name}' dims {list(declared)}; the model has {list(own)}"
         + (" beside the batch dimension" if batched else "")
     )
 

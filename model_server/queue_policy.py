@@ -32,10 +32,10 @@ class LevelPolicy:
 
     def waits(self, parameters: Mapping[str, ParameterValue]) -> float:
         """Seconds that this request may wait."""
-        asked = parameters.get(TIMEOUT) if self.override else None
-        if type(asked) is not int or asked <= 0:
+        microseconds = parameters.get(TIMEOUT) if self.override else None
+        if type(microseconds) is not int or microseconds <= 0:
             return self.timeout
-        return min(self.timeout, asked / 1e6) if self.timeout != NEVER else NEVER
+        return min(self.timeout, microseconds / 1e6) if self.timeout != NEVER else NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ class QueuePolicy:
 
     def level(self, parameters: Mapping[str, ParameterValue]) -> int:
         """A request's level: what it asks for where there is such a level, else the default one, as Triton has it."""
-        asked = priority_of(parameters)
-        return asked if 1 <= asked <= self.levels else self.default_level
+        priority = priority_of(parameters)
+        return priority if 1 <= priority <= self.levels else self.default_level
 
     def of_level(self, level: int) -> LevelPolicy:
         return self.by_level.get(level, self.default)
@@ -92,10 +92,10 @@ class QueuePolicy:
 
 def priority_of(parameters: Mapping[str, ParameterValue]) -> int:
     """The level that a request asks for, 0 where it asks for none; INVALID_ARGUMENT for what is no level."""
-    asked = parameters.get(PRIORITY, 0)
-    if type(asked) is not int or asked < 0:
-        raise invalid(f"parameter '{PRIORITY}' is {shown(asked)}; it takes an integer, 0 or more")
-    return asked
+    priority = parameters.get(PRIORITY, 0)
+    if type(priority) is not int or priority < 0:
+        raise invalid(f"parameter '{PRIORITY}' is {shown(priority)}; it takes an integer, 0 or more")
+    return priority
 
 
 def _level_policy(policy: pb.ModelQueuePolicy) -> LevelPolicy:

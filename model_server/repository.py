@@ -138,12 +138,12 @@ class Repository:
         if self.control != "explicit":
             return
         async with self._changing:
-            found = await asyncio.to_thread(layout.look, self.path)
-            for name, one in found.items():
-                entry = self.entries.setdefault(name, Entry(name, one.folder, unloaded=True))
+            models = await asyncio.to_thread(layout.look, self.path)
+            for name, files in models.items():
+                entry = self.entries.setdefault(name, Entry(name, files.folder, unloaded=True))
                 if entry.unloaded:
-                    entry.stamps = one.stamps
-            for name in [name for name, entry in self.entries.items() if entry.unloaded and name not in found]:
+                    entry.stamps = files.stamps
+            for name in [name for name, entry in self.entries.items() if entry.unloaded and name not in models]:
                 del self.entries[name]
 
     async def load(self, name: str, parameters: Mapping[str, ParameterValue | bytes]) -> None:
@@ -163,12 +163,12 @@ class Repository:
     async def _load_here(self, name: str, begun: set[str]) -> bool:
         """Load what lies on disk, and before an ensemble those of its parts that are not loaded; False for no such model."""
         begun.add(name)
-        found = await self._look_at(name)
-        if found is None:
+        files = await self._look_at(name)
+        if files is None:
             return False
-        entry = self.entries.setdefault(name, Entry(name, found.folder, loading=True))
-        entry.folder, entry.along = found.folder, False
-        await self._refresh(entry, found, None)
+        entry = self.entries.setdefault(name, Entry(name, files.folder, loading=True))
+        entry.folder, entry.along = files.folder, False
+        await self._refresh(entry, files, None)
         if entry.ensemble is not None:
             for part in links.part_names(entry.ensemble):
                 present = self.entries.get(part)
@@ -181,28 +181,28 @@ class Repository:
     async def _load_given(self, name: str, parameters: Mapping[str, ParameterValue | bytes]) -> None:
         """Load with the configuration, and perhaps the files, that the call brings: all of it or nothing."""
         try:
-            given = await asyncio.to_thread(upload.read, name, parameters)
+            uploaded = await asyncio.to_thread(upload.read, name, parameters)
         except ModelError as error:
             raise invalid(f"failed to load '{name[:80]}': {_of_parameter(str(error))}") from error
         async with self._changing:
-            with upload.written(name, given.files) as folder:
-                found = await self._look_at(name) if folder is None else layout.look_inside(folder)
-                if found is None:
+            with upload.written(name, uploaded.files) as folder:
+                files = await self._look_at(name) if folder is None else layout.look_inside(folder)
+                if files is None:
                     raise InferenceError(
                         Code.NOT_FOUND, f"failed to load '{name[:80]}': there is no such model in the repository"
                     )
-                trial = Entry(name, self.path / name, stamps=found.stamps)
-                if is_ensemble(given.config):
-                    trial.ensemble, trial.labels = given.config, await _labels(given.config, found.folder)
+                trial = Entry(name, self.path / name, stamps=files.stamps)
+                if is_ensemble(uploaded.config):
+                    trial.ensemble, trial.labels = uploaded.config, await _labels(uploaded.config, files.folder)
                     links.link_all({**self.entries, name: trial})
                 else:
-                    opened = await Opening(found, given.config, self.options, {}, set()).run()
+                    opened = await Opening(files, uploaded.config, self.options, {}, set()).run()
                     trial.serving, trial.failed = opened.serving, opened.failed
             trial.failed = {number: _of_parameter(reason) for number, reason in trial.failed.items()}
             _raise_when_failed(trial)
-            trial.given, trial.uploaded = given.config, folder is not None
+            trial.given, trial.uploaded = uploaded.config, folder is not None
             self.entries[name] = trial
-            _tell_ignored(name, given.ignored)
+            _tell_ignored(name, uploaded.ignored)
             self._changed()
 
     async def unload(self, name: str, *, dependents: bool = False) -> None:
@@ -216,20 +216,20 @@ class Repository:
             if entry is None:
                 raise invalid(f"failed to unload '{name[:80]}': it is not served")
             gone = [name, *(links.parts_only_of(name, self.entries) if dependents else ())]
-            for one in gone:
-                await self._forget(one)
+            for model in gone:
+                await self._forget(model)
             self._changed()
             self._tell_of_ensembles()
             self._give_memory_back()
-        for one in gone:
-            log.info("model '%s' is unloaded", one)
+        for model in gone:
+            log.info("model '%s' is unloaded", model)
 
     async def _forget(self, name: str) -> None:
-        found = await self._look_at(name)
-        if found is None:
+        files = await self._look_at(name)
+        if files is None:
             del self.entries[name]
         else:
-            self.entries[name] = Entry(name, found.folder, stamps=found.stamps, unloaded=True)
+            self.entries[name] = Entry(name, files.folder, stamps=files.stamps, unloaded=True)
 
     def _refuse_when_fixed(self, what: str) -> None:
         self.check_started()
@@ -238,7 +238,7 @@ class Repository:
                 Code.FAILED_PRECONDITION, f"{what} is refused: this server runs with MODEL_CONTROL=none"
             )
 
-    async def _look_at(self, name: str) -> layout.Found | None:
+    async def _look_at(self, name: str) -> layout.ModelFiles | None:
         return await asyncio.to_thread(layout.look_at, self.path, name)
 
     async def _follow(self) -> None:
@@ -254,9 +254,9 @@ class Repository:
 
     async def _compare(self) -> None:
         """Bring every model in line with its files, if these have changed."""
-        found = await asyncio.to_thread(layout.look, self.path)
-        for name in sorted({*found, *self.entries}):
-            stamps = found[name].stamps if name in found else None
+        models = await asyncio.to_thread(layout.look, self.path)
+        for name in sorted({*models, *self.entries}):
+            stamps = models[name].stamps if name in models else None
             entry = self.entries.get(name)
             if (entry.stamps if entry else None) != stamps and self._settled(name, entry, stamps or {}):
                 async with self._changing:
@@ -272,52 +272,52 @@ class Repository:
         return False
 
     async def _follow_one(self, name: str) -> None:
-        entry, found = self.entries.get(name), await self._look_at(name)
+        entry, files = self.entries.get(name), await self._look_at(name)
         if entry is not None and entry.uploaded:
             return
-        if found is None:
+        if files is None:
             if self.entries.pop(name, None) is not None:
                 log.info("model '%s' is gone from the repository", name)
                 self._changed()
                 self._give_memory_back()
         elif entry is None:
-            entry = self.entries[name] = Entry(name, found.folder, loading=True)
-            await self._refresh(entry, found, None)
-        elif entry.stamps != found.stamps:
-            await self._refresh(entry, found, entry.given)
+            entry = self.entries[name] = Entry(name, files.folder, loading=True)
+            await self._refresh(entry, files, None)
+        elif entry.stamps != files.stamps:
+            await self._refresh(entry, files, entry.given)
 
-    async def _refresh(self, entry: Entry, found: layout.Found, given: pb.ModelConfig | None) -> None:
+    async def _refresh(self, entry: Entry, files: layout.ModelFiles, given: pb.ModelConfig | None) -> None:
         """Bring what serves in line with the files; whatever fails leaves what serves as it is."""
         try:
-            config = given if given is not None else await asyncio.to_thread(_read_config, found)
+            config = given if given is not None else await asyncio.to_thread(_read_config, files)
         except ModelError as error:
-            entry.failed, entry.stamps, entry.unloaded = {WHOLE: str(error)}, found.stamps, False
+            entry.failed, entry.stamps, entry.unloaded = {WHOLE: str(error)}, files.stamps, False
             entry.loading, entry.misread = False, str(error)
             log.warning("model '%s' is unavailable: %s", entry.name, error)
             return
         entry.misread = ""
         if is_ensemble(config):
-            await self._refresh_ensemble(entry, found, config, given)
+            await self._refresh_ensemble(entry, files, config, given)
             return
         same_source = entry.given is given and not entry.uploaded
         unchanged = {
-            number for number, stamp in found.stamps.items()
+            number for number, stamp in files.stamps.items()
             if same_source and number not in entry.failed and entry.stamps.get(number) == stamp
         }  # fmt: skip
-        opened = await Opening(found, config, self.options, entry.serving, unchanged).run()
-        entry.serving, entry.failed, entry.stamps = opened.serving, opened.failed, found.stamps
+        opened = await Opening(files, config, self.options, entry.serving, unchanged).run()
+        entry.serving, entry.failed, entry.stamps = opened.serving, opened.failed, files.stamps
         entry.given, entry.uploaded, entry.unloaded, entry.loading = given, False, False, False
         entry.ensemble = None
         self._changed()
 
     async def _refresh_ensemble(
-        self, entry: Entry, found: layout.Found, config: pb.ModelConfig, given: pb.ModelConfig | None
+        self, entry: Entry, files: layout.ModelFiles, config: pb.ModelConfig, given: pb.ModelConfig | None
     ) -> None:
         try:
-            labels = await asyncio.to_thread(classification.labels_of, config, found.folder)
+            labels = await asyncio.to_thread(classification.labels_of, config, files.folder)
         except ModelError as error:
             labels, entry.misread = {}, str(error)
-        entry.ensemble, entry.labels, entry.stamps = config, labels, found.stamps
+        entry.ensemble, entry.labels, entry.stamps = config, labels, files.stamps
         entry.given, entry.uploaded, entry.unloaded, entry.loading = given, False, False, False
         self._changed()
 
@@ -345,15 +345,15 @@ class Repository:
             links.tell(entry)
 
 
-def _read_config(found: layout.Found) -> pb.ModelConfig:
+def _read_config(files: layout.ModelFiles) -> pb.ModelConfig:
     try:
-        config, ignored = configuration.read(found.folder)
+        config, ignored = configuration.read(files.folder)
     except ModelError:
         raise
     except Exception as error:  # no file that a model brings may keep the others from being loaded
-        log.exception("model '%s'", found.name)
+        log.exception("model '%s'", files.name)
         raise ModelError(f"{configuration.CONFIG_FILE} can't be understood") from error
-    _tell_ignored(found.name, ignored)
+    _tell_ignored(files.name, ignored)
     return config
 
 

@@ -23,11 +23,11 @@ class Reshape:
 
     def apply(self, tensor: Tensor) -> Tensor:
         """The same elements in the other shape; INVALID_ARGUMENT when the tensor's shape is not the source's."""
-        kept, dims = (tensor.shape[:1], tensor.shape[1:]) if self.batched else ((), tensor.shape)
+        batch, dims = (tensor.shape[:1], tensor.shape[1:]) if self.batched else ((), tensor.shape)
         if not _fits(dims, self.source):
             raise _odd(tensor, self.source)
         varying = iter([dim for dim, declared in zip(dims, self.source, strict=True) if declared == -1])
-        shape = (*kept, *(next(varying) if dim == -1 else dim for dim in self.target))
+        shape = (*batch, *(next(varying) if dim == -1 else dim for dim in self.target))
         if tensor.datatype.kind == "bytes":
             return Tensor(tensor.name, tensor.datatype, shape, array=tensor.array.reshape(shape))
         return Tensor(tensor.name, tensor.datatype, shape, raw=tensor.raw)

@@ -69,8 +69,8 @@ class ResponseCache:
         if entry is None:
             return Lookup(version, key, None, time.monotonic_ns() - began)
         self._entries.move_to_end((version, key))
-        made = [Tensor(name, kind, shape, raw=raw) for name, kind, shape, raw in entry.outputs]
-        return Lookup(version, key, made, time.monotonic_ns() - began)
+        tensors = [Tensor(name, kind, shape, raw=raw) for name, kind, shape, raw in entry.outputs]
+        return Lookup(version, key, tensors, time.monotonic_ns() - began)
 
     def put(self, lookup: Lookup, outputs: Iterable[Tensor]) -> None:
         """Keep the answer that the lookup did not find; not that of a version which was replaced meanwhile."""

@@ -21,20 +21,20 @@ class RunTimes:
 
     def learn(self, size: int, seconds: float) -> bool:
         """A run of `size` input bytes took `seconds`; whether what is expected of this size has changed by much."""
-        found = self._classes.get(size.bit_length())
-        if found is None:
-            found = self._classes[size.bit_length()] = ExpectedTime()
-        before = found.mean
-        found.learn(seconds)
-        return not 0.75 * before <= found.mean <= 1.5 * before
+        estimate = self._classes.get(size.bit_length())
+        if estimate is None:
+            estimate = self._classes[size.bit_length()] = ExpectedTime()
+        before = estimate.mean
+        estimate.learn(seconds)
+        return not 0.75 * before <= estimate.mean <= 1.5 * before
 
     def expected(self, size: int) -> ExpectedTime:
         """Of a run of `size` input bytes."""
-        wanted = size.bit_length()
-        found = self._classes.get(wanted)
-        if found is not None:
-            return found
+        size_class = size.bit_length()
+        estimate = self._classes.get(size_class)
+        if estimate is not None:
+            return estimate
         if not self._classes:
             return UNKNOWN
         # a tuple first: threads that run the model add classes
-        return self._classes[min(tuple(self._classes), key=lambda known: abs(known - wanted))]
+        return self._classes[min(tuple(self._classes), key=lambda known: abs(known - size_class))]

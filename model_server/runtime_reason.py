@@ -36,8 +36,8 @@ def reason_of(error: BaseException, *folders: Path) -> str:
 
 def _without_sources(text: str) -> str:
     """Without every `file.cc:123 type name(parameters) ` in it."""
-    while (found := _SOURCE.search(text)) is not None:
-        text = text[: found.start()] + text[_signature_end(text, found.end()) :]
+    while (match := _SOURCE.search(text)) is not None:
+        text = text[: match.start()] + text[_signature_end(text, match.end()) :]
     return text
 
 
@@ -81,5 +81,5 @@ def _balanced(text: str, start: int) -> int | None:
 def _without_paths(text: str, folders: tuple[Path, ...]) -> str:
     """File names stay, folders of this host do not. Names of a graph's nodes may look like paths; those stay."""
     roots = [tempfile.gettempdir(), sys.prefix, str(Path.home()), str(Path.cwd()), *map(str, folders)]
-    known = tuple(f"{root.rstrip('/')}/" for root in roots if len(root) > 1)
-    return _PATH.sub(lambda found: "" if found[0].startswith(known) else found[0], text)
+    prefixes = tuple(f"{root.rstrip('/')}/" for root in roots if len(root) > 1)
+    return _PATH.sub(lambda found: "" if found[0].startswith(prefixes) else found[0], text)

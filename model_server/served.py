@@ -44,11 +44,11 @@ class ServedVersion:
         """What the statistics count as inferences: rows when there is a batch dimension, else one."""
         return inputs[0].shape[0] if self.signature.max_batch_size and inputs else 1
 
-    def shown(self, request: InferRequest, made: list[Tensor]) -> list[Tensor]:
+    def shown(self, request: InferRequest, tensors: list[Tensor]) -> list[Tensor]:
         """The requested outputs in the form that the request asks for."""
         if not request.outputs:
-            return made
-        return classification.applied(request.outputs, made, self.labels, self.signature.max_batch_size > 0)
+            return tensors
+        return classification.applied(request.outputs, tensors, self.labels, self.signature.max_batch_size > 0)
 
     def metadata(self, versions: list[str]) -> pb.ModelMetadataResponse:
         tensor = pb.ModelMetadataResponse.TensorMetadata

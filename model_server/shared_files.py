@@ -37,9 +37,9 @@ class SharedCopies:
         if self.folder is None or str(target) in Path("/proc/self/maps").read_text():
             return
         with held(self.folder / _LOCK):
-            for kept in self.folder.glob(f"{_PREFIX}*"):
-                if kept.samefile(target):
-                    kept.unlink()
+            for shared in self.folder.glob(f"{_PREFIX}*"):
+                if shared.samefile(target):
+                    shared.unlink()
 
     def _linked(self, folder: Path, source: Path, target: Path) -> bool:
         with held(folder / _LOCK):
@@ -47,18 +47,18 @@ class SharedCopies:
             if time.time() - seen.st_mtime < _UNSETTLED_SECONDS:
                 return False
             place = f"{_PREFIX}{sha256(os.fsencode(source.resolve())).hexdigest()[:32]}-"
-            kept = folder / (place + "-".join(f"{each:x}" for each in _state(seen)))
-            if not kept.exists():
+            shared = folder / (place + "-".join(f"{each:x}" for each in _state(seen)))
+            if not shared.exists():
                 for older in folder.glob(f"{place}*"):
                     older.unlink()
-                unfinished = folder / f".{kept.name}"
+                unfinished = folder / f".{shared.name}"
                 shutil.copyfile(source, unfinished)
                 if _state(source.stat()) != _state(seen):
                     unfinished.unlink()
                     return False
-                unfinished.replace(kept)
+                unfinished.replace(shared)
             try:
-                target.hardlink_to(kept)
+                target.hardlink_to(shared)
             except OSError:  # another file system, or one without links
                 return False
             return True

@@ -106,7 +106,8 @@ class SharedMemory:
         entry = pb.SystemSharedMemoryStatusResponse.RegionStatus
         return pb.SystemSharedMemoryStatusResponse(
             regions={
-                one.name: entry(name=one.name, key=one.key, offset=one.offset, byte_size=one.size) for one in shown
+                region.name: entry(name=region.name, key=region.key, offset=region.offset, byte_size=region.size)
+                for region in shown
             }
         )
 
@@ -116,15 +117,15 @@ class SharedMemory:
             raise InferenceError(Code.NOT_FOUND, f"Unable to find shared memory region: {quoted(name)}")
         return region
 
-    def places(self, wanted: Mapping[str, Parameters], what: str) -> dict[str, Place]:
+    def places(self, tensors: Mapping[str, Parameters], what: str) -> dict[str, Place]:
         """Where these tensors lie; INVALID_ARGUMENT where that is not within its region."""
-        found = {name: self._place(parameters, f"{what} {quoted(name)}") for name, parameters in wanted.items()}
-        if sum(place.size for place in found.values()) > self._most_bytes and what == "input":
+        places = {name: self._place(parameters, f"{what} {quoted(name)}") for name, parameters in tensors.items()}
+        if sum(place.size for place in places.values()) > self._most_bytes and what == "input":
             raise InferenceError(
                 Code.TOO_LARGE,
                 f"the inputs take more than {self._most_bytes} bytes of shared memory; setting MAX_MESSAGE_BYTES raises it",
             )
-        return found
+        return places
 
     def _place(self, parameters: Parameters, where: str) -> Place:
         region = self._region(str(parameters[REGION]))
@@ -185,11 +186,11 @@ def _written(outputs: Sequence[Tensor], places: Mapping[str, Place]) -> Iterator
 
 def _opened(key: str) -> int:
     """A descriptor of the object that shm_open would open; INVALID_ARGUMENT when it is none."""
-    found = _KEY.fullmatch(key)
-    if found is None or found[1] in {".", ".."}:
+    match = _KEY.fullmatch(key)
+    if match is None or match[1] in {".", ".."}:
         raise invalid(f"the key {quoted(key)} is not the name of a shared memory object")
     try:
-        fd = os.open(FOLDER / found[1], os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(FOLDER / match[1], os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise invalid(f"unable to open shared memory object {quoted(key)}: {error.strerror}") from None
     except ValueError:

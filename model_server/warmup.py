@@ -34,15 +34,15 @@ def requests(
 ) -> list[tuple[str, int, InferRequest]]:
     """Name, number of runs and request of each warm-up; ModelError, naming it, where one cannot be made."""
     return [
-        (one.name, _runs(one), _request(one, config, folder, model_file))
-        for one in config.model_warmup
-        if not is_skipped(one, config)
+        (entry.name, _runs(entry), _request(entry, config, folder, model_file))
+        for entry in config.model_warmup
+        if not is_skipped(entry, config)
     ]
 
 
-def is_skipped(one: Any, config: pb.ModelConfig) -> bool:
+def is_skipped(entry: Any, config: pb.ModelConfig) -> bool:
     """A warm-up of no rows does not run, as in Triton."""
-    return config.max_batch_size > 0 and one.batch_size == 0
+    return config.max_batch_size > 0 and entry.batch_size == 0
 
 
 def run(config: pb.ModelConfig, folder: Path, model_file: Path, infer: Callable[[InferRequest], object]) -> None:
@@ -55,42 +55,42 @@ def run(config: pb.ModelConfig, folder: Path, model_file: Path, infer: Callable[
             raise ModelError(f"model_warmup '{name}' failed: {error.message}") from error
 
 
-def _runs(one: Any) -> int:
-    if one.count > MOST_RUNS:
-        raise ModelError(f"model_warmup '{one.name}' sets count to {one.count}; it takes {MOST_RUNS} at most")
-    return max(1, int(one.count))
+def _runs(entry: Any) -> int:
+    if entry.count > MOST_RUNS:
+        raise ModelError(f"model_warmup '{entry.name}' sets count to {entry.count}; it takes {MOST_RUNS} at most")
+    return max(1, int(entry.count))
 
 
-def _request(one: Any, config: pb.ModelConfig, folder: Path, model_file: Path | None) -> InferRequest:
+def _request(entry: Any, config: pb.ModelConfig, folder: Path, model_file: Path | None) -> InferRequest:
     batched = config.max_batch_size > 0
-    if batched and not 1 <= one.batch_size <= config.max_batch_size:
+    if batched and not 1 <= entry.batch_size <= config.max_batch_size:
         raise ModelError(
-            f"model_warmup '{one.name}' sets batch_size to {one.batch_size}; it takes 1 to {config.max_batch_size}"
+            f"model_warmup '{entry.name}' sets batch_size to {entry.batch_size}; it takes 1 to {config.max_batch_size}"
         )
-    if not batched and one.batch_size > 1:
+    if not batched and entry.batch_size > 1:
         raise ModelError(
-            f"model_warmup '{one.name}' sets batch_size to {one.batch_size}; the model has no batch dimension"
+            f"model_warmup '{entry.name}' sets batch_size to {entry.batch_size}; the model has no batch dimension"
         )
-    rows = (one.batch_size,) if batched else ()
-    tensors = [_tensor(one.name, name, one.inputs[name], rows, folder, model_file) for name in sorted(one.inputs)]
+    rows = (entry.batch_size,) if batched else ()
+    tensors = [_tensor(entry.name, name, entry.inputs[name], rows, folder, model_file) for name in sorted(entry.inputs)]
     return InferRequest(config.name, tensors)
 
 
-def _tensor(warmup: str, name: str, given: Any, rows: tuple[int, ...], folder: Path, model_file: Path | None) -> Tensor:
+def _tensor(warmup: str, name: str, entry: Any, rows: tuple[int, ...], folder: Path, model_file: Path | None) -> Tensor:
     where = f"model_warmup '{warmup}', input '{name}'"
-    shape = (*rows, *given.dims)
+    shape = (*rows, *entry.dims)
     if any(dim < 0 for dim in shape):
-        raise ModelError(f"{where} has dims {list(given.dims)}; a warm-up needs fixed ones")
-    row = _datatype(where, given.data_type)
+        raise ModelError(f"{where} has dims {list(entry.dims)}; a warm-up needs fixed ones")
+    row = _datatype(where, entry.data_type)
     count = math.prod(shape)
     if count * max(1, row.itemsize) > MOST_BYTES:
         raise ModelError(f"{where} has more than {MOST_BYTES} bytes")
-    if given.WhichOneof("input_data_type") == "input_data_file":
+    if entry.WhichOneof("input_data_type") == "input_data_file":
         try:
-            return Tensor.from_raw(name, row.name, shape, _file(where, given.input_data_file, folder, model_file))
+            return Tensor.from_raw(name, row.name, shape, _file(where, entry.input_data_file, folder, model_file))
         except InferenceError as error:
             raise ModelError(f"{where}: {error.message}") from error
-    return _made(name, row, shape, random=given.random_data)
+    return _made(name, row, shape, random=entry.random_data)
 
 
 def _made(name: str, row: Datatype, shape: tuple[int, ...], *, random: bool) -> Tensor:

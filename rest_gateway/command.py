@@ -85,11 +85,11 @@ async def serve(chosen: GatewaySettings, stop: process.Stop, worker: Worker | No
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m rest_gateway") -> int:
-    given = sys.argv[1:] if arguments is None else arguments
-    if given[:1] == ["keys"]:
-        return keys_command.main(given[1:], f"{program} keys")
-    if given[:1] == ["migrate"]:
-        return migrate_command.main(given[1:], f"{program} migrate")
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["keys"]:
+        return keys_command.main(words[1:], f"{program} keys")
+    if words[:1] == ["migrate"]:
+        return migrate_command.main(words[1:], f"{program} migrate")
     chosen = settings.load(GatewaySettings, program, arguments)
     log_of_service.set_up_log(chosen.log_level, chosen.log_format)
     return _run(chosen)

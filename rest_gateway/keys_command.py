@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str], program: str) -> int:
     """0, or 2 with one sentence. `program` is what was typed so far."""
-    asked = _parser(program).parse_args(arguments)
+    options = _parser(program).parse_args(arguments)
     try:
-        if asked.file is None:
+        if options.file is None:
             raise ValueError("name the file of keys: --file FILE, or API_KEYS_FILE in the environment")
-        path = Path(asked.file)
-        if asked.command == "add":
-            _add(path, asked.name, ",".join(asked.scopes))
-        elif asked.command == "remove":
-            _remove(path, asked.name)
+        path = Path(options.file)
+        if options.command == "add":
+            _add(path, options.name, ",".join(options.scopes))
+        elif options.command == "remove":
+            _remove(path, options.name)
         else:
             _list(path)
     except ValueError as error:
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str], program: str) -> int:
         return 2
     except OSError as error:
         print(
-            f"{error.filename or asked.file} cannot be written: {(error.strerror or 'it fails').lower()}",
+            f"{error.filename or options.file} cannot be written: {(error.strerror or 'it fails').lower()}",
             file=sys.stderr,
         )
         return 2
@@ -72,21 +72,21 @@ def _parser(program: str) -> argparse.ArgumentParser:
 
 def _add(path: Path, name: str, scopes: str) -> None:
     token = keys.new_token()
-    made = keys.Key(keys.check_name(name), keys.scopes_of(scopes), keys.digest_of(token))
+    new_key = keys.Key(keys.check_name(name), keys.scopes_of(scopes), keys.digest_of(token))
     with _rewriting(path) as lines:
         if any(key.name == name for key in _ring(path, lines).keys):
             raise ValueError(f"there is a key called '{name}' in {path}; `keys remove {name}` takes it back")
-        lines.append(keys.line_of(made))
+        lines.append(keys.line_of(new_key))
     print(token)
     print("This is the only time that the key is shown; services take it within a second.", file=sys.stderr)
 
 
 def _remove(path: Path, name: str) -> None:
     with _rewriting(path) as lines:
-        left = [line for line in lines if line.lstrip().startswith("#") or line.split()[:1] != [name]]
-        if len(left) == len(lines):
+        remaining = [line for line in lines if line.lstrip().startswith("#") or line.split()[:1] != [name]]
+        if len(remaining) == len(lines):
             raise ValueError(f"there is no key called '{name[:64]}' in {path}")
-        lines[:] = left
+        lines[:] = remaining
 
 
 def _list(path: Path) -> None:

@@ -56,9 +56,13 @@ class Observed:
             self._observer.finished("rest", _template(scope), "", code, time.perf_counter() - began)
             if trace is not None and self._tracer is not None:
                 method, template = scope["method"], _template(scope)
-                said = {"http.request.method": method, "http.route": template, "http.response.status_code": status}
-                said["crossover.request_id"] = request_id.get()
-                self._tracer.end(trace, f"{method} {template}", said, code)
+                attributes = {
+                    "http.request.method": method,
+                    "http.route": template,
+                    "http.response.status_code": status,
+                }
+                attributes["crossover.request_id"] = request_id.get()
+                self._tracer.end(trace, f"{method} {template}", attributes, code)
 
     def _traced(self, scope: Scope) -> Trace | None:
         """Requests under /api are sampled; files and pages are not."""

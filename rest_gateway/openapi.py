@@ -157,8 +157,8 @@ def add_oip(schema: Json, settings: GatewaySettings) -> None:
     schema["paths"] = {**schema.get("paths", {}), **_paths(settings)}
     schema["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
     components = schema.setdefault("components", {})
-    found = {name: _message(message.DESCRIPTOR) for name, message in _MESSAGES.items()}
-    components["schemas"] = {**_SCHEMAS, **found, **components.get("schemas", {})}
+    schemas = {name: _message(message.DESCRIPTOR) for name, message in _MESSAGES.items()}
+    components["schemas"] = {**_SCHEMAS, **schemas, **components.get("schemas", {})}
     if settings.api_keys_file is not None:
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         schema["security"] = [{"key": []}]
@@ -188,7 +188,12 @@ def _operation(
     parameters = [each for each in (_MODEL, _VERSION) if f"{{{each['name']}}}" in path]
     if path.startswith("/v"):
         parameters.append(_TIMEOUT)
-    made: Json = {"summary": summary, "tags": [tag], "parameters": parameters, "responses": _responses(reply, errors)}
+    operation: Json = {
+        "summary": summary,
+        "tags": [tag],
+        "parameters": parameters,
+        "responses": _responses(reply, errors),
+    }
     if body is not None:
         name, example = body
         content = {"application/json": {"schema": _ref(name), "example": example}}
@@ -197,8 +202,8 @@ def _operation(
             content["application/octet-stream"] = _binary(
                 "JSON, then the inputs' raw bytes (OIP binary tensor extension)"
             )
-        made["requestBody"] = {"required": name in ("InferRequest", "PredictRequest"), "content": content}
-    return made
+        operation["requestBody"] = {"required": name in ("InferRequest", "PredictRequest"), "content": content}
+    return operation
 
 
 def _responses(reply: str, errors: tuple[int, ...]) -> Json:

@@ -162,7 +162,7 @@ class GatewaySettings(ServiceSettings):
 
     def _rest_target(self, scheme: str) -> str:
         """One host:port as the URL that it means; anything else as it is."""
-        given = self.gateway_rest_target
-        if not given or names_several(given) or "://" in given or given.startswith(UNIX):
-            return given
-        return f"{scheme}://{given}"
+        target = self.gateway_rest_target
+        if not target or names_several(target) or "://" in target or target.startswith(UNIX):
+            return target
+        return f"{scheme}://{target}"

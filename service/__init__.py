@@ -1,1 +1,1 @@
-"""What a process that serves has, whichever service it is: settings, log, signals, memory, metrics."""
+"""The parts that every service process shares: settings, log, signals, memory, metrics."""

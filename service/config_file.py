@@ -35,18 +35,18 @@ def read(path: Path, own: Iterable[str], tables: Iterable[str]) -> dict[str, Any
         raise ConfigFileError(f"the settings file '{path}' is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigFileError(f"the settings file '{path}' is not TOML: {error}") from None
-    known = set(own)
-    values = _checked(path, "", {key: value for key, value in document.items() if key not in TABLES}, known)
+    settings = set(own)
+    values = _checked(path, "", {key: value for key, value in document.items() if key not in TABLES}, settings)
     for table in TABLES:
         content = document.get(table, {})
         if not isinstance(content, dict):
             raise ConfigFileError(f"'{table}' in the settings file '{path}' is a value; it takes a table, [{table}]")
         if table in tables:
-            values |= _checked(path, f"[{table}] ", content, known)
+            values |= _checked(path, f"[{table}] ", content, settings)
     return values
 
 
-def _checked(path: Path, where: str, values: dict[str, Any], known: set[str]) -> dict[str, Any]:
+def _checked(path: Path, where: str, values: dict[str, Any], settings: set[str]) -> dict[str, Any]:
     for key, value in values.items():
         is_table = isinstance(value, dict)
         if key not in known:

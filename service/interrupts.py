@@ -24,7 +24,7 @@ INTERRUPTED = 130
 
 
 def interruptible(load: Callable[[], Main], program: str) -> int:
-    """The exit code of what `load` imports and returns; `INTERRUPTED` after Ctrl-C.
+    """The exit code of the command that `load` imports and returns; `INTERRUPTED` after Ctrl-C.
 
     A SIGINT that is ignored (nohup, a shell's background job) or that the caller handles stays so.
     """
@@ -45,7 +45,7 @@ def interruptible(load: Callable[[], Main], program: str) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End the program: nothing but the interpreter's own shutdown is left, so Ctrl-C needs no exception any more."""
+    """End the program: only the interpreter's own shutdown remains, so Ctrl-C needs no exception any more."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code)

@@ -19,7 +19,7 @@ from crossover.protocol.names import escaped
 
 _FOLDERS = tuple(f"{folder}/" for folder in (Path(__file__).resolve().parent.parent, sys.prefix, sys.base_prefix))
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""Set once there is a task of the request's own; what is answered without one says its id in its records itself."""
+"""Set once the request has a task of its own; requests answered without one pass their id to each record."""
 
 
 def _request_id_of(record: logging.LogRecord) -> str:
@@ -34,9 +34,9 @@ def _without_folders(text: str) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """One record, one line, whatever its values hold: nobody's text looks like a line of ours (CWE-117).
+    """One record, one line, whatever its values hold: a caller's text cannot forge a line (CWE-117).
 
-    Times are local, with their offset (ISO 8601). What belongs to a record beyond its line, a traceback, is indented.
+    Times are local, with their offset (ISO 8601). Further lines of a record, such as a traceback, are indented.
     """
 
     def __init__(self) -> None:
@@ -48,8 +48,8 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name for it
         identity = _request_id_of(record)
-        said = super().formatMessage(record)
-        return escaped(f"{said} [{identity}]" if identity else said)
+        line = super().formatMessage(record)
+        return escaped(f"{line} [{identity}]" if identity else line)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
         return self._indented(super().formatException(ei))
@@ -67,20 +67,20 @@ class JsonFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        said: dict[str, str] = {
+        fields: dict[str, str] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
         if identity := _request_id_of(record):
-            said["request_id"] = identity
+            fields["request_id"] = identity
         if record.exc_info and record.exc_info[0] is not None:
-            said["exception"] = _without_folders("".join(traceback.format_exception(*record.exc_info)))
+            fields["exception"] = _without_folders("".join(traceback.format_exception(*record.exc_info)))
         if record.stack_info:
-            said["stack"] = _without_folders(record.stack_info)
+            fields["stack"] = _without_folders(record.stack_info)
         # a lone surrogate is no text in UTF-8, but may be in a name that the system gave; ASCII has no other line ends
-        return json.dumps({key: text.encode("utf-8", "replace").decode() for key, text in said.items()})
+        return json.dumps({key: text.encode("utf-8", "replace").decode() for key, text in fields.items()})
 
 
 FORMATTERS: dict[str, type[logging.Formatter]] = {"text": TextFormatter, "json": JsonFormatter}
@@ -93,4 +93,4 @@ def set_up_log(level: str, form: str = "text") -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("uvicorn", "uvicorn.error", "asyncio", "grpc", "alembic", "aiosqlite"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
-    logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # whoever sets ACCESS_LOG asks for its lines
+    logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # ACCESS_LOG decides whether it has lines at all

@@ -1,8 +1,8 @@
-"""A watch over the event loop: whoever keeps it busy for long keeps every other caller waiting.
+"""A watch over the event loop: a callback that takes long delays every other caller.
 
-A tick notices when it is late (transport/loop_ticks.py). What the loop's thread computed meanwhile is the turn that made it
-so: waiting for a CPU that other processes have does not count. While requests come, a turn is found for certain from the
-limit plus one tick; a loop that computes without requests is looked at as closely from its second tenth of a second on.
+A tick notices when it is late (transport/loop_ticks.py). The CPU time of the loop's thread since the last tick measures the
+turn that made it late: waiting for a CPU that other processes use does not count. While requests come, every turn longer
+than the limit plus one tick is detected; without requests, from the second tenth of a second of computing on.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class _Cell:
 
 
 class Connections(Protocol):
-    """What a listener tells of its connections."""
+    """A listener's counts of its connections."""
 
     @property
     def connections(self) -> Sized: ...
@@ -84,11 +84,11 @@ class Observer(Collector):
         """Gives the metrics of all workers, this process being one (service/workers/scrape.py)."""
 
     def watch_connections(self, wire: str, listener: Connections) -> None:
-        """Tell of a listener's connections too."""
+        """Report a listener's connections too."""
         self._listeners.append((wire, listener))
 
     def watch_memory(self, budget: MemoryBudget) -> None:
-        """Tell how much of the budget for messages in flight is used."""
+        """Report how much of the budget for messages in flight is used."""
         self._budget = budget
 
     def register(self, collector: Collector) -> None:
@@ -121,7 +121,7 @@ class Observer(Collector):
             self._errors[key, code.name] += 1
 
     def timed(self, stages: Mapping[str, float]) -> None:
-        """A request's time was looked at: milliseconds of each of its stages."""
+        """A request's time was measured: milliseconds of each of its stages."""
         self._timed += 1
         for stage, milliseconds in stages.items():
             self._stages[stage] += milliseconds / 1000
@@ -204,7 +204,7 @@ class Observer(Collector):
 
 
 def _build() -> Metric:
-    """What runs here; always 1, to be joined with other series by their labels."""
+    """The versions in this process; always 1, to be joined with other series by their labels."""
     versions = {"version": VERSION, "python": platform.python_version(), "grpcio": installed("grpcio")}
     gauge = GaugeMetricFamily("crossover_build_info", "Versions of what runs here.", labels=tuple(versions))
     gauge.add_metric(tuple(versions.values()), 1)

@@ -29,11 +29,11 @@ _KINDS = {
 }
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _TIMEOUT_SECONDS = 2.0
-"""For one batch: a collector that is away must not hold the end of the service up."""
+"""For one batch: an unreachable collector must not delay the end of the service."""
 
 
 class OtlpExport:
-    """Hands spans to a thread that sends them in batches, and drops them where there are too many."""
+    """Hands spans to a thread that sends them in batches, and drops those beyond its queue."""
 
     def __init__(self, url: str, service: str) -> None:
         named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}

@@ -1,4 +1,4 @@
-"""What a service's process does beside serving: its signals, its memory, and one sentence when it can't start."""
+"""A service's process beside its serving: its signals, its memory, and one sentence when it can't start."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger("crossover")
 SAME_SIGNAL_SECONDS = 1.0
 """The same signal again within this time is one signal: a terminal and `make` both deliver a Ctrl-C."""
 CANNOT_START = 2
-"""Exit code of a service whose settings or ports do not do; to start it again would not help."""
+"""Exit code of a service whose settings or ports cannot be used; starting it again would not help."""
 PARENT = "CROSSOVER_PARENT"
 """Environment variable with the id of a parent process that the service is not to outlive."""
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
@@ -44,8 +44,8 @@ def keep_freed_memory() -> None:
     """Tell glibc not to give large freed buffers back at once.
 
     It returns every freed block over 128 KiB to the kernel, so that each 600 KB message costs page faults that take
-    longer than everything else about it. And threads share two heaps: with one each, what every heap keeps adds up, while
-    the interpreter's lock leaves them little to quarrel about. Elsewhere than on glibc this does nothing.
+    longer than all other work on it. Threads share two heaps: with one each, the free memory of all heaps adds up, while
+    the interpreter's lock leaves them little contention. Elsewhere than on glibc this does nothing.
     """
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
@@ -95,7 +95,7 @@ def _trim_ends(libc: ctypes.CDLL) -> None:
 
 
 def settle_garbage_collection() -> None:
-    """Leave what was imported out of every later collection, and collect less often than after 700 new objects.
+    """Exclude imported objects from every later collection, and collect less often than after 700 new objects.
 
     A service's requests make few cycles; walking through the modules again and again finds none.
     """
@@ -141,7 +141,7 @@ class Stop(asyncio.Event):
         self._draining = False
 
     async def drained(self, seconds: float) -> None:
-        """Wait for so long, while the service says that it is leaving and goes on answering; not when somebody hurries."""
+        """Wait for so long while the service reports unready and goes on answering; `hurry` ends the wait."""
         self._draining = True
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -150,9 +150,9 @@ class Stop(asyncio.Event):
 
     def hurry(self) -> bool:
         """Skip or end the drain; False when it is over, so that there is nothing left to skip."""
-        left = self._draining and not self._hurried.is_set()
+        draining = self._draining and not self._hurried.is_set()
         self._hurried.set()
-        return left
+        return draining
 
 
 class StopSignal:

@@ -51,7 +51,7 @@ def user_data() -> Path:
 
 
 class ServiceSettings(BaseSettings):
-    """What both services have."""
+    """The settings that both services have."""
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, frozen=True)
     title: ClassVar[str] = "Both services"
@@ -201,7 +201,7 @@ class ServiceSettings(BaseSettings):
     )
 
     def http_limits(self) -> Http1Limits:
-        """What a client of an HTTP port may make it hold, and for how long."""
+        """The bounds on what a client of an HTTP port may make it hold, and for how long."""
         return Http1Limits(
             head_seconds=self.head_seconds,
             body_seconds=self.body_seconds,
@@ -267,7 +267,7 @@ def rate_limit(service: str) -> Any:
 
 
 def rate_burst(setting: str) -> Any:
-    """The field of what goes with it."""
+    """The field of a service's burst."""
     return Field(0, ge=0, description=f"requests of one caller at once under {setting}; 0: those of one second")
 
 
@@ -288,11 +288,11 @@ def tls_of(cert: Path | None, key: Path | None, ca: Path | None, names: str) -> 
 
 def load(kind: type[S], program: str, arguments: Sequence[str] | None = None) -> S:
     """Settings from flags and environment; ends the program with one sentence when a value does not fit."""
-    given = vars(_parser(kind, program).parse_args(arguments))
-    if given.pop("settings_markdown"):
+    arguments_given = vars(_parser(kind, program).parse_args(arguments))
+    if arguments_given.pop("settings_markdown"):
         print(markdown(kind), end="")
         sys.exit(0)
-    if given.pop("version"):
+    if arguments_given.pop("version"):
         print(f"{program} {VERSION}")
         sys.exit(0)
     path = given.pop("config") or os.environ.get(config_file.VARIABLE)
@@ -442,14 +442,14 @@ def _takes(field: FieldInfo) -> str:
 
 
 def _bounds(field: FieldInfo) -> str:
-    found = {
+    bounds = {
         bound: getattr(item, bound) for item in field.metadata for bound in ("ge", "gt", "le") if hasattr(item, bound)
     }
-    if "ge" in found and "le" in found:
-        return f" from {found['ge']} to {found['le']}"
-    if "ge" in found:
-        return f", {found['ge']} or more"
-    return f" above {found['gt']}" if "gt" in found else ""
+    if "ge" in bounds and "le" in bounds:
+        return f" from {bounds['ge']} to {bounds['le']}"
+    if "ge" in bounds:
+        return f", {bounds['ge']} or more"
+    return f" above {bounds['gt']}" if "gt" in bounds else ""
 
 
 def _cell(field: FieldInfo) -> str:

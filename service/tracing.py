@@ -1,7 +1,7 @@
 """Traces: spans of the request, its hop, its queue and its model, made from the timeline's stamps after the reply.
 
 W3C Trace Context decides what is sampled: a caller's `traceparent` by its flag, a request without one by a share of our own.
-What is not sampled costs one look at its headers, and nothing at all where OTEL_EXPORTER_OTLP_ENDPOINT is not set.
+A request that is not sampled costs one look at its headers, and nothing where OTEL_EXPORTER_OTLP_ENDPOINT is not set.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Trace:
 
     @property
     def text(self) -> str:
-        """What work that is done later has to bring along: `traceparent`, a blank, `tracestate`."""
+        """The trace as text for work that is done later: `traceparent`, a blank, `tracestate`."""
         return f"{self._parent_of(self.span_id)} {self.state}".rstrip()
 
     def _parent_of(self, span: int) -> str:
@@ -99,7 +99,7 @@ current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def trace_text() -> str:
-    """What work that the current request queues is to bring along; empty where it is not sampled."""
+    """The current request's trace as text for the work that it queues; empty where it is not sampled."""
     trace = current.get()
     return trace.text if trace is not None else ""
 
@@ -130,8 +130,8 @@ class Tracer:
 
     def sampled(self, headers: dict[str, str]) -> Trace | None:
         """The trace that a request's headers belong to, or begin; None: not sampled."""
-        found = headers.get("traceparent")
-        parent = _PARENT.fullmatch(found.strip(" ")) if found is not None else None
+        header = headers.get("traceparent")
+        parent = _PARENT.fullmatch(header.strip(" ")) if header is not None else None
         if parent is not None and _is_valid(parent):
             if not int(parent[4], 16) & _SAMPLED:
                 return None
@@ -164,7 +164,7 @@ class Tracer:
             self._export.add(span)
 
     async def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining spans."""
         await asyncio.to_thread(self._export.close)
 
 
@@ -193,20 +193,22 @@ def _spans(
     shift = _epoch_shift()
 
     def span(
-        name: str, kind: str, start: int, end: int, said: Attributes, error: str = "", *,
+        name: str, kind: str, start: int, end: int, span_attributes: Attributes, error: str = "", *,
         own: int | None = None, parent: int = trace.span_id,
     ) -> Span:  # fmt: skip
         remote = parent == trace.parent_id != 0
         times = start + shift, end + shift
-        return Span(name, kind, trace.trace_id, own or _new_id(64), parent, remote, trace.state, *times, said, error)
+        return Span(
+            name, kind, trace.trace_id, own or _new_id(64), parent, remote, trace.state, *times, span_attributes, error
+        )
 
     failed = code.name if code is not None and code.status.http >= 500 else ""
-    said = attributes if code is None else {**attributes, "error.type": code.name}
-    yield span(name, trace.kind, trace.began, ended, said, failed, own=trace.span_id, parent=trace.parent_id)
+    span_attributes = attributes if code is None else {**attributes, "error.type": code.name}
+    yield span(name, trace.kind, trace.began, ended, span_attributes, failed, own=trace.span_id, parent=trace.parent_id)
     if trace.queued is not None:
         yield span("wait", "internal", trace.queued, trace.began, {}, parent=trace.parent_id)
-    for hop, context, known in trace.hops:
-        timeline = known or context.timeline
+    for hop, context, finished_timeline in trace.hops:
+        timeline = finished_timeline or context.timeline
         stamps = timeline.stamps if timeline is not None else {}
         if "sent" in stamps:
             answered = stamps.get("answered")
@@ -219,7 +221,7 @@ def _spans(
 
 
 def _epoch_shift() -> int:
-    """What makes nanoseconds of the epoch of monotonic ones."""
+    """The difference between nanoseconds of the epoch and monotonic ones."""
     return time.time_ns() - time.monotonic_ns()
 
 

@@ -15,15 +15,15 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m stack
         from crossover.service import settings
         from crossover.stack import ports
         from crossover.stack.settings import StackSettings
-        from crossover.stack.supervisor import Supervisor
+        from crossover.stack.supervisor import StackSupervisor
 
         def work() -> int:
             chosen = settings.load(StackSettings, program, arguments).with_class().with_ports()
             if not chosen.model_repository.is_dir():
                 settings.fail(f"the model repository '{chosen.model_repository}' is not a folder (MODEL_REPOSITORY)")
-            if taken := ports.taken(chosen):
-                settings.fail(taken)
-            return Supervisor(chosen).run()
+            if occupied := ports.taken(chosen):
+                settings.fail(occupied)
+            return StackSupervisor(chosen).run()
 
         return work
 

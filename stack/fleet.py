@@ -7,13 +7,13 @@ import copy
 import signal
 from typing import IO, TYPE_CHECKING
 
-from crossover.stack.services import Service, free_ports
+from crossover.stack.services import ServiceProcess, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-class Replica:
+class ReplicaProcess:
     """A model server on ports of its own, which it keeps when it is started again."""
 
     def __init__(self, environment: Mapping[str, str], log: IO[bytes] | int | None) -> None:
@@ -29,14 +29,14 @@ class Replica:
         self._log = log
         self.service = self.start()
 
-    def behind(self, grpc: str, rest: str) -> Replica:
+    def behind(self, grpc: str, rest: str) -> ReplicaProcess:
         """The same service under other addresses."""
         other = copy.copy(self)
         other.grpc, other.rest = grpc, rest
         return other
 
-    def start(self) -> Service:
-        self.service = Service("model_server", self._environment, self._ready_at, self._log)
+    def start(self) -> ServiceProcess:
+        self.service = ServiceProcess("model_server", self._environment, self._ready_at, self._log)
         return self.service
 
 
@@ -49,7 +49,7 @@ class Fleet:
         self._environment, self._log = dict(environment or {}), log
         self.replicas = [self._replica() for _ in range(replicas)]
         (self._port,) = free_ports(1)
-        self.gateway: Service | None = None
+        self.gateway: ServiceProcess | None = None
 
     @property
     def grpc_target(self) -> str:
@@ -63,7 +63,7 @@ class Fleet:
     def gateway_url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
-    def add(self) -> Replica:
+    def add(self) -> ReplicaProcess:
         """One more, when it is ready; the gateway knows it only from a file or a name."""
         replica = self._replica()
         replica.service.await_ready()
@@ -74,11 +74,11 @@ class Fleet:
         """Stop the one that was added last."""
         self.replicas.pop().service.stop()
 
-    def start_gateway(self, **settings: str) -> Service:
+    def start_gateway(self, **settings: str) -> ServiceProcess:
         """A gateway in front of all of them, when it is ready; `settings` may give it other targets."""
         targets = {"GATEWAY_GRPC_TARGET": self.grpc_target, "GATEWAY_REST_TARGET": self.rest_target}
         environment = {**self._environment, **targets, "GATEWAY_PORT": str(self._port), **settings}
-        self.gateway = Service("rest_gateway", environment, ("127.0.0.1", self._port), self._log)
+        self.gateway = ServiceProcess("rest_gateway", environment, ("127.0.0.1", self._port), self._log)
         self.gateway.await_ready()
         return self.gateway
 
@@ -95,8 +95,8 @@ class Fleet:
         for service in services:
             service.wait(15.0)
 
-    def _replica(self) -> Replica:
-        return Replica(self._environment, self._log)
+    def _replica(self) -> ReplicaProcess:
+        return ReplicaProcess(self._environment, self._log)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Whether the ports of both services are free before they start, and what to do where one is not."""
+"""Check that the ports of both services are free before they start; else say what to do."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _places(chosen: StackSettings) -> Iterator[_Place]:
 
 
 def _is_used(place: _Place) -> bool:
-    """Whether binding fails because of somebody else; any other failure is told by the service that meets it."""
+    """Whether binding fails because the port is in use; the service itself reports any other failure."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -64,7 +64,7 @@ def _is_used(place: _Place) -> bool:
 
 
 def _is_gateway(chosen: StackSettings) -> bool:
-    """Whether a gateway of ours answers there; behind TLS that is not asked."""
+    """Whether a gateway of ours answers there; with TLS it is not asked."""
     if chosen.gateway_tls_cert:
         return False
     host = url_host(chosen.gateway_host).strip("[]")

@@ -29,7 +29,7 @@ IMPORTED_FROM = Path(crossover.__file__).parent.parent
 START_SECONDS = 60.0
 _PROBE_SECONDS = 2.0
 _NO_DRAIN = {"DRAIN_SECONDS": "0"}
-"""Nobody balances load over our children: they drain only when their environment says so."""
+"""No load balancer stands before our children, so they drain only when their environment says so."""
 
 
 class StartError(Exception):
@@ -50,7 +50,7 @@ def _import_path() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, (str(IMPORTED_FROM), os.environ.get("PYTHONPATH"))))}
 
 
-class Service:
+class ServiceProcess:
     """`python -m crossover.module` with an environment of its own; `pid`, `await_ready`, `stop`, `kill`."""
 
     def __init__(
@@ -188,10 +188,10 @@ class Stack:
     def gateway_url(self) -> str:
         return f"{self._scheme('GATEWAY')}://127.0.0.1:{self.environment['GATEWAY_PORT']}"
 
-    def start_model_server(self, module: str = "model_server") -> Service:
+    def start_model_server(self, module: str = "model_server") -> ServiceProcess:
         return self._service(module, "MODEL_SERVER", "MODEL_SERVER_HTTP_PORT")
 
-    def start_gateway(self) -> Service:
+    def start_gateway(self) -> ServiceProcess:
         return self._service("rest_gateway", "GATEWAY", "GATEWAY_PORT")
 
     def await_ready(self) -> None:
@@ -203,11 +203,13 @@ class Stack:
         """Stop both, the gateway first so that it never asks for what is gone; their exit codes."""
         return [self.gateway.stop(), self.model_server.stop()]
 
-    def _service(self, module: str, prefix: str, port: str) -> Service:
+    def _service(self, module: str, prefix: str, port: str) -> ServiceProcess:
         at = ("127.0.0.1", int(self.environment[port]))
         cert, key = (self.environment.get(f"UPSTREAM_TLS_{name}") for name in ("CERT", "KEY"))
         shown = (cert, key) if cert and key else None
-        return Service(module, self.environment, at, self._log, secure=self._scheme(prefix) == "https", shown=shown)
+        return ServiceProcess(
+            module, self.environment, at, self._log, secure=self._scheme(prefix) == "https", shown=shown
+        )
 
     def _scheme(self, prefix: str) -> str:
         return "https" if self.environment.get(f"{prefix}_TLS_CERT") else "http"

@@ -1,4 +1,4 @@
-"""Every setting of both services: what `python -m stack` takes, and docs/settings.md lists."""
+"""Every setting of both services, as `python -m stack` takes and docs/settings.md lists them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class StackSettings(GatewaySettings, ModelServerSettings):
 
     def with_ports(self) -> StackSettings:
         """The same settings with a free port wherever 0 was asked for, so that both services know it."""
-        wanted = [name for name in PORTS if getattr(self, name) == 0]
-        return self.model_copy(update=dict(zip(wanted, free_ports(len(wanted)), strict=True)))
+        names = [name for name in PORTS if getattr(self, name) == 0]
+        return self.model_copy(update=dict(zip(names, free_ports(len(names)), strict=True)))
 
     def with_class(self) -> StackSettings:
         """The same settings, with what `classroom` means; the model server stays as it is."""

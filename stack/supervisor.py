@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.service.process import CANNOT_START, SAME_SIGNAL_SECONDS, url_host
 from crossover.service.settings import environment
-from crossover.stack.services import START_SECONDS, Service
+from crossover.stack.services import START_SECONDS, ServiceProcess
 from crossover.stack.welcome import welcome
 
 if TYPE_CHECKING:
     from crossover.stack.settings import StackSettings
 
 STOP_SLACK_SECONDS = 5.0
-"""What a service may take beyond the grace period before it is killed."""
+"""Seconds that a service may take beyond the grace period before it is killed."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
 """Before a restart; it doubles with every crash, and begins anew after a service has run well for a minute."""
 _RAN_WELL_SECONDS = 60.0
@@ -34,15 +34,15 @@ class Child:
     module: str
     ready_at: tuple[str, int]
     secure: bool
-    service: Service | None = None
-    """None before the first start and after an end that nobody is to undo."""
+    service: ServiceProcess | None = None
+    """None before the first start and after an end without a restart."""
     readers: list[threading.Thread] = field(default_factory=list)
     started_at: float = 0.0
     pause: float = FIRST_PAUSE_SECONDS
     restart_at: float | None = None
 
 
-class Supervisor:
+class StackSupervisor:
     """Runs a model server and a gateway until SIGINT or SIGTERM.
 
     After a crash (any end but exit code 0 and `CANNOT_START`) a service is started again; the other goes on meanwhile.
@@ -79,7 +79,7 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         child.restart_at, child.started_at = None, time.monotonic()
-        child.service = Service(
+        child.service = ServiceProcess(
             child.module, self._environment, child.ready_at, subprocess.PIPE, secure=child.secure, shown=self._shown
         )
         reader = threading.Thread(target=self._show, args=(child.name, child.service.output), daemon=True)
@@ -92,10 +92,10 @@ class Supervisor:
         for child in reversed(self._children):
             assert child.service is not None
             while self._stopping is None and not child.service.is_ready():
-                for each in self._children:
-                    if each.service is not None and (code := each.service.returncode()) is not None:
-                        self._finish_reading(each)
-                        return f"the {each.name} could not start (exit code {code}); its line above says why"
+                for other in self._children:
+                    if other.service is not None and (code := other.service.returncode()) is not None:
+                        self._finish_reading(other)
+                        return f"the {other.name} could not start (exit code {code}); its line above says why"
                 if time.monotonic() > until:
                     return f"the {child.name} was not ready within {START_SECONDS:g} s"
                 time.sleep(_LOOK_SECONDS)
@@ -130,7 +130,7 @@ class Supervisor:
         child.pause = min(child.pause * 2, LONGEST_PAUSE_SECONDS)
 
     def _stop(self) -> bool:
-        """Stop the gateway and then the model server, which what the gateway has in flight still needs."""
+        """Stop the gateway first, since its requests in flight still need the model server."""
         until = time.monotonic() + self._chosen.grace_seconds + STOP_SLACK_SECONDS
         killed = False
         for child in self._children:

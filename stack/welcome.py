@@ -1,4 +1,4 @@
-"""What `make run` prints once both services are ready: where they are, and what to try."""
+"""The text that `make run` prints once both services are ready: their addresses, and commands to try."""
 
 from __future__ import annotations
 

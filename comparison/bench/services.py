@@ -22,7 +22,7 @@ from crossover.protocol.codecs.reply_form import ReplyForm
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.tensors import Tensor
 from crossover.protocol.wires import Target
-from crossover.stack.services import ROOT, Service, free_ports
+from crossover.stack.services import ROOT, ServiceProcess, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -73,7 +73,7 @@ class Services:
         self._scratch = contextlib.ExitStack()
         self._folder = Path(self._scratch.enter_context(tempfile.TemporaryDirectory(prefix="crossover-bench-")))
         self._log = self._scratch.enter_context(log.open("ab"))
-        self._services: dict[str, Service] = {}
+        self._services: dict[str, ServiceProcess] = {}
         listening = [
             *gateways.GATEWAYS,
             *(name + which for name in (*_MODEL_SERVERS, "floor") for which in ("", " grpc")),
@@ -166,7 +166,7 @@ class Services:
     def _run(self, name: str, module: str, repository: Path, environment: dict[str, str]) -> None:
         common = {"MODEL_REPOSITORY": str(repository), "MODEL_CONTROL": "none", "LOG_LEVEL": "warning"}
         secure = name in self._gateways and self._gateways[name].tls is not None
-        self._services[name] = Service(
+        self._services[name] = ServiceProcess(
             module, {**common, **environment}, self.address(name), self._log, secure=secure, checkout=self._checkout
         )
 
@@ -181,7 +181,7 @@ class Services:
             "FLOOR_GRPC_PORT": str(self._ports["floor grpc"]),
             "FLOOR_REPLIES": str(replies),
         }
-        floor = Service("comparison.bench.floors", environment, self.address("floor"), self._log)
+        floor = ServiceProcess("comparison.bench.floors", environment, self.address("floor"), self._log)
         self._services["floor"] = floor
         floor.await_ready()
 

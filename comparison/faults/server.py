@@ -10,7 +10,7 @@ from crossover.comparison.lab.wires import PORTS
 from crossover.comparison.network.link import THERE_ADDRESS
 from crossover.comparison.torture.frozen import Proxy
 from crossover.protocol.wires import Target
-from crossover.stack.services import Service, free_ports
+from crossover.stack.services import ServiceProcess, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,8 +53,8 @@ class Server:
         """Again, after its end; it is not ready yet."""
         self.service = self._start()
 
-    def _start(self) -> Service:
-        return Service(
+    def _start(self) -> ServiceProcess:
+        return ServiceProcess(
             "comparison.services.model_server", self._environment, self._ready_at, self._log, through=self._through
         )
 

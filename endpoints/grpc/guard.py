@@ -51,11 +51,11 @@ class Guarded(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._door = door
 
     def service(self, handler_call_details: Any) -> Any:
-        found = self._handlers.service(handler_call_details)
-        if found is None:
+        handler = self._handlers.service(handler_call_details)
+        if handler is None:
             return None
         path = handler_call_details.method
-        return _guarded(found, path, self._door)
+        return _guarded(handler, path, self._door)
 
 
 def _guarded(handler: Any, path: str, door: Door) -> Any:

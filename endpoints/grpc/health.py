@@ -35,15 +35,15 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """The status now and whenever it changes, until the client goes away or the service stops."""
-        told = None
+        reported = None
         while not self._draining.is_set():
             status = await self._status(request.service)
-            if status != told:
+            if status != reported:
                 yield health_pb2.HealthCheckResponse(status=status)
-                told = status
+                reported = status
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._draining.wait(), WATCH_SECONDS)
-        if told != _Status.SERVICE_UNKNOWN:
+        if reported != _Status.SERVICE_UNKNOWN:
             yield health_pb2.HealthCheckResponse(status=_Status.NOT_SERVING)
 
     async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -53,8 +53,8 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             names += sorted({model.name for model in index.models})
         except Exception as error:  # noqa: BLE001 - no exception may leave as UNKNOWN with its class
             await abort(context, as_inference_error(error))
-        found = {name: health_pb2.HealthCheckResponse(status=await self._status(name)) for name in names}
-        return health_pb2.HealthListResponse(statuses=found)
+        statuses = {name: health_pb2.HealthCheckResponse(status=await self._status(name)) for name in names}
+        return health_pb2.HealthListResponse(statuses=statuses)
 
     async def _status(self, service: str) -> Any:
         try:

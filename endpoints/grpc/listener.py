@@ -37,8 +37,8 @@ class Handlers(list["grpc.GenericRpcHandler"]):
 
     def of(self, path: str) -> Any:
         """The handler of a method; None when there is no such method."""
-        found = (each.service(HandlerCallDetails(path)) for each in self)
-        return next((handler for handler in found if handler is not None), None)
+        handlers = (each.service(HandlerCallDetails(path)) for each in self)
+        return next((handler for handler in handlers if handler is not None), None)
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         self.extend(handlers)

@@ -102,19 +102,19 @@ class GrpcListener(Listener):
 def _credentials(tls: Tls) -> Any:
     """Certificates that gRPC asks for at each handshake; ValueError, one sentence, when a file cannot be used."""
     current = tls.pem()
-    given = current()
+    certificates = current()
 
     def configuration() -> Any:
-        key, cert, ca = given
+        key, cert, ca = certificates
         return grpc.ssl_server_certificate_configuration([(key, cert)], ca)
 
     def changed() -> Any:
         """None when nothing has."""
-        nonlocal given
+        nonlocal certificates
         now = current()
-        if now is given:
+        if now is certificates:
             return None
-        given = now
+        certificates = now
         return configuration()
 
-    return grpc.dynamic_ssl_server_credentials(configuration(), changed, given[2] is not None)
+    return grpc.dynamic_ssl_server_credentials(configuration(), changed, certificates[2] is not None)

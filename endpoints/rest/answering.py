@@ -161,8 +161,8 @@ class RestEndpoint:
         headers = request.headers
         request.upstream, request.inference = self._choose(headers)
         until = deadline.after(self._default_timeout)
-        if (asked := headers.get(deadline.TIMEOUT_HEADER)) is not None:
-            until = min(until, deadline.from_header(asked))
+        if (timeout := headers.get(deadline.TIMEOUT_HEADER)) is not None:
+            until = min(until, deadline.from_header(timeout))
         context = request.context = CallContext(until)
         for name in PROPAGATED:
             if name in headers:

@@ -50,15 +50,15 @@ def reply_coding(accept: str | None, request_coding: str | None) -> str | None:
     """The coding for an infer reply: the caller's by quality value, or None (see the module's text)."""
     if not accept:
         return None
-    wanted = _qualities(accept)
-    if wanted.get("br", 0) > 0 and request_coding is None:
+    qualities = _qualities(accept)
+    if qualities.get("br", 0) > 0 and request_coding is None:
         return None
-    rest = wanted.get("*", 0.0)
-    offers = {coding: wanted.get(coding, rest) for coding in ("gzip", "deflate")}
+    rest = qualities.get("*", 0.0)
+    offers = {coding: qualities.get(coding, rest) for coding in ("gzip", "deflate")}
     best = max(offers, key=lambda coding: offers[coding])
-    if offers[best] <= 0 or wanted.get("identity", 0.0) > offers[best]:
+    if offers[best] <= 0 or qualities.get("identity", 0.0) > offers[best]:
         return None
-    return best if best in wanted or wanted.get("identity") == 0 else None
+    return best if best in qualities or qualities.get("identity") == 0 else None
 
 
 async def decompress(body: Buffer, coding: str, limit: int, hold: Callable[[int], bool]) -> bytes:
@@ -80,7 +80,7 @@ async def compress(parts: Sequence[Buffer], coding: str) -> bytes:
 
 def _decompress(body: Buffer, coding: str, limit: int, hold: Callable[[int], bool]) -> bytes:
     """All members of a gzip body (RFC 1952 allows several), or the one stream of a deflate body."""
-    made: list[bytes] = []
+    pieces: list[bytes] = []
     room, members = limit, 0
     rest: Buffer = body
     while True:
@@ -96,13 +96,13 @@ def _decompress(body: Buffer, coding: str, limit: int, hold: Callable[[int], boo
                     raise NoMemoryError
                 if not piece and not rest and not stream.eof:
                     raise invalid(f"the {coding} body ends too early")
-                made.append(piece)
+                pieces.append(piece)
         except zlib.error:
             raise invalid(f"the body is not valid {coding}") from None
         members += 1
         rest = stream.unused_data
         if not rest:
-            return made[0] if len(made) == 1 else b"".join(made)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if coding == "deflate" or members > _MOST_MEMBERS:
             raise invalid(f"the {coding} body has {len(rest)} bytes after its end")
 
@@ -114,12 +114,12 @@ def _compress(parts: Sequence[Buffer], coding: str) -> bytes:
 
 def _qualities(accept: str) -> dict[str, float]:
     """``Accept-Encoding`` as coding -> quality value (RFC 9110 12.5.3); a value that cannot be read counts as 0."""
-    found: dict[str, float] = {}
+    qualities: dict[str, float] = {}
     for item in accept[:1000].split(","):
         coding, _, parameters = item.partition(";")
         if name := coding.strip().lower():
-            found["gzip" if name == "x-gzip" else name] = _quality(parameters)
-    return found
+            qualities["gzip" if name == "x-gzip" else name] = _quality(parameters)
+    return qualities
 
 
 def _quality(parameters: str) -> float:

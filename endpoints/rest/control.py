@@ -70,8 +70,8 @@ async def model_ready(request: Request) -> Reply:
         if error.code is not Code.UNAVAILABLE:
             raise
         return error_reply(error, name=name, ready=False)
-    wanted = f"version {version} of model '{name}'" if version else f"model '{name}'"
-    return error_reply(InferenceError(Code.UNAVAILABLE, f"{wanted} is not ready"), name=name, ready=False)
+    model = f"version {version} of model '{name}'" if version else f"model '{name}'"
+    return error_reply(InferenceError(Code.UNAVAILABLE, f"{model} is not ready"), name=name, ready=False)
 
 
 async def server_metadata(request: Request) -> Reply:
@@ -90,8 +90,8 @@ async def config(request: Request) -> Reply:
 
 async def statistics(request: Request) -> Reply:
     route = request.route
-    found = await request.inference.model_statistics(route.model, route.version, request.context)
-    return await message_reply(found, complete=True)
+    message = await request.inference.model_statistics(route.model, route.version, request.context)
+    return await message_reply(message, complete=True)
 
 
 async def model_names(request: Request) -> list[str]:
@@ -109,8 +109,8 @@ async def index(request: Request) -> Reply:
     only_ready = document.get("ready", False)
     if type(only_ready) is not bool:
         raise invalid(f"'ready' is {kind_of(only_ready)}; it takes true or false")
-    found = await request.inference.repository_index(only_ready, request.context)
-    return await message_reply(found, found.models)
+    message = await request.inference.repository_index(only_ready, request.context)
+    return await message_reply(message, message.models)
 
 
 async def load(request: Request) -> Reply:

@@ -27,16 +27,16 @@ def gate_of(door: Door, refuse: Refuse | None = None) -> Gate:
         if exchange.head.passes:
             return None
         peer = exchange.peer
-        found = door.check(exchange.head, peer[0] if peer is not None else "", exchange.scheme)
-        if found.fields:
-            exchange.added.extend(found.fields)
-        if not isinstance(found, Refusal):
-            exchange.head.passes = found.lasting and not found.fields
+        verdict = door.check(exchange.head, peer[0] if peer is not None else "", exchange.scheme)
+        if verdict.fields:
+            exchange.added.extend(verdict.fields)
+        if not isinstance(verdict, Refusal):
+            exchange.head.passes = verdict.lasting and not verdict.fields
             return None
-        if found.error is None:
+        if verdict.error is None:
             return Reply(204, [])
         if refuse is None:
-            return error_reply(found.error)
-        return refuse(exchange.head.path, found.error, exchange.request_id)
+            return error_reply(verdict.error)
+        return refuse(exchange.head.path, verdict.error, exchange.request_id)
 
     return gate

@@ -116,11 +116,11 @@ def _encoded(request: Request, response: InferResponse, form: ReplyForm, least: 
 
 def _plain(encoded: Encoded) -> Reply:
     """The reply as it is without a coding."""
-    said = encoded.media_type, encoded.header_length
-    fields = _FIELDS.get(said)
+    key = encoded.media_type, encoded.header_length
+    fields = _FIELDS.get(key)
     if fields is None:
         fields = tuple((name.encode(), value.encode()) for name, value in encoded.headers)
-        _FIELDS.put(said, fields, 0)
+        _FIELDS.put(key, fields, 0)
     return Reply(200, [*fields], encoded.parts)
 
 

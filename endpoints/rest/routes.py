@@ -120,20 +120,20 @@ def not_found(raw_path: bytes) -> InferenceError:
     return InferenceError(Code.NOT_FOUND, f"there is nothing at {shown}; the Open Inference Protocol begins at /v2")
 
 
-def _walk(node: _Node, segments: list[str], at: int, found: dict[str, str]) -> Route | None:
+def _walk(node: _Node, segments: list[str], at: int, parameters: dict[str, str]) -> Route | None:
     if at == len(segments):
         if node.leaf is None:
             return None
         name, methods = node.leaf
-        return Route(name, methods, found.get("m", ""), found.get("v", ""), found.get("r", ""))
+        return Route(name, methods, parameters.get("m", ""), parameters.get("v", ""), parameters.get("r", ""))
     segment = segments[at]
     fixed = node.fixed.get(segment)
-    if fixed is not None and (route := _walk(fixed, segments, at + 1, found)) is not None:
+    if fixed is not None and (route := _walk(fixed, segments, at + 1, parameters)) is not None:
         return route
     for pattern, child in sorted(node.variable.items(), key=lambda item: -len(item[0])):
         value = _bound(pattern, segment)
         if value is not None:
-            route = _walk(child, segments, at + 1, {**found, pattern[1]: value})
+            route = _walk(child, segments, at + 1, {**parameters, pattern[1]: value})
             if route is not None:
                 return route
     return None

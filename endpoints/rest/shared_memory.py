@@ -65,10 +65,10 @@ def _bytes(document: dict[str, Any], name: str) -> int:
 async def _status(request: Request, kind: str) -> Reply:
     request.options.control.check_shared_memory()
     method = pb.METHODS[f"{kind}SharedMemoryStatus"]
-    found = await request.inference.control(
+    message = await request.inference.control(
         f"{kind}SharedMemoryStatus", method.request(name=request.route.region), request.context
     )
-    return await message_reply(found, [found.regions[name] for name in sorted(found.regions)], complete=True)
+    return await message_reply(message, [message.regions[name] for name in sorted(message.regions)], complete=True)
 
 
 async def _unregister(request: Request, kind: str) -> Reply:

@@ -71,7 +71,7 @@ class EnsembleCall:
     def _is_chain(self, steps: list[Step]) -> bool:
         """Whether each step needs the one before it, so that nothing can run at the same time."""
         before = self._version.graph.before
-        return all(one in before(other) for one, other in pairwise(steps))
+        return all(step in before(other) for step, other in pairwise(steps))
 
     async def _side_by_side(self, steps: list[Step]) -> None:
         try:
@@ -82,7 +82,7 @@ class EnsembleCall:
             raise errors.exceptions[0] from None
 
     async def _when_fed(self, step: Step) -> None:
-        before = [self._tasks[one] for one in self._version.graph.before(step)]
+        before = [self._tasks[earlier] for earlier in self._version.graph.before(step)]
         if before:
             await asyncio.wait(before)
         if all(task.done() and not task.cancelled() and task.exception() is None for task in before):
@@ -95,11 +95,11 @@ class EnsembleCall:
         except InferenceError as error:
             self.begun = error.code not in _NOT_BEGUN
             raise InferenceError(error.code, f"{step}: {error.message}", error.retry_after) from error
-        for (_, tensor), made in zip(step.outputs, response.outputs, strict=True):
-            self._tensors[tensor] = made.renamed(tensor)
+        for (_, tensor), output in zip(step.outputs, response.outputs, strict=True):
+            self._tensors[tensor] = output.renamed(tensor)
 
     def _request(self, step: Step, part: ServedVersion) -> InferRequest:
-        inputs = [self._tensors[one].renamed(port) for port, one in step.inputs if one in self._tensors]
+        inputs = [self._tensors[tensor].renamed(port) for port, tensor in step.inputs if tensor in self._tensors]
         return InferRequest(
             part.name, inputs, part.version, outputs=[RequestedOutput(port) for port, _ in step.outputs],
             parameters=self._parameters,

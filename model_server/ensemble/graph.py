@@ -56,29 +56,33 @@ def is_ensemble(config: pb.ModelConfig) -> bool:
 def graph_of(config: pb.ModelConfig) -> Graph:
     """The ensemble's graph; ModelError that names the step, or the tensor, where it is not one."""
     if config.platform not in ("", PLATFORM) or config.backend:
-        told = f"platform '{config.platform}'" if config.platform != PLATFORM else f"backend '{config.backend}'"
+        declared = f"platform '{config.platform}'" if config.platform != PLATFORM else f"backend '{config.backend}'"
         raise ModelError(
-            f"config.pbtxt has ensemble_scheduling and {told[:80]}; an ensemble's platform is '{PLATFORM}'"
+            f"config.pbtxt has ensemble_scheduling and {declared[:80]}; an ensemble's platform is '{PLATFORM}'"
         )
     if not config.ensemble_scheduling.step:
         raise ModelError("config.pbtxt sets the platform 'ensemble', which needs steps in ensemble_scheduling")
     if len(config.ensemble_scheduling.step) > MOST_STEPS:
         raise ModelError(f"ensemble_scheduling has more than {MOST_STEPS} steps")
-    steps = [_step(number, one, config.name) for number, one in enumerate(config.ensemble_scheduling.step, 1)]
+    steps = [_step(number, entry, config.name) for number, entry in enumerate(config.ensemble_scheduling.step, 1)]
     inputs, outputs = _ports(config.input, config, "input"), _ports(config.output, config, "output")
     makers = _makers(steps, inputs)
     _check_connected(steps, inputs, outputs, makers)
     return Graph(tuple(_in_order(steps, makers)), inputs, outputs, makers)
 
 
-def _step(number: int, told: Any, ensemble: str) -> Step:
-    if not told.model_name:
+def _step(number: int, entry: Any, ensemble: str) -> Step:
+    if not entry.model_name:
         raise ModelError(f"step {number} of ensemble_scheduling names no model")
-    version = str(told.model_version) if told.model_version > 0 else ""
+    version = str(entry.model_version) if entry.model_version > 0 else ""
     step = Step(
-        number, told.model_name, version, tuple(sorted(told.input_map.items())), tuple(sorted(told.output_map.items()))
+        number,
+        entry.model_name,
+        version,
+        tuple(sorted(entry.input_map.items())),
+        tuple(sorted(entry.output_map.items())),
     )
-    if told.model_name == ensemble:
+    if entry.model_name == ensemble:
         raise ModelError(f"{step} is the ensemble itself, which would never end")
     for what, entries in (("input_map", step.inputs), ("output_map", step.outputs)):
         if not entries:
@@ -114,11 +118,11 @@ def _port(entry: Any, rows: tuple[int, ...], what: str) -> Port:
 
 
 def _makers(steps: Iterable[Step], inputs: Iterable[Port]) -> dict[str, Step]:
-    given = {port.name for port in inputs}
+    input_names = {port.name for port in inputs}
     makers: dict[str, Step] = {}
     for step in steps:
         for _, tensor in step.outputs:
-            if tensor in given:
+            if tensor in input_names:
                 raise ModelError(f"{step} makes '{tensor}', which is an input of the ensemble")
             if tensor in makers:
                 raise ModelError(f"{step} makes '{tensor}', which {makers[tensor]} makes already")
@@ -129,13 +133,13 @@ def _makers(steps: Iterable[Step], inputs: Iterable[Port]) -> dict[str, Step]:
 def _check_connected(
     steps: Iterable[Step], inputs: Iterable[Port], outputs: Iterable[Port], makers: dict[str, Step]
 ) -> None:
-    given = {port.name for port in inputs}
+    input_names = {port.name for port in inputs}
     for step in steps:
         for port, tensor in step.inputs:
-            if tensor not in given and tensor not in makers:
+            if tensor not in input_names and tensor not in makers:
                 raise ModelError(f"{step} takes '{tensor}' as '{port}', which no step makes and which is no input")
     used = {tensor for step in steps for _, tensor in step.inputs}
-    if unused := sorted(given - used):
+    if unused := sorted(input_names - used):
         raise ModelError(f"the ensemble's input '{unused[0]}' is used by no step")
     if unmade := [port.name for port in outputs if port.name not in makers]:
         raise ModelError(f"the ensemble's output '{unmade[0]}' is made by no step")
@@ -143,15 +147,17 @@ def _check_connected(
 
 def _in_order(steps: Iterable[Step], makers: dict[str, Step]) -> list[Step]:
     """Kahn's order; ModelError for a cycle."""
-    left = list(steps)
+    remaining = list(steps)
     done: set[Step] = set()
     ordered: list[Step] = []
-    while left:
-        ready = [step for step in left if all(makers[one] in done for _, one in step.inputs if one in makers)]
+    while remaining:
+        ready = [
+            step for step in remaining if all(makers[tensor] in done for _, tensor in step.inputs if tensor in makers)
+        ]
         if not ready:
-            names = ", ".join(str(step) for step in left[:8])
+            names = ", ".join(str(step) for step in remaining[:8])
             raise ModelError(f"{names}: each waits for what another of them makes, a cycle")
         ordered += ready
         done.update(ready)
-        left = [step for step in left if step not in done]
+        remaining = [step for step in remaining if step not in done]
     return ordered

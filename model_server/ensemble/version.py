@@ -31,11 +31,11 @@ class LoadedEnsemble(ServedVersion):
 
     def needed(self, outputs: Iterable[str]) -> list[Step]:
         """The steps that these outputs take, in order."""
-        wanted = {self.graph.makers[name] for name in outputs}
+        steps = {self.graph.makers[name] for name in outputs}
         for step in reversed(self.graph.steps):
-            if step in wanted:
-                wanted.update(self.graph.before(step))
-        return [step for step in self.graph.steps if step in wanted]
+            if step in steps:
+                steps.update(self.graph.before(step))
+        return [step for step in self.graph.steps if step in steps]
 
 
 def link(config: pb.ModelConfig, number: int, labels: Labels, find: Find) -> LoadedEnsemble:
@@ -83,39 +83,39 @@ def _check_ports(step: Step, part: ServedVersion) -> None:
 
 def _check_tensors(graph: Graph, parts: Mapping[Step, ServedVersion]) -> None:
     """Whoever takes a tensor takes the datatype and shape that it is made with."""
-    made: dict[str, tuple[str, Port]] = {port.name: ("the ensemble's input", port) for port in graph.inputs}
+    sources: dict[str, tuple[str, Port]] = {port.name: ("the ensemble's input", port) for port in graph.inputs}
     for step in graph.steps:
         outputs = {port.name: port for port in parts[step].agreed.outputs}
-        made |= {tensor: (str(step), outputs[name]) for name, tensor in step.outputs}
+        sources |= {tensor: (str(step), outputs[name]) for name, tensor in step.outputs}
     for step in graph.steps:
         for name, tensor in step.inputs:
-            _check_tensor(tensor, *made[tensor], str(step), parts[step].signature.inputs[name])
+            _check_tensor(tensor, *sources[tensor], str(step), parts[step].signature.inputs[name])
     for port in graph.outputs:
-        _check_tensor(port.name, *made[port.name], "the ensemble's output", port)
+        _check_tensor(port.name, *sources[port.name], "the ensemble's output", port)
 
 
-def _check_tensor(tensor: str, maker: str, port: Port, taker: str, taken: Port) -> None:
-    if port.datatype is not taken.datatype:
+def _check_tensor(tensor: str, maker: str, port: Port, taker: str, destination: Port) -> None:
+    if port.datatype is not destination.datatype:
         raise ModelError(
-            f"'{tensor}' is {port.datatype.name} where {maker} makes it and {taken.datatype.name} where {taker} takes it"
+            f"'{tensor}' is {port.datatype.name} where {maker} makes it and {destination.datatype.name} where {taker} takes it"
         )
-    if port.ranked and taken.ranked and not _alike(port.shape, taken.shape):
+    if port.ranked and destination.ranked and not _alike(port.shape, destination.shape):
         raise ModelError(
-            f"'{tensor}' has shape {list(port.shape)} where {maker} makes it and {list(taken.shape)} where {taker} takes it"
+            f"'{tensor}' has shape {list(port.shape)} where {maker} makes it and {list(destination.shape)} where {taker} takes it"
         )
-    if port.optional and not taken.optional:
+    if port.optional and not destination.optional:
         raise ModelError(f"the ensemble's input '{tensor}' is optional, but {taker} needs it")
 
 
-def _alike(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    return len(one) == len(other) and all(-1 in (a, b) or a == b for a, b in zip(one, other, strict=True))
+def _alike(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return len(shape) == len(other) and all(-1 in (a, b) or a == b for a, b in zip(shape, other, strict=True))
 
 
 def _labels(graph: Graph, parts: Mapping[Step, ServedVersion]) -> Labels:
     """An output has the labels of the model that makes it where the ensemble gives none."""
-    found: dict[str, list[str]] = {}
+    labels: dict[str, list[str]] = {}
     for step in graph.steps:
         for name, tensor in step.outputs:
             if name in parts[step].labels:
-                found[tensor] = parts[step].labels[name]
-    return found
+                labels[tensor] = parts[step].labels[name]
+    return labels

@@ -87,7 +87,7 @@ NURSERY = Nursery()
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProcessLimits:
     """What a worker may take."""
 
     memory: int = 0
@@ -96,10 +96,10 @@ class Limits:
     """The same while the model is loaded."""
 
 
-class Worker:
+class ModelProcess:
     """One worker process with its model. One thread at a time uses it."""
 
-    def __init__(self, path: Path, options: RuntimeOptions, limits: Limits) -> None:
+    def __init__(self, path: Path, options: RuntimeOptions, limits: ProcessLimits) -> None:
         """Start it and load the model; ModelError when that does not work. Blocks."""
         self.inputs: list[Port] = []
         self.outputs: list[Port] = []
@@ -198,9 +198,9 @@ class Worker:
 
 
 class _TooMuchMemoryError(PortableError):
-    def __init__(self, taken: int, limit: int) -> None:
+    def __init__(self, used: int, limit: int) -> None:
         super().__init__(
-            f"took {taken} bytes of memory, more than MODEL_MEMORY_BYTES ({limit}) allows, so that its worker process was "
+            f"took {used} bytes of memory, more than MODEL_MEMORY_BYTES ({limit}) allows, so that its worker process was "
             "ended"
         )
 

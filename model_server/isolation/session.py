@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from crossover.model_server.isolation.processes import Limits, Worker
+from crossover.model_server.isolation.processes import ModelProcess, ProcessLimits
 from crossover.model_server.model_error import ModelError
 from crossover.model_server.onnx_session import RunControl
 from crossover.model_server.runtime_options import RuntimeOptions
@@ -27,16 +27,16 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 5.0
 class _Workers:
     """The workers of one model, and what they need to be started again; ended when nobody has the model any more."""
 
-    def __init__(self, path: Path, options: RuntimeOptions, limits: Limits, files: ExitStack) -> None:
+    def __init__(self, path: Path, options: RuntimeOptions, limits: ProcessLimits, files: ExitStack) -> None:
         self.lock = threading.Lock()
-        self.free: list[Worker] = []
+        self.free: list[ModelProcess] = []
         self.live = 0
         self.starting = 0
         self.closed = False
         self.reason = ""
         """Why none could be started at the last attempt."""
         self.changed: Callable[[], None] = lambda: None
-        self._start: Callable[[], Worker] = partial(Worker, path, options, limits)
+        self._start: Callable[[], ModelProcess] = partial(ModelProcess, path, options, limits)
         self._files = files
 
     def add(self) -> None:
@@ -83,7 +83,7 @@ class _Workers:
 class IsolatedSession:
     """Like `OnnxSession`; `files` holds the model's files for as long as workers may have to be started."""
 
-    def __init__(self, name: str, path: Path, options: RuntimeOptions, limits: Limits, files: ExitStack) -> None:
+    def __init__(self, name: str, path: Path, options: RuntimeOptions, limits: ProcessLimits, files: ExitStack) -> None:
         self._name = name
         self._workers = _Workers(path, options, limits, files)
         try:
@@ -119,7 +119,7 @@ class IsolatedSession:
         """The outputs; WORKER_LOST when the run ended its worker, which is replaced at once."""
         worker = self._take()
         try:
-            made = worker.run(inputs, outputs, control)
+            tensors = worker.run(inputs, outputs, control)
         except InferenceError as error:
             if error.code is not Code.WORKER_LOST:
                 self._give_back(worker)
@@ -132,9 +132,9 @@ class IsolatedSession:
             self._replace(worker)
             raise
         self._give_back(worker)
-        return made
+        return tensors
 
-    def _take(self) -> Worker:
+    def _take(self) -> ModelProcess:
         while True:
             with self._workers.lock:
                 if not self._workers.free:
@@ -146,14 +146,14 @@ class IsolatedSession:
                 return worker
             self._replace(worker)
 
-    def _give_back(self, worker: Worker) -> None:
+    def _give_back(self, worker: ModelProcess) -> None:
         with self._workers.lock:
             if not self._workers.closed:
                 self._workers.free.append(worker)
                 return
         worker.end()
 
-    def _replace(self, worker: Worker) -> None:
+    def _replace(self, worker: ModelProcess) -> None:
         with self._workers.lock:
             self._workers.live -= 1
             self._workers.start_one()

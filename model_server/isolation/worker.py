@@ -77,8 +77,8 @@ def _answer(session: OnnxSession, message: Any, inbox: Segment, outbox: Segment,
     current[:] = [run]
     try:
         outbox.trim()
-        made = session.run(inbox.read(places, copy=False), names, run)
-        answer: dict[str, Any] = {"outputs": outbox.write(made)}
+        tensors = session.run(inbox.read(places, copy=False), names, run)
+        answer: dict[str, Any] = {"outputs": outbox.write(tensors)}
     except InferenceError as error:
         answer = {"error": [error.code.name, error.message]}
     current.clear()

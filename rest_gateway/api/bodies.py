@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 async def read_document(
-    request: Request, limit: int, taken: Sequence[str] = (JSON,), hint: str = "Accept-Post"
+    request: Request, limit: int, media_types: Sequence[str] = (JSON,), hint: str = "Accept-Post"
 ) -> tuple[bytes, dict[str, Any]]:
     """The body and the JSON object in it: 415 for another type, 413 over `limit` bytes or objects, 400 for broken JSON."""
-    check_content_type(request.headers.get("content-type"), taken, hint)
+    check_content_type(request.headers.get("content-type"), media_types, hint)
     body = await read_body(request.receive, request.headers, limit)
     return body, await off_loop(len(body), parse_object, body)
 

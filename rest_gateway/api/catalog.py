@@ -37,10 +37,10 @@ class Catalog:
         path = self.repository / model / file
         try:
             changed = path.stat().st_mtime_ns
-            known = self._read.get(path)
-            if known is None or known[0] != changed:
-                known = self._read[path] = (changed, parse(path.read_bytes()))
-            return known[1]
+            cached = self._read.get(path)
+            if cached is None or cached[0] != changed:
+                cached = self._read[path] = (changed, parse(path.read_bytes()))
+            return cached[1]
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:

@@ -31,22 +31,22 @@ def check_acceptable(accept: str | None, offered: str = JSON) -> None:
         )
 
 
-def prefers(wanted: str, accept: str, other: str) -> bool:
-    """Whether `Accept` names the type `wanted` itself, and likes it at least as much as `other`."""
-    named = any(_media_type(item)[0] == wanted for item in accept[:2000].split(","))
-    return named and _quality(accept, wanted) > 0 and _quality(accept, wanted) >= _quality(accept, other)
+def prefers(media_type: str, accept: str, other: str) -> bool:
+    """Whether `Accept` names `media_type` itself, with a quality value at least that of `other`."""
+    named = any(_media_type(item)[0] == media_type for item in accept[:2000].split(","))
+    return named and _quality(accept, media_type) > 0 and _quality(accept, media_type) >= _quality(accept, other)
 
 
-def check_content_type(header: str | None, taken: Iterable[str] = (JSON,), hint: str = "Accept-Post") -> None:
-    """415 unless the body's media type is one of `taken` in UTF-8; `hint` is the header that lists what is taken."""
+def check_content_type(header: str | None, media_types: Iterable[str] = (JSON,), hint: str = "Accept-Post") -> None:
+    """415 unless the body has one of `media_types` in UTF-8; `hint` is the header of the reply that lists them."""
     kind, parameters = _media_type(header or "")
-    if kind not in taken or parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+    if kind not in media_types or parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         sent = f"'{header[:80]}'" if header else "missing"
         raise Problem(
             415,
             Code.UNSUPPORTED_MEDIA_TYPE,
-            f"the body's Content-Type is {sent}; send {' or '.join(taken)} in UTF-8",
-            {hint: ", ".join(taken)},
+            f"the body's Content-Type is {sent}; send {' or '.join(media_types)} in UTF-8",
+            {hint: ", ".join(media_types)},
         )
 
 
@@ -62,7 +62,7 @@ class Preferences:
 def preferences(headers: Iterable[str]) -> Preferences:
     """The preferences in all `Prefer` headers; the first of a kind counts."""
     items = [item.strip() for header in headers for item in header.split(",")]
-    waits = [float(found[1]) for item in items if (found := _WAIT.fullmatch(item.partition(";")[0].strip()))]
+    waits = [float(match[1]) for item in items if (match := _WAIT.fullmatch(item.partition(";")[0].strip()))]
     return Preferences(
         any(_ASYNC.fullmatch(item.partition(";")[0].strip()) for item in items),
         min(waits[0], _LONGEST_WAIT) if waits else None,

@@ -79,7 +79,7 @@ def internal() -> Problem:
 
 def document(problem: Problem, instance: str | None = None) -> dict[str, Any]:
     """The problem as a JSON object; `instance` is the path that was asked for."""
-    made: dict[str, Any] = {
+    members: dict[str, Any] = {
         "type": "about:blank",
         "title": _title(problem.status),
         "status": problem.status,
@@ -89,8 +89,8 @@ def document(problem: Problem, instance: str | None = None) -> dict[str, Any]:
         **problem.members,
     }
     if instance is not None:
-        made["instance"] = instance
-    return made
+        members["instance"] = instance
+    return members
 
 
 def identified(document: dict[str, Any], identity: str) -> dict[str, Any]:

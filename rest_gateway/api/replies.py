@@ -28,8 +28,8 @@ async def representation(
 ) -> Response:
     """The answer to GET or HEAD: 412, 304 or 200; without `etag`, the tag is the body's hash."""
     tag = etag if etag is not None else await off_loop(len(body), tag_of, body)
-    found = {"ETag": tag, "Cache-Control": cache_control, **(headers or {})}
+    fields = {"ETag": tag, "Cache-Control": cache_control, **(headers or {})}
     check_match(request.headers.get("if-match"), tag)
     if is_current(request.headers.get("if-none-match"), tag):
-        return Response(status_code=304, headers=found)
-    return Response(body, headers=found, media_type=JSON)
+        return Response(status_code=304, headers=fields)
+    return Response(body, headers=fields, media_type=JSON)

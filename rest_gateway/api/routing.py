@@ -105,9 +105,9 @@ def router() -> APIRouter:
 def finish(app: FastAPI, routers: Iterable[APIRouter]) -> None:
     """Take in the routers, and answer what reaches no handler with problem details (404, 405 with Allow)."""
     routes = []
-    for taken in routers:
-        app.include_router(taken)
-        routes.extend(taken.routes)
+    for router in routers:
+        app.include_router(router)
+        routes.extend(router.routes)
     outside = app.exception_handlers.get(HTTPException)
 
     async def unrouted(request: Request, error: HTTPException) -> Response:

@@ -56,8 +56,8 @@ class Documents:
             await self.app(scope, receive, _varying(send) if kind else send)
             return
         if kind:
-            kept = [field for field in scope["headers"] if field[0] not in _CONDITIONS]
-            scope["headers"] = [*kept, (b"accept", b"application/json")]
+            fields = [field for field in scope["headers"] if field[0] not in _CONDITIONS]
+            scope["headers"] = [*fields, (b"accept", b"application/json")]
         await self.app(scope, receive, _Page(self, kind, send))
 
     def page(self, kind: str, status: int, body: bytes) -> bytes:
@@ -71,11 +71,11 @@ class Documents:
         }
         return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], self._template).encode()
 
-    def fields(self, given: Iterable[Field], size: int) -> list[Field]:
+    def fields(self, original: Iterable[Field], size: int) -> list[Field]:
         """The header fields of a page in place of the document's."""
         replaced = _OF_THE_DOCUMENT | {name for name, _ in self._headers}
-        kept = [(name, value) for name, value in given if name.lower() not in replaced]
-        return [*kept, *self._headers, _VARY, (b"content-length", str(size).encode())]
+        remaining = [(name, value) for name, value in original if name.lower() not in replaced]
+        return [*remaining, *self._headers, _VARY, (b"content-length", str(size).encode())]
 
 
 class _Page:

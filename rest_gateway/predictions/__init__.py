@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from crossover.rest_gateway.predictions.running import Upstreams
+    from crossover.rest_gateway.predictions.running import UpstreamLookup
     from crossover.rest_gateway.settings import GatewaySettings
     from crossover.service.tracing import Tracer
 
@@ -44,7 +44,7 @@ async def prepare(settings: GatewaySettings) -> None:
 
 
 def install(
-    app: FastAPI, upstreams: Upstreams, settings: GatewaySettings, tracer: Tracer | None = None
+    app: FastAPI, upstreams: UpstreamLookup, settings: GatewaySettings, tracer: Tracer | None = None
 ) -> AbstractAsyncContextManager[None]:
     """Add the resources to `app`. Enter what is returned while the app serves: it migrates, and runs the queue.
 
@@ -54,7 +54,7 @@ def install(
 
 
 def install_with(
-    app: FastAPI, upstreams: Upstreams, options: PredictionOptions, tracer: Tracer | None = None
+    app: FastAPI, upstreams: UpstreamLookup, options: PredictionOptions, tracer: Tracer | None = None
 ) -> AbstractAsyncContextManager[None]:
     """`install` with options of one's own."""
     database = Database(database_url(options.database_url, options.data_dir, options.port))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from crossover.protocol.inference import Inference
     from crossover.protocol.timeline import Timeline
-    from crossover.rest_gateway.predictions.running import Upstreams
+    from crossover.rest_gateway.predictions.running import UpstreamLookup
 
 UPSTREAM_HEADER = "Inference-Upstream"
 
@@ -28,7 +28,7 @@ UPSTREAM_HEADER = "Inference-Upstream"
 class Calls:
     """Reads upstream and deadline of requests."""
 
-    upstreams: Upstreams
+    upstreams: UpstreamLookup
     upstream_choice: bool
     default_timeout_ms: int | None
 
@@ -63,8 +63,8 @@ class Calls:
     def _deadline(self, request: Request) -> float:
         """The earlier of the header's and the setting's."""
         try:
-            asked = from_header(request.headers.get(TIMEOUT_HEADER))
+            requested = from_header(request.headers.get(TIMEOUT_HEADER))
         except InferenceError as error:
             raise bad_request(error.message) from None
         default = None if self.default_timeout_ms is None else self.default_timeout_ms / 1000
-        return min(asked, after(default))
+        return min(requested, after(default))

@@ -14,7 +14,7 @@ from crossover.rest_gateway.predictions.creating import single_response
 from crossover.rest_gateway.predictions.exchange import http_half
 from crossover.rest_gateway.predictions.orders import read_order, read_patch
 from crossover.rest_gateway.predictions.reading import existing
-from crossover.rest_gateway.predictions.store import ConflictError, Exchange, Replacement
+from crossover.rest_gateway.predictions.store import ConflictError, Replacement, StoredExchange
 from crossover.service.tracing import trace_text
 from crossover.transport.off_loop import off_loop
 
@@ -78,8 +78,8 @@ class Changing:
         if not waits:
             ran = await self._runner.run(upstream, inference, order.request(), self._calls.context(request))
 
-        async def exchange_of(changed: Prediction) -> Exchange:
-            return Exchange(http_half(request, body, await _put_response(changed)), ran.exchange if ran else None)
+        async def exchange_of(changed: Prediction) -> StoredExchange:
+            return StoredExchange(http_half(request, body, await _put_response(changed)), ran.exchange if ran else None)
 
         async def apply(now: Prediction) -> Prediction:
             return await self._store.replace(now, replacement, exchange_of)

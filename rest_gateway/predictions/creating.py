@@ -25,7 +25,7 @@ from crossover.rest_gateway.predictions.callers import UPSTREAM_HEADER
 from crossover.rest_gateway.predictions.exchange import http_half
 from crossover.rest_gateway.predictions.orders import Order, read_order, read_orders
 from crossover.rest_gateway.predictions.record import Prediction, State, new_id, now_micros
-from crossover.rest_gateway.predictions.store import ConflictError, Exchange, KeyHold, Reply
+from crossover.rest_gateway.predictions.store import ConflictError, KeyHold, StoredExchange, StoredReply
 from crossover.service.tracing import trace_text
 from crossover.transport.off_loop import off_loop
 from crossover.transport.short_turns import take_turn
@@ -79,8 +79,8 @@ class Creating:
         orders = await off_loop(len(body), _orders, document)
         chosen = self._chosen(request, orders, single)
         timeline.mark("decoded")
-        wanted = await off_loop(len(body), keys.fingerprint, orders, single=single) if key is not None else ""
-        async with self._key(key, wanted) as earlier:
+        fingerprint = await off_loop(len(body), keys.fingerprint, orders, single=single) if key is not None else ""
+        async with self._key(key, fingerprint) as earlier:
             if earlier is not None:
                 return await self._again(earlier)
             if wishes.respond_async:
@@ -113,9 +113,9 @@ class Creating:
             "elapsed_ms": round((time.perf_counter() - started) * 1e3, 3),
             "sum_ms": round(sum((ran.outcome.timings or {}).get("total", 0.0) for ran in runs), 3),
         }
-        made = [(_made(item, ran.outcome), ran) for item, ran in zip(chosen, runs, strict=True)]
-        response = await _several_response([prediction for prediction, _ in made], 201, beside)
-        await self._keep(request, body, response, made, key, beside)
+        predictions = [(_made(item, ran.outcome), ran) for item, ran in zip(chosen, runs, strict=True)]
+        response = await _several_response([prediction for prediction, _ in predictions], 201, beside)
+        await self._keep(request, body, response, predictions, key, beside)
         return response
 
     async def _accept(
@@ -129,13 +129,15 @@ class Creating:
     ) -> Response:
         """Queue the work, where it outlives this process; 202, or 201 when it is done within `wait`."""
         await side_by_side([self._check_known(item) for item in chosen])
-        made = [_made(item, None, trace_text()) for item in chosen]
-        first = made[0]
+        predictions = [_made(item, None, trace_text()) for item in chosen]
+        first = predictions[0]
         headers = {"Retry-After": str(RETRY_SECONDS), "Preference-Applied": "respond-async"}
-        response = await (single_response(first, 202, headers) if single else _several_response(made, 202, {}, headers))
+        response = await (
+            single_response(first, 202, headers) if single else _several_response(predictions, 202, {}, headers)
+        )
         waited = self._workers.expect(first.id) if single and wishes.wait_seconds else None
         try:
-            await self._keep(request, body, response, [(prediction, None) for prediction in made], key)
+            await self._keep(request, body, response, [(prediction, None) for prediction in predictions], key)
             self._workers.wake()
             if waited is None or not await _within(waited, wishes.wait_seconds or 0.0):
                 return response
@@ -166,13 +168,13 @@ class Creating:
         request: Request,
         body: bytes,
         response: Response,
-        made: list[tuple[Prediction, Ran]] | list[tuple[Prediction, None]],
+        predictions: list[tuple[Prediction, Ran]] | list[tuple[Prediction, None]],
         key: str | None,
         beside: dict[str, float] | None = None,
     ) -> None:
         http = http_half(request, body, response)
-        rows = [(prediction, Exchange(http, ran.exchange if ran else None)) for prediction, ran in made]
-        several = beside if beside is not None or len(made) == 1 else {}
+        rows = [(prediction, StoredExchange(http, ran.exchange if ran else None)) for prediction, ran in predictions]
+        several = beside if beside is not None or len(predictions) == 1 else {}
         try:
             await self._store.add(rows, KeyHold(key, self._owner, several) if key is not None else None)
         except ConflictError:
@@ -181,15 +183,15 @@ class Creating:
             ) from None
 
     @asynccontextmanager
-    async def _key(self, key: str | None, wanted: str) -> AsyncIterator[Reply | None]:
-        """Hold the key for the body with the fingerprint `wanted` while the block runs; yields what an earlier request under
+    async def _key(self, key: str | None, fingerprint: str) -> AsyncIterator[StoredReply | None]:
+        """Hold the key for the body with this fingerprint while the block runs; yields what an earlier request under
         it was answered with.
         """
         if key is None:
             yield None
             return
-        use = await self._store.reserve_key(key, wanted, self._owner, self._options.lease_seconds)
-        earlier = keys.earlier_reply(use, wanted)
+        use = await self._store.reserve_key(key, fingerprint, self._owner, self._options.lease_seconds)
+        earlier = keys.earlier_reply(use, fingerprint)
         if earlier is not None:
             yield earlier
             return
@@ -202,16 +204,16 @@ class Creating:
         finally:
             self._workers.keys_held -= 1
 
-    async def _again(self, reply: Reply) -> Response:
+    async def _again(self, reply: StoredReply) -> Response:
         """The answer to a repeated request: what the first one made, as it is now."""
-        found = await self._store.many(reply.prediction_ids)
-        if len(found) < len(reply.prediction_ids):
+        predictions = await self._store.many(reply.prediction_ids)
+        if len(predictions) < len(reply.prediction_ids):
             raise Problem(410, Code.NOT_FOUND, f"what the first request with this {keys.HEADER} made has been deleted")
-        status = 201 if all(prediction.outcome is not None for prediction in found) else 202
+        status = 201 if all(prediction.outcome is not None for prediction in predictions) else 202
         headers = {"Idempotency-Replayed": "true"} | ({"Retry-After": str(RETRY_SECONDS)} if status == 202 else {})
         if reply.beside is None:
-            return await single_response(found[0], status, headers)
-        return await _several_response(found, status, reply.beside, headers)
+            return await single_response(predictions[0], status, headers)
+        return await _several_response(predictions, status, reply.beside, headers)
 
     def _timing(self, ran: Ran) -> dict[str, str]:
         return {"Server-Timing": server_timing(durations(ran.timeline))} if self._options.timing else {}
@@ -236,8 +238,8 @@ async def side_by_side(works: list[Coroutine[Any, Any, Any]]) -> list[Any]:
 async def single_response(prediction: Prediction, status: int, headers: dict[str, str] | None = None) -> Response:
     """The representation of one prediction with where it is and its validator."""
     place = {"Location": f"{documents.PATH}/{prediction.id}"} if status in (201, 202) else {}
-    found = {**place, "ETag": prediction.etag, UPSTREAM_HEADER: prediction.task.upstream, **(headers or {})}
-    return Response(await documents.one(prediction), status, found, media_type=JSON)
+    fields = {**place, "ETag": prediction.etag, UPSTREAM_HEADER: prediction.task.upstream, **(headers or {})}
+    return Response(await documents.one(prediction), status, fields, media_type=JSON)
 
 
 async def _several_response(

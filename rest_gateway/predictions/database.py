@@ -152,11 +152,11 @@ class Database:
         if self._reserve is None or self._reserve.exists():
             return
         try:
-            made = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.posix_fallocate(made, 0, RESERVE_BYTES)
+                os.posix_fallocate(fd, 0, RESERVE_BYTES)
             finally:
-                os.close(made)
+                os.close(fd)
         except OSError:
             self._reserve.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from crossover.protocol.codecs.json.text import Fragment, dumps
-from crossover.rest_gateway.predictions.record import Answer, Prediction, State, to_text
+from crossover.rest_gateway.predictions.record import Prediction, State, TopClass, to_text
 from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def as_object(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def answer_object(answer: Answer | None) -> dict[str, Any] | None:
+def answer_object(answer: TopClass | None) -> dict[str, Any] | None:
     if answer is None:
         return None
     return {"index": answer.index, "label": answer.label, "score": _number(answer.score)}

@@ -28,7 +28,7 @@ SHOWN_BYTES = 16 << 10
 def http_half(request: Request, body: bytes, response: Response) -> str:
     """The caller's request and the gateway's answer, as JSON text."""
     identity = request_id.get()
-    said = [(REQUEST_ID, identity)] if identity else []
+    identity_field = [(REQUEST_ID, identity)] if identity else []
     query = f"?{NOT_KEPT}" if request.url.query else ""
     return dumps(
         {
@@ -41,7 +41,7 @@ def http_half(request: Request, body: bytes, response: Response) -> str:
             },
             "response": {
                 "status": response.status_code,
-                "headers": shown([*response.headers.items(), *said]),
+                "headers": shown([*response.headers.items(), *identity_field]),
                 **_shown_body(bytes(response.body)),
             },
         }
@@ -52,10 +52,10 @@ def upstream_half(upstream: str, context: CallContext) -> str:
     """The gateway's own call as JSON text, from what its client recorded: the message and what travelled beside it."""
     kind = WIRES[upstream].kind if upstream in WIRES else "process"
     recording = context.recording or Recording()
-    said = messages.SHOWN[kind](recording)
-    said["request"]["message_bytes"] = len(recording.request)
-    said["response"]["message_bytes"] = len(recording.reply)
-    return dumps({"name": upstream, "kind": kind, **said}).decode()
+    halves = messages.SHOWN[kind](recording)
+    halves["request"]["message_bytes"] = len(recording.request)
+    halves["response"]["message_bytes"] = len(recording.reply)
+    return dumps({"name": upstream, "kind": kind, **halves}).decode()
 
 
 def _shown_body(body: bytes) -> dict[str, Any]:

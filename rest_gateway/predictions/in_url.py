@@ -22,18 +22,18 @@ def tensors_in_url(
     described: Sequence[Described], items: Sequence[tuple[str, str]], others: Sequence[str]
 ) -> list[Tensor]:
     """The inputs that the query parameters `items` give, apart from `others`; else INVALID_ARGUMENT."""
-    known = {tensor.name: tensor for tensor in described}
-    given: dict[str, str] = {}
+    inputs = {tensor.name: tensor for tensor in described}
+    texts: dict[str, str] = {}
     for name, text in items:
-        if name in known and name in given:
+        if name in inputs and name in texts:
             raise invalid(f"query parameter '{name}' is there twice; put all elements into one, with commas")
-        if name not in known and name not in others:
-            raise invalid(f"query parameter '{name[:40]}' is no input of the model; it has {', '.join(known)}")
-        given[name] = text
-    missing = [name for name in known if name not in given]
+        if name not in inputs and name not in others:
+            raise invalid(f"query parameter '{name[:40]}' is no input of the model; it has {', '.join(inputs)}")
+        texts[name] = text
+    missing = [name for name in inputs if name not in texts]
     if missing:
         raise invalid(f"query parameter '{missing[0]}' is missing; it takes the input's elements with commas between")
-    return [_tensor(tensor, given[name]) for name, tensor in known.items()]
+    return [_tensor(tensor, texts[name]) for name, tensor in inputs.items()]
 
 
 def _tensor(described: Described, text: str) -> Tensor:
@@ -55,8 +55,8 @@ def _shape(described: Described, count: int) -> tuple[int, ...]:
     if variable:
         rest = math.prod(dim for dim in shape if dim >= 0)
         if not rest or count % rest:
-            wanted = f"shape {list(described.shape)} takes a multiple of {rest}"
-            raise invalid(f"input '{described.name}' has {count} elements; {wanted}")
+            expected = f"shape {list(described.shape)} takes a multiple of {rest}"
+            raise invalid(f"input '{described.name}' has {count} elements; {expected}")
         shape[variable[-1]] = count // rest
     elif math.prod(shape) != count:
         raise invalid(f"input '{described.name}' has {count} elements; shape {shape} takes {math.prod(shape)}")

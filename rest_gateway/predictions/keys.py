@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from crossover.rest_gateway.predictions.orders import Order
-    from crossover.rest_gateway.predictions.store import KeyUse, Reply
+    from crossover.rest_gateway.predictions.store import KeyUse, StoredReply
 
 HEADER = "Idempotency-Key"
 LONGEST = 255
@@ -36,8 +36,8 @@ def fingerprint(orders: Sequence[Order], *, single: bool) -> str:
     digest = hashlib.blake2b(b"1" if single else b"n", digest_size=32)
     for order in orders:
         heads = [(tensor.name, tensor.datatype.name, tensor.shape, tensor.nbytes) for tensor in order.tensors]
-        said = (order.model, order.version, order.upstream, order.parameters, order.label, order.note, heads)
-        text = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+        content = (order.model, order.version, order.upstream, order.parameters, order.label, order.note, heads)
+        text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
         digest.update(len(text).to_bytes(8))
         digest.update(text)
         for tensor in order.tensors:
@@ -45,11 +45,11 @@ def fingerprint(orders: Sequence[Order], *, single: bool) -> str:
     return digest.hexdigest()
 
 
-def earlier_reply(use: KeyUse, wanted: str) -> Reply | None:
+def earlier_reply(use: KeyUse, own_fingerprint: str) -> StoredReply | None:
     """None when the key is ours to use; 422 for another body under it, 409 while the first request still runs."""
     if use.fingerprint is None:
         return None
-    if use.fingerprint != wanted:
+    if use.fingerprint != own_fingerprint:
         raise Problem(
             422, Code.INVALID_ARGUMENT, f"this {HEADER} was used with another body; take a new key for a new request"
         )

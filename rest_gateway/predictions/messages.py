@@ -120,8 +120,8 @@ def _status_name(number: int | None) -> str | None:
 def _trailers(recording: Recording) -> list[list[str]]:
     if recording.head:
         return _fields(recording.reply_trailers)
-    said = [["grpc-message", recording.details]] if recording.details else []
-    return [["grpc-status", str(recording.status)], *said, *_fields(recording.received)]
+    message = [["grpc-message", recording.details]] if recording.details else []
+    return [["grpc-status", str(recording.status)], *message, *_fields(recording.received)]
 
 
 def _fields(fields: list[tuple[str, str]] | list[tuple[str, str | bytes]]) -> list[list[str]]:

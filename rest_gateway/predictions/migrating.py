@@ -46,8 +46,8 @@ def _is_behind(scripts: ScriptDirectory, revision: str, current: str) -> bool:
     """Whether `revision` is among those that led to the current one; CommandError for one that there is not."""
     if revision == "base":
         return True
-    wanted = scripts.get_revision(revision)
-    if current == "base" or wanted is None:
+    script = scripts.get_revision(revision)
+    if current == "base" or script is None:
         return False
     led = {each.revision for each in scripts.iterate_revisions(current, "base")}
-    return wanted.revision in led - {current}
+    return script.revision in led - {current}

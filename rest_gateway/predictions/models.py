@@ -68,8 +68,8 @@ class Models:
         for entry in index.models:
             version = {"version": entry.version, "state": entry.state, "reason": entry.reason or None}
             models.setdefault(entry.name, []).append(version)
-        found = [_listed(name, versions) for name, versions in sorted(models.items())]
-        return await representation(request, dumps({"models": found}), None, self._cached(LISTED_SECONDS), self._vary)
+        listing = [_listed(name, versions) for name, versions in sorted(models.items())]
+        return await representation(request, dumps({"models": listing}), None, self._cached(LISTED_SECONDS), self._vary)
 
     async def one(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -94,12 +94,12 @@ class Models:
         name = request.path_params["name"]
         upstream, inference = self._calls.choose(request)
         metadata = await self._metadata(upstream, inference, name)
-        found = [
+        samples = [
             {"inputs": [tensor], "label": sample["label"]}
             for sample in self._catalog.samples(name)
             if (tensor := _sample_tensor(metadata, sample["data"])) is not None
         ]
-        body = await off_loop(len(found) * sum(map(_length, found[:1])), dumps, {"samples": found})
+        body = await off_loop(len(samples) * sum(map(_length, samples[:1])), dumps, {"samples": samples})
         return await representation(request, body, None, self._cached(LISTED_SECONDS), self._vary)
 
     async def prediction(self, request: Request) -> Response:

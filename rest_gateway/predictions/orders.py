@@ -66,8 +66,8 @@ class Order:
 
 def read_order(document: dict[str, Any], pointer: str = "") -> Order:
     """The order in a body's object; 422 with `pointer` (RFC 6901) to what is wrong."""
-    given = {name: value for name, value in document.items() if name not in _READ_ONLY}
-    body = _validated(NewPrediction, given, pointer)
+    members = {name: value for name, value in document.items() if name not in _READ_ONLY}
+    body = _validated(NewPrediction, members, pointer)
     _check_texts(body.model_dump(exclude={"inputs"}), pointer)
     try:
         check_model_name(body.model)

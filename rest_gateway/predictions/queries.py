@@ -23,11 +23,11 @@ FILTERS = ("model", "label", "state", "upstream", "since", "until")
 _CURSOR_MARK = "after:"
 
 
-def check_names(query: Mapping[str, str], known: tuple[str, ...]) -> None:
+def check_names(query: Mapping[str, str], names: tuple[str, ...]) -> None:
     """400 for a parameter that is not known, since a misspelt filter would answer another question, and for NUL."""
     for name, text in query.items():
-        if name not in known:
-            raise bad_request(f"query parameter '{name[:40]}' is not known here; there are {', '.join(known)}")
+        if name not in names:
+            raise bad_request(f"query parameter '{name[:40]}' is not known here; there are {', '.join(names)}")
         if NUL in text:
             raise bad_request(f"query parameter '{name}' holds the character NUL, which nothing here does")
 

@@ -36,18 +36,18 @@ class Reading:
         query = dict(request.query_params)
         queries.check_names(query, (*queries.FILTERS, "limit", "cursor"))
         limit = queries.read_limit(query)
-        found = await self._store.page(queries.read_filter(query), limit + 1, queries.read_cursor(query))
-        following = queries.next_page(query, found[limit - 1].id) if len(found) > limit else None
+        predictions = await self._store.page(queries.read_filter(query), limit + 1, queries.read_cursor(query))
+        following = queries.next_page(query, predictions[limit - 1].id) if len(predictions) > limit else None
         headers = {"Link": f'<{following}>; rel="next"'} if following else {}
-        return await representation(request, await documents.page(found[:limit], following), headers=headers)
+        return await representation(request, await documents.page(predictions[:limit], following), headers=headers)
 
     async def latest(self, request: Request) -> Response:
         query = dict(request.query_params)
         queries.check_names(query, queries.FILTERS)
-        found = await self._store.page(queries.read_filter(query), 1, None)
-        if not found:
+        predictions = await self._store.page(queries.read_filter(query), 1, None)
+        if not predictions:
             raise not_found("there is no such prediction yet; POST one to /api/predictions")
-        return RedirectResponse(f"{PATH}/{found[0].id}", 307, {"Cache-Control": "no-store"})
+        return RedirectResponse(f"{PATH}/{predictions[0].id}", 307, {"Cache-Control": "no-store"})
 
     async def summary(self, request: Request) -> Response:
         query = dict(request.query_params)
@@ -56,29 +56,29 @@ class Reading:
 
     async def exchange(self, request: Request) -> Response:
         prediction_id = request.path_params["prediction_id"]
-        found = None if queries.NUL in prediction_id else await self._store.exchange(prediction_id)
-        if found is None:
+        exchange = None if queries.NUL in prediction_id else await self._store.exchange(prediction_id)
+        if exchange is None:
             raise _gone(prediction_id)
-        halves = {"http": found.http, "upstream": found.upstream}
+        halves = {"http": exchange.http, "upstream": exchange.upstream}
         stored = {name: Fragment(text) if text else None for name, text in halves.items()}
         return await representation(request, dumps({"prediction": prediction_id, **stored}))
 
     async def history(self, request: Request) -> Response:
         prediction_id = request.path_params["prediction_id"]
-        found = None if queries.NUL in prediction_id else await self._store.history(prediction_id)
-        if found is None:
+        history = None if queries.NUL in prediction_id else await self._store.history(prediction_id)
+        if history is None:
             raise _gone(prediction_id)
-        current, revisions = found
+        current, revisions = history
         return await representation(request, await documents.history(current, revisions), current.etag)
 
 
 async def existing(store: Store, request: Request) -> Prediction:
     """The prediction that the path names; 404 when there is none."""
     prediction_id = request.path_params["prediction_id"]
-    found = None if queries.NUL in prediction_id else await store.get(prediction_id)
-    if found is None:
+    prediction = None if queries.NUL in prediction_id else await store.get(prediction_id)
+    if prediction is None:
         raise _gone(prediction_id)
-    return found
+    return prediction
 
 
 def summarize(counts: list[Count]) -> dict[str, object]:

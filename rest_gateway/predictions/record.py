@@ -24,7 +24,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TopClass:
     """What the model's first output says when it is one row of scores: the best index, its name and its score."""
 
     index: int
@@ -40,7 +40,7 @@ class Outcome:
     outputs: str | None = None
     error: str | None = None
     """A problem detail as JSON text."""
-    answer: Answer | None = None
+    answer: TopClass | None = None
     timings: dict[str, float] | None = None
     """Milliseconds by station, and `total`."""
     message_bytes: dict[str, int] | None = None

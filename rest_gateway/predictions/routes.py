@@ -43,7 +43,7 @@ _RUNS = (400, 404, 406, 413, 415, 422, 429, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class RouteOperation:
     """One method of one path."""
 
     method: str
@@ -74,41 +74,41 @@ def build(reading: Reading, creating: Creating, changing: Changing, models: Mode
     return routes
 
 
-def _operations(reading: Reading, creating: Creating, changing: Changing, models: Models) -> list[Operation]:
-    one = "/predictions/{prediction_id}"
+def _operations(reading: Reading, creating: Creating, changing: Changing, models: Models) -> list[RouteOperation]:
+    path = "/predictions/{prediction_id}"
     prediction = ("The prediction", docs.PredictionDocument)
     unchanged = ("The caller's copy is still good", None)
     accepted = ("Accepted; the prediction's state tells how far it is", docs.PredictionDocument)
     filters = tuple(_query(name, about) for name, about in _FILTERS.items())
     paging = (_query("limit", "How many, 1 to 500", "integer"), _query("cursor", "From a Link header"))
     return [
-        Operation("POST", "/predictions", creating.create, "Run a model and keep the prediction",
+        RouteOperation("POST", "/predictions", creating.create, "Run a model and keep the prediction",
                   {201: ("Run and kept", docs.PredictionDocument), 202: accepted}, (*_RUNS, 409),
                   (docs.NewPrediction, docs.NewPredictions), parameters=_CREATE_HEADERS),
-        Operation("GET", "/predictions", reading.page, "List predictions, newest first",
+        RouteOperation("GET", "/predictions", reading.page, "List predictions, newest first",
                   {200: ("A page", docs.PredictionPage), 304: unchanged}, (400, 406), parameters=(*filters, *paging)),
-        Operation("GET", "/predictions/latest", reading.latest, "Go to the newest prediction",
+        RouteOperation("GET", "/predictions/latest", reading.latest, "Go to the newest prediction",
                   {307: ("Its URI is in Location", None)}, (400, 404, 406), parameters=filters),
-        Operation("GET", one, reading.one, "Read a prediction", {200: prediction, 304: unchanged}, (404, 406, 412),
+        RouteOperation("GET", path, reading.one, "Read a prediction", {200: prediction, 304: unchanged}, (404, 406, 412),
                   parameters=(_IF_NONE_MATCH,)),
-        Operation("PUT", one, changing.put, "Replace the input and run again", {200: prediction, 202: accepted},
+        RouteOperation("PUT", path, changing.put, "Replace the input and run again", {200: prediction, 202: accepted},
                   (*_RUNS, 412, 428), (docs.NewPrediction,), parameters=(_IF_MATCH, *_CALL_HEADERS)),
-        Operation("PATCH", one, changing.patch, "Change label and note (JSON Merge Patch)", {200: prediction},
+        RouteOperation("PATCH", path, changing.patch, "Change label and note (JSON Merge Patch)", {200: prediction},
                   (400, 404, 406, 412, 413, 415, 422, 428), (docs.PredictionPatch,), MERGE_PATCH, (_IF_MATCH,)),
-        Operation("DELETE", one, changing.delete, "Delete a prediction", {204: ("Gone", None)}, (404, 406, 412)),
-        Operation("GET", f"{one}/exchange", reading.exchange, "See what was said on both hops",
+        RouteOperation("DELETE", path, changing.delete, "Delete a prediction", {204: ("Gone", None)}, (404, 406, 412)),
+        RouteOperation("GET", f"{path}/exchange", reading.exchange, "See what was said on both hops",
                   {200: ("Both halves", docs.ExchangeDocument), 304: unchanged}, (404, 406)),
-        Operation("GET", f"{one}/history", reading.history, "See how a prediction came to be what it is, newest first",
+        RouteOperation("GET", f"{path}/history", reading.history, "See how a prediction came to be what it is, newest first",
                   {200: ("Its revisions", docs.HistoryDocument), 304: unchanged}, (404, 406), parameters=(_IF_NONE_MATCH,)),
-        Operation("GET", "/prediction-summary", reading.summary, "Counts, and accuracy where labels are known",
+        RouteOperation("GET", "/prediction-summary", reading.summary, "Counts, and accuracy where labels are known",
                   {200: ("The summary", docs.Summary), 304: unchanged}, (400, 406), parameters=filters),
-        Operation("GET", "/models", models.all, "List models", {200: ("The models", docs.ModelList), 304: unchanged},
+        RouteOperation("GET", "/models", models.all, "List models", {200: ("The models", docs.ModelList), 304: unchanged},
                   (406, 503)),
-        Operation("GET", "/models/{name}", models.one, "Read a model's inputs, outputs, labels and a sample",
+        RouteOperation("GET", "/models/{name}", models.one, "Read a model's inputs, outputs, labels and a sample",
                   {200: ("The model", docs.ModelDocument), 304: unchanged}, (404, 406, 503)),
-        Operation("GET", "/models/{name}/samples", models.samples, "Real inputs with their true labels",
+        RouteOperation("GET", "/models/{name}/samples", models.samples, "Real inputs with their true labels",
                   {200: ("The samples", docs.SampleList), 304: unchanged}, (404, 406, 503)),
-        Operation("GET", "/models/{name}/prediction", models.prediction,
+        RouteOperation("GET", "/models/{name}/prediction", models.prediction,
                   "Run a model on inputs in the URL (a query parameter each, elements with commas); nothing is kept",
                   {200: ("The answer", docs.ComputedDocument), 304: unchanged}, (400, 404, 406, 429, 503, 504),
                   parameters=(_IF_NONE_MATCH, _query("version", "Its version"), _query("upstream", "The upstream"))),
@@ -141,7 +141,7 @@ _CALL_HEADERS = (
 _CREATE_HEADERS = (_header("Idempotency-Key", "The same key and body make one prediction only"), *_CALL_HEADERS)
 
 
-def _add(routes: APIRouter, operation: Operation) -> None:
+def _add(routes: APIRouter, operation: RouteOperation) -> None:
     handler = operation.handler
 
     async def endpoint(request: Request) -> Response:
@@ -166,17 +166,17 @@ def _add(routes: APIRouter, operation: Operation) -> None:
         routes.add_api_route(operation.path, endpoint, methods=["HEAD"], include_in_schema=False)
 
 
-def _responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
-    found: dict[int | str, dict[str, Any]] = {}
+def _responses(operation: RouteOperation) -> dict[int | str, dict[str, Any]]:
+    responses: dict[int | str, dict[str, Any]] = {}
     for status, (about, model) in operation.answers.items():
-        found[status] = {"description": about, **({"model": model} if model else {})}
+        responses[status] = {"description": about, **({"model": model} if model else {})}
     for status in sorted(operation.problems):
         schema = {"$ref": "#/components/schemas/ProblemDocument"}
-        found[status] = {"description": _WHY[status], "content": {"application/problem+json": {"schema": schema}}}
-    return found
+        responses[status] = {"description": _WHY[status], "content": {"application/problem+json": {"schema": schema}}}
+    return responses
 
 
-def _extra(operation: Operation) -> dict[str, Any]:
+def _extra(operation: RouteOperation) -> dict[str, Any]:
     extra: dict[str, Any] = {}
     path_names = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
     in_path = [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in path_names]

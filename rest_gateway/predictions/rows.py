@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from crossover.rest_gateway.predictions.record import Answer, Job, Label, Outcome, Prediction, State, Task
+from crossover.rest_gateway.predictions.record import Job, Label, Outcome, Prediction, State, Task, TopClass
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -93,6 +93,6 @@ def loaded(text: str | None) -> Any:
 def _outcome_of(row: RowMapping) -> Outcome:
     answer = None
     if row["answer_label"] is not None:
-        answer = Answer(row["answer_index"], row["answer_label"], float(row["answer_score"]))
+        answer = TopClass(row["answer_index"], row["answer_label"], float(row["answer_score"]))
     timings, message_bytes = loaded(row["timings"]), loaded(row["message_bytes"])
     return Outcome(row["version"] or "", row["outputs"], row["error"], answer, timings, message_bytes)

@@ -13,7 +13,7 @@ from crossover.protocol.timeline import Timeline, durations
 from crossover.rest_gateway.api.problems import document, of_error
 from crossover.rest_gateway.api.tensors import write_tensors
 from crossover.rest_gateway.predictions.exchange import upstream_half
-from crossover.rest_gateway.predictions.record import Answer, Outcome
+from crossover.rest_gateway.predictions.record import Outcome, TopClass
 from crossover.transport.off_loop import off_loop
 from crossover.transport.short_turns import take_turn
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MOST_CLASSES = 100_000
 
 
-class Upstreams(Protocol):
+class UpstreamLookup(Protocol):
     """The gateway's ways to a model."""
 
     def get(self, name: str | None) -> tuple[str, Inference]:
@@ -48,7 +48,7 @@ class Ran:
 class Runner:
     """Runs requests and turns their answers into outcomes."""
 
-    def __init__(self, upstreams: Upstreams, catalog: Catalog) -> None:
+    def __init__(self, upstreams: UpstreamLookup, catalog: Catalog) -> None:
         self.upstreams = upstreams
         self._catalog = catalog
 
@@ -84,7 +84,7 @@ def failure(error: InferenceError) -> Outcome:
     return Outcome(error=dumps(document(of_error(error))).decode())
 
 
-def answer_of(outputs: list[Tensor], labels: list[str]) -> Answer | None:
+def answer_of(outputs: list[Tensor], labels: list[str]) -> TopClass | None:
     """The best class when the first output is one row of at least two floating-point scores."""
     if not outputs:
         return None
@@ -95,7 +95,7 @@ def answer_of(outputs: list[Tensor], labels: list[str]) -> Answer | None:
     scores = first.array.reshape(-1)
     index = int(scores.argmax())
     score = float(str(scores[index]))  # the shortest digits of its own precision, as the output's JSON shows them
-    return None if math.isnan(score) else Answer(index, labels[index] if index < len(labels) else str(index), score)
+    return None if math.isnan(score) else TopClass(index, labels[index] if index < len(labels) else str(index), score)
 
 
 def _begun() -> Timeline:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from crossover.rest_gateway.predictions.record import Outcome, Prediction
-    from crossover.rest_gateway.predictions.store import Exchange
+    from crossover.rest_gateway.predictions.store import StoredExchange
 
 ROW_BYTES = 512
 """Of a row beside its texts: about what its columns and its places in the indexes take."""
@@ -29,7 +29,7 @@ _FINAL = (State.SUCCEEDED, State.FAILED)
 _TABLE = predictions.c
 
 
-def size_of(prediction: Prediction, exchange: Exchange) -> int:
+def size_of(prediction: Prediction, exchange: StoredExchange) -> int:
     """About how many bytes a prediction and its exchange take in the database."""
     outcome = prediction.outcome
     texts = (prediction.task.inputs, prediction.task.parameters, prediction.note, exchange.http, exchange.upstream)
@@ -82,7 +82,7 @@ class Bound:
         await connection.execute(update(predictions).where(_TABLE.id == prediction_id).values(values))
         self._kept = None if self._kept is None else self._kept + size
 
-    async def counted(self, connection: AsyncConnection, changed: Prediction, exchange: Exchange) -> None:
+    async def counted(self, connection: AsyncConnection, changed: Prediction, exchange: StoredExchange) -> None:
         """A prediction has another content."""
         size = size_of(changed, exchange)
         await self.make_room(connection, size)

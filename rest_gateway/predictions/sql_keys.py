@@ -12,7 +12,7 @@ from crossover.rest_gateway.predictions import sql_clock
 from crossover.rest_gateway.predictions.record import now_micros
 from crossover.rest_gateway.predictions.rows import loaded
 from crossover.rest_gateway.predictions.schema import idempotency_keys
-from crossover.rest_gateway.predictions.store import ConflictError, KeyUse, Reply
+from crossover.rest_gateway.predictions.store import ConflictError, KeyUse, StoredReply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ async def reserve(connection: AsyncConnection, key: str, fingerprint: str, owner
         return KeyUse()
     row = (await connection.execute(select(idempotency_keys).where(_TABLE.key == key))).mappings().one()
     reply = loaded(row["reply"])
-    return KeyUse(row["fingerprint"], None if reply is None else Reply(tuple(reply["ids"]), reply["beside"]))
+    return KeyUse(row["fingerprint"], None if reply is None else StoredReply(tuple(reply["ids"]), reply["beside"]))
 
 
 async def bind(connection: AsyncConnection, hold: KeyHold, prediction_ids: Sequence[str]) -> None:

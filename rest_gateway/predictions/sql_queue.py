@@ -37,13 +37,13 @@ async def claim(connection: AsyncConnection, owner: str, lease_seconds: float) -
         .limit(1)
         .with_for_update(skip_locked=True)  # PostgreSQL: pass by rows that another gateway is just taking
     )
-    found = (await connection.execute(oldest)).scalar_one_or_none()
-    if found is None:
+    prediction_id = (await connection.execute(oldest)).scalar_one_or_none()
+    if prediction_id is None:
         return None
-    await sql_history.keep(connection, sql_history.Event.STARTED, _TABLE.id == found)
+    await sql_history.keep(connection, sql_history.Event.STARTED, _TABLE.id == prediction_id)
     query = (
         update(predictions)
-        .where(_TABLE.id == found)
+        .where(_TABLE.id == prediction_id)
         .values(
             state=State.RUNNING,
             owner=owner,
@@ -55,7 +55,7 @@ async def claim(connection: AsyncConnection, owner: str, lease_seconds: float) -
         .returning(predictions)
     )
     row = (await connection.execute(query)).mappings().one()
-    await sql_history.trim(connection, found, row["revision"])
+    await sql_history.trim(connection, prediction_id, row["revision"])
     return job_of(row)
 
 

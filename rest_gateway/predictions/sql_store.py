@@ -17,7 +17,7 @@ from crossover.rest_gateway.predictions.rows import (
     task_columns,
 )
 from crossover.rest_gateway.predictions.schema import exchanges, idempotency_keys, predictions
-from crossover.rest_gateway.predictions.store import ConflictError, Exchange
+from crossover.rest_gateway.predictions.store import ConflictError, StoredExchange
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -43,8 +43,8 @@ class SqlStore:
         self._database = database
         self._bytes = sql_bytes.Bound(most_bytes)
 
-    async def add(self, made: Sequence[tuple[Prediction, Exchange]], hold: KeyHold | None) -> None:
-        rows = [_columns(prediction, exchange) for prediction, exchange in made]
+    async def add(self, created: Sequence[tuple[Prediction, StoredExchange]], hold: KeyHold | None) -> None:
+        rows = [_columns(prediction, exchange) for prediction, exchange in created]
         async with self._database.writing() as connection:
             await self._bytes.make_room(connection, sum(row["stored_bytes"] for row in rows))
             await connection.execute(insert(predictions), rows)
@@ -52,11 +52,11 @@ class SqlStore:
                 insert(exchanges),
                 [
                     {"prediction_id": prediction.id, "http": exchange.http, "upstream": exchange.upstream}
-                    for prediction, exchange in made
+                    for prediction, exchange in created
                 ],
             )
             if hold is not None:
-                await sql_keys.bind(connection, hold, [prediction.id for prediction, _ in made])
+                await sql_keys.bind(connection, hold, [prediction.id for prediction, _ in created])
 
     async def get(self, prediction_id: str) -> Prediction | None:
         async with self._database.reading() as connection:
@@ -65,17 +65,17 @@ class SqlStore:
     async def many(self, prediction_ids: Sequence[str]) -> list[Prediction]:
         async with self._database.reading() as connection:
             rows = await connection.execute(select(predictions).where(predictions.c.id.in_(prediction_ids)))
-            found = {row["id"]: prediction_of(row) for row in rows.mappings()}
-        return [found[wanted] for wanted in prediction_ids if wanted in found]
+            by_id = {row["id"]: prediction_of(row) for row in rows.mappings()}
+        return [by_id[prediction_id] for prediction_id in prediction_ids if prediction_id in by_id]
 
-    async def page(self, wanted: Filter, limit: int, before: str | None) -> list[Prediction]:
-        query = _listed().where(*_conditions(wanted)).order_by(predictions.c.id.desc()).limit(limit)
+    async def page(self, filters: Filter, limit: int, before: str | None) -> list[Prediction]:
+        query = _listed().where(*_conditions(filters)).order_by(predictions.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(predictions.c.id < before)
         async with self._database.reading() as connection:
             return [prediction_of(row) for row in (await connection.execute(query)).mappings()]
 
-    async def counts(self, wanted: Filter) -> list[Count]:
+    async def counts(self, filters: Filter) -> list[Count]:
         table = predictions.c
         comparable = table.label_text.is_not(None) & table.answer_label.is_not(None)
         keys = (table.model, table.state, table.upstream)
@@ -86,7 +86,7 @@ class SqlStore:
                 func.sum(case((comparable, 1), else_=0)),
                 func.sum(case((comparable & (table.label_text == table.answer_label), 1), else_=0)),
             )
-            .where(*_conditions(wanted))
+            .where(*_conditions(filters))
             .group_by(*keys)
             .order_by(*keys)
         )
@@ -99,7 +99,7 @@ class SqlStore:
             return await _change(connection, current, sql_history.Event.EDITED, note_columns(label, note))
 
     async def replace(
-        self, current: Prediction, order: Replacement, exchange_of: Callable[[Prediction], Awaitable[Exchange]]
+        self, current: Prediction, order: Replacement, exchange_of: Callable[[Prediction], Awaitable[StoredExchange]]
     ) -> Prediction:
         changes = {
             **task_columns(order.task),
@@ -141,11 +141,11 @@ class SqlStore:
                 raise ConflictError
             return False
 
-    async def exchange(self, prediction_id: str) -> Exchange | None:
+    async def exchange(self, prediction_id: str) -> StoredExchange | None:
         async with self._database.reading() as connection:
             query = select(exchanges).where(exchanges.c.prediction_id == prediction_id)
             row = (await connection.execute(query)).mappings().one_or_none()
-        return None if row is None else Exchange(row["http"], row["upstream"])
+        return None if row is None else StoredExchange(row["http"], row["upstream"])
 
     async def history(self, prediction_id: str) -> tuple[Prediction, list[Revision]] | None:
         async with self._database.reading() as connection:
@@ -226,7 +226,7 @@ class SqlStore:
         await self._database.close()
 
 
-def _columns(prediction: Prediction, exchange: Exchange) -> dict[str, Any]:
+def _columns(prediction: Prediction, exchange: StoredExchange) -> dict[str, Any]:
     waits = prediction.created_at if prediction.outcome is None else None
     return {
         "id": prediction.id,
@@ -285,19 +285,19 @@ def _listed() -> Select[Any]:
     return select(*others, *(short(predictions.c[name]).label(name) for name in sorted(large)))
 
 
-def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+def _conditions(filters: Filter) -> list[ColumnElement[bool]]:
     table = predictions.c
     equal = {
-        table.model: wanted.model,
-        table.label_text: wanted.label,
-        table.state: wanted.state,
-        table.upstream: wanted.upstream,
+        table.model: filters.model,
+        table.label_text: filters.label,
+        table.state: filters.state,
+        table.upstream: filters.upstream,
     }
     conditions = [column == value for column, value in equal.items() if value is not None]
-    if wanted.since is not None:
-        conditions.append(table.created_at >= wanted.since)
-    if wanted.until is not None:
-        conditions.append(table.created_at < wanted.until)
+    if filters.since is not None:
+        conditions.append(table.created_at >= filters.since)
+    if filters.until is not None:
+        conditions.append(table.created_at < filters.until)
     return conditions
 
 

@@ -16,7 +16,7 @@ class ConflictError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class StoredExchange:
     """The stored halves of `/api/predictions/{id}/exchange`, as JSON text."""
 
     http: str | None = None
@@ -35,7 +35,7 @@ class Replacement:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class StoredReply:
     """What the first request under a key was answered with."""
 
     prediction_ids: tuple[str, ...]
@@ -48,7 +48,7 @@ class KeyUse:
     """What is known of an Idempotency-Key. Reserved by this call when `fingerprint` is None."""
 
     fingerprint: str | None = None
-    reply: Reply | None = None
+    reply: StoredReply | None = None
     """None while the first request still runs."""
 
 
@@ -67,7 +67,7 @@ class Store(Protocol):
     `owner` names one gateway process. StoreAwayError when the database cannot be reached.
     """
 
-    async def add(self, made: Sequence[tuple[Prediction, Exchange]], hold: KeyHold | None) -> None:
+    async def add(self, created: Sequence[tuple[Prediction, StoredExchange]], hold: KeyHold | None) -> None:
         """Keep new predictions, queued or with an outcome, and bind the key; ConflictError when the hold was lost."""
         ...
 
@@ -77,18 +77,18 @@ class Store(Protocol):
         """Those that still exist, in the order asked for."""
         ...
 
-    async def page(self, wanted: Filter, limit: int, before: str | None) -> list[Prediction]:
+    async def page(self, filters: Filter, limit: int, before: str | None) -> list[Prediction]:
         """Newest first, from after the id `before`; tensors whose text is long are left out (empty text)."""
         ...
 
-    async def counts(self, wanted: Filter) -> list[Count]: ...
+    async def counts(self, filters: Filter) -> list[Count]: ...
 
     async def annotate(self, current: Prediction, label: Label, note: str | None) -> Prediction:
         """Set label and note; ConflictError when `current` is no longer the stored revision."""
         ...
 
     async def replace(
-        self, current: Prediction, order: Replacement, exchange_of: Callable[[Prediction], Awaitable[Exchange]]
+        self, current: Prediction, order: Replacement, exchange_of: Callable[[Prediction], Awaitable[StoredExchange]]
     ) -> Prediction:
         """A new input with its outcome, or queued without one; ConflictError when `current` is stale.
 
@@ -100,7 +100,7 @@ class Store(Protocol):
         """False when it was not there; ConflictError when `revision` is given and stale."""
         ...
 
-    async def exchange(self, prediction_id: str) -> Exchange | None: ...
+    async def exchange(self, prediction_id: str) -> StoredExchange | None: ...
 
     async def history(self, prediction_id: str) -> tuple[Prediction, list[Revision]] | None:
         """The prediction and its revisions, the current one first; None when there is no such prediction."""

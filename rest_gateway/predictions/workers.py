@@ -217,8 +217,8 @@ class Workers:
             code = error.code
             raise
         finally:
-            said: dict[str, str | int] = {"crossover.prediction": job.id, "crossover.claim": job.claim}
-            self._tracer.end(trace, "process predictions", said, code, job.task.upstream)
+            attributes: dict[str, str | int] = {"crossover.prediction": job.id, "crossover.claim": job.claim}
+            self._tracer.end(trace, "process predictions", attributes, code, job.task.upstream)
 
     async def _run(self, job: Job, context: CallContext) -> Ran:
         """The run as a task of its own, so that stopping ends it and never a transaction."""

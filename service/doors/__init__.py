@@ -1,4 +1,4 @@
-"""Who may come in: API keys, rate limits, hosts, origins, and the header fields that keep browsers from harm.
+"""Admission of requests: API keys, rate limits, hosts, origins, and the security header fields of replies.
 
 Policies alone, without sockets; `Door` applies them to one request's head or one call's metadata.
 """

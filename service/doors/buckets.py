@@ -16,8 +16,8 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What taking a token came to."""
+class RateDecision:
+    """Whether a request is within its caller's rate, and what remains of it."""
 
     allowed: bool
     remaining: int
@@ -58,7 +58,7 @@ class TokenBuckets:
         """Seconds in which an empty bucket fills, for ``RateLimit-Policy``."""
         return max(1, math.ceil(self._depth - _ROUNDING))
 
-    def take(self, caller: str) -> Taken:
+    def take(self, caller: str) -> RateDecision:
         now = self._clock()
         full_at = max(self._full_at.pop(caller, now), now)
         over = full_at + self._cost - now - self._depth
@@ -70,4 +70,4 @@ class TokenBuckets:
         self._full_at[caller] = full_at
         empty_for = full_at - now
         remaining = max(0, math.floor((self._depth - empty_for) / self._cost + _ROUNDING * self.burst + 1e-6))
-        return Taken(allowed, remaining, empty_for, 0.0 if allowed else over)
+        return RateDecision(allowed, remaining, empty_for, 0.0 if allowed else over)

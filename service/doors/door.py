@@ -1,8 +1,8 @@
-"""What is asked of every request before anything of it is believed: one `Door` a port.
+"""The checks that every request passes before it is read: one `Door` a port.
 
-HTTP asks for a host that is ours (421), for no page of another site behind what changes something (403), for a key with
-the scope that the path needs (401, 403; RFC 6750), and for a token of its caller's rate (429), in this order. gRPC, which
-no web page can speak, has a key and a rate.
+HTTP: the host is one of ours (421), a request that changes something does not come from another site's page (403), its key
+has the scope that the path needs (401, 403; RFC 6750), and its caller is within its rate (429), in this order. gRPC, which
+no web page can speak, has the key and the rate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from crossover.service.doors.scopes import Access
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from crossover.service.doors.buckets import Taken, TokenBuckets
+    from crossover.service.doors.buckets import RateDecision, TokenBuckets
     from crossover.service.doors.forwarded import Forwarded
     from crossover.service.doors.hosts import AllowedHosts
     from crossover.service.doors.keys import Key, KeyRing
@@ -59,7 +59,7 @@ class Pass:
 
     fields: tuple[Field, ...] = ()
     lasting: bool = False
-    """Whether it follows from the head alone, whoever sends it and whenever."""
+    """Whether it follows from the head alone, and so holds for every sender and at any time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +104,19 @@ class Door:
 
     def check(self, head: Head, peer: str, scheme: str) -> Pass | Refusal:
         """Whether a request may go on. `peer` is the address of the other end, "" for a Unix socket; `scheme` http or https."""
-        found = self._from_where(head, peer, scheme)
-        if self._open or isinstance(found, Refusal):
-            return found
+        verdict = self._from_where(head, peer, scheme)
+        if self._open or isinstance(verdict, Refusal):
+            return verdict
         need = self._needed(head.path)
         if need is Access.HEALTH:
-            return found
-        fields = found.fields
+            return verdict
+        fields = verdict.fields
         key, error, challenge = self._authenticated(need, head.by_name.get("authorization", ""))
         if challenge is not None:
             fields = (*fields, (b"www-authenticate", challenge))
-        limited, said = self._limited(key, peer, head.by_name.get("x-forwarded-for", ""))
+        limited, rate_fields = self._limited(key, peer, head.by_name.get("x-forwarded-for", ""))
         error = limited or error
-        return Pass((*fields, *said)) if error is None else Refusal(error, (*fields, *said))
+        return Pass((*fields, *rate_fields)) if error is None else Refusal(error, (*fields, *rate_fields))
 
     def check_call(
         self, path: str, metadata: Sequence[tuple[str, str | bytes]], peer: str, *, counted: bool = True
@@ -144,45 +144,53 @@ class Door:
         return need
 
     def _from_where(self, head: Head, peer: str, scheme: str) -> Pass | Refusal:
-        """What follows from host and origin alone, which a client's requests repeat."""
-        sent = head.by_name
-        origin, site = sent.get("origin"), sent.get("sec-fetch-site")
-        asked = sent.get("access-control-request-method") if head.method == "OPTIONS" else None
-        if origin is None and site is None and asked is None:
-            known: tuple[object, ...] = (head.authority,)
+        """The verdict on host and origin alone, cached because a client's requests repeat them."""
+        headers = head.by_name
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        preflight_method = headers.get("access-control-request-method") if head.method == "OPTIONS" else None
+        if origin is None and site is None and preflight_method is None:
+            key: tuple[object, ...] = (head.authority,)
         else:
-            scheme = self._scheme(sent, peer, scheme)
-            wanted = sent.get("access-control-request-headers") if asked is not None else None
-            known = (head.authority, head.method in origins.SAFE_METHODS, scheme, origin, site, asked, wanted)
-        found = self._known.get(known)
-        if found is None:
-            found = self._judged(head, scheme, origin, site, asked)
-            self._known.put(known, found, sum(len(part) for part in known if isinstance(part, str)))
-        return found
+            scheme = self._scheme(headers, peer, scheme)
+            preflight_headers = headers.get("access-control-request-headers") if preflight_method is not None else None
+            key = (
+                head.authority,
+                head.method in origins.SAFE_METHODS,
+                scheme,
+                origin,
+                site,
+                preflight_method,
+                preflight_headers,
+            )
+        verdict = self._known.get(key)
+        if verdict is None:
+            verdict = self._judged(head, scheme, origin, site, preflight_method)
+            self._known.put(key, verdict, sum(len(part) for part in key if isinstance(part, str)))
+        return verdict
 
     def _judged(
-        self, head: Head, scheme: str, origin: str | None, site: str | None, asked: str | None
+        self, head: Head, scheme: str, origin: str | None, site: str | None, preflight_method: str | None
     ) -> Pass | Refusal:
         fields = tuple(self._origins.fields(origin))
-        found = hosts.parse(head.authority)
-        if head.authority and (found is None or not self._hosts.allows(found)):
+        host = hosts.parse(head.authority)
+        if head.authority and (host is None or not self._hosts.allows(host)):
             return Refusal(_misdirected(head.authority), fields)
-        if asked is not None and origin is not None and self._origins.allows(origin):
-            wanted = head.by_name.get("access-control-request-headers")
-            return Refusal(None, (*fields, *self._origins.preflight(wanted)))
-        own = origins.of(scheme, found) if found is not None else None
+        if preflight_method is not None and origin is not None and self._origins.allows(origin):
+            preflight_headers = head.by_name.get("access-control-request-headers")
+            return Refusal(None, (*fields, *self._origins.preflight(preflight_headers)))
+        own = origins.of(scheme, host) if host is not None else None
         reason = self._origins.refusal(head.method, own, origin, site)
-        lasting = self._open and origin is None and asked is None and site is None
+        lasting = self._open and origin is None and preflight_method is None and site is None
         return (
             Pass(fields, lasting) if reason is None else Refusal(InferenceError(Code.PERMISSION_DENIED, reason), fields)
         )
 
-    def _scheme(self, sent: dict[str, str], peer: str, scheme: str) -> str:
-        """By which scheme the caller came, perhaps to a proxy that we trust."""
+    def _scheme(self, headers: dict[str, str], peer: str, scheme: str) -> str:
+        """The scheme that the caller used, as far as a trusted proxy names it (X-Forwarded-Proto)."""
         if self._forwarded.enabled and self._forwarded.trusts(peer):
-            said = sent.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
-            if said in origins.DEFAULT_PORTS:
-                return said
+            forwarded_scheme = headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
+            if forwarded_scheme in origins.DEFAULT_PORTS:
+                return forwarded_scheme
         return scheme
 
     def _authenticated(self, need: scopes.Need, sent: str) -> tuple[Key | None, InferenceError | None, bytes | None]:
@@ -211,25 +219,25 @@ class Door:
     def _limited(
         self, key: Key | None, peer: str, forwarded_for: str
     ) -> tuple[InferenceError | None, tuple[Field, ...]]:
-        """Take a token of the key's rate, or of the address's where there is no key that is known."""
+        """Take a token of the key's rate, or of the address's without a valid key."""
         if self._buckets is None:
             return None, ()
-        taken = self._buckets.take(f"key {key.name}" if key is not None else self._address(peer, forwarded_for))
-        fields = self._rate_fields(taken)
-        if taken.allowed:
+        decision = self._buckets.take(f"key {key.name}" if key is not None else self._address(peer, forwarded_for))
+        fields = self._rate_fields(decision)
+        if decision.allowed:
             return None, fields
-        wait = max(1, math.ceil(taken.retry_in))
+        wait = max(1, math.ceil(decision.retry_in))
         text = f"this caller sends more than its rate ({self._rate_setting}); the next request is taken in {wait} s"
-        return InferenceError(Code.OVERLOADED, text, taken.retry_in), fields
+        return InferenceError(Code.OVERLOADED, text, decision.retry_in), fields
 
     def _address(self, peer: str, forwarded_for: str) -> str:
         return forwarded.caller_of(self._forwarded.client(peer, forwarded_for))
 
-    def _rate_fields(self, taken: Taken) -> tuple[Field, ...]:
+    def _rate_fields(self, decision: RateDecision) -> tuple[Field, ...]:
         assert self._buckets is not None
         return (
             (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (POLICY, self._buckets.burst, self._buckets.window)),
-            (b"ratelimit", b'"%b";r=%d;t=%d' % (POLICY, taken.remaining, math.ceil(taken.full_in))),
+            (b"ratelimit", b'"%b";r=%d;t=%d' % (POLICY, decision.remaining, math.ceil(decision.full_in))),
         )
 
 
@@ -250,5 +258,5 @@ def _challenge(error: str, description: str, scope: str | None = None) -> bytes:
 
 def _joined(metadata: Sequence[tuple[str, str | bytes]], name: str) -> str:
     return ", ".join(
-        value if isinstance(value, str) else value.decode("latin-1") for found, value in metadata if found == name
+        value if isinstance(value, str) else value.decode("latin-1") for key, value in metadata if key == name
     )

@@ -26,7 +26,7 @@ def _network(name: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 
 class Forwarded:
-    """What FORWARDED_ALLOW_IPS says: addresses and networks of proxies, ``*`` for all; none by default."""
+    """The proxies that FORWARDED_ALLOW_IPS trusts: addresses and networks, ``*`` for all; none by default."""
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         """ValueError, one sentence, for what is neither an address nor a network."""
@@ -54,8 +54,8 @@ class Forwarded:
     def client(self, peer: str, forwarded_for: str) -> str:
         """The address of the caller: the peer's own, or the last in ``X-Forwarded-For`` that no trusted hop has.
 
-        The list is read from its end, which the nearest hop wrote; whatever stands before the first hop that is not
-        trusted anybody may have written. A peer without an address (a Unix socket) is "".
+        The list is read from its end, which the nearest hop wrote; entries before the first hop that is not trusted may be
+        forged. A peer without an address (a Unix socket) is "".
         """
         address = parse(peer)
         if address is None:
@@ -66,10 +66,10 @@ class Forwarded:
 
     def _behind(self, address: Address, text: str) -> Address:
         for hop in reversed(text.rsplit(",", _MOST_HOPS)[-_MOST_HOPS:]):
-            found = parse(hop.strip())
-            if found is None:
+            hop_address = parse(hop.strip())
+            if hop_address is None:
                 break
-            address = found
+            address = hop_address
             if not self._trusted(address):
                 break
         return address
@@ -79,7 +79,7 @@ class Forwarded:
 
 
 def caller_of(address: str) -> str:
-    """What stands for an address where callers are counted: itself, or for IPv6 its network."""
+    """The caller that an address counts as: itself, or for IPv6 its network."""
     if ":" not in address:
         return address
     return str(ipaddress.ip_network((int(ipaddress.IPv6Address(address)) >> 64 << 64, _OWN_NETWORK_BITS)))

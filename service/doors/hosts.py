@@ -51,7 +51,7 @@ _BAD = -1
 
 
 def _port(text: str) -> int | None:
-    """None without a port (RFC 3986 3.2.3 allows an empty one); `_BAD` for what is none."""
+    """None without a port (RFC 3986 3.2.3 allows an empty one); `_BAD` for a malformed one."""
     if text in ("", ":"):
         return None
     if not text.startswith(":") or not _PORT.fullmatch(text[1:]) or int(text[1:]) > LARGEST_PORT:
@@ -69,7 +69,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def is_loopback_name(host: str) -> bool:
-    """RFC 6761 6.3: `localhost` and what lies under it never leaves the host."""
+    """RFC 6761 6.3: `localhost` and the names under it never leave the host."""
     return host == "localhost" or host.endswith(".localhost")
 
 
@@ -88,10 +88,10 @@ class AllowedHosts:
         self._suffixes = tuple(name.removeprefix("*") for name in names if name.startswith((".", "*.")))
         self._names = frozenset({*(name for name in names if not name.startswith((".", "*"))), bound.lower()})
 
-    def allows(self, found: HostPort) -> bool:
-        host = found.host
+    def allows(self, authority: HostPort) -> bool:
+        host = authority.host
         return (
-            found.is_address
+            authority.is_address
             or is_loopback_name(host)
             or self._all
             or host in self._names

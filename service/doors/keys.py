@@ -46,7 +46,7 @@ class KeysFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as it is kept: enough to know it again, not to show it."""
+    """A key as it is stored: its digest recognizes it, and does not disclose it."""
 
     name: str
     scopes: frozenset[Scope]
@@ -64,19 +64,19 @@ class KeyRing:
             self._shelves.setdefault(key.digest[:8], []).append(key)
 
     def find(self, token: str) -> Key | None:
-        """The key that `token` is; None when it is none.
+        """The key that `token` is; None for an unknown one.
 
-        The shelf is found by a part of the token's digest, which says nothing of any key; on it the comparison takes the
-        same time whether it fits or not.
+        Candidates are looked up by a part of the token's digest, which discloses nothing of any key; among them the
+        comparison takes constant time.
         """
         if len(token) > LONGEST_TOKEN:
             return None
         digest = digest_of(token)
-        found = None
+        match = None
         for key in self._shelves.get(digest[:8], ()):
             if hmac.compare_digest(key.digest, digest):
-                found = key
-        return found
+                match = key
+        return match
 
 
 def new_token() -> str:

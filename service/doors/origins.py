@@ -47,17 +47,17 @@ def parse(text: str) -> Origin | None:
     scheme = scheme.lower()
     if not separator or scheme not in DEFAULT_PORTS:
         return None
-    found = hosts.parse(authority)
-    return of(scheme, found) if found is not None else None
+    host_port = hosts.parse(authority)
+    return of(scheme, host_port) if host_port is not None else None
 
 
-def of(scheme: str, found: hosts.HostPort) -> Origin:
-    """The origin of what is reached by `scheme` at `found`."""
-    return Origin(scheme, found.host, found.port if found.port is not None else DEFAULT_PORTS[scheme])
+def of(scheme: str, host_port: hosts.HostPort) -> Origin:
+    """The origin of a service that is reached by `scheme` at `host_port`."""
+    return Origin(scheme, host_port.host, host_port.port if host_port.port is not None else DEFAULT_PORTS[scheme])
 
 
 class Origins:
-    """What the setting CORS_ALLOW_ORIGINS says."""
+    """The origins that the setting CORS_ALLOW_ORIGINS allows."""
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         """Origins such as ``https://app.example.org``, or ``*`` for every page; ValueError, one sentence."""
@@ -67,12 +67,12 @@ class Origins:
         for name in names:
             if name == ANY:
                 continue
-            found = parse(name)
-            if found is None:
+            origin = parse(name)
+            if origin is None:
                 raise ValueError(
                     f"'{name[:80]}' is not an origin; it takes origins such as https://app.example.org, or *"
                 )
-            self._allowed.add(found)
+            self._allowed.add(origin)
         self.enabled = bool(names)
 
     def allows(self, origin: str) -> bool:
@@ -103,7 +103,7 @@ class Origins:
         return None
 
     def fields(self, origin: str | None) -> list[tuple[bytes, bytes]]:
-        """What CORS adds to a reply; `origin` is the request's, None when it has none."""
+        """The header fields that CORS adds to a reply; `origin` is the request's, None without one."""
         if not self.enabled:
             return []
         vary = (b"vary", b"Origin")
@@ -115,17 +115,17 @@ class Origins:
             vary,
         ]
 
-    def preflight(self, asked_headers: str | None) -> list[tuple[bytes, bytes]]:
-        """What the answer to a preflight of an allowed origin adds to `fields`."""
-        found = [
+    def preflight(self, requested_headers: str | None) -> list[tuple[bytes, bytes]]:
+        """The header fields that the reply to an allowed origin's preflight has beside `fields`."""
+        fields = [
             (b"access-control-allow-methods", _ALLOWED_METHODS.encode()),
             (b"access-control-max-age", str(PREFLIGHT_SECONDS).encode()),
         ]
-        if asked_headers:
-            found.append((b"access-control-allow-headers", asked_headers.encode("latin-1")))
-        return found
+        if requested_headers:
+            fields.append((b"access-control-allow-headers", requested_headers.encode("latin-1")))
+        return fields
 
 
 def _shown(value: str) -> str:
-    """A value of the caller's for a sentence."""
+    """A caller's value for an error text: its characters that are not printable ASCII as `?`."""
     return "".join(character if " " <= character <= "~" else "?" for character in value[:80])

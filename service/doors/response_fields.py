@@ -1,4 +1,4 @@
-"""Header fields of every reply, so that a browser makes nothing of it but what it is."""
+"""Security header fields of every reply, so that a browser treats it as data and nothing else."""
 
 from __future__ import annotations
 

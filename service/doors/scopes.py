@@ -1,4 +1,4 @@
-"""Which scope a request needs: one table for HTTP, one for gRPC. What stands in neither needs a key, whichever it is."""
+"""Which scope a request needs: one table for HTTP, one for gRPC. A request in neither needs a key, with any scope."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Access(Enum):
     """What a request needs beside a scope of its own."""
 
     HEALTH = "health"
-    """Nothing, and it is not limited: whoever watches a service must not be told that it asks too often."""
+    """No key and no rate: health checks must not be refused for asking too often."""
     PUBLIC = "public"
     """No key: files that are the same for everybody, and hold no data."""
     ANY_KEY = "any key"
-    """A key, whatever its scopes: paths that nobody serves, reflection."""
+    """A key, whatever its scopes: unknown paths, reflection."""
 
 
 Need = Access | Scope
@@ -71,11 +71,11 @@ _GRPC: dict[str, Need] = {
 
 
 def of_http(path: bytes) -> Need:
-    """What a path, as the request has it, without its query, needs."""
+    """The need of a path as sent, without its query."""
     text = unquote(path.decode("latin-1"), encoding="latin-1")
     return next((need for pattern, need in _HTTP if pattern.fullmatch(text)), Access.ANY_KEY)
 
 
 def of_grpc(path: str) -> Need:
-    """What a method's full path needs."""
+    """The need of a method's full path."""
     return _GRPC.get(path, Access.ANY_KEY)

@@ -55,7 +55,7 @@ def upstream_key(settings: ServiceSettings) -> Callable[[], str] | None:
 
 
 def is_guarded(settings: ServiceSettings, host: str, tls: Tls | None) -> bool:
-    """Whether only this host, or who has a key or a certificate, gets to a port on `host`."""
+    """Whether a port on `host` is limited to this host, or to callers with a key or a certificate."""
     return is_loopback(host) or settings.api_keys_file is not None or (tls is not None and tls.ca is not None)
 
 
@@ -75,7 +75,7 @@ def controls(setting: str, settings: ServiceSettings, host: str, tls: Tls | None
 
 
 def warn_when_open(settings: ServiceSettings, host: str, tls: Tls | None, name: str) -> None:
-    """One line for a port that everybody reaches and nobody guards."""
+    """Log a warning for a port that other hosts reach and that needs neither a key nor a certificate."""
     if not is_guarded(settings, host, tls):
         log.warning(
             "%s is bound to '%s' without API keys or client certificates: everybody who reaches it may use it "

@@ -1,5 +1,5 @@
 """A service on all cores of its host: several processes that share its ports, and one that watches over them.
 
-`supervisor` forks the workers and starts them again; `Worker` is what one knows of its place; `Scrape` and `summing` make
-one `/metrics` of all. With one worker none of it runs.
+`supervisor` forks the workers and restarts them; `Worker` is one worker's place among them; `Scrape` and `summing` merge
+their metrics into one `/metrics`. With one worker none of it runs.
 """

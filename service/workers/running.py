@@ -1,7 +1,7 @@
 """A service as several processes: its ports are taken once, and its workers share them.
 
-SO_REUSEPORT, and not one process that accepts for all: grpcio binds its own socket and takes no connection from anybody, and
-so every port, whoever answers there, works in one way, without a hop. The system spreads connections, not calls.
+SO_REUSEPORT, and not one process that accepts for all: grpcio binds its own socket and takes no connection from another
+process. So every port works in the same way, without a hop. The system spreads connections, not calls.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def run(
     if address.startswith(UNIX):
         settings.fail(f"{host.upper()} is '{address}', a Unix socket, which takes one process; several share a port")
     try:
-        with ExitStack() as kept:
-            known: dict[str, int] = {}
+        with ExitStack() as stack:
+            bound_ports: dict[str, int] = {}
             for port in ports:
                 with process.naming(host.upper(), port.upper()):
                     sockets = addresses.reserved(address, getattr(chosen, port))
-                kept.callback(addresses.close, sockets)
-                known[port] = addresses.port_of(sockets[0])
-            shared = chosen.model_copy(update=known)
+                stack.callback(addresses.close, sockets)
+                bound_ports[port] = addresses.port_of(sockets[0])
+            shared = chosen.model_copy(update=bound_ports)
 
             def work(worker: Worker) -> int:
                 return process.run(lambda stop: serve(shared.of_worker(worker), stop, worker))

@@ -1,7 +1,7 @@
-"""One `/metrics` for all workers of a service, whichever of them is asked.
+"""One `/metrics` for all workers of a service, whichever of them is scraped.
 
-Each worker tells its own numbers on a Unix socket of the workers' folder. Whoever is scraped asks the others, adds up, and
-keeps what each of them said: the counts of a worker that dies go on from there (what it counted since the last scrape is
+Each worker serves its own metrics on a Unix socket in the workers' folder. The scraped worker asks the others, adds up, and
+stores each answer: when a worker dies, its last stored counts stay in the sum (what it counted since the last scrape is
 lost), so that no counter goes back and no rate jumps.
 """
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 SOCKET = "metrics"
 _ANSWER_SECONDS = 1.0
-"""A worker whose event loop stands still for longer is told of as it was."""
+"""A worker whose event loop is blocked for longer is reported as it was at the last scrape."""
 _ENDED = "metrics-ended"
 _LOCK = "metrics-lock"
 
 
 class Scrape:
-    """Answers the others' questions for this worker's metrics, and makes the whole of all."""
+    """Serves this worker's metrics to the others, and merges those of all."""
 
     def __init__(self, worker: Worker, own: Callable[[], Awaitable[bytes]]) -> None:
         self._worker = worker
@@ -51,19 +51,19 @@ class Scrape:
         """The metrics of all workers in Prometheus' text format."""
         answers = await asyncio.gather(*(self._ask(index) for index in self._worker.others))
         own = (os.getpid(), await self._own())
-        said = {self._worker.index: own} | dict(zip(self._worker.others, answers, strict=True))
-        return await asyncio.to_thread(self._kept_and_summed, said)
+        answers_by_index = {self._worker.index: own} | dict(zip(self._worker.others, answers, strict=True))
+        return await asyncio.to_thread(self._kept_and_summed, answers_by_index)
 
-    def _kept_and_summed(self, said: dict[int, tuple[int, bytes] | None]) -> bytes:
+    def _kept_and_summed(self, answers: dict[int, tuple[int, bytes] | None]) -> bytes:
         folder = self._worker.folder
         with held(folder / _LOCK, fcntl.LOCK_SH):
-            for index, answer in said.items():
+            for index, answer in answers.items():
                 if answer is not None and _lives(answer[0]):
                     _replace(folder / _kept(index, answer[0]), answer[1])
-            told = {_kept(index, answer[0]) for index, answer in said.items() if answer is not None}
-            ended = [path.read_bytes() for path in folder.glob("metrics-*-*") if path.name not in told]
+            current = {_kept(index, answer[0]) for index, answer in answers.items() if answer is not None}
+            ended = [path.read_bytes() for path in folder.glob("metrics-*-*") if path.name not in current]
             ended += [path.read_bytes() for path in folder.glob(_ENDED)]
-        return summed([answer[1] for answer in said.values() if answer is not None], ended)
+        return summed([answer[1] for answer in answers.values() if answer is not None], ended)
 
     async def _ask(self, index: int) -> tuple[int, bytes] | None:
         """The process id of another worker and its metrics; None when it does not answer."""
@@ -85,7 +85,7 @@ class Scrape:
 
 
 def bury(folder: Path, index: int, pid: int) -> None:
-    """A worker has ended: add what it counted to that of those before it. The supervisor does this, and nobody else."""
+    """Add an ended worker's counts to those of the ended ones before it. Only the supervisor calls this."""
     with held(folder / _LOCK), suppress(FileNotFoundError):
         last = (folder / _kept(index, pid)).read_bytes()
         ended = folder / _ENDED
@@ -108,6 +108,6 @@ def _kept(index: int, pid: int) -> str:
 
 def _replace(path: Path, text: bytes) -> None:
     """Others see the old text or the new one."""
-    made = path.with_name(f".{path.name}.{os.getpid()}")
-    made.write_bytes(text)
-    made.replace(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(text)
+    temporary.replace(path)

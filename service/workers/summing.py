@@ -1,4 +1,4 @@
-"""Several workers' metrics as one text in Prometheus' format: what is counted adds up; what is not, as the table says."""
+"""Several workers' metrics as one text in Prometheus' format: counters add up, gauges merge as the table says."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _JOINED: dict[str, Callable[[float, float], float]] = {
     "process_start_time_seconds": min,
     "python_info": max,
 }
-"""Gauges of which the sum means nothing. All others are amounts: bytes, connections, requests, CPU seconds."""
+"""Gauges whose sum means nothing. All others are amounts: bytes, connections, requests, CPU seconds."""
 _COUNTED = (b"counter", b"histogram")
 _TRITONS = b"nv_"
 """Their gauges aside, counters whose type cannot be said (service/metrics.py)."""

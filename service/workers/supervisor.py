@@ -36,7 +36,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 30.0
 """Before a restart; it doubles with every end, and begins anew after a worker has run well for a while."""
 RAN_WELL_SECONDS = 10.0
 STOP_SLACK_SECONDS = 5.0
-"""What a worker may take to end beyond the time that it was given."""
+"""Seconds that a worker may take to end beyond the configured time."""
 _PREFIX, _LOCK = "crossover-workers-", "lock"
 _AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _LONGEST_BASE = 60
@@ -57,7 +57,7 @@ class _Place:
 
 
 class Supervisor:
-    """Runs `count` forks of `work`, which gives a worker's exit code; `stop_seconds`: what they may take to stop."""
+    """Runs `count` forks of `work`, which returns a worker's exit code; they may take `stop_seconds` to stop."""
 
     def __init__(self, count: int, work: Callable[[Worker], int], stop_seconds: float) -> None:
         self._count = count
@@ -100,7 +100,7 @@ class Supervisor:
             self._signal(signal.SIGKILL)
 
     def _reap(self) -> None:
-        """Whatever has ended: as the first process of a container the supervisor gets those whose parents have gone, too."""
+        """Reap every ended child: as process 1 of a container the supervisor adopts orphans, too."""
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 for place in self._places:
@@ -207,16 +207,16 @@ def _woken(received: list[int]) -> Iterator[int]:
 
 @contextmanager
 def _private_folder() -> Iterator[Path]:
-    """A new folder that only we may enter; those of supervisors that were killed go."""
+    """A new folder that only this user may enter; removes the folders of supervisors that were killed."""
     usual = tempfile.gettempdir()
     base = usual if len(usual) <= _LONGEST_BASE else "/tmp"  # noqa: S108 - the folder in it is made by mkdtemp
-    for left in Path(base).glob(f"{_PREFIX}*"):
+    for old in Path(base).glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            if left.lstat().st_uid == os.geteuid():
-                with held(left / _LOCK, _AT_ONCE, os.O_RDWR):
-                    shutil.rmtree(left)
+            if old.lstat().st_uid == os.geteuid():
+                with held(old / _LOCK, _AT_ONCE, os.O_RDWR):
+                    shutil.rmtree(old)
     with (
-        tempfile.TemporaryDirectory(prefix=_PREFIX, dir=base, ignore_cleanup_errors=True) as made,
-        held(Path(made) / _LOCK, _AT_ONCE),
+        tempfile.TemporaryDirectory(prefix=_PREFIX, dir=base, ignore_cleanup_errors=True) as folder,
+        held(Path(folder) / _LOCK, _AT_ONCE),
     ):
-        yield Path(made)
+        yield Path(folder)

@@ -1,4 +1,4 @@
-"""What a worker knows of its place among the others."""
+"""A worker's place among the others, and its share of the service's limits."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Worker:
     """From 0; the one that takes a dead one's place has its index."""
     count: int
     folder: Path
-    """Where the workers' sockets lie; nobody else may enter it."""
+    """The folder of the workers' sockets; only this user may enter it."""
     is_replacement: bool = False
-    """Another one had this place, and the others serve: its ports open when it is ready, or it would take calls before."""
+    """It replaces a worker that died while the others serve: its ports open only when it is ready to answer."""
 
     def announce(self) -> None:
         """Say that this worker is ready."""
@@ -58,7 +58,7 @@ class Worker:
         return total // self.count + (self.index < total % self.count)
 
     def portion(self, total: int, least: int = 1) -> int:
-        """The same where everybody needs some: rounded up, `least` or more; 0 stays 0."""
+        """The same, rounded up, for a number that each worker needs some of: `least` or more; 0 stays 0."""
         return max(least, -(-total // self.count)) if total else 0
 
 
@@ -71,7 +71,7 @@ def http_limits(settings: ServiceSettings, worker: Worker | None) -> Http1Limits
 
 
 def scrape_of(worker: Worker | None, observer: Observer) -> Scrape | None:
-    """What makes this worker's metrics those of all; None for a service of one process."""
+    """The `Scrape` that merges this worker's metrics with the others'; None for a service of one process."""
     if worker is None:
         return None
     scrape = Scrape(worker, observer.rendered)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from crossover.stack.services import Service, free_ports
+from crossover.stack.services import ServiceProcess, free_ports
 
 
 class Server:
@@ -17,7 +17,7 @@ class Server:
         http, grpc = free_ports(2)
         self.environment = {"MODEL_SERVER_HTTP_PORT": str(http), "MODEL_SERVER_GRPC_PORT": str(grpc)}
         self.where = {"grpc": f"127.0.0.1:{grpc}", "rest": f"http://127.0.0.1:{http}"}
-        self.service = Service("model_server", self.environment, ("127.0.0.1", http), log)
+        self.service = ServiceProcess("model_server", self.environment, ("127.0.0.1", http), log)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
 from crossover.protocol.wires import Target, connect
-from crossover.stack.services import Service, free_ports
+from crossover.stack.services import ServiceProcess, free_ports
 from tests.graphs import save
 
 X = Tensor.from_array("x", np.ones((1, 16), "f4"))
@@ -128,7 +128,7 @@ async def stuck(tmp_path, root):
     save(tmp_path, "endless", graph)
     (tmp_path / "work").symlink_to(root / "models" / "work")
     rest, grpc = free_ports(2)
-    service = Service(
+    service = ServiceProcess(
         "model_server",
         {
             "MODEL_REPOSITORY": str(tmp_path), "MODEL_SERVER_HTTP_PORT": str(rest), "MODEL_SERVER_GRPC_PORT": str(grpc),

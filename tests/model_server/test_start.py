@@ -21,7 +21,7 @@ from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
 from crossover.protos import inference as pb
-from crossover.stack.services import Service, free_ports
+from crossover.stack.services import ServiceProcess, free_ports
 from tests.graphs import echo_graph, save
 
 X = Tensor.from_array("x", np.zeros((1, 2), np.float32))
@@ -81,7 +81,7 @@ async def test_nothing_is_not_found_while_the_server_starts(tmp_path, library):
         "MODEL_SERVER_HTTP_PORT": str(rest), "MODEL_SERVER_GRPC_PORT": str(grpc_port),
         "MODEL_REPOSITORY": str(tmp_path), "MODEL_SERVER_GRPC_LIBRARY": library,
     }  # fmt: skip
-    service = Service("model_server", environment, ("127.0.0.1", rest))
+    service = ServiceProcess("model_server", environment, ("127.0.0.1", rest))
     try:
         over_rest, over_grpc = await asyncio.gather(_asked_over_rest(rest), _asked_over_grpc(grpc_port))
     finally:

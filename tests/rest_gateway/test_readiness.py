@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from crossover.protocol.wires import WIRES
-from crossover.stack.services import Service, Stack, free_ports
+from crossover.stack.services import ServiceProcess, Stack, free_ports
 from tests.rest_gateway.conftest import ask
 
 REMOTE = [name for name, wire in WIRES.items() if wire.kind != "process"]
@@ -97,7 +97,7 @@ def lost(request, tmp_path_factory):
             "GATEWAY_PORT": str(own), "GATEWAY_UPSTREAM_HEADER": "1", "DATA_DIR": str(folder),
             "GATEWAY_GRPC_TARGET": f"127.0.0.1:{port}", "GATEWAY_REST_TARGET": f"http://127.0.0.1:{port}",
         }  # fmt: skip
-        gateway = Service("rest_gateway", environment, ("127.0.0.1", own), log)
+        gateway = ServiceProcess("rest_gateway", environment, ("127.0.0.1", own), log)
         try:
             url = f"http://127.0.0.1:{own}"
             until = time.monotonic() + 30

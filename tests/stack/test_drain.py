@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from crossover.service.process import SAME_SIGNAL_SECONDS
-from crossover.stack.services import Service, free_ports
+from crossover.stack.services import ServiceProcess, free_ports
 
 DRAIN_SECONDS = 3.0
 BODY = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.5, -2.0]}]}).encode()
@@ -45,11 +45,11 @@ def stack(tmp_path):
     started = []
     ports = dict(zip(("MODEL_SERVER_HTTP_PORT", "MODEL_SERVER_GRPC_PORT", "GATEWAY_PORT"), free_ports(3), strict=True))
 
-    def start(module: str, **settings: str) -> tuple[Service, dict[str, int]]:
+    def start(module: str, **settings: str) -> tuple[ServiceProcess, dict[str, int]]:
         name = "GATEWAY_PORT" if module == "rest_gateway" else "MODEL_SERVER_HTTP_PORT"
         environment = {key: str(value) for key, value in ports.items()}
         environment |= {"DATA_DIR": str(tmp_path), "DRAIN_SECONDS": str(DRAIN_SECONDS), **settings}
-        service = Service(module, environment, ("127.0.0.1", ports[name]))
+        service = ServiceProcess(module, environment, ("127.0.0.1", ports[name]))
         started.append(service)
         service.await_ready()
         return service, ports
@@ -117,7 +117,7 @@ def test_the_drain_can_be_skipped(stack, hurry):
 def test_children_drain_only_where_their_environment_says_so(monkeypatch, given, expected, free_port):
     """Nobody balances load over what the stack, the tests and the lab start, so a stop of theirs waits for nothing."""
     monkeypatch.delenv("DRAIN_SECONDS", raising=False)
-    service = Service("model_server", {"MODEL_SERVER_HTTP_PORT": str(free_port), "MODEL_SERVER_GRPC_PORT": "0", **given},
+    service = ServiceProcess("model_server", {"MODEL_SERVER_HTTP_PORT": str(free_port), "MODEL_SERVER_GRPC_PORT": "0", **given},
                       ("127.0.0.1", free_port))  # fmt: skip
     try:
         environment = Path(f"/proc/{service.pid}/environ")

@@ -24,7 +24,7 @@ from crossover.comparison.torture import attack
 from crossover.comparison.torture.drain import haproxy
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.wires import WIRES
-from crossover.stack.services import Service, free_ports, running
+from crossover.stack.services import ServiceProcess, free_ports, running
 
 MIB = 1 << 20
 LIMIT = 20 * MIB
@@ -41,7 +41,7 @@ def ports(tmp_path_factory) -> Iterator[dict[str, int]]:
     settings = {"MAX_MESSAGE_BYTES": str(LIMIT), "DATA_DIR": str(tmp_path_factory.mktemp("data"))}
     lean_rest, lean = free_ports(2)
     own = {"MODEL_SERVER_HTTP_PORT": str(lean_rest), "MODEL_SERVER_GRPC_PORT": str(lean)}
-    second = Service(
+    second = ServiceProcess(
         "model_server",
         {**settings, **own, "MODEL_SERVER_GRPC_LIBRARY": "lean"},
         ("127.0.0.1", lean_rest),

@@ -21,7 +21,7 @@ from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
 from crossover.protocol.wires import WIRES, Target, connect
-from crossover.stack.fleet import Fleet, Replica, running
+from crossover.stack.fleet import Fleet, ReplicaProcess, running
 
 REMOTE = [name for name, wire in WIRES.items() if wire.kind != "process"]
 CALLERS = 16
@@ -276,7 +276,7 @@ INFER = "/v2/models/identity/infer"
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.5, -2.0]}]}
 
 
-def connections_to(replica: Replica) -> int:
+def connections_to(replica: ReplicaProcess) -> int:
     """How many TCP connections to its ports somebody holds open, both ends of a connection counted."""
     ports = {f"{int(address.rpartition(':')[2]):04X}" for address in (replica.grpc, replica.rest)}
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]

@@ -12,13 +12,13 @@ import pytest
 
 from crossover.comparison.torture.drain import Fleet, Load, haproxy
 from crossover.protocol.wires import WIRES
-from crossover.stack.services import Service
+from crossover.stack.services import ServiceProcess
 
 UPSTREAMS = [name for name, wire in WIRES.items() if wire.kind != "process"]
 
 
-def start(module: str, port: int, settings: Mapping[str, str]) -> Service:
-    return Service(module, {"DRAIN_SECONDS": "2", **settings}, ("127.0.0.1", port))
+def start(module: str, port: int, settings: Mapping[str, str]) -> ServiceProcess:
+    return ServiceProcess(module, {"DRAIN_SECONDS": "2", **settings}, ("127.0.0.1", port))
 
 
 def restarted_under_load(folder: Path, restarts: list[int], least: int) -> None:

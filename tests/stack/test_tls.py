@@ -19,7 +19,7 @@ from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
 from crossover.protocol.wires import WIRES, Target, connect
 from crossover.rest_gateway import __main__ as rest_gateway
-from crossover.stack.services import Service, free_ports, running
+from crossover.stack.services import ServiceProcess, free_ports, running
 from tests.programs import called
 
 
@@ -120,7 +120,7 @@ async def test_replicas_of_a_name_are_trusted_by_that_name(certificate_of_a_name
     }  # fmt: skip
     request = InferRequest("identity", [Tensor.from_array("x", np.ones((1, 2), "f4"))])
     with (tmp_path / "log").open("wb") as log:
-        service = Service("model_server", environment, ("127.0.0.1", rest), log, secure=True)
+        service = ServiceProcess("model_server", environment, ("127.0.0.1", rest), log, secure=True)
         try:
             service.await_ready()
             for wire in ("grpc", "grpc-lean", "grpc-stream", "rest-binary"):

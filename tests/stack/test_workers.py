@@ -26,7 +26,7 @@ from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
 from crossover.protocol.wires import WIRES, Target, connect
 from crossover.rest_gateway import command as gateway
-from crossover.stack.services import ROOT, Service, free_ports, running
+from crossover.stack.services import ROOT, ServiceProcess, free_ports, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def until(condition):
     return value
 
 
-def workers_of(service: Service) -> list[int]:
+def workers_of(service: ServiceProcess) -> list[int]:
     return sorted(map(int, Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()))
 
 
@@ -206,7 +206,7 @@ def test_promtool_has_nothing_to_say(stack):
         assert [line for line in said if not line.startswith("nv_inference_")] == []
 
 
-def kill_one(service: Service) -> int:
+def kill_one(service: ServiceProcess) -> int:
     pid = workers_of(service)[0]
     os.kill(pid, signal.SIGKILL)
     return pid
@@ -290,8 +290,8 @@ def service(tmp_path):
     }  # fmt: skip
     started = []
 
-    def start(**more: str) -> Service:
-        made = Service("model_server", {**environment, **more}, ("127.0.0.1", http_port), subprocess.PIPE)
+    def start(**more: str) -> ServiceProcess:
+        made = ServiceProcess("model_server", {**environment, **more}, ("127.0.0.1", http_port), subprocess.PIPE)
         started.append(made)
         return made
 
@@ -391,7 +391,7 @@ def memory_of_model(repository: Path, count: int, folder: Path) -> int:
         return before - memory_of(service)
 
 
-def memory_of(service: Service) -> int:
+def memory_of(service: ServiceProcess) -> int:
     sizes = 0
     for pid in (service.pid, *workers_of(service)):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -478,7 +478,7 @@ def measured(library: str, prepare: Callable[[Target], int | None], pause: float
 class Running(NamedTuple):
     """A model server, its REST URL, and a target for clients."""
 
-    service: Service
+    service: ServiceProcess
     url: str
     target: Target
 
@@ -491,7 +491,7 @@ def model_server(count: int, library: str, **more: str):
         "MODEL_SERVER_HTTP_PORT": str(http_port), "MODEL_SERVER_GRPC_PORT": str(grpc_port), "MODEL_WORKERS": "1",
         "MODEL_SERVER_WORKERS": str(count), "ORT_INTRA_OP_THREADS": "1", "MODEL_SERVER_GRPC_LIBRARY": library,
     }  # fmt: skip
-    started = Service("model_server", settings | more, ("127.0.0.1", http_port))
+    started = ServiceProcess("model_server", settings | more, ("127.0.0.1", http_port))
     try:
         started.await_ready()
         yield Running(started, f"http://127.0.0.1:{http_port}", Target(grpc=f"127.0.0.1:{grpc_port}", workers=count))
@@ -555,7 +555,7 @@ async def has_reached_all(client: Any, workers: int) -> None:
             await asyncio.sleep(0.01)
 
 
-def cpu_seconds(service: Service) -> float:
+def cpu_seconds(service: ServiceProcess) -> float:
     """Of the service's processes, in nanoseconds' resolution: the first number of each thread's schedstat."""
     pids = (service.pid, *workers_of(service))
     threads = chain.from_iterable(Path(f"/proc/{pid}/task").iterdir() for pid in pids)

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from crossover.stack.services import ROOT, Service, free_ports
+from crossover.stack.services import ROOT, ServiceProcess, free_ports
 from tests import documents
 
 PAGE = ROOT / "docs" / "predictions.md"
@@ -22,7 +22,7 @@ def gateway(tmp_path):
         "MODEL_SERVER_GRPC_PORT": str(nobody),
         "DATA_DIR": str(tmp_path / "data"),
     }
-    service = Service("rest_gateway", environment, ("127.0.0.1", port))
+    service = ServiceProcess("rest_gateway", environment, ("127.0.0.1", port))
     service.await_ready()
     yield port
     service.stop()

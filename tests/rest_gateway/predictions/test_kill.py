@@ -10,7 +10,7 @@ import subprocess
 import httpx
 import pytest
 
-from crossover.stack.services import Service, free_ports
+from crossover.stack.services import ServiceProcess, free_ports
 
 LATER = {"Prefer": "respond-async"}
 JOBS = 12
@@ -34,7 +34,7 @@ class Process:
         self._service = None
 
     def start(self):
-        self._service = Service("rest_gateway", self._environment, ("127.0.0.1", self.port), self._log)
+        self._service = ServiceProcess("rest_gateway", self._environment, ("127.0.0.1", self.port), self._log)
         self._service.await_ready()
 
     def kill(self):
