@@ -49,9 +49,9 @@ def read(path: Path, own: Iterable[str], tables: Iterable[str]) -> dict[str, Any
 def _checked(path: Path, where: str, values: dict[str, Any], settings: set[str]) -> dict[str, Any]:
     for key, value in values.items():
         is_table = isinstance(value, dict)
-        if key not in known:
+        if key not in settings:
             shown = f"[{key[:60]}]" if is_table else f"'{key[:60]}'"
-            close = difflib.get_close_matches(key.lower().replace("-", "_"), TABLES if is_table else known, 1)
+            close = difflib.get_close_matches(key.lower().replace("-", "_"), TABLES if is_table else settings, 1)
             hint = f"; did you mean {f'[{close[0]}]' if is_table else close[0]}?" if close else ""
             what = "table" if is_table else "setting"
             raise ConfigFileError(f"{where}{shown} in the settings file '{path}' is no {what} of this program{hint}")

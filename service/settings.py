@@ -295,8 +295,8 @@ def load(kind: type[S], program: str, arguments: Sequence[str] | None = None) ->
     if arguments_given.pop("version"):
         print(f"{program} {VERSION}")
         sys.exit(0)
-    path = given.pop("config") or os.environ.get(config_file.VARIABLE)
-    flags = {name: value for name, value in given.items() if value is not None}
+    path = arguments_given.pop("config") or os.environ.get(config_file.VARIABLE)
+    flags = {name: value for name, value in arguments_given.items() if value is not None}
     spelled = {name: flag(name) for name in flags}
     try:
         filed = _from_files(kind, Path(path) if path else None)
