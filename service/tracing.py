@@ -7,6 +7,7 @@ A request that is not sampled costs one look at its headers, and nothing where O
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 import time
@@ -27,6 +28,7 @@ Attributes: TypeAlias = "Mapping[str, str | int]"
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED = 1
 _TRACES = "/v1/traces"
+_PROTOCOL = "http/protobuf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,7 @@ def tracer_of(settings: ServiceSettings, service: str) -> Tracer | None:
     endpoint = settings.otel_exporter_otlp_endpoint
     if not endpoint:
         return None
+    _check_protocol()
     try:
         from crossover.service.otlp import OtlpExport
     except ModuleNotFoundError as error:
@@ -184,6 +187,14 @@ def tracer_of(settings: ServiceSettings, service: str) -> Tracer | None:
         ) from None
     url = endpoint if endpoint.endswith(_TRACES) else endpoint.rstrip("/") + _TRACES
     return Tracer(OtlpExport(url, service), settings.otel_traces_sampler_arg)
+
+
+def _check_protocol() -> None:
+    """ValueError for a protocol that OpenTelemetry's variables ask for and that is not spoken here."""
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        protocol = os.environ.get(name, "")
+        if protocol not in ("", _PROTOCOL):
+            raise ValueError(f"{name} is '{protocol[:40]}'; spans go out by {_PROTOCOL} alone, to port 4318 of most collectors")
 
 
 def _spans(

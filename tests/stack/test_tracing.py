@@ -228,6 +228,14 @@ def test_without_the_packages_one_sentence(monkeypatch):
         tracing.tracer_of(ServiceSettings(otel_exporter_otlp_endpoint="http://127.0.0.1:4318"), "x")
 
 
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"])
+def test_another_protocol_is_refused(monkeypatch, name):
+    """OpenTelemetry's variables may ask for gRPC or JSON, which is not spoken here: the service does not start."""
+    monkeypatch.setenv(name, "grpc")
+    with pytest.raises(ValueError, match=f"{name} is 'grpc'; spans go out by http/protobuf alone"):
+        tracing.tracer_of(ServiceSettings(otel_exporter_otlp_endpoint="http://127.0.0.1:4317"), "x")
+
+
 def test_off_imports_nothing(root):
     """Without the endpoint neither service loads OpenTelemetry's SDK (its API comes with FastAPI)."""
     program = (
