@@ -194,7 +194,9 @@ def _check_protocol() -> None:
     for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
         protocol = os.environ.get(name, "")
         if protocol not in ("", _PROTOCOL):
-            raise ValueError(f"{name} is '{protocol[:40]}'; spans go out by {_PROTOCOL} alone, to port 4318 of most collectors")
+            raise ValueError(
+                f"{name} is '{protocol[:40]}'; spans go out by {_PROTOCOL} alone, to port 4318 of most collectors"
+            )
 
 
 def _spans(

@@ -23,4 +23,4 @@ async def test_what_is_no_name_is_not_reached(wire, host):
     finally:
         await client.close()
     assert caught.value.code is Code.UNAVAILABLE
-    assert caught.value.unseen
+    assert caught.value.unprocessed

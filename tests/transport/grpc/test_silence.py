@@ -90,7 +90,6 @@ async def test_a_slow_answer_is_no_silence(monkeypatch):
 
 async def test_it_comes_back(monkeypatch):
     """A service that was stopped and goes on: a connection that is heard again takes calls again, none on it was given up."""
-    monkeypatch.setattr(client_connection, "SILENT_SECONDS", 0.1)
     monkeypatch.setattr(client_connection, "PROBE_SECONDS", 0.1)
     held: list = []
     flush = Peer.flush
@@ -98,8 +97,10 @@ async def test_it_comes_back(monkeypatch):
         call = asyncio.create_task(method.call(b"", NEVER, ()))
         while not held:
             await asyncio.sleep(0.005)
-        monkeypatch.setattr(Peer, "flush", lambda self: None)  # new connections are accepted; nobody is answered
         connection = method._channel._connection
+        monkeypatch.setattr(Peer, "flush", lambda self: None)  # new connections are accepted; nobody is answered
+        monkeypatch.setattr(client_connection, "SILENT_SECONDS", 0.1)  # not before: a slow machine is silent for longer
+        connection._listen()
         while connection.suspect_since is None:
             await asyncio.sleep(0.02)
         assert method._channel.current is not connection
