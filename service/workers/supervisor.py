@@ -177,9 +177,12 @@ class Supervisor:
         except BaseException:  # noqa: BLE001 - nothing may get from here to what the supervisor has on its stack
             traceback.print_exc()
         finally:
-            logging.shutdown()
-            sys.stdout.flush()
-            os._exit(code)
+            try:  # a stop signal that comes now may not raise: it would lead to what the supervisor has on its stack
+                signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+                logging.shutdown()
+                sys.stdout.flush()
+            finally:
+                os._exit(code)
 
 
 @contextmanager
