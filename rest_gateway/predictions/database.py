@@ -106,9 +106,11 @@ class Database:
     async def migrate(self) -> None:
         """Bring the tables up to this code; DatabaseError with one sentence when that cannot be done."""
         async with self._migrating() as connection:
+            if not await connection.run_sync(revisions.are_due):
+                return
             if await connection.run_sync(revisions.is_empty):
                 await connection.run_sync(revisions.make_newest)
-            elif await connection.run_sync(revisions.are_due):
+            else:
                 await self._migrated(connection, "head")
 
     async def migrate_to(self, revision: str) -> tuple[str, str]:
