@@ -117,7 +117,8 @@ def measured(course: Course, subject: Subject[Any], arguments: list[str]) -> int
         return refuse("the run was stopped before anything was measured")
     origin = {**provenance.provenance(command, course.seed), "calibration": calibration.calibration()}
     (course.out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
-    summary = finish(course.out, run.stopped, course, course.outputs, course.fail_if)
+    keep_state(course, run.stopped, wrong=run.wrong)
+    summary = finish(course.out, course.outputs, course.fail_if)
     if run.stopped:
         print(f"The run ended early: {run.stopped}", file=sys.stderr)
         return FAILED
@@ -128,15 +129,13 @@ def measured(course: Course, subject: Subject[Any], arguments: list[str]) -> int
 
 def finish(
     folder: Path,
-    stopped: str,
-    options: Course | None = None,
     outputs: Sequence[str] = (),
     rules: Sequence[Rule] = (),
 ) -> dict[str, Any]:
     """Analyse a run's samples; write its summary and report, and `outputs` beside them, and show the verdict."""
     found = samples.read(folder)
-    state = _state(folder, stopped, options)
-    analysis = Analysis(found, state.pop("prices"))
+    state = _state(folder)
+    analysis = Analysis(found, state.pop("prices"), state["stopped"] if state["wrong"] else "")
     summary = {**analysis.summary(), **state}
     summary["not_measured"] = not_measured(summary)
     provenance = _read_json(folder / "provenance.json")
@@ -157,20 +156,23 @@ def finish(
     return summary
 
 
-def _state(folder: Path, stopped: str, options: Course | None) -> dict[str, Any]:
-    """What the samples do not hold: whether the run was complete, and the prices; kept beside them for `report`."""
-    if options is not None:
-        keep_state(options, stopped)
+def _state(folder: Path) -> dict[str, Any]:
+    """What the samples do not hold: whether the run was complete, which wrong reply ended it, and the prices."""
     kept = _read_json(folder / "state.json")
     why = str(kept.get("stopped", _KILLED))
-    return {"complete": not why, "stopped": why, "prices": Prices(**kept.get("prices", {}))}
+    return {
+        "complete": not why,
+        "stopped": why,
+        "wrong": bool(kept.get("wrong")),
+        "prices": Prices(**kept.get("prices", {})),
+    }
 
 
-def keep_state(course: Course, stopped: str) -> None:
-    """Keep beside the samples why the run ended early (empty: it did not), and the prices."""
+def keep_state(course: Course, stopped: str, *, wrong: bool = False) -> None:
+    """Keep beside the samples why the run ended early (empty: it did not), whether by a wrong reply, and the prices."""
     path = course.out / "state.json"
     new = path.with_suffix(".new")
-    new.write_text(json.dumps({"stopped": stopped, "prices": asdict(course.prices)}) + "\n")
+    new.write_text(json.dumps({"stopped": stopped, "wrong": wrong, "prices": asdict(course.prices)}) + "\n")
     new.replace(path)
 
 
@@ -191,7 +193,7 @@ def report(given: argparse.Namespace) -> int:
         return OK
     try:
         joining.check_whole(given.folder)
-        summary = finish(given.folder, "", outputs=outputs_of(given), rules=parsed_rules(given.fail_if))
+        summary = finish(given.folder, outputs=outputs_of(given), rules=parsed_rules(given.fail_if))
         if given.csv:
             from crossover.comparison.report import export
 

@@ -22,7 +22,9 @@ REPORTED = (0.5, 0.9, 0.95, 0.99, 0.999)
 
 
 def ranks(count: int, p: float, confidence: float = CONFIDENCE) -> tuple[int, int] | None:
-    """The ranks (from 1) of the order statistics that enclose the p-quantile; None when one does not exist."""
+    """The ranks (from 1) of the order statistics that enclose the p-quantile; None when one does not exist, as of no values."""
+    if not count:
+        return None
     tail = (1 - confidence) / 2
     low = binomial_quantile(tail, count, p)
     high = binomial_quantile(1 - tail, count, p) + 1

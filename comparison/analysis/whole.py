@@ -53,8 +53,10 @@ _SPOKEN_FOR = {"alone": frozenset({"p50", "p90", "p99", "first_message"}), "alon
 class Analysis:
     """Everything that a run's samples say."""
 
-    def __init__(self, samples: Samples, prices: Prices | None = None) -> None:
+    def __init__(self, samples: Samples, prices: Prices | None = None, wrong: str = "") -> None:
         self.samples = samples
+        self.wrong = wrong
+        """The wrong reply that ended the run, which may have come between two slices, where no gate sees it."""
         self.measures = Measures(samples)
         self.prices = prices or Prices()
         experiment = samples.experiment
@@ -168,6 +170,8 @@ class Analysis:
 
     def failures(self, asked: Asked) -> list[str]:
         """Why the pair's numbers may not be used: wrong replies of its arms anywhere, and gates that were not passed."""
+        if self.wrong:
+            return [self.wrong]
         return [
             f"{arm}: {gate.name} {gate.value:.3g}, limit {gate.limit:.3g} {gate.unit}"
             for (cell, arm), found in self.gates.items()

@@ -117,9 +117,11 @@ def _keep_state(folders: Sequence[Path], out: Path, *, incomplete: bool) -> None
     """Whether every part ended as planned; and the first part's provenance with all machines."""
     states = [_document(folder / "state.json") for folder in folders]
     origins = [_document(folder / "provenance.json") for folder in folders]
-    stopped = next((state["stopped"] for state in states if state.get("stopped")), "")
+    early = sorted((state for state in states if state.get("stopped")), key=lambda state: not state.get("wrong"))
+    stopped = early[0]["stopped"] if early else ""
     stopped = stopped or ("a machine ended before the others" if incomplete else "")
-    (out / "state.json").write_text(json.dumps({**states[0], "stopped": stopped}) + "\n")
+    wrong = any(state.get("wrong") for state in states)
+    (out / "state.json").write_text(json.dumps({**states[0], "stopped": stopped, "wrong": wrong}) + "\n")
     machines = [f"{origin.get('processor', '?')}, {origin.get('cpus', '?')} CPUs" for origin in origins]
     (out / "provenance.json").write_text(json.dumps({**origins[0], "load_from": machines}, indent=1) + "\n")
 

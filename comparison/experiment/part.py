@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from crossover.comparison.design import schedule
 from crossover.comparison.design.outcomes import DONE, OK, OUTCOME, SENT, WRONG
 from crossover.comparison.network.profiles import LOOPBACK
-from crossover.comparison.services.ask import LostError
+from crossover.comparison.services.ask import LostError, WrongReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,10 +68,10 @@ class Part:
 
 
 def check_answers(arm: str, table: Table, complaint: str) -> None:
-    """LostError for a service that answers wrongly, or nothing at all: it is not measured to the planned end."""
+    """WrongReplyError for a service that answers wrongly, LostError for one that answers nothing: no run goes on with it."""
     outcomes = table[:, OUTCOME]
     if (outcomes == WRONG).any():
-        raise LostError(f"arm '{arm}' gave a wrong reply: {complaint}")
+        raise WrongReplyError(f"arm '{arm}' gave a wrong reply: {complaint}")
     if not (outcomes == OK).any():
         raise LostError(f"arm '{arm}' answered none of {len(table)} requests: {complaint or 'silence'}")
 

@@ -30,8 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from crossover.comparison.course import Course
     from crossover.comparison.design.cells import Block, Slice
+    from crossover.comparison.design.samples import SliceLine
     from crossover.comparison.experiment.subject import Subject
     from crossover.comparison.services.views import View
 
@@ -59,6 +63,8 @@ class Run:
         self.writer = Writer(options.out)
         self.stopped = ""
         """Why the run ended before its plan; empty when it did not."""
+        self.wrong = False
+        """Whether it was a wrong reply that ended it: then no number of the run may be used."""
         self.measured = 0
         self._reruns_left = 0
         self._created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -81,7 +87,7 @@ class Run:
         except (FleetError, GeneratorError, ask.AskError, OSError) as error:
             if not self.measured:
                 raise
-            self.stopped = str(error)
+            self.stopped, self.wrong = str(error), isinstance(error, ask.WrongReplyError)
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -223,10 +229,14 @@ class Run:
         if slices.is_noisy(line) and self._reruns_left:
             self._reruns_left -= 1
             line.kept = False
-            self.writer.add(line, table)
+            self._add(part, line, table)
             line, table = slices.measured(part, item, self.options.seconds)
+        self._add(part, line, table)
+
+    def _add(self, part: Part, line: SliceLine, table: NDArray[np.int64]) -> None:
+        """Keep a slice; FleetError and LostError when the run cannot go on after it, however noisy it was."""
         self.writer.add(line, table)
-        self.measured += 1
+        self.measured += line.kept
         if dead := part.view.dead():
             raise FleetError(f"{dead} ended by itself while it was measured")
         check_answers(line.arm, table, line.complaint)

@@ -18,7 +18,7 @@ from crossover.comparison.pair.exchange import GRPC, REST, Exchange, Rules
 from crossover.comparison.pair.forms import FORMS
 from crossover.comparison.pair.schema import Method
 from crossover.comparison.pair.services import Started
-from crossover.comparison.services.ask import LostError
+from crossover.comparison.services.ask import LostError, WrongReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -277,7 +277,7 @@ class PairSubject:
         except PairError as error:
             raise LostError(str(error)) from None
         if wrong:
-            raise LostError(f"the two services do not answer alike any more: {'; '.join(wrong)}")
+            raise WrongReplyError(f"the two services do not answer alike any more: {'; '.join(wrong)}")
 
     def asker(self, view: PairView) -> case_room.Asker:
         return case_room.Asker(view.grpc, view.rest, self.pair.rules, self.method)

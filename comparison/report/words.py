@@ -324,7 +324,8 @@ def warnings(summary: Summary) -> list[str]:
 def _stops(summary: Summary) -> list[tuple[str, str]]:
     said = []
     if not summary.get("complete", True):
-        said.append((STOP, f"The run ended early ({summary['stopped']}); what is here was measured before that."))
+        rest = "no number of it may be used" if summary.get("wrong") else "what is here was measured before that"
+        said.append((STOP, f"The run ended early ({summary['stopped']}); {rest}."))
     wrong: dict[str, list[str]] = {}
     for row in summary["gates"]:
         if row["gate"] == "wrong answers" and not row["passed"]:

@@ -32,6 +32,10 @@ class LostError(AskError):
     """A service that had answered rightly does so no more, in one sentence."""
 
 
+class WrongReplyError(LostError):
+    """A service answers wrongly: no number that was measured before may be used either."""
+
+
 def metadata(wire: str, target: Target, model: str) -> pb.ModelMetadataResponse:
     """The model's metadata over `wire`; AskError when there is no such model or no such service: what was asked, what
     came, and what is needed.

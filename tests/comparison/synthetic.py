@@ -23,8 +23,8 @@ MILLISECONDS = {
 }
 
 
-def write(folder, blocks=6, wrong=None, late_us=0, noise=0.02, seed=1):
-    """A run under `folder`; `wrong` is an arm with one wrong answer, `late_us` the generator's lateness."""
+def write(folder, blocks=6, wrong=None, wrong_replies=1, late_us=0, noise=0.02, seed=1):
+    """A run under `folder`; `wrong` is an arm with so many wrong answers a slice, `late_us` the generator's lateness."""
     writer = Writer(folder)
     cells = [Cell(payload, 16, rate) for payload, rate in zip(PAYLOADS, RATES, strict=True)]
     message = [{arm: size * (5 if arm == "rest" else 1) for arm in QUICK_ARMS} for size in PAYLOADS]
@@ -43,7 +43,7 @@ def write(folder, blocks=6, wrong=None, late_us=0, noise=0.02, seed=1):
             table = requests(random, RATES[item.cell], centre, late_us)
             table[:, out.DONE] += busy_us * 1000
             if item.arm == wrong:
-                table[0, out.OUTCOME] = out.WRONG
+                table[:wrong_replies, out.OUTCOME] = out.WRONG
             writer.add(_line(item, table, centre + busy_us / 1000, message), table)
         for line, table in _alone(random, block, drift):
             writer.add(line, table)

@@ -54,6 +54,15 @@ def apart(monkeypatch):
     return made
 
 
+def test_an_arm_without_one_right_reply_is_told(tmp_path):
+    """No percentile of it exists; page, terminal's words and pictures stand all the same."""
+    summary, analysis = _found(synthetic.write(tmp_path, wrong="rest", wrong_replies=10**6, blocks=2))
+    assert {bool(row["percentiles_ms"]) for row in summary["arms"] if row["arm"] == "rest"} == {False}
+    page = report.html(summary, analysis, {})
+    assert "gave wrong replies" in page
+    assert "nan" not in re.sub(r"[a-z]nan|nan[a-z]", "", page.lower())
+
+
 def test_the_page_fetches_nothing(page):
     """No script, no address but XML namespaces, no reference to anything outside of the page."""
     assert "<script" not in page

@@ -33,8 +33,8 @@ def spectrum(measures: Measures, arms: list[str]) -> Picture | None:
     for c, axis in enumerate(axes):
         for arm in shown:
             bins = measures.bins(c, arm)
-            if bins:
-                values = np.concatenate([found.latencies_ms for found in bins])
+            values = np.concatenate([np.empty(0), *(found.latencies_ms for found in bins)])
+            if len(values):
                 _line(axis, values, arm)
                 told.append(f"{arm} at {where[c]}: median {np.median(values):.3g} ms")
         _axes(axis, where[c])
