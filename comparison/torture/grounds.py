@@ -26,7 +26,7 @@ PLANS = {
     "http": Plan(http.PROMISES, http.SETTINGS),
     "lean": Plan(http2.LEAN, http2.LEAN_SETTINGS),
     "grpcio": Plan(http2.GRPCIO, http2.GRPCIO_SETTINGS),
-    "overload": Plan(overload.PROMISES, overload.SETTINGS),
+    "overload": Plan(overload.PROMISES, overload.SETTINGS, repository=overload.repository),
     "faults": Plan(faults.PROMISES, faults.SETTINGS),
     "drain": Plan(drain.PROMISES, drain.SETTINGS),
     "isolation": Plan(isolation.PROMISES, isolation.SETTINGS, repository=isolation.repository),
