@@ -121,7 +121,9 @@ def test_a_wrong_answer_makes_its_cells_invalid(tmp_path):
 def test_a_wrong_reply_that_ended_the_run_makes_every_cell_invalid(tmp_path):
     """It may have come between two slices, where no sample holds it: the reason stands in every cell all the same."""
     found = Analysis(samples.read(synthetic.write(tmp_path)), wrong="arm 'rest' gave a wrong reply").summary()
-    assert {(cell["verdict"], cell["reason"]) for cell in found["cells"]} == {("invalid", "arm 'rest' gave a wrong reply")}
+    assert {(cell["verdict"], cell["reason"]) for cell in found["cells"]} == {
+        ("invalid", "arm 'rest' gave a wrong reply")
+    }
 
 
 def test_a_late_generator_invalidates_latency_but_not_bytes(tmp_path):
