@@ -34,6 +34,7 @@
 #define MAX_RANK 32
 #define MAX_NUMBER 400
 #define UNLOCKED_FROM (64 << 10)
+#define EACH(byte) (0x0101010101010101ULL * (byte))
 #define SMALLEST_SPAN 16 /* the placeholder must fit into what it replaces */
 
 static const double POWERS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
@@ -47,7 +48,7 @@ static const long double LONG_POWERS[] = {1e0L,  1e1L,  1e2L,  1e3L,  1e4L,  1e5
 typedef struct {
     int negative;
     int is_integer; /* no fraction and no exponent was written */
-    int digits;     /* digits in mantissa, leading zeros partly counted: never too few */
+    int digits;     /* digits in mantissa, those of a fraction with its leading zeros: never too few */
     uint64_t mantissa;
     int exponent;
     const char *start, *end;
@@ -56,51 +57,66 @@ typedef struct {
 static inline int is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
 
 static inline const char *skip_space(const char *p, const char *end) {
-    while (p < end && is_space(*p)) p++;
+    while (p < end && (unsigned char)*p <= ' ' && is_space(*p)) p++;
     return p;
 }
 
-/* Eight digits at once (after D. Lemire, "Quickly parsing eight digits"): 1 when all eight bytes are digits. */
-static inline int eight_digits(const char *p, uint64_t *value) {
+static const uint64_t TENS[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+
+/* How many of the eight bytes are digits before the first that is none; the text's first byte is the lowest. */
+static inline int leading_digits(uint64_t bytes) {
+    uint64_t no_digit = ((bytes & EACH(0xf0)) ^ EACH(0x30)) | (((bytes + EACH(0x06)) & EACH(0xf0)) ^ EACH(0x30));
+    return no_digit ? __builtin_ctzll(no_digit) / 8 : 8; /* carries of the sum only reach bytes behind the first one */
+}
+
+/* Up to eight digits at once, however many there are, as branches on their number are what a CPU foretells worst (after
+ * D. Lemire, "Quickly parsing eight digits"): how many they are. `mantissa` goes on with them. */
+static inline int take_digits(const char *p, uint64_t *mantissa) {
     uint64_t bytes;
     memcpy(&bytes, p, 8);
-    if (((bytes & 0xf0f0f0f0f0f0f0f0) | (((bytes + 0x0606060606060606) & 0xf0f0f0f0f0f0f0f0) >> 4)) != 0x3333333333333333)
-        return 0;
-    bytes -= 0x3030303030303030;
+    int count = leading_digits(bytes);
+    if (!count) return 0;
+    bytes = (bytes - EACH(0x30)) << (64 - 8 * count); /* zeros before them */
     bytes = bytes * 10 + (bytes >> 8);
-    *value = (((bytes & 0x000000ff000000ff) * 0x000f424000000064) +
-              (((bytes >> 16) & 0x000000ff000000ff) * 0x0000271000000001)) >> 32;
-    *value &= 0xffffffff;
-    return 1;
+    uint64_t value = (((bytes & 0x000000ff000000ff) * 0x000f424000000064) +
+                      (((bytes >> 16) & 0x000000ff000000ff) * 0x0000271000000001)) >> 32;
+    *mantissa = *mantissa * TENS[count] + (value & 0xffffffff);
+    return count;
+}
+
+/* Digits at p, none of them perhaps; where they end. */
+static inline const char *scan_digits(const char *p, const char *end, uint64_t *mantissa) {
+    while (end - p >= 8) {
+        int count = take_digits(p, mantissa);
+        p += count;
+        if (count < 8) return p;
+    }
+    for (; p < end && (unsigned)(*p - '0') <= 9; p++) *mantissa = *mantissa * 10 + (uint64_t)(*p - '0');
+    return p;
 }
 
 /* RFC 8259 number grammar. Returns 0 when there is no number at p. */
 static inline int scan_number(const char *p, const char *end, Decimal *number) {
     number->start = p;
-    number->negative = 0;
     number->is_integer = 1;
     number->exponent = 0;
-    if (p < end && *p == '-') number->negative = 1, p++;
+    number->negative = p < end && *p == '-';
+    p += number->negative;
     if (p >= end || (unsigned)(*p - '0') > 9) return 0;
     uint64_t mantissa = 0;
-    int digits = 0;
+    const char *first = p;
     if (*p == '0') {
-        p++;
+        first = ++p;
         if (p < end && (unsigned)(*p - '0') <= 9) return 0;
-    } else {
-        for (; p < end && (unsigned)(*p - '0') <= 9; p++, digits++) mantissa = mantissa * 10 + (uint64_t)(*p - '0');
-    }
+    } else
+        p = scan_digits(p, end, &mantissa);
+    Py_ssize_t digits = p - first;
     if (p < end && *p == '.') {
         number->is_integer = 0;
-        p++;
-        const char *fraction = p;
-        for (uint64_t eight; end - p >= 8 && eight_digits(p, &eight); p += 8, digits += 8)
-            mantissa = mantissa * 100000000 + eight;
-        for (; p < end && (unsigned)(*p - '0') <= 9; p++) {
-            mantissa = mantissa * 10 + (uint64_t)(*p - '0');
-            if (mantissa || digits) digits++;
-        }
+        const char *fraction = ++p;
+        p = scan_digits(p, end, &mantissa);
         if (p == fraction) return 0;
+        digits += p - fraction;
         number->exponent = -(int)(p - fraction < MAX_NUMBER ? p - fraction : MAX_NUMBER);
     }
     if (p < end && (*p == 'e' || *p == 'E')) {
@@ -113,7 +129,7 @@ static inline int scan_number(const char *p, const char *end, Decimal *number) {
             if (power < 10000) power = power * 10 + (*p - '0');
         number->exponent += sign * power;
     }
-    number->digits = digits;
+    number->digits = digits < MAX_NUMBER ? (int)digits : MAX_NUMBER;
     number->mantissa = mantissa;
     number->end = p;
     return 1;
@@ -303,8 +319,6 @@ static inline int utf8_length(const char *p, const char *end) {
         return 0;
     return length;
 }
-
-#define EACH(byte) (0x0101010101010101ULL * (byte))
 
 /* Eight bytes of text that mean themselves: ASCII, no control character, no quote, no backslash. */
 static inline int eight_plain(const char *p) {
