@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from crossover.service.settings import RepositoryControl, ServiceSettings, rate_burst, rate_limit, switch, tls_of
+from crossover.service.settings import Rate, RepositoryControl, ServiceSettings, rate_burst, rate_limit, switch, tls_of
 
 if TYPE_CHECKING:
     from crossover.model_server.engine import Engine
@@ -37,7 +37,7 @@ class ModelServerSettings(ServiceSettings):
         description="let requests name tensors in this host's shared memory: 1, 0 (403), or auto, which is 1 where only this "
         "host gets in",
     )
-    model_server_rate_limit: float = rate_limit("the model server")
+    model_server_rate_limit: Rate = rate_limit("the model server")
     model_server_rate_burst: int = rate_burst("MODEL_SERVER_RATE_LIMIT")
     model_server_tls_cert: Path | None = Field(
         None, description="PEM certificate chain of both of the model server's ports"

@@ -12,6 +12,11 @@ from crossover.protocol.wires import UNIX, WIRES, Balancing, Target, names_sever
 from crossover.service.doors.setup import upstream_key
 from crossover.service.process import url_host
 from crossover.service.settings import (
+    DAY,
+    MOST_BYTES,
+    MOST_THREADS,
+    Days,
+    Rate,
     RepositoryControl,
     ServiceSettings,
     rate_burst,
@@ -50,7 +55,7 @@ class GatewaySettings(ServiceSettings):
         description="allow load and unload through the gateway: 1, 0 (403), or auto, which is 1 where only this host, an API "
         "key or a client certificate gets in (make run has auto)",
     )
-    gateway_rate_limit: float = rate_limit("the gateway")
+    gateway_rate_limit: Rate = rate_limit("the gateway")
     gateway_rate_burst: int = rate_burst("GATEWAY_RATE_LIMIT")
     gateway_grpc_target: str = Field(
         "",
@@ -80,24 +85,35 @@ class GatewaySettings(ServiceSettings):
     upstream_api_key_file: Path | None = Field(
         None, description="file with the API key that the gateway shows the model server, whatever its callers show"
     )
-    upstream_connections: int = Field(100, ge=1, description="most HTTP connections to the model server")
+    upstream_connections: int = Field(100, ge=1, le=10**5, description="most HTTP connections to the model server")
     data_dir: Path = Field(user_data(), description="folder of the SQLite file with the stored predictions")
     database_url: str = Field(
         "", description="postgresql+asyncpg://... for several gateways on one store; none: SQLite"
     )
     prediction_workers: int = Field(
-        2, ge=0, description="queued predictions that run at the same time; 0: only accept them"
+        2, ge=0, le=MOST_THREADS, description="queued predictions that run at the same time; 0: only accept them"
     )
-    prediction_lease_seconds: float = Field(10.0, gt=0, description="how long a job stays with a gateway that died")
+    prediction_lease_seconds: float = Field(
+        10.0, ge=0.1, le=DAY, description="how long a job stays with a gateway that died"
+    )
     prediction_retry_seconds: float = Field(
-        300.0, ge=0, description="how long a queued prediction waits for a model server that is away, before it fails"
+        300.0,
+        ge=0,
+        le=30 * DAY,
+        description="how long a queued prediction waits for a model server that is away, before it fails",
     )
-    prediction_job_seconds: float = Field(600.0, gt=0, description="the most time that one queued prediction may run")
-    prediction_max_rows: int = Field(100_000, ge=0, description="most predictions that are kept; 0: no bound")
+    prediction_job_seconds: float = Field(
+        600.0, ge=0.1, le=30 * DAY, description="the most time that one queued prediction may run"
+    )
+    prediction_max_rows: int = Field(
+        100_000, ge=0, le=10**12, description="most predictions that are kept; 0: no bound"
+    )
     prediction_max_bytes: int = Field(
-        10 << 30, ge=0, description="most bytes of predictions and exchanges that are kept; 0: no bound"
+        10 << 30, ge=0, le=MOST_BYTES, description="most bytes of predictions and exchanges that are kept; 0: no bound"
     )
-    prediction_max_age_days: float = Field(0.0, ge=0, description="how long finished predictions are kept; 0: no bound")
+    prediction_max_age_days: Days = Field(
+        0.0, ge=0, le=36_500, description="how long finished predictions are kept; 0: no bound"
+    )
 
     @field_validator("gateway_upstream")
     @classmethod

@@ -35,6 +35,10 @@ def read(path: Path, own: Iterable[str], tables: Iterable[str]) -> dict[str, Any
         raise ConfigFileError(f"the settings file '{path}' is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigFileError(f"the settings file '{path}' is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigFileError(f"the settings file '{path}' is nested too deep") from None
+    except ValueError:  # Python's bound on the digits of an integer
+        raise ConfigFileError(f"the settings file '{path}' has a number that is too long") from None
     settings = set(own)
     values = _checked(path, "", {key: value for key, value in document.items() if key not in TABLES}, settings)
     for table in TABLES:

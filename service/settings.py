@@ -7,17 +7,19 @@ beats the default. A value that does not fit ends the program with one sentence 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, Self, TypeVar, get_args, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crossover import VERSION
-from crossover.protocol.names import escaped
+from crossover.protocol.names import escaped, is_clean
 from crossover.service import config_file
 from crossover.service.doors.forwarded import Forwarded
 from crossover.service.doors.hosts import AllowedHosts
@@ -28,7 +30,7 @@ from crossover.transport.http1.limits import Http1Limits
 from crossover.transport.tls import Tls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pydantic.fields import FieldInfo
 
@@ -39,8 +41,27 @@ RepositoryControl = Literal["auto", "1", "0"]
 """Whether models may be loaded and unloaded through a port; auto: where only this host, a key or a certificate gets in."""
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
+DAY = 86_400
+MOST_BYTES, MOST_THREADS = 1 << 50, 1024
+_USER_INFO = re.compile(r"(?<=://)\S*@")
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout; in an installed wheel, the package's folder."""
+
+
+def _zero_or_from(least: float) -> Callable[[float], float]:
+    """Check of a number whose 0 means none, and which means nothing useful below `least`."""
+
+    def checked(value: float) -> float:
+        if 0 < value < least:
+            raise ValueError(f"it takes 0, which means none, or {least:g} and more")
+        return value
+
+    return checked
+
+
+ConnectionAgeSeconds = Annotated[float, AfterValidator(_zero_or_from(0.1))]
+Rate = Annotated[float, AfterValidator(_zero_or_from(0.001))]
+Days = Annotated[float, AfterValidator(_zero_or_from(0.001))]
 
 
 def user_data() -> Path:
@@ -76,48 +97,49 @@ class ServiceSettings(BaseSettings):
         60_000, ge=1, le=10**9, description="time for a call in milliseconds; a request can only ask for less"
     )
     drain_seconds: float = Field(
-        5.0, ge=0, le=86_400,
+        5.0, ge=0, le=DAY,
         description="how long a service that got SIGTERM says that it is leaving, unready but accepting, before it stops",
     )  # fmt: skip
     grace_seconds: float = Field(
-        10.0, ge=0, le=86_400, description="how long requests in flight may take after a stop signal, in seconds"
+        10.0, ge=0, le=DAY, description="how long requests in flight may take after a stop signal, in seconds"
     )
     max_in_flight_bytes: int = Field(
         512 << 20,
         ge=1 << 20,
+        le=MOST_BYTES,
         description="memory that the messages of all requests in flight may take; more are OVERLOADED",
     )
     max_connections: int = Field(
-        10_000, ge=1, description="most open connections of an HTTP port; more are answered 503"
+        10_000, ge=1, le=10**6, description="most open connections of an HTTP port; more are answered 503"
     )
-    max_connection_age_seconds: float = Field(
+    max_connection_age_seconds: ConnectionAgeSeconds = Field(
         0.0,
         ge=0,
-        allow_inf_nan=False,
+        le=DAY,
         description="age at which a connection is told to end, spread by a tenth, so that clients come to new replicas; 0: none",
     )
     max_connection_age_grace_seconds: float = Field(
         30.0,
-        gt=0,
-        allow_inf_nan=False,
+        ge=0.1,
+        le=DAY,
         description="how long calls on a gRPC connection that has reached that age may go on; HTTP requests always end",
     )
     head_seconds: float = Field(
-        20.0, gt=0, allow_inf_nan=False, description="time for an HTTP request's head, from its first byte; then 408"
+        20.0, ge=0.1, le=DAY, description="time for an HTTP request's head, from its first byte; then 408"
     )
     body_seconds: float = Field(
-        30.0, gt=0, allow_inf_nan=False, description="how long an HTTP request's body may stand still; then 408"
+        30.0, ge=0.1, le=DAY, description="how long an HTTP request's body may stand still; then 408"
     )
     write_seconds: float = Field(
         60.0,
-        gt=0,
-        allow_inf_nan=False,
+        ge=0.1,
+        le=DAY,
         description="how long a client may read nothing of its reply; then it is cut off",
     )
     keep_alive_seconds: float = Field(
         75.0,
-        gt=0,
-        allow_inf_nan=False,
+        ge=0.1,
+        le=DAY,
         description="how long an HTTP connection may be without a request; longer than the idle time of a proxy before it",
     )
     api_keys_file: Path | None = Field(
@@ -160,7 +182,7 @@ class ServiceSettings(BaseSettings):
         "poll", description="poll: follow the repository's files; explicit: load and unload only; none: fixed at start"
     )
     model_poll_seconds: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="how often the repository's files are looked at"
+        1.0, ge=0.01, le=DAY, description="how often the repository's files are looked at"
     )
     strict_readiness: bool = Field(
         False, description="ready only when every model that was not unloaded serves (Triton's --strict-readiness)"
@@ -169,14 +191,21 @@ class ServiceSettings(BaseSettings):
         True, description="run requests together that arrive during a run, where config.pbtxt has dynamic_batching"
     )
     model_workers: int = Field(
-        0, ge=0, description="threads of a process that run models; 0: one a core over all workers, at least 2"
+        0,
+        ge=0,
+        le=MOST_THREADS,
+        description="threads of a process that run models; 0: one a core over all workers, at least 2",
     )
     model_max_queue: int = Field(
-        4096, ge=0, description="requests that may wait for a worker, whatever their deadlines; more are OVERLOADED"
+        4096,
+        ge=0,
+        le=10**9,
+        description="requests that may wait for a worker, whatever their deadlines; more are OVERLOADED",
     )
     response_cache_bytes: int = Field(
         64 << 20,
         ge=0,
+        le=MOST_BYTES,
         description="memory for the answers of models with `response_cache { enable: true }` in config.pbtxt; 0: none is kept",
     )
     model_isolation: Literal["none", "process"] = Field(
@@ -185,10 +214,17 @@ class ServiceSettings(BaseSettings):
         "model, in config.pbtxt's parameters)",
     )
     model_memory_bytes: int = Field(
-        0, ge=0, description="bytes that such a process may take above its idle size, else it is ended; 0: any"
+        0,
+        ge=0,
+        le=MOST_BYTES,
+        description="bytes that such a process may take above its idle size, else it is ended; 0: any",
     )
-    ort_intra_op_threads: int = Field(1, ge=0, description="ONNX Runtime's threads inside one operator; 0: its choice")
-    ort_inter_op_threads: int = Field(1, ge=0, description="ONNX Runtime's threads across operators; 0: its choice")
+    ort_intra_op_threads: int = Field(
+        1, ge=0, le=MOST_THREADS, description="ONNX Runtime's threads inside one operator; 0: its choice"
+    )
+    ort_inter_op_threads: int = Field(
+        1, ge=0, le=MOST_THREADS, description="ONNX Runtime's threads across operators; 0: its choice"
+    )
     ort_graph_optimization: Literal["disable", "basic", "extended", "all"] = Field(
         "all", description="ONNX Runtime's graph optimization: disable, basic, extended or all"
     )
@@ -229,6 +265,23 @@ class ServiceSettings(BaseSettings):
             return ENDLESS
         return ConnectionAge(self.max_connection_age_seconds, self.max_connection_age_grace_seconds)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _reads_as_what_it_is(cls, value: object, info: ValidationInfo) -> object:
+        """Neither blank nor with characters that cannot be seen; an empty text is none, where there may be none."""
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool) and field.annotation is not bool:
+            raise ValueError(f"it takes {_takes(field)}")
+        if not isinstance(value, str):
+            return value
+        if not value.strip():
+            if not value and field.default in ("", None):
+                return field.default
+            raise ValueError(f"it is blank; it takes {_takes(field)}")
+        if not _can_be_seen(value, field):
+            raise ValueError("it has characters that cannot be seen")
+        return value.strip() if field.annotation is str else value
+
     @field_validator("allowed_hosts")
     @classmethod
     def _are_hosts(cls, value: str) -> str:
@@ -263,12 +316,14 @@ class ServiceSettings(BaseSettings):
 def rate_limit(service: str) -> Any:
     """The field of a service's rate."""
     text = f"requests a second that {service} takes of one key, or of one address without keys; 0: no limit"
-    return Field(0.0, ge=0, allow_inf_nan=False, description=text)
+    return Field(0.0, ge=0, le=10**6, description=text)
 
 
 def rate_burst(setting: str) -> Any:
     """The field of a service's burst."""
-    return Field(0, ge=0, description=f"requests of one caller at once under {setting}; 0: those of one second")
+    return Field(
+        0, ge=0, le=10**6, description=f"requests of one caller at once under {setting}; 0: those of one second"
+    )
 
 
 def switch(value: object) -> object:
@@ -309,6 +364,13 @@ def load(kind: type[S], program: str, arguments: Sequence[str] | None = None) ->
         fail(_sentence(kind, error, spelled))
 
 
+def _can_be_seen(text: str, field: FieldInfo) -> bool:
+    """Whether a text has no invisible characters; a path may have any that a file's name has but controls."""
+    if field.annotation in (Path, Path | None):
+        return is_clean(os.fsencode(text).decode("utf-8", "replace"))
+    return text.isprintable()
+
+
 def _from_files(kind: type[ServiceSettings], path: Path | None) -> dict[str, Any]:
     """Settings from the settings file and from the files of secrets, which variables or the settings file name."""
     secrets = {f"{name}_file": name for name in kind.secrets}
@@ -327,8 +389,8 @@ def _from_files(kind: type[ServiceSettings], path: Path | None) -> dict[str, Any
 
 
 def fail(sentence: str) -> NoReturn:
-    """End the program: one sentence, on one line, on stderr, exit code 2."""
-    print(escaped(sentence), file=sys.stderr)
+    """End the program: one sentence, on one line, on stderr, exit code 2. Users and passwords in URLs are left out."""
+    print(escaped(_USER_INFO.sub("***@", sentence)), file=sys.stderr)
     sys.exit(2)
 
 
@@ -369,9 +431,9 @@ def markdown(kind: type[ServiceSettings]) -> str:
         "(`database_url_file` in it) names a file whose text is `DATABASE_URL`.",
     ]
     for title, fields in _sections(kind):
-        parts += [f"\n## {title}\n", "| variable | flag | default | what |", "| --- | --- | --- | --- |"]
+        parts += [f"\n## {title}\n", "| variable | flag | takes | default | what |", "| --- | --- | --- | --- | --- |"]
         parts += [
-            f"| `{name.upper()}` | `{flag(name)}` | {_shown(field.default)} | {_cell(field)} |"
+            f"| `{name.upper()}` | `{flag(name)}` | {_takes(field)} | {_shown(field.default)} | {_cell(field)} |"
             for name, field in fields.items()
         ]
     return "\n".join([*parts, *_GRPCIO]) + "\n"
@@ -382,6 +444,7 @@ class _Parser(argparse.ArgumentParser):
         fail(f"{self.prog}: {message}; --help lists the settings")
 
 
+@functools.cache
 def _parser(kind: type[ServiceSettings], program: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=program,
@@ -426,7 +489,8 @@ def _sentence(kind: type[ServiceSettings], error: ValidationError, spelled: Mapp
         return first["msg"].removeprefix("Value error, ")
     own = first["type"] == "value_error"
     right = first["msg"].removeprefix("Value error, ") if own else f"it takes {_takes(kind.model_fields[name])}"
-    return f"{spelled.get(name, name.upper())} is '{str(first.get('input'))[:80]}'; {right}"
+    value = "***" if name in kind.secrets else _USER_INFO.sub("***@", str(first.get("input")))[:80]
+    return f"{spelled.get(name, name.upper())} is '{value}'; {right}"
 
 
 def _takes(field: FieldInfo) -> str:
@@ -442,14 +506,8 @@ def _takes(field: FieldInfo) -> str:
 
 
 def _bounds(field: FieldInfo) -> str:
-    bounds = {
-        bound: getattr(item, bound) for item in field.metadata for bound in ("ge", "gt", "le") if hasattr(item, bound)
-    }
-    if "ge" in bounds and "le" in bounds:
-        return f" from {bounds['ge']} to {bounds['le']}"
-    if "ge" in bounds:
-        return f", {bounds['ge']} or more"
-    return f" above {bounds['gt']}" if "gt" in bounds else ""
+    bounds = {bound: getattr(item, bound) for item in field.metadata for bound in ("ge", "le") if hasattr(item, bound)}
+    return f" from {bounds['ge']} to {bounds['le']}"
 
 
 def _cell(field: FieldInfo) -> str:

@@ -78,6 +78,8 @@ def test_a_flag_beats_a_variable_which_beats_the_file(written, monkeypatch):
         ('"" = 1', "'' in the settings file"),
         ("\ufeffgateway_port = 'many'", "is 'many'"),
         ("gateway_port =", "is not TOML"),
+        ("gateway_port = " + "[" * 5000, "is nested too deep"),
+        ("gateway_port = " + "9" * 5000, "has a number that is too long"),
     ],
 )
 def test_a_mistake_is_one_sentence(written, capsys, text, said):

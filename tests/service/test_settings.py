@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,8 +51,8 @@ def test_switches(monkeypatch, given, means):
         ("GATEWAY_PORT", "99999", "GATEWAY_PORT is '99999'; it takes an integer from 0 to 65535"),
         ("GATEWAY_TIMING", "maybe", "GATEWAY_TIMING is 'maybe'; it takes 1 or 0"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL is 'loud'; it takes debug, info, warning or error"),
-        ("MODEL_POLL_SECONDS", "0", "MODEL_POLL_SECONDS is '0'; it takes a number above 0"),
-        ("UPSTREAM_CONNECTIONS", "0", "UPSTREAM_CONNECTIONS is '0'; it takes an integer, 1 or more"),
+        ("MODEL_POLL_SECONDS", "0", "MODEL_POLL_SECONDS is '0'; it takes a number from 0.01 to 86400"),
+        ("UPSTREAM_CONNECTIONS", "0", "UPSTREAM_CONNECTIONS is '0'; it takes an integer from 1 to 100000"),
         ("GATEWAY_GRPC_TARGET", "::::", "GATEWAY_GRPC_TARGET is '::::'; it takes host:port"),
         ("GATEWAY_REST_TARGET", "foo", "GATEWAY_REST_TARGET is 'foo'; it takes a URL such as http://10.0.0.7:8000"),
         ("GATEWAY_GRPC_TARGET", "a:1,b", "GATEWAY_GRPC_TARGET is 'a:1,b'; it takes host:port"),
@@ -83,6 +86,84 @@ def test_a_wrong_value_is_one_sentence(capsys, monkeypatch, name, value, sentenc
     monkeypatch.delenv(name)
     by_flag = refused(capsys, GatewaySettings, flag(name.lower()), value)
     assert by_flag.startswith(sentence.replace(name, flag(name.lower())))
+
+
+NEVER = {
+    "number": ("-1", "nan", "inf", "1e99", "9" * 30, " ", "\u0665", "1\u200b", "many"),
+    "text": (" ", "a\u200bb", "a\nb"),
+    "path": (" ", "a\nb"),
+}
+"""What no setting of a kind takes: below or above every bound, not finite, blank, digits of other scripts, not to be seen."""
+WAYS = ("flag", "file", "variable")
+
+
+def _kind_of(name):
+    annotation = StackSettings.model_fields[name].annotation
+    if annotation in (int, float):
+        return "number"
+    return "path" if annotation in (Path, Path | None) else "text"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_setting_takes_nonsense(capsys, monkeypatch, tmp_path, name):
+    """By flag, file and variable: one sentence that names the setting."""
+    file = tmp_path / "settings.toml"
+    first, *others = NEVER[_kind_of(name)]
+    for way, value in [*itertools.product(WAYS, [first]), *itertools.product(["variable"], others)]:
+        arguments = []
+        if way == "flag":
+            arguments = [f"{flag(name)}={value}"]
+        elif way == "variable":
+            monkeypatch.setenv(name.upper(), value)
+        else:
+            file.write_text(f"{name} = {json.dumps(value)}")
+            arguments = ["--config", str(file)]
+        said = refused(capsys, StackSettings, *arguments)
+        assert said.startswith({"flag": flag(name), "variable": name.upper(), "file": name}[way]), (way, value)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if _kind_of(name) == "number"])
+def test_a_file_gives_numbers_as_numbers(capsys, tmp_path, name):
+    """TOML has true, nan and inf too, which no number of ours is."""
+    file = tmp_path / "settings.toml"
+    for value in ("true", "nan"):
+        file.write_text(f"{name} = {value}")
+        assert refused(capsys, StackSettings, "--config", str(file)).startswith(f"{name} in the settings file"), value
+
+
+@pytest.mark.parametrize(
+    "name", ["max_connection_age_seconds", "gateway_rate_limit", "model_server_rate_limit", "prediction_max_age_days"]
+)
+def test_zero_is_none_and_next_to_zero_is_refused(capsys, name):
+    """A connection that may get a nanosecond old answers nothing."""
+    assert getattr(load(StackSettings, "program", [flag(name), "0"]), name) == 0
+    assert "it takes 0, which means none, or 0." in refused(capsys, StackSettings, flag(name), "1e-9")
+
+
+@pytest.mark.parametrize(("name", "none"), [("database_url", ""), ("api_keys_file", None)])
+def test_an_empty_flag_is_none_where_there_may_be_none(capsys, monkeypatch, name, none):
+    """It goes before a variable as every flag does; an address or a folder cannot be empty."""
+    monkeypatch.setenv(name.upper(), "given")
+    assert getattr(load(StackSettings, "program", [f"{flag(name)}="]), name) == none
+    for needed in ("gateway_host", "data_dir", "gateway_port"):
+        assert "it is blank; it takes" in refused(capsys, StackSettings, f"{flag(needed)}=")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--database-url=postgresql://user:hidden@host/\u200b"],
+        ["--databse-url=postgresql://user:hid/den@host/db"],
+        ["--gateway-rest-target=http://user:hidden@host:1"],
+        ["--otel-exporter-otlp-endpoint=ftp://user:hidden@host"],
+    ],
+)
+def test_a_refused_url_keeps_its_password(capsys, arguments):
+    """Whatever is wrong with it, and where the flag's name is."""
+    said = refused(capsys, StackSettings, *arguments)
+    assert "hid" not in said
+    assert "***" in said
 
 
 def test_an_unknown_flag_is_one_sentence(capsys):
