@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from crossover.comparison.analysis import statistics as st
 from crossover.comparison.analysis.measures import ALONE
 from crossover.comparison.design.arms import AGAIN, CONTROL, REFERENCE
@@ -70,11 +68,7 @@ def recovery(measures: Measures, cell: int, metric: str) -> Recovery | None:
     busy = measures.samples.experiment.busy_ns
     if cell >= len(busy) or not busy[cell]:
         return None
-    if ALONE[metric] == "cpu":
-        control, reference = measures.paired(cell, CONTROL, REFERENCE, metric)
-        interval = st.mean_interval(np.asarray(control, float) - np.asarray(reference, float))
-    else:
-        interval = st.mean_interval(np.asarray(measures.shifts_ms(cell, CONTROL, REFERENCE), float) * 1000)
+    interval = st.mean_interval(measures.shifts_us(cell, CONTROL, REFERENCE, ALONE[metric]))
     known = busy[cell] / 1000
     return Recovery(cell, metric, known, interval, _status(interval, known)) if interval else None
 

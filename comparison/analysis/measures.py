@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crossover.comparison.analysis import capacity
+from crossover.comparison.analysis import statistics as st
 from crossover.comparison.design import outcomes as out
 from crossover.comparison.design import samples
 
@@ -96,6 +97,21 @@ class Bin:
             return self._wire_bytes()
         raise KeyError(metric)
 
+    def calls_us(self, metric: str) -> NDArray[np.float64]:
+        """Of calls one at a time, what each took by `p50` or `cpu` (where only their sum was kept, the mean); not a number
+        where a call has no right answer.
+        """
+        if not self.tables:
+            return np.empty(0)
+        requests = self.requests
+        if metric == "p50":
+            values = np.asarray((requests[:, out.DONE] - requests[:, out.SENT]) / 1000, float)
+        else:
+            kept = [ns for line in self.lines for ns in line.calls_cpu_ns]
+            known = len(kept) == len(requests)
+            values = np.asarray(kept, float) / 1000 if known else np.full(len(requests), self.value("cpu") or np.nan)
+        return np.where(requests[:, out.OUTCOME] == out.OK, values, np.nan)
+
     def warming(self) -> float | None:
         """How many times as long requests of the first third of the turns took as those of the last; None with too few."""
         third = len(self.tables) // 3
@@ -169,18 +185,19 @@ class Measures:
         least = _LEAST_CARRIED * self._message_size(cell, arm) if metric == "wire_bytes" else 0.0
         return {block: value for block, value in values.items() if value is not None and value > least}
 
-    def shifts_ms(self, cell: int, one: str, other: str) -> list[float]:
-        """By block, by how much calls that are alone take longer over `one` than over `other`, in ms.
-
-        The median over all pairs of calls (Hodges and Lehmann): where a busy machine gives times two modes, the difference
-        of two medians jumps between them and this does not.
+    def shifts_us(self, cell: int, one: str, other: str, metric: str) -> list[float]:
+        """By block, by how much calls that are alone take more over `one` than over `other`, in µs: the centre of the
+        differences of calls that took turns (Hodges and Lehmann), so that what both met alike is in none of them.
         """
         found = []
         for block in sorted(b for c, a, b in self._alone if (c, a) == (cell, one)):
             pair = [self._alone.get((cell, arm, block), Bin()) for arm in (one, other)]
-            times = [_service_ms(bin_.requests) for bin_ in pair if bin_.tables]
-            if len(times) == len(pair) and min(map(len, times)) >= _FEWEST_IN_BLOCK["p50"]:
-                found.append(float(np.median(np.subtract.outer(*times))))
+            values = [bin_.calls_us(metric) for bin_ in pair]
+            count = min(map(len, values))
+            differences = values[0][:count] - values[1][:count]
+            differences = differences[~np.isnan(differences)]
+            if len(differences) >= _FEWEST_IN_BLOCK["p50"]:
+                found.append(st.hodges_lehmann(differences))
         return found
 
     def searches(self, cell: int, arm: str) -> list[dict[str, Any]]:

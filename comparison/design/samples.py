@@ -69,6 +69,8 @@ class SliceLine:
     """Connections that the load opened within the slice."""
     generators: list[float] = field(default_factory=list)
     """Where several generators shared the slice, what share of one CPU each used; request i is that of i modulo their number."""
+    calls_cpu_ns: list[int] = field(default_factory=list)
+    """Of `ALONE` calls, what the services took for each."""
 
 
 @dataclass(slots=True)

@@ -161,29 +161,57 @@ def test_a_run_without_controls_says_so(tmp_path):
 def test_calls_with_and_without_the_delay_take_turns():
     """Each arm comes once a turn, in an order that is drawn: no row of slow calls, whose wake-ups are dearer."""
     drawn = alone.turns(["grpc", "control"], 200, 1)
-    pairs = [tuple(drawn[at : at + 2]) for at in range(0, len(drawn), 2)]
-    assert all(sorted(pair) == ["control", "grpc"] for pair in pairs)
-    assert 60 < pairs.count(("grpc", "control")) < 140
+    assert all(sorted(turn) == ["control", "grpc"] for turn in drawn)
+    assert 60 < drawn.count(["grpc", "control"]) < 140
     assert drawn == alone.turns(["grpc", "control"], 200, 1)
 
 
+def test_turns_go_on_until_their_differences_lie_close_enough():
+    """Twenty turns say a delay of 400 µs where they lie within tens of µs, and do not where they lie apart by as much as it."""
+    random = np.random.default_rng(3)
+    assert alone.is_close(400e3 + random.normal(0, 20e3, alone.BATCH), 400_000)
+    assert not alone.is_close(400e3 + random.normal(0, 400e3, alone.BATCH), 400_000)
+    assert alone.is_close(400e3 + random.normal(0, 400e3, 40 * alone.BATCH), 400_000)
+    assert not alone.is_close([400e3] * 3, 400_000)
+
+
+def _alone(measures, block, arm, microseconds):
+    """Calls one at a time that took so many µs, of time and of CPU."""
+    table = out.empty(len(microseconds))
+    table[:, out.SENT] = 10**9
+    table[:, out.DONE] = 10**9 + (microseconds * 1000).astype(int)
+    table[:, out.OUTCOME] = out.OK
+    line = samples.SliceLine(
+        block, 0, arm, 0, 0, {}, 10**9, None, 0, 0, 0, kind=samples.ALONE,
+        calls_cpu_ns=[int(1000 * value) for value in microseconds],
+    )  # fmt: skip
+    found = measures._alone[0, arm, block]
+    found.lines.append(line)
+    found.tables.append(table)
+
+
+@pytest.mark.parametrize("metric", ["p50", "cpu"])
+def test_a_delay_is_found_closely_although_the_machine_becomes_twice_as_slow(metric):
+    """What two calls of a turn met alike is in no difference of theirs."""
+    random = np.random.default_rng(7)
+    measures = Measures(samples.Samples(None, [], [], [], [], ""))
+    for block in range(6):
+        drift = np.linspace(1000, 2000, 60)
+        for arm, delay_us in (("grpc", 0), ("control", 200)):
+            _alone(measures, block, arm, drift + random.normal(0, 15, 60) + delay_us)
+    shifts = measures.shifts_us(0, "control", "grpc", metric)
+    assert len(shifts) == 6
+    assert max(abs(shift - 200) for shift in shifts) < 20
+
+
 def test_a_delay_is_found_where_times_have_two_modes():
-    """A busy machine that doubles one time in two moves the difference of medians, not the median of differences."""
+    """A busy machine that doubles one time in two moves the difference of medians, not the centre of the differences."""
     random = np.random.default_rng(5)
     measures = Measures(samples.Samples(None, [], [], [], [], ""))
     for block in range(8):
         for arm, delay_us in (("grpc", 0), ("control", 400)):
-            table = out.empty(60)
             slow = random.random(60) < random.uniform(0.3, 0.7)
-            table[:, out.SENT] = 10**9
-            table[:, out.DONE] = 10**9 + (1.5e6 + slow * 1.5e6 + random.normal(0, 5e4, 60) + delay_us * 1000).astype(
-                int
-            )
-            table[:, out.OUTCOME] = out.OK
-            line = samples.SliceLine(block, 0, arm, 0, 0, {}, 10**9, None, 0, 0, 0, kind=samples.ALONE)
-            found = measures._alone[0, arm, block]
-            found.lines.append(line)
-            found.tables.append(table)
-    shifts = np.array(measures.shifts_ms(0, "control", "grpc"))
+            _alone(measures, block, arm, 1500 + slow * 1500 + random.normal(0, 50, 60) + delay_us)
+    shifts = np.array(measures.shifts_us(0, "control", "grpc", "p50"))
     assert len(shifts) == 8
-    assert abs(np.median(shifts) - 0.4) < 0.1
+    assert abs(np.median(shifts) - 400) < 100
