@@ -12,6 +12,7 @@ from crossover.comparison.analysis import capacity
 from crossover.comparison.analysis import statistics as st
 from crossover.comparison.design import outcomes as out
 from crossover.comparison.design import samples
+from crossover.comparison.design.arms import CODED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,10 +52,23 @@ _FEWEST_IN_BLOCK = {"p50": 5, "p90": 50, "p99": 500}
 """Fewer requests in a block say nothing about its percentile."""
 
 
+_NEEDS = {"cpu": ("services_seen", True), **dict.fromkeys(("first_message", "per_message"), ("stream", False))}
+"""Metrics that a run has only where one of its options says so, and what that option is where it is not said."""
+
+
 def metrics_of(options: Mapping[str, Any], *, searched: bool) -> tuple[str, ...]:
     """What a run with these options is judged by; `searched`: each arm's capacity too."""
     wanted = METRICS if options.get("thorough") else QUICK_METRICS
-    return (*(metric for metric in wanted if metric != "capacity"), *(("capacity",) if searched else ()))
+    missing = {metric for metric, (option, default) in _NEEDS.items() if not options.get(option, default)}
+    return (
+        *(metric for metric in wanted if metric not in {"capacity", *missing}),
+        *(("capacity",) if searched else ()),
+    )
+
+
+def can_say(pair: tuple[str, str], metric: str) -> bool:
+    """Whether these two arms have a number by this metric: not every arm encodes and decodes."""
+    return metric != "client_cpu" or set(pair) <= CODED
 
 
 @dataclass(slots=True)

@@ -35,6 +35,9 @@ class Arm:
 REFERENCE = "grpc"
 AGAIN = "grpc-again"
 CONTROL = "control"
+GRPC_CLIENT, REST_CLIENT = "grpc-client", "rest-client"
+CODED = frozenset({GRPC_CLIENT, REST_CLIENT})
+"""Arms of a pair that encode and decode as a client does, within each call."""
 
 ARMS: dict[str, Arm] = {
     wire.name: Arm(wire.name, wire.name, wire.kind, summary=wire.summary) for wire in ({**WIRES, **LAB_WIRES}).values()

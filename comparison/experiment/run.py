@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crossover.comparison.analysis import capacity, failif
-from crossover.comparison.analysis.measures import metrics_of
+from crossover.comparison.analysis.measures import can_say, metrics_of
 from crossover.comparison.design import samples
 from crossover.comparison.design.arms import headline_pairs
 from crossover.comparison.design.cells import plan
@@ -264,6 +264,7 @@ def _planned(experiment: Experiment) -> list[dict[str, Any]]:
         for pair in pairs
         if cell.compares((pair[0], pair[1]))
         for metric in metrics
+        if can_say((pair[0], pair[1]), metric)
     ]
 
 

@@ -9,6 +9,7 @@ from crossover.comparison.load.sockets import Address
 
 _CHUNK = 1 << 20
 _NO_BODY = frozenset({204, 304})
+_VERSION = b"HTTP/1."
 
 
 class BrokenConnectionError(OSError):
@@ -137,6 +138,7 @@ class Connection:
         while self._end == 0:
             at = self._buffer.find(b"\r\n\r\n", 0, self._filled)
             if at < 0:
+                _check_begins(bytes(self._buffer[: min(self._filled, len(_VERSION))]))
                 return False
             self._body_at = at + 4
             self._read_head(bytes(self._buffer[:at]))
@@ -146,8 +148,7 @@ class Connection:
 
     def _read_head(self, head: bytes) -> None:
         """How the body ends (RFC 9112, 6.3)."""
-        if not head.startswith(b"HTTP/1."):
-            raise BrokenConnectionError("the service does not answer in HTTP/1.1")
+        _check_begins(head[: len(_VERSION)])
         reply = Reply(_status(head), head, b"")
         if 100 <= reply.status < 200:
             del self._buffer[: self._body_at]
@@ -176,6 +177,12 @@ class Connection:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _check_begins(came: bytes) -> None:
+    """BrokenConnectionError for a reply that is no HTTP/1.x, as soon as that is seen."""
+    if not _VERSION.startswith(came):
+        raise BrokenConnectionError("the service does not answer in HTTP/1.1")
 
 
 def _status(head: bytes) -> int:

@@ -104,12 +104,9 @@ def _shown(subject: PairSubject, *, forms: bool = False) -> int:
         rows = sum(map(len, subject.variants_of_cases))
         print(f"The answers are the same ({rows} row{'s' * (rows != 1)} asked of both).")
         if forms:
-            offered = [
-                name
-                for name, form in FORMS.items()
-                if not (subject.method.schema.stream and form.answer)
-                and not view.not_offered(name, subject.variants_of_cases[0])
-            ]
+            names = [name for name, form in FORMS.items() if not (subject.method.schema.stream and form.answer)]
+            missing = view.not_offered(names, subject.variants_of_cases[0])
+            offered = [name for name, why in missing.items() if not why]
             print(f"Beside the usual arms these services offer (--arms): {', '.join(offered) or 'none'}")
     finally:
         view.stop()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossover.comparison import options as common
+from crossover.comparison.analysis.failif import Test
 from crossover.comparison.course import Course
 from crossover.comparison.load.sockets import Tls, context
 from crossover.comparison.network.profiles import LOOPBACK, NETWORKS
@@ -21,7 +22,7 @@ from crossover.comparison.pair.errors import PairError
 from crossover.comparison.pair.exchange import Rules
 from crossover.comparison.pair.forms import FORMS
 from crossover.comparison.pair.reflection import Reflection
-from crossover.comparison.pair.subject import ARMS, DEFAULT_ARMS, Pair, Processes
+from crossover.comparison.pair.subject import ARMS, DEFAULT_ARMS, PAIRS, Pair, Processes, compared
 from crossover.comparison.services import scratch
 
 if TYPE_CHECKING:
@@ -427,6 +428,9 @@ def course_of(asked: Asked, pair: Pair, out: Path) -> Course:
             raise UsageError(f"--arms: '{name}' is not an arm of a pair; choose from {', '.join(ARMS)}")
         if pair.rules.schema.stream and name in FORMS and FORMS[name].answer:
             raise UsageError(f"--arms: '{name}' does not go with --stream: it asks for one message")
+    if not compared(names):
+        pairs = ", ".join(" ".join(pair) for pair in PAIRS)
+        raise UsageError(f"--arms {' '.join(names)} leaves nothing to compare; name two that are compared: {pairs}")
     course = Course(
         out=out,
         view="pair",
@@ -450,8 +454,18 @@ def course_of(asked: Asked, pair: Pair, out: Path) -> Course:
         outputs=common.outputs_of(given),
         generators=given.generators,
     )
+    _check_cpu_rules(course, pair.processes)
     common.check_course(course)
     return course
+
+
+def _check_cpu_rules(course: Course, processes: Processes) -> None:
+    """UsageError for a rule on the services' CPU where nobody says which processes they are."""
+    for rule in course.fail_if:
+        if not processes.known and any(test == Test("metric", "=", "cpu") for test in (*rule.tests, *rule.where)):
+            raise UsageError(
+                f"--fail-if '{rule.text}' needs the services' CPU: give --pid-grpc and --pid-rest, or --start-grpc and --start-rest"
+            )
 
 
 def check_network(given: argparse.Namespace) -> None:

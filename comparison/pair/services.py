@@ -34,6 +34,16 @@ ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 os.execv("/bin/sh", ["/bin/sh", "-c", sys.argv[1]])
 """
 """Becomes the command's shell, which gets SIGTERM when the lab ends, however it ends (PR_SET_PDEATHSIG)."""
+_END_WITH_LAB = """
+trap '' HUP INT TERM
+read -r _ && exit
+kill -s TERM -- "-$0"
+for _ in 1 2 3 4 5 6 7 8 9 10; do sleep 0.5; kill -s 0 -- "-$0" || exit; done
+kill -s KILL -- "-$0"
+"""
+"""A shell beside the service that ends its process group, as `stop` does, once the lab's end of a pipe is closed without a
+word: PR_SET_PDEATHSIG reaches the command's shell alone, and not what that started.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,10 @@ class Started:
                 [*through, sys.executable, "-c", _END_WITH_PARENT, command],
                 stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
+        self._watch = subprocess.Popen(
+            ["/bin/sh", "-c", _END_WITH_LAB, str(self._process.pid)],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
 
     @property
     def pid(self) -> int:
@@ -109,7 +123,14 @@ class Started:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """SIGTERM to all of its session, and SIGKILL to what is left after some seconds."""
+        """SIGTERM to all of its process group, and SIGKILL to what is left after some seconds."""
+        try:
+            self._end()
+        finally:
+            with contextlib.suppress(OSError):
+                self._watch.communicate(b"\n")
+
+    def _end(self) -> None:
         for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)

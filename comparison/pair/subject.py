@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crossover.comparison.design import outcomes, schedule
-from crossover.comparison.design.arms import AGAIN, CONTROL, Arm
+from crossover.comparison.design.arms import AGAIN, CODED, CONTROL, GRPC_CLIENT, REST_CLIENT, Arm
 from crossover.comparison.design.cells import MIX
 from crossover.comparison.experiment.preparation import Prepared, probed
 from crossover.comparison.machine import cpu, sockets
@@ -21,7 +22,7 @@ from crossover.comparison.pair.services import Started
 from crossover.comparison.services.ask import LostError, WrongReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from crossover.comparison.course import Course
     from crossover.comparison.design.outcomes import Record
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from crossover.comparison.pair.sides import GrpcSide, RestSide
 
 S = TypeVar("S", "GrpcSide", "RestSide")
-REST_AGAIN, GRPC_CLIENT, REST_CLIENT = "rest-again", "grpc-client", "rest-client"
+REST_AGAIN = "rest-again"
 ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
@@ -53,14 +54,19 @@ ARMS: dict[str, Arm] = {
 }
 DEFAULT_ARMS = tuple(name for name in ARMS if name not in FORMS)
 """What every pair can be asked; the others where a service offers them."""
-_FORM_PAIRS = (
-    (GRPC, forms.REST_H2, "both over HTTP/2"),
-    (GRPC, forms.REST_NO_KEEPALIVE, "gRPC on connections that stay against a connection for each HTTP request"),
-    (GRPC, forms.REST_RESUMED, "gRPC on connections that stay against a resumed TLS connection for each HTTP request"),
-    (forms.CONNECT, REST, "both over HTTP/1.1: the method by the Connect protocol against the HTTP endpoint"),
-    (forms.GRPC_WEB, REST, "both over HTTP/1.1: the method by gRPC-Web against the HTTP endpoint"),
-)
-_CODED = frozenset({GRPC_CLIENT, REST_CLIENT})
+PAIRS = {
+    (GRPC, REST): "the two services",
+    (GRPC_CLIENT, REST_CLIENT): "the same, with what encoding and decoding take of a client",
+    (GRPC, forms.REST_H2): "both over HTTP/2",
+    (GRPC, forms.REST_NO_KEEPALIVE): "gRPC on connections that stay against a connection for each HTTP request",
+    (
+        GRPC,
+        forms.REST_RESUMED,
+    ): "gRPC on connections that stay against a resumed TLS connection for each HTTP request",
+    (forms.CONNECT, REST): "both over HTTP/1.1: the method by the Connect protocol against the HTTP endpoint",
+    (forms.GRPC_WEB, REST): "both over HTTP/1.1: the method by gRPC-Web against the HTTP endpoint",
+}
+"""What is compared where its two arms run, and the question that it answers."""
 SERVICE, CALLER = "service", "caller"
 
 
@@ -100,6 +106,11 @@ class Pair:
                 "HTTP/1.1"
             )
         return f"the method {schema.service}/{schema.method} over gRPC against {self.rest.method} {self.rest.target} over HTTP/1.1"
+
+
+def compared(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs that are judged where these arms run."""
+    return [pair for pair in PAIRS if set(pair) <= set(names)]
 
 
 class PairView:
@@ -172,14 +183,20 @@ class PairView:
             self.pair.rules,
             schedule,
             concurrency,
-            coded=arm.name in _CODED,
+            coded=arm.name in CODED,
             delay_ns=self._delay_ns[cell] if arm.role == "control" else 0,
             form=arm.name if arm.name in FORMS else "",
         )
 
-    def not_offered(self, name: str, variants: Variants) -> str:
-        """Why the services do not offer the arm `name`, which is asked for the first row; empty when they do."""
+    def not_offered(self, names: Sequence[str], variants: Variants) -> dict[str, str]:
+        """Why the services do not offer each of the arms `names`, which are asked for the first row, all at the same time
+        since some services answer what they do not know with silence; empty where they do.
+        """
         self.load(0, variants, 0)
+        with ThreadPoolExecutor(max(1, len(names))) as pool:
+            return dict(zip(names, pool.map(self._not_offered, names), strict=True))
+
+    def _not_offered(self, name: str) -> str:
         work = self.work(0, ARMS[name], schedule.closed(1, 1, 0), 1)
         patience = min(forms.MOST_SECONDS, self.grpc.timeout)
         try:
@@ -199,7 +216,7 @@ class PairView:
 
     def charge(self, arm: Arm, spent: dict[str, int], record: Record) -> dict[str, int]:
         found = {"generator": record.cpu_ns}
-        if arm.name in _CODED:
+        if arm.name in CODED:
             found[CALLER] = record.coding_ns
         pid = self._pids.get(arm.upstream)
         return {SERVICE: spent.get(str(pid), 0), **found} if pid else found
@@ -309,9 +326,10 @@ class PairSubject:
                 seen = case_room.answered(variants, asker, case.name)
                 said = differences.seen_in(self.pair, self.method, asker, seen)
                 self.differences += [text for text in said if text not in self.differences]
-            for arm in self.course.arms:
-                if arm.name in FORMS and (why := view.not_offered(arm.name, variants)):
-                    raise PairError(f"--arms {arm.name}: the services do not offer it: {why}")
+            names = [arm.name for arm in self.course.arms if arm.name in FORMS]
+            for name, why in view.not_offered(names, variants).items():
+                if why:
+                    raise PairError(f"--arms {name}: the services do not offer it: {why}")
         together = {case.name: variants for case, variants in zip(self.pair.cases, self.variants_of_cases, strict=True)}
         if self.pair.mix:
             together[MIX] = case_room.mixed(self.pair.cases, self.variants_of_cases)
@@ -331,11 +349,8 @@ class PairSubject:
 
     def pairs(self) -> list[list[str]]:
         rest = self.pair.rest
-        found: list[list[str]] = [
-            [GRPC, REST, self.pair.question, f"These two services ({self.model} against {rest.method} {rest.target})"]
+        lead = f"These two services ({self.model} against {rest.method} {rest.target})"
+        said = {(GRPC, REST): (self.pair.question, lead)}
+        return [
+            [*pair, *said.get(pair, (PAIRS[pair], ""))] for pair in compared([arm.name for arm in self.course.arms])
         ]
-        names = {arm.name for arm in self.course.arms}
-        if names >= {GRPC_CLIENT, REST_CLIENT}:
-            found.append([GRPC_CLIENT, REST_CLIENT, "the same, with what encoding and decoding take of a client", ""])
-        found += [[one, other, question, ""] for one, other, question in _FORM_PAIRS if names >= {one, other}]
-        return found

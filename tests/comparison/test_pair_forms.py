@@ -8,15 +8,18 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pair_services import CALL, GREETER, NAME, asked, await_listening, free_port, pair, started
+from pair_services import CALL, GREETER, NAME, Http, asked, await_listening, free_port, pair, started
 
 from crossover.comparison.load import http1
 from crossover.comparison.load.sockets import Address, Tls
 from crossover.comparison.pair import forms, sides
+from crossover.comparison.pair.forms import FORMS
+from crossover.comparison.pair.subject import PairView
 from crossover.comparison.services import certificates
 
 GRPC = sides.GrpcSide(Address("127.0.0.1", 1), "there:1", (("x-token", "t"),), 2.0)
@@ -213,6 +216,22 @@ def test_a_second_connection_resumes_the_first_ones_session(tmp_path):
         made.load_cert_chain(certificate, key)
         with pytest.raises(OSError, match="does not resume"):
             ask(True)
+
+
+def test_all_forms_are_asked_at_the_same_time():
+    """A service that answers one of them with silence holds up no other."""
+    together = threading.Barrier(len(FORMS))
+    view = SimpleNamespace(load=lambda *_: None, _not_offered=lambda _: str(together.wait(60)))
+    assert sorted(PairView.not_offered(view, list(FORMS), None)) == sorted(FORMS)
+
+
+def test_a_reply_that_is_no_http_is_seen_at_its_first_bytes():
+    """A gRPC server sends its SETTINGS and then nothing: no waiting for the end of a head."""
+    with Http(lambda _number, _request: b"\0\0\6\4\0") as server:
+        connection = http1.Connection(Address("127.0.0.1", server.port))
+        with pytest.raises(OSError, match=r"does not answer in HTTP/1\.1"):
+            sides.answered(connection, b"GET / HTTP/1.1\r\n\r\n", 60)
+        connection.close()
 
 
 def test_a_form_that_is_not_offered_is_refused(tmp_path):

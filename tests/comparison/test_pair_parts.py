@@ -2,9 +2,16 @@
 
 import base64
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pb2
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pair_services import CALL, GREETER, NAME, ROOT, asked
 
 from crossover.comparison.pair import same, schema, sides, template
 from crossover.comparison.pair.errors import PairError
@@ -305,3 +312,49 @@ def test_a_tolerance_is_a_number_from_zero_on(tolerance):
     """nan would let everything pass, or nothing."""
     with pytest.raises(PairError, match="--tolerance"):
         same.parsed([], tolerance)
+
+
+_LAB = """
+import sys, time
+from pathlib import Path
+from crossover.comparison.pair.services import Started
+Started("gRPC", "(sleep 600 & echo $! ; wait) & wait", Path(sys.argv[1]))
+time.sleep(600)
+"""
+
+
+def test_what_a_start_command_started_ends_with_a_lab_that_is_killed(tmp_path):
+    """SIGKILL of the lab: the children of the command's shell, which no signal of the kernel reaches, end too."""
+    log = tmp_path / "log"
+    lab = subprocess.Popen([sys.executable, "-c", _LAB, str(log)], cwd=ROOT)
+    until = time.monotonic() + 60
+    while not (log.exists() and log.read_text().endswith("\n")):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    lab.kill()
+    lab.wait()
+    child = Path("/proc", log.read_text().strip(), "cmdline")
+    while child.exists() and child.read_bytes():  # empty once it is a zombie
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--arms", "grpc"), "--arms grpc leaves nothing to compare; name two that are compared: grpc rest, "),
+        (("--arms", "grpc", "rest-client"), "leaves nothing to compare"),
+        (("--fail-if", "any ratio > 2 where metric = cpu"), "give --pid-grpc and --pid-rest, or --start-grpc"),
+        (("--fail-if", "metric = cpu"), "needs the services' CPU"),
+    ],
+)
+def test_what_the_run_could_not_say_is_refused_before_a_service_is_asked(tmp_path, flags, said):
+    """Arms of which no two are compared, and rules on a CPU that nobody can count: one sentence, nothing is sent."""
+    done = asked(
+        "--grpc", "127.0.0.1:1", "--call", CALL, "--grpc-data", NAME, "--rest", "POST http://127.0.0.1:1/v1/hello",
+        "--rest-data", NAME, "--proto", GREETER / "greeter.proto", "--import-path", GREETER, "--data",
+        GREETER / "rows.jsonl", "--out", tmp_path / "run", *flags,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
