@@ -130,9 +130,7 @@ class Control(Operation):
         try:
             return kind.FromString(data)
         except DecodeError:
-            raise invalid(
-                f"the message is not a {kind.DESCRIPTOR.full_name}: it can't be decoded as protobuf"
-            ) from None
+            raise invalid(f"the message can't be decoded as protobuf of {kind.DESCRIPTOR.full_name}") from None
 
     def encode(self, reply: Any, context: CallContext) -> bytes:
         data: bytes = reply.SerializeToString()

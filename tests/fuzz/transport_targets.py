@@ -334,11 +334,15 @@ def _grpc_messages(data: bytes, step: int, encoding: str) -> tuple[list[bytes], 
     reader, found = grpc_messages.MessageReader(_LIMIT, encoding), []
     try:
         for at in range(0, len(data), step):
-            for message in reader.feed(data[at : at + step]):
+            for taken in reader.feed(data[at : at + step]):
+                message = taken
+                if isinstance(taken, grpc_messages.Compressed):
+                    message = grpc_messages.decompressed(taken.data, taken.encoding, taken.limit)
                 demand(len(message) <= _LIMIT, "no message is larger than the limit")
                 found.append(bytes(message))
     except grpc_messages.BadMessageError as error:
-        return found[:0], error.code
+        # of two faults the prefix's is told first where both came at once: a message is decompressed when it is taken
+        return found[:0], error.code if encoding == "identity" else None
     return found, reader.missing
 
 

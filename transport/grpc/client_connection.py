@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from crossover.protocol import deadline
 from crossover.transport.deadline_queue import Deadline, Entry, deadline_queue
@@ -259,7 +259,7 @@ class ClientConnection:
         for message in call.reader.feed(piece):
             if call.message is not None:
                 raise BadMessageError(status.INTERNAL, "the reply has more than one message")
-            call.message = message
+            call.message = cast("Buffer", message)  # no encoding was asked for: the reader refuses what is compressed
 
     def _take_reset(self, event: StreamReset) -> None:
         call: _Call | None = event.stream.owner

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
+from dataclasses import dataclass
+from typing import final
 
 from crossover.protocol.errors import PortableError
 from crossover.transport.grpc.status import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED
@@ -13,6 +16,8 @@ PREFIX_BYTES = 5
 """Before every message: a byte that is 1 when it is compressed, and its length."""
 ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """Message encodings beside identity, and how zlib calls their formats."""
+INLINE_BYTES = 4096
+"""Decompressing more leaves the event loop for a thread: it makes up to a thousand times as many bytes."""
 
 
 class BadMessageError(PortableError):
@@ -38,6 +43,29 @@ def whole_message(piece: Buffer, limit: int) -> Buffer | None:
     return piece[PREFIX_BYTES:] if size <= limit and len(piece) == PREFIX_BYTES + size else None
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """A message as it came; whoever takes it decompresses it."""
+
+    data: Buffer
+    encoding: str
+    limit: int
+    """Bytes that it may have when it is decompressed."""
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    async def read(self) -> bytes:
+        """The message; BadMessageError when it is broken or too large."""
+        if len(self.data) <= INLINE_BYTES:
+            return decompressed(self.data, self.encoding, self.limit)
+        return await asyncio.to_thread(decompressed, self.data, self.encoding, self.limit)
+
+
+Message = Buffer | Compressed
+
+
 class MessageReader:
     """Cuts what comes on one stream into messages of at most `limit` bytes; BadMessageError when that cannot be."""
 
@@ -60,11 +88,11 @@ class MessageReader:
         """Bytes that the message under way still lacks; 0 between messages."""
         return self._whole - self.held if self.held else 0
 
-    def feed(self, piece: Buffer) -> list[Buffer]:
+    def feed(self, piece: Buffer) -> list[Message]:
         """The messages that the piece completes."""
         if not self.held and (message := whole_message(piece, self._limit)) is not None:
             return [message]
-        messages: list[Buffer] = []
+        messages: list[Message] = []
         at = 0
         while at < len(piece):  # what is left is not cut off: of bytes that would copy it for each message
             taken = piece[at : at + self._whole - self.held]
@@ -108,12 +136,12 @@ class MessageReader:
             # contents stand last in OIP's messages: with an aligned end, numbers of 4 and 8 bytes are aligned too
             self._large = LargeBody(size, boundary=size)
 
-    def _end(self) -> Buffer:
+    def _end(self) -> Message:
         message: Buffer = self._large.memory.toreadonly() if self._large is not None else b"".join(self._pieces)
         self._large = None
         self._pieces.clear()
         self.held, self._whole = 0, PREFIX_BYTES
-        return decompressed(message, self._encoding, self._limit) if self._compressed else message
+        return Compressed(message, self._encoding, self._limit) if self._compressed else message
 
 
 def decompressed(message: Buffer, encoding: str, limit: int) -> bytes:
@@ -129,4 +157,8 @@ def decompressed(message: Buffer, encoding: str, limit: int) -> bytes:
         )
     if not reader.eof:
         raise BadMessageError(INTERNAL, f"a message in {encoding} ends too early")
+    if reader.unused_data:
+        raise BadMessageError(
+            INTERNAL, f"a message has {len(reader.unused_data)} bytes after the end of its {encoding}"
+        )
     return data

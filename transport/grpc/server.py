@@ -21,7 +21,7 @@ from crossover.transport import eager_start
 from crossover.transport.connection_age import ENDLESS, ConnectionAge
 from crossover.transport.deadline_queue import Deadline, deadline_queue
 from crossover.transport.grpc import status
-from crossover.transport.grpc.messages import ENCODINGS, BadMessageError, prefixed
+from crossover.transport.grpc.messages import ENCODINGS, BadMessageError, Compressed, prefixed
 from crossover.transport.grpc.metadata import BadTimeoutError, Metadata, metadata_in, metadata_out
 from crossover.transport.grpc.server_call import WINDOW, AbortedError, ServerCall
 from crossover.transport.grpc.status import Status, status_fields
@@ -225,8 +225,7 @@ class ServerConnection:
             if len(call.queue) > 1 and not call.handler.request_streaming:
                 raise BadMessageError(status.INTERNAL, "a unary call has one message; more came")
         except BadMessageError as bad:
-            too_large = bad.code == status.RESOURCE_EXHAUSTED
-            self.end(call, self._service.too_large(bad.size) if too_large else Status(bad.code, bad.text))
+            self._end_bad(call, bad)
             return
         if ends:
             self._end_of_request(stream)
@@ -274,12 +273,16 @@ class ServerConnection:
         handler = call.handler
         try:
             if handler.unary_unary is not None:
-                self._reply(call, call.reply(await handler.unary_unary(call.request(call.taken()), call)))
+                message = call.taken()
+                if type(message) is Compressed:
+                    await eager_start.waiting()
+                    message = await message.read()
+                self._reply(call, call.reply(await handler.unary_unary(call.request(message), call)))
                 return
             answers = (
                 handler.stream_stream(call, call)
                 if handler.request_streaming
-                else handler.unary_stream(call.request(call.taken()), call)
+                else handler.unary_stream(await anext(call), call)
             )
             if hasattr(answers, "__aiter__"):
                 async for answer in answers:
@@ -289,6 +292,8 @@ class ServerConnection:
             self.end(call, Status(status.OK, "", call.trailing))
         except AbortedError as error:
             self.end(call, Status(error.code, error.details, error.trailing))
+        except BadMessageError as bad:
+            self._end_bad(call, bad)
         except Exception:
             log.exception("a call failed inside the service")
             self.end(call, Status(status.UNKNOWN, "the service failed inside; its log has the reason"))
@@ -344,6 +349,10 @@ class ServerConnection:
         self._cancel(call)
         self._leave(stream)
         self.socket.flush()
+
+    def _end_bad(self, call: ServerCall, bad: BadMessageError) -> None:
+        too_large = bad.code == status.RESOURCE_EXHAUSTED
+        self.end(call, self._service.too_large(bad.size) if too_large else Status(bad.code, bad.text))
 
     def _refuse(self, stream: Stream, ended: Status) -> None:
         """A call that never had a handler."""

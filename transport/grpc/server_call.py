@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.protocol import deadline
 from crossover.protocol.errors import PortableError
-from crossover.transport.grpc.messages import MessageReader, whole_message
+from crossover.transport.grpc.messages import Compressed, MessageReader, whole_message
 from crossover.transport.grpc.metadata import Metadata, deadline_of
-from crossover.transport.grpc.status import INTERNAL
+from crossover.transport.grpc.status import INVALID_ARGUMENT, NOT_DECODED
 
 if TYPE_CHECKING:
     from crossover.transport.deadline_queue import Deadline
+    from crossover.transport.grpc.messages import Message
     from crossover.transport.grpc.server import ServerConnection
     from crossover.transport.http2.connection import Stream
     from crossover.transport.http2.frames import Buffer
@@ -60,7 +61,7 @@ class ServerCall:
         """The reply's first header fields have gone."""
         self.closed = False
         """The client has ended its side."""
-        self.queue: deque[Buffer] = deque()
+        self.queue: deque[Message] = deque()
         self.queued = 0
         """Bytes in the queue."""
         self.room = WINDOW
@@ -111,7 +112,7 @@ class ServerCall:
             return lacking if lacking >= WINDOW // 2 or missing > room else 0
         return max(0, missing - room)
 
-    def taken(self) -> Buffer:
+    def taken(self) -> Message:
         """The next message of the queue."""
         message = self.queue.popleft()
         self.queued -= len(message)
@@ -130,7 +131,7 @@ class ServerCall:
             self.waiter = None
         message = self.taken()
         self._connection.grant(self)
-        return self.request(message)
+        return self.request(await message.read() if type(message) is Compressed else message)
 
     def request(self, message: Buffer) -> Any:
         """What the handler takes for a message."""
@@ -140,7 +141,7 @@ class ServerCall:
         try:
             return parse(bytes(message))
         except Exception:  # noqa: BLE001 - protobuf raises several kinds for one cause
-            raise AbortedError(INTERNAL, "the message can't be decoded") from None
+            raise AbortedError(INVALID_ARGUMENT, NOT_DECODED) from None
 
     def reply(self, answer: Any) -> bytes:
         """The message that stands for a handler's answer."""

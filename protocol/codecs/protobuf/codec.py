@@ -336,7 +336,7 @@ def _as_bytes(data: Buffer) -> bytes:
 
 
 def _undecodable(message: Any) -> Exception:
-    return invalid(f"the message is not a {message.DESCRIPTOR.full_name}: it can't be decoded as protobuf")
+    return invalid(f"the message can't be decoded as protobuf of {message.DESCRIPTOR.full_name}")
 
 
 def _tensors(entries: Sequence[Any], raws: Sequence[Buffer], contents: Mapping[int, Buffer], what: str) -> list[Tensor]:

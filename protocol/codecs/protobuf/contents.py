@@ -96,7 +96,7 @@ def _parsed(contents: Buffer) -> Any:
     try:
         return pb.InferTensorContents.FromString(bytes(contents))
     except DecodeError:
-        raise invalid("the message is not a inference.ModelInferRequest: it can't be decoded as protobuf") from None
+        raise invalid("the message can't be decoded as protobuf of inference.ModelInferRequest") from None
 
 
 def _from_bytes(name: str, row: Datatype, shape: Shape, contents: Buffer, what: str) -> Tensor | None:

@@ -44,6 +44,25 @@ async def test_check_follows_the_inference():
         assert {name: status.status for name, status in listed.items()} == {"": 1, pb.SERVICE: 1, "echo": 1}
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch", f"{V1}/ServerReflectionInfo",
+        f"{V1ALPHA}/ServerReflectionInfo", f"{pb.SERVICE}/ModelInfer", f"{pb.SERVICE}/ServerMetadata",
+        f"{pb.SERVICE}/RepositoryModelLoad",
+    ],
+)  # fmt: skip
+async def test_a_message_that_cannot_be_decoded_is_the_callers_fault(path):
+    """INVALID_ARGUMENT in our words, whichever service has the method; no class of an exception."""
+    many = path.endswith("ReflectionInfo")
+    async with listening(RecordingInference()) as target, aio.insecure_channel(target.grpc) as channel:
+        kind = channel.stream_stream if many else channel.unary_stream
+        call = kind(f"/{path}")([b"\xff\xff"] if many else b"\xff\xff")
+        with pytest.raises(aio.AioRpcError, match="can't be decoded as protobuf of ") as caught:
+            await call.read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_watch_tells_changes():
     """Watch sends the status now and at each change; of an unknown name SERVICE_UNKNOWN, without ending."""
     fake = RecordingInference()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import random
+import threading
 import time
+import zlib
 
 import pytest
 from hypothesis import given
@@ -48,13 +51,26 @@ def test_what_is_missing_is_known_from_the_prefix_on():
         (framed(b"x", 2), "gzip", status.INTERNAL),
         (framed(b"x", 1), "snappy", status.UNIMPLEMENTED),
         (framed(gzip.compress(bytes(LIMIT + 1)), 1), "gzip", status.RESOURCE_EXHAUSTED),
+        (framed(gzip.compress(random.Random(1).randbytes(9000))[:-9], 1), "gzip", status.INTERNAL),
+        (framed(gzip.compress(b"x") + b"y", 1), "gzip", status.INTERNAL),
+        (framed(gzip.compress(b"x") + gzip.compress(b"y"), 1), "gzip", status.INTERNAL),
+        (framed(zlib.compress(b"x") + b"y", 1), "deflate", status.INTERNAL),
     ],
 )
-def test_bad_messages(data, encoding, code):
-    """Too large, compressed without a word, broken, or a bomb."""
+async def test_bad_messages(data, encoding, code):
+    """Too large, compressed without a word, broken, a bomb, or with something after its end."""
     with pytest.raises(messages.BadMessageError) as caught:
-        messages.MessageReader(LIMIT, encoding).feed(data)
+        await messages.MessageReader(LIMIT, encoding).feed(data)[0].read()
     assert caught.value.code == code
+
+
+async def test_little_is_decompressed_on_the_loop_and_much_in_a_thread(monkeypatch):
+    """A small message may become a thousand times as large; nobody waits for that."""
+    threads = []
+    monkeypatch.setattr(messages, "decompressed", lambda *_: threads.append(threading.current_thread()) or b"")
+    for size in (messages.INLINE_BYTES, messages.INLINE_BYTES + 1):
+        await messages.Compressed(bytes(size), "gzip", LIMIT).read()
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
 
 
 @given(
