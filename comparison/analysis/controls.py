@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from crossover.comparison.analysis import statistics as st
 from crossover.comparison.analysis.measures import ALONE
-from crossover.comparison.design.arms import AGAIN, CONTROL, REFERENCE
+from crossover.comparison.design.arms import AGAIN, CONTROL, REFERENCE, REST_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ TOLERANCE = 0.10
 """The control is recovered when the known length lies in the interval, widened by a tenth of that length."""
 
 
-AGAINST = {AGAIN: REFERENCE, "rest-again": "rest"}
+AGAINST = {AGAIN: REFERENCE, REST_AGAIN: "rest"}
 """The A/A pairs: an arm under a second name, and under its own."""
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crossover.comparison.design import outcomes as out
+from crossover.comparison.design.naming import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TypeAlias
 
     from numpy.typing import NDArray
@@ -44,6 +46,19 @@ ERROR_SHARE = 0.001
 """Share of requests that may fail; not one reply may be wrong."""
 
 
+def _percent(share: float) -> str:
+    return f"{plain(100 * share)}%"
+
+
+_UNITS: dict[str, tuple[Callable[[float], str], str]] = {
+    "share of requests": (_percent, "of requests"),
+    "of one CPU": (_percent, "of one CPU"),
+    "replies": (plain, "replies"),
+    "µs": (lambda value: f"{plain(value)} µs", ""),
+}
+"""For each unit of a gate how a value is written, and what it is of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
     """One check of one arm in one cell."""
@@ -72,6 +87,18 @@ def gates(bins: list[Bin], closed_loop: bool = False, round_trip_ms: float | Non
             _queued(table),
         ]
     )
+
+
+def amount(values: list[float], unit: str) -> str:
+    """Values of one gate with their unit, as a sentence says them: "15.7% to 36.7% of requests"."""
+    _, noun = _UNITS[unit]
+    return limit(values, unit) + f" {noun}" * bool(noun)
+
+
+def limit(values: list[float], unit: str) -> str:
+    """The same without what a share is of."""
+    write, _ = _UNITS[unit]
+    return " to ".join(dict.fromkeys((write(min(values)), write(max(values)))))
 
 
 def capacity_gates(searches: list[dict[str, Any]]) -> list[Gate]:

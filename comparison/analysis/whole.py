@@ -140,7 +140,7 @@ class Analysis:
     def _judge(self, asked: Asked, differences: st.Floats, holm_p: float) -> Judgement:
         failed = self.failures(asked)
         if failed:
-            return verdicts.invalid("; ".join(failed), len(differences))
+            return verdicts.invalid(", and ".join(failed), len(differences))
         equals = [f for f in self.equals if (f.cell, f.metric) == (asked.cell, asked.metric) and f.metric in TESTED]
         return verdicts.judge(
             differences,
@@ -173,7 +173,7 @@ class Analysis:
         if self.wrong:
             return [self.wrong]
         return [
-            f"{arm}: {gate.name} {gate.value:.3g}, limit {gate.limit:.3g} {gate.unit}"
+            f"{arm}: {gate.name}, {gates.amount([gate.value], gate.unit)} (limit {gates.limit([gate.limit], gate.unit)})"
             for (cell, arm), found in self.gates.items()
             for gate in found
             if arm in asked.pair.key

@@ -34,10 +34,13 @@ class Arm:
 
 REFERENCE = "grpc"
 AGAIN = "grpc-again"
+REST_AGAIN = "rest-again"
 CONTROL = "control"
 GRPC_CLIENT, REST_CLIENT = "grpc-client", "rest-client"
 CODED = frozenset({GRPC_CLIENT, REST_CLIENT})
 """Arms of a pair that encode and decode as a client does, within each call."""
+CONTROLS = frozenset({AGAIN, REST_AGAIN, CONTROL})
+"""Arms that say whether a run may be believed; figures of the others leave them out."""
 
 ARMS: dict[str, Arm] = {
     wire.name: Arm(wire.name, wire.name, wire.kind, summary=wire.summary) for wire in ({**WIRES, **LAB_WIRES}).values()

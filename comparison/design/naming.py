@@ -20,6 +20,11 @@ STEPS = {
 """The basic steps of a machine that machine/calibration.py measures, in words."""
 
 
+def plain(value: float, sign: str = "") -> str:
+    """A number with three significant digits and no exponent, as people read it; all digits of a large one."""
+    return f"{value:{sign},.0f}" if abs(value) >= 99.95 else f"{value:{sign}.3g}"
+
+
 def size(count: float) -> str:
     """A number of bytes for people: 256 B, 16 KB, 1 MB (units of 1024)."""
     for unit, divisor in (("MB", 1 << 20), ("KB", 1 << 10)):

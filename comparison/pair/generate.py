@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.comparison import commands
 from crossover.comparison.design import schedule
-from crossover.comparison.design.arms import AGAIN, CONTROL
+from crossover.comparison.design.arms import AGAIN, CONTROL, REST_AGAIN
 from crossover.comparison.design.cells import Cell, plan
 from crossover.comparison.design.samples import Experiment, SliceLine, Writer
 from crossover.comparison.experiment.part import check_answers
@@ -31,7 +31,7 @@ from crossover.comparison.network.profiles import LOOPBACK
 from crossover.comparison.options import UsageError
 from crossover.comparison.pair import options
 from crossover.comparison.pair.exchange import GRPC, REST
-from crossover.comparison.pair.subject import REST_AGAIN, PairSubject, PairView
+from crossover.comparison.pair.subject import PairSubject, PairView
 from crossover.comparison.services.ask import LostError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crossover.comparison.design import outcomes, schedule
-from crossover.comparison.design.arms import AGAIN, CODED, CONTROL, GRPC_CLIENT, REST_CLIENT, Arm
+from crossover.comparison.design.arms import AGAIN, CODED, CONTROL, GRPC_CLIENT, REST_AGAIN, REST_CLIENT, Arm
 from crossover.comparison.design.cells import MIX
 from crossover.comparison.experiment.preparation import Prepared, probed
 from crossover.comparison.machine import cpu, sockets
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from crossover.comparison.pair.sides import GrpcSide, RestSide
 
 S = TypeVar("S", "GrpcSide", "RestSide")
-REST_AGAIN = "rest-again"
 ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (

@@ -9,6 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crossover.comparison.analysis import gates
+from crossover.comparison.analysis.measures import APPARATUS
 from crossover.comparison.analysis.statistics import EQUIVALENCE
 from crossover.comparison.design import naming
 from crossover.comparison.network.profiles import LOOPBACK
@@ -43,8 +45,9 @@ def html(summary: Summary, analysis: Analysis, provenance: dict[str, Any]) -> st
     ]  # fmt: skip
     body = "\n".join(part for part in parts if part)
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n<title>gRPC or REST? {escape(summary["created"])}'
-        '</title>\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n<title>gRPC or REST? '
+        f"{escape(summary['model'])}, {escape(summary['created'])}</title>\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>\n{_STYLE.read_text()}{style.css()}</style></head>\n<body>\n{_TOP}<main>\n{body}\n</main>\n</body></html>\n"
     )
 
@@ -55,7 +58,7 @@ def _sections(summary: Summary, analysis: Analysis) -> list[tuple[str, list[Pict
         ("How much", [ratios.forest(summary), ratios.by_payload(summary)], _cells_table(summary), _HOW_MUCH),
         ("Latency", [latency.spectrum(analysis.measures, analysis.arms), capacity.latency_against_rate(analysis.measures, summary)],
          _arms_table(summary), ""),
-        ("Why", [stages.waterfall(analysis.samples)], _causes_table(summary), _WHY),
+        ("Why", [stages.waterfall(analysis.samples)], _causes_table(summary), _why(summary)),
         ("CPU, bytes and cost", [resources.cpu(summary), resources.byte_split(summary)], _cost_table(summary), ""),
         ("May this be believed?", [validity.controls(summary)], _validity(summary) + _gates_table(summary), ""),
         ("Start and memory", [], _starts_table(summary), _starts_text(summary)),
@@ -72,11 +75,16 @@ class="always">한국어</label></span></header>
 """
 _HOW_MUCH = "Below 1 gRPC takes less. The shaded band is equality for practice (5 %). Intervals are 95 %, over blocks."
 _NETWORKS = "Each network is a link of packets between two hosts of this machine, measured before use (docs/method.md)."
-_WHY = (
-    "Each step of the ladder changes one thing; its part of the gap is the difference of two arms, block by block. "
+_WHY = "Each step of the ladder changes one thing; its part of the gap is the difference of two arms, block by block."
+_STAGES = (
     "The stages come from slices of their own, in which every station stamps the same monotonic clock; they add up to "
     "what the client saw."
 )
+
+
+def _why(summary: Summary) -> str:
+    """What the parts are; a foreign pair has no stages."""
+    return _WHY if summary["services"] == "pair" else f"{_WHY} {_STAGES}"
 
 
 def both(text: str) -> str:
@@ -95,7 +103,10 @@ _LEFT, _RIGHT = math.log(0.1), math.log(10)
 def _answer(summary: Summary) -> str:
     """The first screen: the sentence, the ratios that it rests on, and what speaks against believing them."""
     answers = words.answers(summary) or words.verdict(summary)[:1]
-    about = f"model {summary['model']}, {summary['blocks']} blocks, {summary['created']}"
+    model = "" if summary["services"] == "pair" else "model "
+    about = (
+        f"{model}{summary['model']}, {summary['blocks']} block{'s' * (summary['blocks'] != 1)}, {summary['created']}"
+    )
     doubts = words.doubts(summary)
     return (
         f'<section class="answer"><h1>{both("gRPC or REST between two services?")}</h1><p class="soft">{both(about)}</p>'
@@ -168,9 +179,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str) -> st
         return ""
     names = "".join(f"<th>{both(name)}</th>" for name in head)
     table = f"<table><thead><tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-    label = escape(title, quote=True)
-    scrolled = f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">{table}</div>'
-    return f"<details><summary>{both(title)}</summary>{scrolled}</details>"
+    name = re.sub(r"\W+", "-", title.lower()).strip("-")
+    scrolled = f'<div class="scroll" tabindex="0" role="region" aria-labelledby="{name}">{table}</div>'
+    return f'<details><summary id="{name}">{both(title)}</summary>{scrolled}</details>'
 
 
 def _cell(html: str) -> str:
@@ -287,17 +298,18 @@ def _causes_table(summary: Summary) -> str:
 
 
 def _cost_table(summary: Summary) -> str:
+    processes = list(dict.fromkeys(name for row in summary["arms"] for name in row["cpu_us"] if name not in APPARATUS))
     rows = [
         (
             f"{row['where']} {escape(row['arm'])}",
-            *(_number(row["cpu_us"].get(name), ",.0f") for name in ("gateway", "model server", "client")),
+            *(_number(row["cpu_us"].get(name), ",.0f") for name in processes),
             _number(row["message_bytes"], ",.0f"),
             _number(row["wire_bytes"], ",.0f"),
             *(_price(row["cost_per_million"], part) for part in ("cpu", "traffic")),
         )
         for row in summary["arms"]
     ]
-    head = ("payload and arm", "gateway µs", "model server µs", "client µs", "message bytes", "hop bytes",
+    head = ("payload and arm", *(f"{name} µs" for name in processes), "message bytes", "hop bytes",
             "CPU cost per million", "traffic cost per million")  # fmt: skip
     return _table(head, rows, "CPU, bytes and cost of each arm")
 
@@ -307,8 +319,8 @@ def _gates_table(summary: Summary) -> str:
         (
             f"{gate['where']} {escape(gate['arm'])}",
             both(gate["gate"]),
-            words.plain(gate["value"]),
-            f"{words.plain(gate['limit'])} {escape(gate['unit'])}",
+            both(gates.amount([gate["value"]], gate["unit"])),
+            gates.limit([gate["limit"]], gate["unit"]),
             "passed" if gate["passed"] else f'<span class="invalid">{both("not passed")}</span>',
         )
         for gate in summary["gates"]

@@ -7,6 +7,7 @@ import math
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from crossover.comparison.analysis.gates import amount, limit
 from crossover.comparison.design import naming
 from crossover.comparison.network.profiles import LOOPBACK
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Summary = dict[str, Any]
 Cell = dict[str, Any]
 
+plain = naming.plain
 METRIC_WORDS = {
     "alone": "the median latency of calls one at a time",
     "alone_cpu": "CPU per request of calls one at a time",
@@ -102,11 +104,12 @@ def pairs(summary: Summary) -> list[list[str]]:
 
 
 def headline(summary: Summary) -> dict[str, Any]:
-    """What a list of runs shows of this one: `pair`, `payloads` in bytes, `complete`, and a row for each cell of its p50."""
+    """What a list of runs shows of this one: `subject` (model or method), `pair`, `payloads` in bytes and its cells of p50."""
     pair = headline_pair(summary)
     cells = cells_of(summary, pair, "p50") if pair else []
     return {
         "created": summary["created"],
+        "subject": summary["model"],
         "complete": summary.get("complete", True),
         "pair": pair,
         "payloads": sorted({cell["payload_bytes"] for cell in cells}),
@@ -385,24 +388,14 @@ def _failed_gates(summary: Summary) -> list[str]:
         if not gate["passed"]:
             failed.setdefault((gate["where"], gate["gate"]), []).append(gate)
     return [
-        f"{_and([gate['arm'] for gate in gates])} at {where}: {name} {_span([gate['value'] for gate in gates])} "
-        f"{gates[0]['unit']}, limit {_span([gate['limit'] for gate in gates])}: not used."
-        for (where, name), gates in failed.items()
+        f"{_and([gate['arm'] for gate in found])} at {where}: {name}, {amount([gate['value'] for gate in found], found[0]['unit'])} "
+        f"(limit {limit([gate['limit'] for gate in found], found[0]['unit'])}): not used."
+        for (where, name), found in failed.items()
     ]
 
 
 def _and(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _span(values: list[float]) -> str:
-    low, high = plain(min(values)), plain(max(values))
-    return low if low == high else f"{low} to {high}"
-
-
-def plain(value: float, sign: str = "") -> str:
-    """A number with three significant digits and no exponent, as people read it; all digits of a large one."""
-    return f"{value:{sign},.0f}" if abs(value) >= 99.95 else f"{value:{sign}.3g}"
 
 
 def again(summary: Summary) -> str:

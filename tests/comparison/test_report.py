@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import synthetic
 
-from crossover.comparison.analysis import explain
+from crossover.comparison.analysis import explain, gates
 from crossover.comparison.analysis.whole import Analysis
 from crossover.comparison.design import arms, samples
 from crossover.comparison.pair import differences, subject
@@ -134,6 +134,23 @@ def test_a_run_with_one_block_still_gives_a_page(apart, tmp_path):
     assert "undecided" in rest
 
 
+@pytest.mark.parametrize("unit", list(gates._UNITS))
+def test_what_a_gate_found_is_korean_too(unit):
+    """In a doubt and as the reason of a cell without a number; what is no arm's name, number or unit is translated."""
+    told = [
+        f"{arm}: queued for a connection, {gates.amount([0.2], unit)} (limit {gates.limit([0.05], unit)})"
+        for arm in ("grpc", "rest")
+    ]
+    doubt = words._failed_gates({"gates": [
+        {"arm": arm, "where": "22 B", "gate": "errors", "value": value, "unit": unit, "limit": 0.1, "passed": False}
+        for arm, value in (("grpc", 2.0), ("rest", 3.0))]})[0]  # fmt: skip
+    lead = "These two services (greeter.v1.Greeter/SayHello against POST /v1/hello)"
+    for text in (doubt, f"{lead}: no number at 22 B, 237 requests/s ({', and '.join(told)})."):
+        assert not re.search(
+            r"of requests|of one CPU|replies|limit|requests/s|connection| to | and ", korean.said(text)
+        ), korean.said(text)
+
+
 def _gate(arm: str, value: float, where: str = "1 MB") -> dict:
     return {"arm": arm, "where": where, "gate": "generator late (p99)", "value": value, "unit": "µs", "limit": 500.0,
             "passed": value <= 500}  # fmt: skip
@@ -143,8 +160,8 @@ def test_arms_that_fail_the_same_gate_are_one_sentence():
     """A reader sees what was not used, not the same line for every arm."""
     gates = [_gate("rest", 2000), _gate("grpc", 3000), _gate("inprocess", 20), _gate("grpc", 501, "4 KB")]
     assert words._failed_gates({"gates": gates}) == [
-        "rest and grpc at 1 MB: generator late (p99) 2,000 to 3,000 µs, limit 500: not used.",
-        "grpc at 4 KB: generator late (p99) 501 µs, limit 500: not used.",
+        "rest and grpc at 1 MB: generator late (p99), 2,000 µs to 3,000 µs (limit 500 µs): not used.",
+        "grpc at 4 KB: generator late (p99), 501 µs (limit 500 µs): not used.",
     ]
 
 
@@ -292,6 +309,7 @@ def test_a_colour_means_one_upstream_everywhere(root):
     arms_of = list(style.ARM_COLOURS.values())
     for i in (0, 1):
         assert len({pair[i] for pair in arms_of}) == len(arms_of)
+    assert set(style.ARM_COLOURS) >= {*arms.ARMS, *subject.ARMS} - {arms.CONTROL}
     others = [
         *stages._COLOURS.values(), *resources._CPU_COLOURS.values(), *resources._BYTE_COLOURS.values(),
         *(colour for pair in style._PAIRS for colour in pair),

@@ -418,8 +418,10 @@ def test_reports_are_listed_and_open(open_page, root):
     """A run is in the list with pair, payloads, ratios, verdicts and date; its report opens with its styles, in the page's language."""
     folder = root / "runs" / "test-of-the-page"
     folder.mkdir(parents=True, exist_ok=True)
-    headline = {"created": "2026-11-26T10:00:00Z", "complete": True, "pair": ["grpc", "rest-binary"], "payloads": [256], "cells": [
+    headline = {"created": "2026-11-26T10:00:00Z", "complete": True, "subject": "greeter.v1.Greeter/SayHello",
+        "pair": ["grpc", "rest-binary"], "payloads": [256], "cells": [
         {"where": "256 B", "ratio": 2.55, "interval": [2.46, 2.65], "verdict": "rest"},
+        {"where": "16384 numbers (64 KB)", "ratio": 0.05, "interval": [0.03, 0.09], "verdict": "grpc"},
         {"where": "1 MB", "ratio": None, "interval": None, "verdict": "invalid"}]}  # fmt: skip
     try:
         (folder / "headline.json").write_text(json.dumps(headline))
@@ -429,7 +431,7 @@ def test_reports_are_listed_and_open(open_page, root):
         page = open_page()
         item = page.locator("#report-list li").filter(has_text="test-of-the-page")
         for text in (
-            "grpc / rest-binary",
+            "greeter.v1.Greeter/SayHello: grpc / rest-binary",
             "256 B",
             "2.55 (2.46 to 2.65)",
             "REST better",
@@ -440,6 +442,8 @@ def test_reports_are_listed_and_open(open_page, root):
             assert text in item.inner_text()
         page.get_by_role("button", name="한국어").click()
         assert "REST가 나음" in item.inner_text()
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
         item.get_by_role("link").click()
         assert page.locator("#ko").is_checked()
         assert page.inner_text("h1") == "Found"

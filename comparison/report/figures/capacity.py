@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
-from crossover.comparison.design.arms import AGAIN, CONTROL
+from crossover.comparison.design.arms import CONTROLS
 from crossover.comparison.report.figures import style
 from crossover.comparison.report.figures.style import Picture
 
@@ -21,7 +21,7 @@ _HIGHEST = 8.0
 
 def latency_against_rate(measures: Measures, summary: dict[str, Any]) -> Picture | None:
     """95th percentile of latency by rate, an arm a colour, a panel a cell; None when nothing was searched."""
-    rows = [row for row in summary["arms"] if row["capacity"] and row["arm"] not in {AGAIN, CONTROL}]
+    rows = [row for row in summary["arms"] if row["capacity"] and row["arm"] not in CONTROLS]
     if not rows:
         return None
     cells = list(dict.fromkeys(row["cell"] for row in rows))
@@ -32,7 +32,7 @@ def latency_against_rate(measures: Measures, summary: dict[str, Any]) -> Picture
             _arm(axis, measures.searches(c, row["arm"]), row)
         _axes(axis, shown[0])
     axes[0].set_ylabel("95th percentile of latency, ms")
-    axes[0].legend(fontsize=8, loc="upper left")
+    style.legend(figure, axes)
     told = "; ".join(
         f"{row['arm']} at {row['where']}: between {row['capacity']['low']:.0f} and {row['capacity']['high']:.0f} requests/s"
         for row in rows

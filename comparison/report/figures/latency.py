@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 
 from crossover.comparison.analysis import quantiles, summary
-from crossover.comparison.design.arms import AGAIN, CONTROL
+from crossover.comparison.design.arms import CONTROLS
 from crossover.comparison.report.figures import style
 from crossover.comparison.report.figures.style import Picture
 
@@ -25,7 +25,7 @@ _TICKS = {0.0: "min", 0.5: "50", 0.9: "90", 0.99: "99", 0.999: "99.9"}
 def spectrum(measures: Measures, arms: list[str]) -> Picture | None:
     """Latency at each percentile by arm, one panel a payload; a line ends where its interval ceases to exist."""
     where = [named["where"] for named in summary.names(measures.samples.experiment.cells)]
-    shown = [arm for arm in arms if arm not in {AGAIN, CONTROL}]
+    shown = [arm for arm in arms if arm not in CONTROLS]
     if not shown:
         return None
     figure, axes = style.panels(len(where), height=3.4)

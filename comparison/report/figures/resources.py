@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 
 from crossover.comparison.analysis.measures import APPARATUS
-from crossover.comparison.design.arms import AGAIN, CONTROL
+from crossover.comparison.design.arms import CONTROLS
 from crossover.comparison.report.figures import style
 from crossover.comparison.report.figures.style import Picture
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _CPU_COLOURS = {"gateway": "#8fa8b9", "model server": "#8c7a40", "service": "#8c7a40"}
-_BYTE_COLOURS = {"tensors": "#b9c2ca", "encoding": "#8d7fab", "protocol": "#3f4a57"}
+_BYTE_COLOURS = {"tensors": "#b9c2ca", "message": "#b9c2ca", "encoding": "#8d7fab", "protocol": "#3f4a57"}
 """No arm's colours."""
 
 
@@ -31,7 +31,7 @@ def cpu(summary: dict[str, Any]) -> Picture | None:
         _stack(axis, arms, parts, _CPU_COLOURS)
         axis.set_title(where)
         axis.set_xlabel("µs of CPU per request")
-    axes[-1].legend(fontsize=8)
+    style.legend(figure, axes)
     told = "; ".join(
         f"{row['arm']} at {row['where']}: "
         + ", ".join(f"{name} {row['cpu_us'].get(name, 0):.0f} µs" for name in processes)
@@ -41,24 +41,29 @@ def cpu(summary: dict[str, Any]) -> Picture | None:
 
 
 def byte_split(summary: dict[str, Any]) -> Picture | None:
-    """Bytes over the hop: the tensors themselves, what the encoding adds, what HTTP adds (TCP bytes less message)."""
+    """Bytes over the hop: the message, and what HTTP adds (TCP bytes less message).
+
+    A message of ours is the tensors themselves and what their encoding adds; of a foreign pair's message that is not known.
+    """
+    layers = _message_and_protocol if summary["services"] == "pair" else _layers
     rows = [row for row in _rows(summary) if row["message_bytes"]]
     if not rows:
         return None
     figure, axes = _panels(rows)
     for axis, (where, arms) in zip(axes, _by_place(rows).items(), strict=True):
-        _stack(axis, arms, _layers(arms), _BYTE_COLOURS)
+        _stack(axis, arms, layers(arms), _BYTE_COLOURS)
         axis.set_title(where)
         axis.set_xlabel("bytes per request")
         axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
         axis.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(_plain))
-    axes[-1].legend(fontsize=8)
+    style.legend(figure, axes)
     told = "; ".join(
         f"{row['arm']} at {row['where']}: message {row['message_bytes']:.0f} bytes, over the hop "
         + (f"{row['wire_bytes']:.0f}" if row["wire_bytes"] else "not measured")
         for row in rows
     )
-    return Picture("bytes", "Bytes over the hop: tensors, encoding, protocol", f"Bytes over the hop. {told}.", figure)
+    title = f"Bytes over the hop: {', '.join(layers(rows))}"
+    return Picture("bytes", title, f"Bytes over the hop. {told}.", figure)
 
 
 def _plain(count: float, _: int) -> str:
@@ -75,12 +80,20 @@ def _layers(arms: list[dict[str, Any]]) -> dict[str, list[float]]:
     return {
         "tensors": tensors,
         "encoding": [row["message_bytes"] - base for row, base in zip(arms, tensors, strict=True)],
-        "protocol": [max(0.0, (row["wire_bytes"] or row["message_bytes"]) - row["message_bytes"]) for row in arms],
+        "protocol": _protocol(arms),
     }
 
 
+def _message_and_protocol(arms: list[dict[str, Any]]) -> dict[str, list[float]]:
+    return {"message": [row["message_bytes"] for row in arms], "protocol": _protocol(arms)}
+
+
+def _protocol(arms: list[dict[str, Any]]) -> list[float]:
+    return [max(0.0, (row["wire_bytes"] or row["message_bytes"]) - row["message_bytes"]) for row in arms]
+
+
 def _rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    return [row for row in summary["arms"] if row["arm"] not in {AGAIN, CONTROL}]
+    return [row for row in summary["arms"] if row["arm"] not in CONTROLS]
 
 
 def _by_place(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

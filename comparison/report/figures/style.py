@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import contextlib
 import io
 import re
@@ -53,11 +54,28 @@ ARM_COLOURS = {
     "grpc-stock-raw": ("#27582a", "#a3d3a0"),
 }
 """Of each arm, in light and in dark; no colour means two arms, and none of them means anything else."""
+_OTHERS = (
+    "grpc-client", "rest-client", "rest-stdlib", "rest-base64", "rest-no-keepalive", "rest-httpx", "rest-aiohttp",
+    "rest-hypercorn", "rest-http2", "rest-httpx2", "rest-http2-tls", "rest-http3", "rest-gzip", "rest-blocking", "rest-one-connection", "rest-unix", "grpc-unix",
+    "grpc-stock-sync", "connect", "grpc-gzip", "grpc-blocking", "rest-again", "rest-h2", "rest-tls-resumed",
+    "grpc-web",
+)  # fmt: skip
+"""Arms that are seldom measured: their colours are steps around the circle of hues."""
+
+
+def _hue(number: int) -> tuple[str, str]:
+    """The colour with this number in light and in dark; neighbours in number are far apart in hue."""
+    hue = (0.93 + number * 0.381966) % 1
+    shades = (colorsys.hls_to_rgb(hue, lightness, 0.42) for lightness in (0.37, 0.73))
+    light, dark = ("#" + "".join(f"{round(255 * part):02x}" for part in shade) for shade in shades)
+    return light, dark
+
+
+ARM_COLOURS |= {name: _hue(number) for number, name in enumerate(_OTHERS)}
 VERDICT_COLOURS = {"grpc": INK, "rest": INK, "equal": INK, "undecided": SOFT, "invalid": BAD}
 """A verdict has no colour of a side: words say which; what is undecided is paler."""
 _MOST_IN_A_ROW = 3
 _NARROW_WIDTH = 4.2
-_MORE = (("#80577f", "#cfa3cd"), ("#4f6d7a", "#9dbfce"), ("#7a5c4f", "#c9a796"), ("#5f6f52", "#abc09a"))
 _TEXT = re.compile(r"<text(?P<attributes>[^>]*)>(?P<label>[^<]+)</text>")
 _is_narrow: ContextVar[bool] = ContextVar("narrow", default=False)
 
@@ -122,7 +140,7 @@ class Picture:
 
 def colour(arm: str) -> str:
     """An arm's colour, the same in every figure and on the gateway's page."""
-    return (ARM_COLOURS.get(arm) or _MORE[sum(arm.encode()) % len(_MORE)])[0]
+    return (ARM_COLOURS.get(arm) or ARM_COLOURS["inprocess"])[0]
 
 
 def css() -> str:

@@ -15,14 +15,20 @@ function ratio({ ratio: value, interval }) {
 
 const verdict = (name) => (t(`verdict_${name}`) === `verdict_${name}` ? name : t(`verdict_${name}`));
 
+/** Which model or method was measured, and by which arms; a run without these has its name alone. */
+function title({ subject, pair }, name) {
+  const arms = pair?.join(" / ");
+  return [subject, arms].filter(Boolean).join(": ") || name;
+}
+
 function item({ name, written_at: written, bytes: size, href, headline }) {
   const cells = (headline?.cells ?? []).filter(isCell);
-  const pair = headline?.pair?.join(" / ");
+  const named = title(headline ?? {}, name);
   return el("li", {},
-    el("p", {}, el("a", { href: `${href}?lang=${language()}` }, pair ?? name),
-      el("span", {}, [day(headline?.created ?? written), headline?.complete === false ? t("reportIncomplete") : "", pair ? name : bytes(size)].filter(Boolean).join(" · "))),
+    el("p", {}, el("a", { href: `${href}?lang=${language()}` }, named),
+      el("span", {}, [day(headline?.created ?? written), headline?.complete === false ? t("reportIncomplete") : "", named === name ? bytes(size) : name].filter(Boolean).join(" · "))),
     cells.length
-      ? el("table", {}, el("caption", { class: "unseen" }, `${pair}: ${t("reportColumns")}`), el("tbody", {}, ...cells.map((cell) => el("tr", {},
+      ? el("table", {}, el("caption", { class: "unseen" }, `${named}: ${t("reportColumns")}`), el("tbody", {}, ...cells.map((cell) => el("tr", {},
         el("th", { scope: "row" }, cell.where), el("td", {}, ratio(cell)), el("td", {}, verdict(cell.verdict))))))
       : null);
 }

@@ -157,7 +157,7 @@ export default {
   raceStopped: "Stopped. ",
   raceFailed: "The measurement failed: {reason}",
   reportsTitle: "Open the lab’s reports",
-  reportsLead: "What make compare measured on this machine, with intervals and doubts.",
+  reportsLead: "What make compare and crossover pair measured on this machine, with intervals and doubts.",
   reportsEmpty: "There is no report yet. Run make compare in the checkout; when it ends, its report is listed here.",
   reportRatio: "{ratio} ({low} to {high})",
   reportIncomplete: "ended early",

@@ -157,7 +157,7 @@ export default {
   raceStopped: "중지했습니다. ",
   raceFailed: "측정에 실패했습니다: {reason}",
   reportsTitle: "실험실 보고서 열기",
-  reportsLead: "make compare가 이 컴퓨터에서 측정한 결과를 신뢰 구간과 한계와 함께 보여 줍니다.",
+  reportsLead: "make compare와 crossover pair가 이 컴퓨터에서 측정한 결과를 신뢰 구간과 한계와 함께 보여 줍니다.",
   reportsEmpty: "아직 보고서가 없습니다. 소스 폴더에서 make compare를 실행하면 끝난 뒤 여기에 나타납니다.",
   reportRatio: "{ratio}({low}~{high})",
   reportIncomplete: "일찍 끝남",
