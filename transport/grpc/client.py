@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from crossover.protocol import deadline
 from crossover.protocol.wires import unix_path
 from crossover.transport.grpc import status
-from crossover.transport.grpc.client_connection import ClientConnection, RefusedError
+from crossover.transport.grpc.client_connection import ClientConnection, RefusedError, UnsentError
 from crossover.transport.grpc.metadata import Metadata, metadata_in
 from crossover.transport.grpc.status import CallFailedError, Status
 from crossover.transport.resending import MOST_ATTEMPTS
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from crossover.transport.http2.frames import Buffer
 
 RENEW_SECONDS = 0.02
+MOST_CONNECTIONS = 10
+"""How many connections a call may find ended before it begins: they end while a service behind a balancer leaves."""
 CONNECT_SECONDS = 5.0
 _SCHEMES = ("dns:///", "dns:", "ipv4:", "ipv6:", "passthrough:///")
 _DEFAULT_PORT = 443
@@ -226,11 +228,17 @@ class ChannelMethod:
 
         `until` is a deadline (see protocol/deadline.py). CallFailedError for every other status than OK.
         """
-        for _ in range(MOST_ATTEMPTS):
+        attempts = 0
+        for _ in range(MOST_CONNECTIONS):
             connection = self._channel.current or await self._channel.connected(until)
             try:
                 message, fields = await connection.call(self._fixed, data, until, metadata, recording)
+            except UnsentError:
+                continue
             except RefusedError:
+                attempts += 1
+                if attempts == MOST_ATTEMPTS:
+                    break
                 continue
             return message, metadata_in(fields) if trailing else ()
         raise CallFailedError(_unconnected("the request was refused"))

@@ -70,6 +70,10 @@ class RefusedError(Exception):
     """Nobody has looked at the request: it may be sent again."""
 
 
+class UnsentError(RefusedError):
+    """The connection took no more calls before this one began on it."""
+
+
 class _Call(Entry):
     """One call under way; it is its own entry among the deadlines."""
 
@@ -146,7 +150,7 @@ class ClientConnection:
         while len(connection.streams) >= connection.peer_streams and not self._retired:
             await self._wait_for_slot(until)
         if self._retired or self.suspect_since is not None or not connection.may_open:
-            raise RefusedError
+            raise UnsentError
         now = self._loop.time()
         call = _Call(self, self._loop.create_future(), now, until)
         if not connection.streams:

@@ -105,6 +105,30 @@ async def test_what_was_refused_is_sent_again():
         assert await called(method) == b"hello"
 
 
+@pytest.mark.parametrize(("ended_early", "code"), [(5, None), (10**6, 14)])
+async def test_a_connection_that_ends_before_the_call_begins_is_no_attempt(monkeypatch, ended_early, code):
+    """Each question about readiness renews the connection of a service that leaves: calls go on, if not for ever."""
+    async with serving() as (method, peers):
+        channel = method._channel
+        connected = channel.connected
+        left = ended_early
+
+        async def ended_at_once(until):
+            nonlocal left
+            connection = await connected(until)
+            left -= 1
+            if left >= 0:
+                connection.drain()
+            return connection
+
+        monkeypatch.setattr(channel, "connected", ended_at_once)
+        if code is None:
+            assert await called(method) == b"hello"
+            assert sum(peer.most_at_once for peer in peers) == 1
+        else:
+            assert (await ended(method.call(b"", NEVER, ()))).code == code
+
+
 async def test_goaway():
     """After GOAWAY what was begun comes to its end, what was not looked at goes to a new connection, as do new calls."""
 
