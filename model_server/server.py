@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import stat
-import sys
 from dataclasses import dataclass
 
 from crossover.endpoints.control_policy import ControlPolicy
@@ -23,6 +22,7 @@ from crossover.model_server.settings import ModelServerSettings, engine_of
 from crossover.model_server.shared_files import COPIES
 from crossover.protocol.inference import Inference
 from crossover.protocol.wires import UNIX
+from crossover.service import log as log_of_service
 from crossover.service import process
 from crossover.service.doors import Door
 from crossover.service.doors.setup import controls, door_of, is_loopback, warn_when_open
@@ -49,7 +49,7 @@ def run(settings: ModelServerSettings) -> int:
     try:
         engine_of(settings)  # says once what does not do, and imports for all of them what an engine needs
     except ValueError as error:
-        print(error, file=sys.stderr)
+        log_of_service.say(str(error))
         return process.CANNOT_START
     ports = ("model_server_http_port", "model_server_grpc_port")
     return running.run(settings.model_server_workers, settings, "model_server_host", ports, serve_worker)

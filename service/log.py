@@ -8,14 +8,20 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import time
 import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crossover.protocol.names import escaped
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+log = logging.getLogger("crossover")
 
 _FOLDERS = tuple(f"{folder}/" for folder in (Path(__file__).resolve().parent.parent, sys.prefix, sys.base_prefix))
 request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -87,10 +93,29 @@ FORMATTERS: dict[str, type[logging.Formatter]] = {"text": TextFormatter, "json":
 
 
 def set_up_log(level: str, form: str = "text") -> None:
-    """Log to stderr; `form` is a key of FORMATTERS."""
+    """Log to stderr, warnings and what nobody catches too; `form` is a key of FORMATTERS."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(FORMATTERS[form]())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("uvicorn", "uvicorn.error", "asyncio", "grpc", "alembic", "aiosqlite"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
     logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # ACCESS_LOG decides whether it has lines at all
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda given: _log_uncaught(given.exc_type, given.exc_value, given.exc_traceback)
+    sys.unraisablehook = lambda given: _log_uncaught(given.exc_type, given.exc_value, given.exc_traceback)
+
+
+def say(sentence: str) -> None:
+    """Why a program ends, on stderr: the sentence alone, or a record where the log is JSON."""
+    if any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers):
+        log.error("%s", sentence)
+    else:
+        print(escaped(sentence), file=sys.stderr)
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error or kind(), trace)
+    else:
+        log.critical("nobody caught an error", exc_info=(kind, error or kind(), trace))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from crossover.protocol.errors import InferenceError
+from crossover.service import log as log_of_service
 from crossover.transport import file_descriptors
 
 if TYPE_CHECKING:
@@ -155,8 +156,14 @@ class Stop(asyncio.Event):
         return draining
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """What stops a service: SIGINT, SIGTERM, and the end of its terminal, unless `nohup` said that it is to survive that."""
+    hang_up = (signal.SIGHUP,) if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else ()
+    return (signal.SIGINT, signal.SIGTERM, *hang_up)
+
+
 class StopSignal:
-    """SIGINT and SIGTERM as one event. SIGTERM drains; SIGINT, and a second signal, skip that; a third ends the process."""
+    """The stop signals as one event. SIGTERM and SIGHUP drain; SIGINT, and a second signal, skip that; a third ends the process."""
 
     def __init__(self) -> None:
         self.event = Stop()
@@ -164,7 +171,7 @@ class StopSignal:
 
     def listen(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             loop.add_signal_handler(number, self._received, number)
 
     def _received(self, number: int) -> None:
@@ -205,7 +212,7 @@ def run(serve: Callable[[Stop], Awaitable[None]]) -> int:
         uvloop.run(main())
     except (OSError, ValueError, RuntimeError, InferenceError) as error:
         log.debug("the service could not start", exc_info=error)
-        print(str(error), file=sys.stderr)
+        log_of_service.say(str(error))
         return CANNOT_START
     if _LEFT_BEHIND.is_set():
         logging.shutdown()

@@ -19,8 +19,9 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, fie
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crossover import VERSION
-from crossover.protocol.names import escaped, is_clean
+from crossover.protocol.names import is_clean
 from crossover.service import config_file
+from crossover.service import log as log_of_service
 from crossover.service.doors.forwarded import Forwarded
 from crossover.service.doors.hosts import AllowedHosts
 from crossover.service.doors.origins import Origins
@@ -343,6 +344,7 @@ def tls_of(cert: Path | None, key: Path | None, ca: Path | None, names: str) -> 
 
 def load(kind: type[S], program: str, arguments: Sequence[str] | None = None) -> S:
     """Settings from flags and environment; ends the program with one sentence when a value does not fit."""
+    _speak_as(os.environ.get("LOG_FORMAT"))
     arguments_given = vars(_parser(kind, program).parse_args(arguments))
     if arguments_given.pop("settings_markdown"):
         print(markdown(kind), end="")
@@ -352,16 +354,24 @@ def load(kind: type[S], program: str, arguments: Sequence[str] | None = None) ->
         sys.exit(0)
     path = arguments_given.pop("config") or os.environ.get(config_file.VARIABLE)
     flags = {name: value for name, value in arguments_given.items() if value is not None}
+    _speak_as(flags.get("log_format"))
     spelled = {name: flag(name) for name in flags}
     try:
         filed = _from_files(kind, Path(path) if path else None)
         filed = {name: value for name, value in filed.items() if name not in flags and not os.environ.get(name.upper())}
+        _speak_as(filed.get("log_format"))
         spelled |= {name: f"{name} in the settings file '{path}'" for name in filed}
         return kind(**filed | flags)
     except config_file.ConfigFileError as error:
         fail(str(error))
     except ValidationError as error:
         fail(_sentence(kind, error, spelled))
+
+
+def _speak_as(form: str | None) -> None:
+    """Refuse what follows in the form that the log is to have, since whoever collects JSON reads this too."""
+    if form == "json" or (form == "text" and os.environ.get("LOG_FORMAT") == "json"):
+        log_of_service.set_up_log("info", form)
 
 
 def _can_be_seen(text: str, field: FieldInfo) -> bool:
@@ -390,7 +400,7 @@ def _from_files(kind: type[ServiceSettings], path: Path | None) -> dict[str, Any
 
 def fail(sentence: str) -> NoReturn:
     """End the program: one sentence, on one line, on stderr, exit code 2. Users and passwords in URLs are left out."""
-    print(escaped(_USER_INFO.sub("***@", sentence)), file=sys.stderr)
+    log_of_service.say(_USER_INFO.sub("***@", sentence))
     sys.exit(2)
 
 

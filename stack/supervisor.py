@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import signal
 import subprocess
 import sys
@@ -10,7 +12,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from crossover.service.process import CANNOT_START, SAME_SIGNAL_SECONDS, url_host
+from crossover.service import log as log_of_service
+from crossover.service.process import CANNOT_START, SAME_SIGNAL_SECONDS, stop_signals, url_host
 from crossover.service.settings import environment
 from crossover.stack.services import START_SECONDS, ServiceProcess
 from crossover.stack.welcome import welcome
@@ -54,6 +57,7 @@ class StackSupervisor:
         cert, key = chosen.upstream_tls_cert, chosen.upstream_tls_key
         self._shown = (str(cert), str(key)) if cert and key else None
         self._printing = threading.Lock()
+        self._as_json = chosen.log_format == "json"
         self._stopping: float | None = None
         model_server = (_host(chosen.model_server_host), chosen.model_server_http_port)
         gateway = (_host(chosen.gateway_host), chosen.gateway_port)
@@ -64,7 +68,7 @@ class StackSupervisor:
 
     def run(self) -> int:
         """0 after a signal, 1 when a service could not start, both have ended, or one had to be killed."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             signal.signal(number, self._received)
         for child in reversed(self._children):
             self._start(child)
@@ -74,7 +78,7 @@ class StackSupervisor:
             failure = self._watch()
         stopped_well = self._stop()
         if failure is not None:
-            print(failure, file=sys.stderr, flush=True)
+            log_of_service.say(failure)
         return 0 if failure is None and stopped_well else 1
 
     def _start(self, child: Child) -> None:
@@ -150,7 +154,13 @@ class StackSupervisor:
 
     def _show(self, name: str, output: Any) -> None:
         for line in output:
-            self._say(f"{name:>12} | {line.decode('utf-8', 'replace').rstrip()}")
+            text = line.decode("utf-8", "replace").rstrip()
+            if not self._as_json:
+                self._print(f"{name:>12} | {text}")
+            elif _is_object(text):
+                self._print(text)
+            else:
+                self._print(_object(name, text))
 
     def _finish_reading(self, child: Child) -> None:
         for reader in child.readers:
@@ -158,12 +168,28 @@ class StackSupervisor:
         child.readers.clear()
 
     def _say(self, text: str) -> None:
+        self._print(_object("crossover.stack", text) if self._as_json else text)
+
+    def _print(self, text: str) -> None:
         """Print; a reader that has gone must not stop the services' logs from being drained."""
         try:
             with self._printing:
                 print(text, flush=True)
         except OSError:
             sys.stdout = None
+
+
+def _object(logger: str, text: str) -> str:
+    """The text as a record of JSON."""
+    return log_of_service.JsonFormatter().format(logging.LogRecord(logger, logging.INFO, "", 0, text, None, None))
+
+
+def _is_object(text: str) -> bool:
+    """Whether a service's line is a record already; a library's own output is not."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _host(host: str) -> str:

@@ -6,12 +6,11 @@ process. So every port works in the same way, without a hop. The system spreads 
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeVar
 
 from crossover.protocol.wires import UNIX
-from crossover.service import process, settings
+from crossover.service import log, process, settings
 from crossover.service.workers.supervisor import Supervisor
 from crossover.transport import addresses
 
@@ -50,5 +49,5 @@ def run(
 
             return Supervisor(count, work, chosen.drain_seconds + chosen.grace_seconds).run()
     except OSError as error:
-        print(error, file=sys.stderr)
+        log.say(str(error))
         return process.CANNOT_START

@@ -16,14 +16,13 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossover.service.file_lock import held
-from crossover.service.process import CANNOT_START, signal_at_parents_end, stop_with_parent
+from crossover.service.process import CANNOT_START, signal_at_parents_end, stop_signals, stop_with_parent
 from crossover.service.workers.scrape import bury
 from crossover.service.workers.worker import Worker
 
@@ -41,7 +40,6 @@ _PREFIX, _LOCK = "crossover-workers-", "lock"
 _AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _LONGEST_BASE = 60
 """The path of a Unix socket has at most 107 bytes."""
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(slots=True)
@@ -133,7 +131,7 @@ class Supervisor:
         bury(self._folder, place.index, place.pid)
         place.pid = None
         if self._stopping_since is not None:
-            if code not in (0, -signal.SIGTERM, -signal.SIGINT):
+            if code not in (0, *(-number for number in stop_signals())):
                 self._code = self._code or 1
             return
         if code == CANNOT_START and place.starts == 1:
@@ -150,13 +148,13 @@ class Supervisor:
 
     def _start(self, place: _Place) -> None:
         supervisor = os.getpid()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
         try:
             pid = os.fork()
             if pid == 0:
                 self._become(Worker(place.index, self._count, self._folder, place.starts > 0), supervisor)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals())
         place.pid, place.started_at, place.starts = pid, time.monotonic(), place.starts + 1
         log.info("worker %d is process %d", place.index, pid)
 
@@ -167,18 +165,19 @@ class Supervisor:
             signal_at_parents_end(signal.SIGKILL)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            signals = stop_signals()
+            for number in signals:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
             if os.getppid() == supervisor:
                 code = self._work(worker)
         except KeyboardInterrupt:
             code = 0
-        except BaseException:  # noqa: BLE001 - nothing may get from here to what the supervisor has on its stack
-            traceback.print_exc()
+        except BaseException:  # nothing may get from here to what the supervisor has on its stack
+            log.exception("worker %d failed", worker.index)
         finally:
             try:  # a stop signal that comes now may not raise: it would lead to what the supervisor has on its stack
-                signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+                signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
                 logging.shutdown()
                 sys.stdout.flush()
             finally:
@@ -197,7 +196,7 @@ def _woken(received: list[int]) -> Iterator[int]:
     for end in (reading, writing):
         os.set_blocking(end, False)
     signal.set_wakeup_fd(writing)
-    before = {number: signal.signal(number, note) for number in (*_SIGNALS, signal.SIGCHLD)}
+    before = {number: signal.signal(number, note) for number in (*stop_signals(), signal.SIGCHLD)}
     try:
         yield reading
     finally:

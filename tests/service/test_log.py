@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -118,6 +119,35 @@ def test_an_object_says_when_in_utc_and_why(said_as_json):
     assert found["time"].endswith("+00:00")
     assert found["exception"].startswith("Traceback") and "RuntimeError: bad\nnews" in found["exception"]
     assert str(Path(__file__).resolve().parent.parent.parent) + "/" not in found["exception"]
+
+
+EVERYTHING = """
+import logging, threading, warnings
+from crossover.rest_gateway.settings import GatewaySettings
+from crossover.service import log, settings
+log.set_up_log("info", "json")
+logging.getLogger("uvicorn.error").warning("the library speaks")
+warnings.warn("soon gone")
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start()
+thread.join()
+try:
+    settings.load(GatewaySettings, "gateway", ["--gateway-port", "x", "--log-format", "json"])
+except SystemExit:
+    raise RuntimeError("the end")
+"""
+
+
+def test_everything_that_a_program_says_is_an_object(root):
+    """Libraries, warnings, errors that nobody catches in any thread, and the sentence of a program that cannot start."""
+    ended = subprocess.run([sys.executable, "-c", EVERYTHING], cwd=root, capture_output=True, text=True, timeout=60)
+    said = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert ended.stdout == ""
+    assert {each["time"][-6:] for each in said} == {"+00:00"}
+    for part in ("the library speaks", "soon gone", "--gateway-port is 'x'; it takes"):
+        assert any(part in each["message"] for each in said), part
+    errors = [each["exception"].splitlines()[-1] for each in said if "exception" in each]
+    assert errors == ["ZeroDivisionError: division by zero", "RuntimeError: the end"]
 
 
 def test_text_has_a_date_and_a_zone(written):

@@ -45,14 +45,24 @@ def start(root):
         child.stdout.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_service_well(start, number):
-    """Either signal means: finish, exit code 0."""
+    """Each of them means: finish, exit code 0."""
     child = start(0.1)
     assert child.stdout.readline() == "up\n"
     child.send_signal(number)
     assert child.wait(20) == 0
     assert child.stdout.read() == "stopping\n"
+
+
+def test_the_end_of_the_terminal_is_survived_under_nohup():
+    """Who ignores SIGHUP before the service starts wants it to go on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in process.stop_signals()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.SIGHUP in process.stop_signals()
 
 
 def test_the_same_signal_again_at_once_is_one_signal(start):

@@ -45,8 +45,9 @@ def next_worker(process) -> tuple[int, int]:
     return int(index), int(pid)
 
 
-def test_one_that_ends_is_started_again_in_its_place():
-    """Whichever signal or exit code ends it; the others are left alone, and SIGTERM ends them all with code 0."""
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_one_that_ends_is_started_again_in_its_place(ending):
+    """Whichever signal or exit code ends it; the others are left alone, and a stop signal ends them all with code 0."""
     with supervised(WAITS) as process:
         first = dict(next_worker(process) for _ in range(2))
         assert first.keys() == {0, 1}
@@ -57,7 +58,7 @@ def test_one_that_ends_is_started_again_in_its_place():
         assert pid != first[1]
         assert time.monotonic() - began < PATIENCE
         os.kill(first[0], 0)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(ending)
         assert process.wait(PATIENCE) == 0
 
 
