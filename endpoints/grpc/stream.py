@@ -23,7 +23,6 @@ from crossover.protocol import streaming
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.limits import is_heavy
-from crossover.protos import inference as pb
 
 if TYPE_CHECKING:
     from crossover.endpoints.grpc.answer import Answering
@@ -149,7 +148,7 @@ class StreamOfCalls:
         try:
             request = await _decoded(data)
         except InferenceError as error:
-            request, identity = error, _id_of(data)
+            request, identity = error, protobuf_codec.id_of(data)
         else:
             identity = request.id
             cancelled = streaming.cancelled_by(request)
@@ -234,11 +233,3 @@ async def _decoded(data: bytes) -> InferRequest:
     if is_heavy(protobuf_codec.typed_bytes(data)):
         return await asyncio.to_thread(protobuf_codec.decode_request, data)
     return protobuf_codec.decode_request(data)
-
-
-def _id_of(data: bytes) -> str:
-    """The id of a request that could not be taken, as far as it can be read."""
-    try:
-        return pb.ModelInferRequest.FromString(data).id
-    except Exception:  # noqa: BLE001 - protobuf raises several kinds for one cause
-        return ""

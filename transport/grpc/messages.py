@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from crossover.protocol.errors import PortableError
-from crossover.transport.grpc.status import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED
+from crossover.transport.grpc.status import INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from crossover.transport.http1.receive_buffer import SMALLEST, LargeBody
 from crossover.transport.http2.frames import Buffer
 
@@ -18,6 +19,9 @@ ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """Message encodings beside identity, and how zlib calls their formats."""
 INLINE_BYTES = 4096
 """Decompressing more leaves the event loop for a thread: it makes up to a thousand times as many bytes."""
+
+MOST_DECODED_BYTES = 64 << 10
+"""Of a request for health or reflection: names."""
 
 
 class BadMessageError(PortableError):
@@ -144,6 +148,24 @@ class MessageReader:
         return Compressed(message, self._encoding, self._limit) if self._compressed else message
 
 
+def decoded(parse: Callable[[bytes], Any] | None, message: Buffer) -> Any:
+    """What a method's handler takes for a message, which has little to say; BadMessageError when it can't be decoded.
+
+    Handlers of tensors take the bytes themselves: `parse` is None.
+    """
+    if parse is None:
+        return message
+    if len(message) > MOST_DECODED_BYTES:
+        text = f"the message has {len(message)} bytes; a request of this method takes {MOST_DECODED_BYTES} at most"
+        raise BadMessageError(RESOURCE_EXHAUSTED, text, len(message))
+    try:
+        return parse(bytes(message))
+    except Exception:  # noqa: BLE001 - protobuf raises several kinds for one cause
+        raise BadMessageError(
+            INVALID_ARGUMENT, "the message can't be decoded as protobuf of the method's request"
+        ) from None
+
+
 def decompressed(message: Buffer, encoding: str, limit: int) -> bytes:
     """A gzip or deflate message; BadMessageError when it is broken or would be larger than `limit`."""
     reader = zlib.decompressobj(ENCODINGS[encoding])
@@ -151,10 +173,10 @@ def decompressed(message: Buffer, encoding: str, limit: int) -> bytes:
         data = reader.decompress(message, limit + 1)
     except zlib.error:
         raise BadMessageError(INTERNAL, f"a message is not {encoding}, as it says") from None
-    if len(data) > limit:
-        raise BadMessageError(
-            RESOURCE_EXHAUSTED, f"Received message larger than max ({limit}) when decompressed", len(data)
-        )
+    size = len(data)
+    if size > limit:
+        del data  # the error's traceback would keep it for as long as anybody looks at the error
+        raise BadMessageError(RESOURCE_EXHAUSTED, f"Received message larger than max ({limit}) when decompressed", size)
     if not reader.eof:
         raise BadMessageError(INTERNAL, f"a message in {encoding} ends too early")
     if reader.unused_data:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.protocol import deadline
 from crossover.protocol.errors import PortableError
-from crossover.transport.grpc.messages import Compressed, MessageReader, whole_message
+from crossover.transport.grpc.messages import BadMessageError, Compressed, MessageReader, decoded, whole_message
 from crossover.transport.grpc.metadata import Metadata, deadline_of
-from crossover.transport.grpc.status import INVALID_ARGUMENT, NOT_DECODED
 
 if TYPE_CHECKING:
     from crossover.transport.deadline_queue import Deadline
@@ -139,9 +138,9 @@ class ServerCall:
         if parse is None:
             return message
         try:
-            return parse(bytes(message))
-        except Exception:  # noqa: BLE001 - protobuf raises several kinds for one cause
-            raise AbortedError(INVALID_ARGUMENT, NOT_DECODED) from None
+            return decoded(parse, message)
+        except BadMessageError as bad:
+            raise AbortedError(bad.code, bad.text) from None
 
     def reply(self, answer: Any) -> bytes:
         """The message that stands for a handler's answer."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     UNAUTHENTICATED,
 ) = range(17)  # fmt: skip
 
-NOT_DECODED = "the message can't be decoded as protobuf of the method's request"
-"""Details of INVALID_ARGUMENT, as model calls say it with the message's name."""
 _OF_HTTP = {
     400: INTERNAL, 401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 404: UNIMPLEMENTED, 429: UNAVAILABLE,
     502: UNAVAILABLE, 503: UNAVAILABLE, 504: UNAVAILABLE,

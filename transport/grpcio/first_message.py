@@ -14,7 +14,7 @@ import grpc
 from grpc import aio
 
 from crossover.protocol import deadline
-from crossover.transport.grpc.status import NOT_DECODED
+from crossover.transport.grpc.messages import BadMessageError, decoded
 from crossover.transport.time_limit import TimeLimit
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MESSAGE_SECONDS = 60.0
 """From a call's metadata to the end of its message."""
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class FirstMessages(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -69,12 +70,10 @@ def _decoding(handler: Any, parse: Callable[[bytes], Any]) -> Any:
 
 
 async def _decoded(parse: Callable[[bytes], Any] | None, message: bytes, rpc: Any) -> Any:
-    if parse is None:
-        return message
     try:
-        return parse(message)
-    except Exception:  # protobuf raises several kinds for one cause
-        await rpc.abort(grpc.StatusCode.INVALID_ARGUMENT, NOT_DECODED)
+        return decoded(parse, message)
+    except BadMessageError as bad:
+        await rpc.abort(_CODES[bad.code], bad.text)
         raise
 
 

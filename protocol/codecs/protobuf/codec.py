@@ -21,11 +21,12 @@ from crossover.protocol.codecs.protobuf.wire import (
     content_of,
     cut,
     delimited,
+    first,
     key,
     read_varint,
     varint,
 )
-from crossover.protocol.errors import InferenceError, invalid
+from crossover.protocol.errors import invalid
 from crossover.protocol.limits import MAX_PARAMETERS, MAX_TENSORS, check_count, is_heavy
 from crossover.protocol.messages import (
     InferRequest,
@@ -35,12 +36,14 @@ from crossover.protocol.messages import (
     RequestedOutput,
     SharedTensors,
 )
+from crossover.protocol.names import MOST_NAME_CHARS
 from crossover.protocol.tensors import MAX_RANK, Buffer, Tensor
 from crossover.protos import inference as pb
 
 TYPED_OUTPUTS = "typed_outputs"
 """Request parameter by which our typed client asks for typed replies; other clients get raw ones."""
 
+_ID_FIELD = 3
 _RAW_INPUT_FIELD, _RAW_OUTPUT_FIELD = 7, 6
 _RAW_INPUT_KEY, _RAW_OUTPUT_KEY = key(_RAW_INPUT_FIELD), key(_RAW_OUTPUT_FIELD)
 _TENSOR_KEY = key(5)
@@ -313,14 +316,23 @@ def _check_shapes(fields: Sequence[memoryview]) -> None:
 
 
 def typed_bytes(data: Buffer) -> int:
-    """About how many bytes of a message are tensors in typed contents, which take long to read (limits.is_heavy)."""
+    """About how many bytes of a message are tensors in typed contents, which take long to read (limits.is_heavy).
+
+    INVALID_ARGUMENT for a message of too many fields.
+    """
     if not is_heavy(len(data)):
         return 0
     try:
         raws = cut(memoryview(data), _RAW_INPUT_FIELD)[1]
-    except (InferenceError, IndexError, ValueError):
+    except (IndexError, ValueError):
         return 0
     return len(data) - sum(map(len, raws))
+
+
+def id_of(data: Buffer) -> str:
+    """The id of a request that may be no message at all, as far as it can be read; empty for an unreasonable one."""
+    found = first(memoryview(data), _ID_FIELD)
+    return bytes(found).decode(errors="ignore") if found is not None and len(found) <= MOST_NAME_CHARS else ""
 
 
 def check_fields(data: Buffer) -> None:

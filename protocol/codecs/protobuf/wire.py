@@ -6,13 +6,16 @@ Source: protobuf's encoding guide (varints, length-delimited fields, packed fiel
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from crossover.protocol.errors import invalid
 from crossover.protocol.tensors import Buffer
 
-MOST_FIELDS = 10_000
-"""Fields of a message that is cut, and of its tensors; more would hold up the event loop, and no real message has them."""
+MOST_FIELDS = 5_000
+"""Fields of a message that is cut, and of its tensors; more would hold up the event loop. With as many inputs, outputs and
+parameters as a message takes it has some 4,100.
+"""
 LENGTH_DELIMITED = 2
 _FIXED_SIZES = {1: 8, 5: 4}
 _GROUP, _GROUP_END = 3, 4
@@ -89,6 +92,22 @@ def cut(view: memoryview, field: int, most: int = MOST_FIELDS) -> tuple[list[mem
         if len(rest) + len(contents) > most:
             raise invalid(f"the message has more than {MOST_FIELDS} fields; it takes that many at most")
     return rest, contents
+
+
+def first(view: memoryview, field: int) -> memoryview | None:
+    """The contents of the first such field of a message that may be broken or have too many of them; None without one."""
+    with suppress(IndexError, ValueError):
+        at = 0
+        for _ in range(MOST_FIELDS):
+            tag, at = read_varint(view, at)
+            if tag & 7 == LENGTH_DELIMITED:
+                size, at = read_varint(view, at)
+                if tag >> 3 == field:
+                    return view[at : at + size]
+                at += size
+            else:
+                at = _field_end(view, at, len(view), tag)
+    return None
 
 
 def _field_end(view: memoryview, at: int, end: int, tag: int) -> int:

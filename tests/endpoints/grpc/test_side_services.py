@@ -63,6 +63,17 @@ async def test_a_message_that_cannot_be_decoded_is_the_callers_fault(path):
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize("path", ["grpc.health.v1.Health/Check", f"{V1}/ServerReflectionInfo"])
+async def test_requests_of_side_services_are_small(path):
+    """They name something; what is longer than any name is refused before it is decoded on the event loop."""
+    async with listening(RecordingInference(), max_message_bytes=1 << 20) as target:
+        async with aio.insecure_channel(target.grpc) as channel:
+            call = channel.stream_stream(f"/{path}")([bytes(1 << 17)])
+            with pytest.raises(aio.AioRpcError, match="131072 bytes; a request of this method takes 65536") as caught:
+                await call.read()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 async def test_watch_tells_changes():
     """Watch sends the status now and at each change; of an unknown name SERVICE_UNKNOWN, without ending."""
     fake = RecordingInference()

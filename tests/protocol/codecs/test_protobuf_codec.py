@@ -132,8 +132,21 @@ def test_text_that_is_no_unicode_is_refused():
 @pytest.mark.parametrize("field", [b"\x3a\x00", b"\x2a\x00", b"\x98\x06\x00"])
 def test_a_message_of_very_many_fields_is_refused(field):
     """A large message made of nothing but small fields is refused after a bounded number of them."""
-    with pytest.raises(InferenceError, match="more than 10000 fields"):
+    with pytest.raises(InferenceError, match="more than 5000 fields"):
         codec.decode_request(field * 200_000)
+
+
+@pytest.mark.parametrize(
+    ("data", "identity"),
+    [
+        (b"\x0a\x01m\x1a\x03abc" + b"\x2a\x00" * 200_000, "abc"),
+        (b"\x2a\x00" * 200_000 + b"\x1a\x03abc", ""),
+        (b"\x1a\x03abc\xff\xff", "abc"), (b"\xff\xff", ""), (b"\x1a\x90\x4e" + b"x" * 10_000, ""), (b"", ""),
+    ],
+)  # fmt: skip
+def test_the_id_of_what_is_no_request_is_read_in_bounded_time(data, identity):
+    """A refusal on a stream names its request where the id stands among the first fields and is a reasonable one."""
+    assert codec.id_of(data) == identity
 
 
 def test_a_tensor_in_shared_memory_is_told_apart():
