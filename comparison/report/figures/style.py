@@ -55,10 +55,10 @@ ARM_COLOURS = {
 }
 """Of each arm, in light and in dark; no colour means two arms, and none of them means anything else."""
 _OTHERS = (
-    "grpc-client", "rest-client", "rest-stdlib", "rest-base64", "rest-no-keepalive", "rest-httpx", "rest-aiohttp",
-    "rest-hypercorn", "rest-http2", "rest-httpx2", "rest-http2-tls", "rest-http3", "rest-gzip", "rest-blocking", "rest-one-connection", "rest-unix", "grpc-unix",
-    "grpc-stock-sync", "connect", "grpc-gzip", "grpc-blocking", "rest-again", "rest-h2", "rest-tls-resumed",
-    "grpc-web",
+    "grpc-client", "rest-client", "rest-stdlib", "rest-base64", "rest-no-keepalive", "rest-httpx",
+    "rest-aiohttp", "rest-hypercorn", "rest-http2", "rest-httpx2", "rest-http2-tls", "rest-http3", "rest-gzip",
+    "rest-blocking", "rest-one-connection", "rest-unix", "grpc-unix", "grpc-stock-sync", "connect", "grpc-gzip",
+    "grpc-blocking", "rest-again", "rest-h2", "rest-tls-resumed", "grpc-web",
 )  # fmt: skip
 """Arms that are seldom measured: their colours are steps around the circle of hues."""
 
