@@ -10,6 +10,7 @@ import asyncio
 import copy
 import itertools
 import time
+from collections import deque
 from contextlib import suppress
 from typing import Any
 
@@ -26,10 +27,10 @@ from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.wires import Target, bearer
 from crossover.protos import inference as pb
+from crossover.transport.deadline_queue import Entry, deadline_queue
 from crossover.transport.grpc.status import ClientClosedError
 from crossover.transport.grpcio.link import Link
 from crossover.transport.grpcio.unary_call import status_of
-from crossover.transport.time_limit import TimeLimit
 
 _PATH = f"/{pb.SERVICE}/ModelStreamInfer"
 _METADATA = ((streaming.ORDER, streaming.ANY), (streaming.LEAVING_ASKED, "true"))
@@ -46,14 +47,19 @@ IDLE_SECONDS = 240.0
 """A stream unused for so long is not used again: the service may be about to end it (after 600 s, ours)."""
 
 
-class _Waiting:
-    """One request under way."""
+class _Waiting(Entry):
+    """One request under way; it is its own entry among the deadlines."""
 
     __slots__ = ("context", "future")
 
     def __init__(self, future: asyncio.Future[InferResponse], context: CallContext) -> None:
+        super().__init__(context.deadline)
         self.future = future
         self.context = context
+
+    def expired(self) -> None:
+        if not self.future.done():
+            self.future.set_exception(deadline.exceeded("while waiting for the model server"))
 
 
 class _Stream:
@@ -67,15 +73,41 @@ class _Stream:
         self.closing = False
         self._leaving = False
         self.used = time.monotonic()
-        self.outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = deadline_queue(self._loop)
+        self._outgoing: deque[bytes | None] = deque()
         """None at the end."""
+        self._idle: asyncio.Future[None] | None = None
+        """Done when there is something to write; None while something is written."""
         self.tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._read())]
 
     def leave(self) -> None:
         """The service goes away: what was sent is answered, and nothing more is sent."""
         if not self._leaving:
             self._leaving = True
-            self.outgoing.put_nowait(None)
+            self.send(None)
+
+    def begin(self, identity: str, message: bytes, context: CallContext) -> _Waiting:
+        """Send a request, to be followed by `end`; its `future` has the answer."""
+        self.used = time.monotonic()
+        waiting = self.waiting[identity] = _Waiting(self._loop.create_future(), context)
+        waiting.enter(self._deadlines)
+        self.link.begin()
+        self.send(message)
+        return waiting
+
+    def end(self, identity: str, waiting: _Waiting) -> None:
+        """Nobody waits for the answer any more; when it has not come, the service is told."""
+        waiting.cancel()
+        self.link.end()
+        if self.waiting.pop(identity, None) is not None and not self.broken:
+            self.send(streaming.cancel_message(identity))
+
+    def send(self, message: bytes | None) -> None:
+        """Write one message when those before it have left; None: nothing follows."""
+        self._outgoing.append(message)
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     def lose(self) -> None:
         """The connection is silent, and the service answers elsewhere."""
@@ -83,9 +115,16 @@ class _Stream:
 
     async def _write(self) -> None:
         with suppress(asyncio.CancelledError, aio.AioRpcError, asyncio.InvalidStateError):
-            while (message := await self.outgoing.get()) is not None:
-                await self.call.write(message)
-            await self.call.done_writing()
+            while True:
+                if not self._outgoing:
+                    self._idle = self._loop.create_future()
+                    await self._idle
+                    self._idle = None
+                elif (message := self._outgoing.popleft()) is not None:
+                    await self.call.write(message)
+                else:
+                    await self.call.done_writing()
+                    return
 
     async def _read(self) -> None:
         lost = lost_connection(f"the stream to {self.target} ended before the answer")
@@ -164,32 +203,19 @@ class GrpcStream(GrpcControl):
             context.recording.begin(_PATH, [], data)
             context.recording.stream = True
         stream = self._streams.take()
-        stream.used = time.monotonic()
-        found = _Waiting(asyncio.get_running_loop().create_future(), context)
-        stream.waiting[identity] = found
-        stream.outgoing.put_nowait(data)
+        waiting = stream.begin(identity, data, context)
         context.mark("sent")
-        response = await self._answer(stream, identity, found)
+        try:
+            response = await waiting.future
+        finally:
+            stream.end(identity, waiting)
+            self._streams.give_back(stream)
         response.id = request.id
         told = response.parameters.pop(streaming.TIMELINE, None)
         if context.timeline is not None and isinstance(told, str):
             context.timeline.adopt(told)
         context.mark("read")
         return response
-
-    async def _answer(self, stream: _Stream, identity: str, found: _Waiting) -> InferResponse:
-        until = found.context.deadline
-        stream.link.begin()
-        try:
-            with TimeLimit(until):
-                return await found.future
-        except TimeoutError:
-            raise deadline.exceeded("while waiting for the model server") from None
-        finally:
-            stream.link.end()
-            if stream.waiting.pop(identity, None) is not None and not stream.broken:
-                stream.outgoing.put_nowait(streaming.cancel_message(identity))
-            self._streams.give_back(stream)
 
     def _opened(self) -> _Stream:
         try:

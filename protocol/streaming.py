@@ -36,8 +36,9 @@ def numbered(request: InferRequest, identity: str, context: CallContext) -> Infe
         parameters[TIMEOUT] = int(timeout_ms)
     if context.timeline is not None:
         parameters[TIMELINE] = True
-    for name, value in propagated(context.headers).items():
-        parameters[HEADER + name] = value
+    if context.headers:
+        for name, value in propagated(context.headers).items():
+            parameters[HEADER + name] = value
     return InferRequest(
         request.model_name, request.inputs, request.model_version, identity, request.outputs, parameters, request.shared
     )

@@ -25,6 +25,8 @@ MAX_ELEMENTS = 2**40
 """No message holds more; a bound that keeps the products of hostile shapes small."""
 PREFIX_BYTES = 4
 """Length of a BYTES element in the raw form, before its bytes."""
+COPIED_BYTES = 4096
+"""An array of no more bytes is copied sooner than a view of it is made."""
 MAX_RANK = 64
 """Dimensions of a shape, numpy's limit; it also bounds the nesting of JSON `data`."""
 
@@ -92,6 +94,8 @@ class Tensor:
             assert self._array is not None
             if self.datatype.kind == "bytes":
                 self._raw = encode_bytes(self._array.ravel().tolist())
+            elif self._array.nbytes <= COPIED_BYTES and self._array.dtype == self.datatype.dtype:
+                self._raw = self._array.tobytes()
             else:
                 array = np.ascontiguousarray(self._array, dtype=self.datatype.dtype)
                 self._raw = array.reshape(-1).view(np.uint8).data if array.size else b""

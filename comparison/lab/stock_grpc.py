@@ -17,7 +17,7 @@ from grpc import aio
 from crossover.clients import grpc_unary
 from crossover.comparison.lab.wires import GRPC_PORT, SYNC_PORT, address
 from crossover.endpoints.grpc.errors import STATUS_CODES
-from crossover.protocol.codecs.protobuf import codec as protobuf_codec
+from crossover.protocol.codecs.protobuf.parameters import parameters_of, set_parameters
 from crossover.protocol.datatypes import datatype
 from crossover.protocol.deadline import timeout_of
 from crossover.protocol.errors import InferenceError, code_from_grpc
@@ -77,7 +77,7 @@ def sync_handler(kind: Kind, inference: Inference, loop: asyncio.AbstractEventLo
 
 def asked(kind: Kind, request: pb.ModelInferRequest) -> InferRequest:
     """What a service reads."""
-    parameters = protobuf_codec.parameters_of(request.parameters)
+    parameters = parameters_of(request.parameters)
     return InferRequest(
         request.model_name, kind.read(request.inputs, request.raw_input_contents), parameters=parameters
     )
@@ -94,7 +94,7 @@ def answered(kind: Kind, response: InferResponse) -> pb.ModelInferResponse:
 def message(kind: Kind, request: InferRequest) -> pb.ModelInferRequest:
     """What a caller sends."""
     made = pb.ModelInferRequest(model_name=request.model_name)
-    protobuf_codec.set_parameters(made.parameters, request.parameters)
+    set_parameters(made.parameters, request.parameters)
     for tensor in request.inputs:
         kind.write(made.inputs.add(), made.raw_input_contents, tensor)
     return made

@@ -23,6 +23,7 @@ from crossover.protocol import streaming
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.limits import is_heavy
+from crossover.transport.eager_start import begin
 
 if TYPE_CHECKING:
     from crossover.endpoints.grpc.answer import Answering
@@ -77,9 +78,13 @@ class StreamOfCalls:
         self._held = 0
         self._largest_reply = 0
         self._released = asyncio.Event()
-        self._writing = False
-        self._ended: asyncio.Future[InferenceError | None] = asyncio.get_running_loop().create_future()
+        """An answer has left, or the stream is over."""
+        self._loop = asyncio.get_running_loop()
+        self._idle: asyncio.Future[None] | None = None
+        """Done when there is something to write; None while something is written."""
+        self._ended: asyncio.Future[InferenceError | None] = self._loop.create_future()
         """The stream is over: nobody reads it any more, or an error ends it."""
+        self._ended.add_done_callback(lambda _: self._released.set())
         self._active = time.monotonic()
 
     async def run(self, requests: Any, leaving: asyncio.Event, draining: asyncio.Event) -> None:
@@ -89,19 +94,19 @@ class StreamOfCalls:
         cannot be written to is ended: its client would wait for ever for what was lost.
         """
         reading = asyncio.create_task(self._read(requests))
+        writing = asyncio.create_task(self._write_all())
         stopping = asyncio.create_task(draining.wait())
         telling = asyncio.create_task(self._tell(leaving))
         try:
             await self._until_closed(reading, stopping)
             await self._read_last(reading)
             reading.cancel()
-            while self._tasks and not self._ended.done():
-                waited: set[asyncio.Future[Any]] = {*self._tasks, self._ended}
-                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            while self._slots and not self._ended.done():
+                await self._release()
         finally:
             if not self._ended.done():
                 self._ended.set_result(None)
-            for task in (reading, stopping, telling, *self._tasks):
+            for task in (reading, writing, stopping, telling, *self._tasks):
                 task.cancel()
         error = self._ended.result()
         if error is not None:
@@ -128,7 +133,7 @@ class StreamOfCalls:
         if self._is_told:
             self._slots += 1
             self._ready.append(_Slot("", ordered=False, held=0, message=streaming.leaving_message()))
-            await self._write_ready()
+            self._wake_writer()
 
     async def _read_last(self, reading: asyncio.Task[None]) -> None:
         """What is on its way when the service stops: until the client closes its side, or for a moment of silence."""
@@ -157,17 +162,22 @@ class StreamOfCalls:
                     self._calls[cancelled].cancel()
                 return
         slot = _Slot(identity, not (self._any_order and identity), max(len(data), self._largest_reply))
-        await self._enter(slot)
-        task = asyncio.create_task(self._call(slot, StreamedInfer(request, received), data))
-        self._tasks.add(task)
-        self._calls[identity] = task
-        task.add_done_callback(self._tasks.discard)
-
-    async def _enter(self, slot: _Slot) -> None:
-        """Wait for room on the stream, then take it."""
         while self._slots and (self._slots >= MOST_AT_ONCE or self._held + slot.held > self._most_bytes):
-            self._released.clear()
-            await self._released.wait()
+            await self._release()
+        self._enter(slot)
+        task = begin(self._loop, self._call(slot, StreamedInfer(request, received), data))
+        if task is not None:
+            self._tasks.add(task)
+            self._calls[identity] = task
+            task.add_done_callback(self._tasks.discard)
+
+    async def _release(self) -> None:
+        """Until an answer has left."""
+        self._released.clear()
+        await self._released.wait()
+
+    def _enter(self, slot: _Slot) -> None:
+        """Take room on the stream."""
         self._slots += 1
         self._active = time.monotonic()
         self._held += slot.held
@@ -175,6 +185,7 @@ class StreamOfCalls:
             self._order.append(slot)
 
     async def _call(self, slot: _Slot, operation: StreamedInfer, data: bytes) -> None:
+        """Answer one request; without a task where its model is known to be quick."""
         try:
             slot.message = await self._answering.answer(operation, data, self._rpc)
         except InferenceError as error:
@@ -185,10 +196,9 @@ class StreamOfCalls:
         except asyncio.CancelledError:
             if self._ended.done():
                 raise
-        if self._calls.get(slot.identity) is asyncio.current_task():
-            del self._calls[slot.identity]  # a write cancelled half way would block all that follow
+        if slot.identity in self._calls and self._calls[slot.identity] is asyncio.current_task():
+            del self._calls[slot.identity]
         self._answered(slot)
-        await self._write_ready()
 
     def _answered(self, slot: _Slot) -> None:
         """Everything that may leave now joins the ready ones."""
@@ -200,17 +210,21 @@ class StreamOfCalls:
             self._ready.append(slot)
         while self._order and self._order[0].answered:
             self._ready.append(self._order.popleft())
+        self._wake_writer()
 
-    async def _write_ready(self) -> None:
-        """Write what is ready, unless another call's task is doing so, which will write this too."""
-        if self._writing:
-            return
-        self._writing = True
-        try:
-            while self._ready and not self._ended.done():
+    def _wake_writer(self) -> None:
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    async def _write_all(self) -> None:
+        """Write what is ready, one after the other."""
+        while not self._ended.done():
+            if self._ready:
                 await self._write(self._ready.popleft())
-        finally:
-            self._writing = False
+            else:
+                self._idle = self._loop.create_future()
+                await self._idle
+                self._idle = None
 
     async def _write(self, slot: _Slot) -> None:
         if slot.error is not None:

@@ -20,6 +20,7 @@ from crossover.protocol.codecs.json import text as json_text
 from crossover.protocol.codecs.json import values as json_values
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.codecs.protobuf import contents as protobuf_contents
+from crossover.protocol.codecs.protobuf import parameters as protobuf_parameters
 from crossover.protocol.codecs.protobuf import templates as protobuf_templates
 from crossover.protocol.codecs.protobuf import varints as protobuf_varints
 from crossover.protocol.codecs.protobuf import wire as protobuf_wire
@@ -514,7 +515,14 @@ def _large_messages() -> list[Callable[[int], bytes]]:
 
 
 _JSON_MODULES = (json_codec, json_text, json_values, json_elements, json_templates)
-_PROTOBUF_MODULES = (protobuf_codec, protobuf_contents, protobuf_templates, protobuf_varints, protobuf_wire)
+_PROTOBUF_MODULES = (
+    protobuf_codec,
+    protobuf_contents,
+    protobuf_templates,
+    protobuf_parameters,
+    protobuf_varints,
+    protobuf_wire,
+)
 _BINARY_MODULES = (binary_codec, binary_templates)
 
 TARGETS = [

@@ -15,7 +15,16 @@ from google.protobuf.message import DecodeError
 
 from crossover.protocol.codecs import shared_memory
 from crossover.protocol.codecs.protobuf import contents as protobuf_contents
-from crossover.protocol.codecs.protobuf.templates import DecodedTemplates, EncodedTemplates
+from crossover.protocol.codecs.protobuf.parameters import (
+    CALL_TAGS,
+    call_fields,
+    choice_of,
+    merged,
+    parameters_of,
+    read_call_fields,
+    set_parameters,
+)
+from crossover.protocol.codecs.protobuf.templates import VIEWED_FROM, DecodedTemplates, EncodedTemplates
 from crossover.protocol.codecs.protobuf.wire import (
     MOST_FIELDS,
     content_of,
@@ -26,12 +35,11 @@ from crossover.protocol.codecs.protobuf.wire import (
     read_varint,
     varint,
 )
-from crossover.protocol.errors import invalid
+from crossover.protocol.errors import InferenceError, invalid
 from crossover.protocol.limits import MAX_PARAMETERS, MAX_TENSORS, check_count, is_heavy
 from crossover.protocol.messages import (
     InferRequest,
     InferResponse,
-    Parameters,
     ParameterValue,
     RequestedOutput,
     SharedTensors,
@@ -63,19 +71,24 @@ _SPLIT_FROM = 32 * 1024
 _ENCODED_REQUESTS, _ENCODED_RESPONSES = EncodedTemplates(), EncodedTemplates()
 _DECODED_REQUESTS: DecodedTemplates[InferRequest] = DecodedTemplates(_RAW_INPUT_KEY)
 _DECODED_RESPONSES: DecodedTemplates[InferResponse] = DecodedTemplates(_RAW_OUTPUT_KEY)
-_INT64 = range(-(2**63), 2**63)
 
 
 def encode_request(request: InferRequest, *, typed: bool = False) -> bytes:
     """ModelInferRequest bytes; `typed` puts elements into typed contents and asks for the same in the reply."""
-    if len(request.inputs) != 1 or typed or request.outputs or request.parameters or request.id:
+    if len(request.inputs) != 1 or typed or request.outputs:
         return _encoded_request(request, typed)
     tensor = request.inputs[0]
     key = _template_key(request.model_name, request.model_version, tensor)
     head = _ENCODED_REQUESTS.get(key)
-    if head is not None:
+    if head is None:
+        alike = _encoded_request(InferRequest(request.model_name, request.inputs, request.model_version), typed)
+        head = _ENCODED_REQUESTS.keep(key, alike, tensor.nbytes)
+    if not (request.id or request.parameters):
         return b"".join((head, tensor.raw))
-    return _ENCODED_REQUESTS.keep(key, _encoded_request(request, typed), tensor.nbytes)
+    try:
+        return b"".join((call_fields(request.id, request.parameters), head, tensor.raw))
+    except UnicodeEncodeError:
+        raise _half_surrogate() from None
 
 
 def _encoded_request(request: InferRequest, typed: bool) -> bytes:
@@ -90,19 +103,30 @@ def _encoded_request(request: InferRequest, typed: bool) -> bytes:
             head.parameters[TYPED_OUTPUTS].bool_param = True
         return b"".join(_with_tensors(head, head.inputs, request.inputs, _RAW_INPUT_KEY, typed))
     except UnicodeEncodeError:
-        raise invalid("a name or text in the request holds a lone surrogate; it takes Unicode text") from None
+        raise _half_surrogate() from None
+
+
+def _half_surrogate() -> InferenceError:
+    return invalid("a name or text in the request holds a lone surrogate; it takes Unicode text")
 
 
 def encode_response(response: InferResponse, *, typed: bool = False) -> bytes:
     """ModelInferResponse bytes, raw unless `typed`."""
-    if len(response.outputs) != 1 or typed or response.parameters or response.id or response.shared:
-        return b"".join(_response_parts(response, typed))
+    return b"".join(_response_parts(response, typed))
+
+
+def _response_parts(response: InferResponse, typed: bool) -> Sequence[Buffer]:
+    if len(response.outputs) != 1 or typed or response.shared:
+        return _encoded_response(response, typed)
     tensor = response.outputs[0]
     key = _template_key(response.model_name, response.model_version, tensor)
     head = _ENCODED_RESPONSES.get(key)
-    if head is not None:
-        return b"".join((head, tensor.raw))
-    return _ENCODED_RESPONSES.keep(key, b"".join(_response_parts(response, typed)), tensor.nbytes)
+    if head is None:
+        alike = InferResponse(response.model_name, response.model_version, response.outputs)
+        head = _ENCODED_RESPONSES.keep(key, b"".join(_encoded_response(alike, typed)), tensor.nbytes)
+    if not (response.id or response.parameters):
+        return head, tensor.raw
+    return call_fields(response.id, response.parameters), head, tensor.raw
 
 
 def _template_key(name: str, version: str, tensor: Tensor) -> tuple[object, ...]:
@@ -124,7 +148,7 @@ def decode_stream_response(data: bytes) -> tuple[str, InferResponse]:
         except (IndexError, ValueError):
             raise _undecodable(pb.ModelStreamInferResponse) from None
         if at + size == len(view):
-            return "", decode_response(view[at:])
+            return "", decode_response(data[at:] if size < VIEWED_FROM else view[at:])
     try:
         message = pb.ModelStreamInferResponse.FromString(data)
     except DecodeError:
@@ -132,7 +156,7 @@ def decode_stream_response(data: bytes) -> tuple[str, InferResponse]:
     return message.error_message, _response_of(message.infer_response, message.infer_response.raw_output_contents, {})
 
 
-def _response_parts(response: InferResponse, typed: bool) -> list[Buffer]:
+def _encoded_response(response: InferResponse, typed: bool) -> list[Buffer]:
     head = pb.ModelInferResponse(model_name=response.model_name, model_version=response.model_version, id=response.id)
     if response.parameters:
         set_parameters(head.parameters, response.parameters)
@@ -177,6 +201,16 @@ def _with_contents(head: Any, tensors: Sequence[Tensor]) -> list[Buffer]:
 
 def decode_request(data: Buffer) -> InferRequest:
     """An InferRequest from ModelInferRequest bytes; INVALID_ARGUMENT when they break a rule of OIP 1.5."""
+    if data and data[0] in CALL_TAGS and (fields := read_call_fields(data)) is not None:
+        identity, parameters, at = fields
+        request = _request_in(data[at:] if len(data) < VIEWED_FROM else memoryview(data)[at:])
+        request.id = request.id or identity
+        request.parameters = merged(parameters, request.parameters)
+        return request
+    return _request_in(data)
+
+
+def _request_in(data: Buffer) -> InferRequest:
     template = _DECODED_REQUESTS.find(data)
     if template is not None:
         return _request_like(*template)
@@ -236,6 +270,16 @@ def _request_like(template: InferRequest, raw: Buffer) -> InferRequest:
 
 def decode_response(data: Buffer) -> InferResponse:
     """An InferResponse from ModelInferResponse bytes."""
+    if data and data[0] in CALL_TAGS and (fields := read_call_fields(data)) is not None:
+        identity, parameters, at = fields
+        response = _response_in(data[at:] if len(data) < VIEWED_FROM else memoryview(data)[at:])
+        response.id = response.id or identity
+        response.parameters = merged(parameters, response.parameters)
+        return response
+    return _response_in(data)
+
+
+def _response_in(data: Buffer) -> InferResponse:
     template = _DECODED_RESPONSES.find(data)
     if template is not None:
         return _response_like(*template)
@@ -372,45 +416,9 @@ def _tensors(entries: Sequence[Any], raws: Sequence[Buffer], contents: Mapping[i
     ]
 
 
-_PARAMETER_FIELDS = ((bool, "bool_param"), (str, "string_param"), (float, "double_param"))
-
-
-def set_parameters(target: Any, parameters: Mapping[str, ParameterValue]) -> None:
-    """Fill a map<string, InferParameter>."""
-    for name, value in parameters.items():
-        if isinstance(value, int) and not isinstance(value, bool):
-            _set_integer(target[name], name, value)
-            continue
-        for kind, field in _PARAMETER_FIELDS:
-            if isinstance(value, kind):
-                setattr(target[name], field, value)
-                break
-        else:
-            raise invalid(f"parameter '{name}' is {type(value).__name__}; it takes a string, a number or a boolean")
-
-
-def _set_integer(parameter: pb.InferParameter, name: str, value: int) -> None:
-    if value in _INT64:
-        parameter.int64_param = value
-    elif 0 <= value < 2**64:
-        parameter.uint64_param = value
-    else:
-        raise invalid(f"parameter '{name}' is {value}, which 64 bits do not hold")
-
-
-def parameters_of(entries: Mapping[str, Any]) -> Parameters:
-    """A map<string, InferParameter> as plain values; parameters without a value are left out."""
-    check_count(entries, MAX_PARAMETERS, "parameters")
-    return {name: getattr(value, choice) for name, value in entries.items() if (choice := _choice(value)) is not None}
-
-
-def _choice(value: Any) -> str | None:
-    return value.WhichOneof("parameter_choice")
-
-
 def repository_parameters(entries: Mapping[str, Any]) -> dict[str, ParameterValue | bytes]:
     """A map<string, ModelRepositoryParameter> as plain values."""
-    return {name: getattr(value, choice) for name, value in entries.items() if (choice := _choice(value)) is not None}
+    return {name: getattr(value, choice) for name, value in entries.items() if (choice := choice_of(value)) is not None}
 
 
 def set_repository_parameters(target: Any, parameters: Mapping[str, ParameterValue | bytes]) -> None:

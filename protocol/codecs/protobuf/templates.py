@@ -58,10 +58,10 @@ class EncodedTemplates:
         self.get = self._cache.get
 
     def keep(self, key: tuple[object, ...], message: bytes, raw_size: int) -> bytes:
-        """Keep the bytes before the last `raw_size` ones of `message`; return the message."""
-        at = len(message) - raw_size
-        self._cache.put(key, message[:at], at)
-        return message
+        """Keep the bytes before the last `raw_size` ones of `message`, and return them."""
+        head = message[: len(message) - raw_size]
+        self._cache.put(key, head, len(head))
+        return head
 
     def __len__(self) -> int:
         return len(self._cache)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crossover.protocol.bounded_cache import MOST_ENTRIES
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.codecs.protobuf import templates
+from crossover.protocol.codecs.protobuf.parameters import parameters_of
+from crossover.protocol.errors import InferenceError
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.tensors import Tensor
 from crossover.protos import inference as pb
@@ -99,3 +102,61 @@ def test_what_is_kept_is_bounded(heads):
             heads.learn(b"\x0a\x01m\x3a\x04" + b"1234" + b"", 4, size)
             heads.learn(b"\x0a\x01m" + b"x" * size + b"\x3a\x04" + b"1234", 4, size)
     assert len(heads) <= MOST_ENTRIES
+
+
+REST = pb.ModelInferRequest(model_name="m", raw_input_contents=[bytes(4)])
+REST.inputs.add(name="x", datatype="FP32", shape=[1])
+AGAIN = pb.ModelInferRequest(id="later", model_name="m", raw_input_contents=[bytes(4)])
+AGAIN.inputs.add(name="x", datatype="FP32", shape=[1])
+AGAIN.parameters["p"].string_param = "last"
+P = b'"\x09\x0a\x01p\x12\x04\x1a\x02of'
+FRONTS = {
+    "an id": b"\x1a\x02ab",
+    "an empty id": b"\x1a\x00",
+    "two ids": b"\x1a\x01a\x1a\x01b",
+    "an id that is no text": b"\x1a\x02\xff\xfe",
+    "a long id": b"\x1a\xc8\x01" + b"i" * 200,
+    "a parameter": P,
+    "a parameter before the id": P + b"\x1a\x01a",
+    "one parameter twice": b"\x1a\x01a" + P + P.replace(b"of", b"on"),
+    "a parameter without a value": b'\x1a\x01a"\x03\x0a\x01p',
+    "a parameter that is none": b'\x1a\x01a"\x03\xff\xff\xff',
+    "many parameters": b"\x1a\x01a" + b"".join(b'"\x09\x0a\x02%02d\x12\x03\x10\x96\x01' % i for i in range(99)),
+}
+
+
+@pytest.mark.parametrize("rest", [REST, AGAIN], ids=["what differs stands in front", "and behind once more"])
+@pytest.mark.parametrize("front", FRONTS.values(), ids=FRONTS)
+def test_what_stands_in_front_means_what_the_library_says(front, rest):
+    data = front + rest.SerializeToString()
+    try:
+        library = pb.ModelInferRequest.FromString(data)
+    except DecodeError:
+        with pytest.raises(InferenceError, match="can't be decoded"):
+            protobuf_codec.decode_request(data)
+        return
+    for _ in range(2):
+        request = protobuf_codec.decode_request(data)
+        assert (request.model_name, request.id, request.inputs[0].name) == ("m", library.id, "x")
+        assert request.parameters == parameters_of(library.parameters)
+
+
+@pytest.mark.parametrize("data", [b"\x1a", b"\x1a\x05ab", b'\x1a\x01a"', b'\x1a\x01a"\x05\x0a', b'"\x7f'])
+def test_a_front_that_is_cut_is_refused(data):
+    with pytest.raises(InferenceError, match="can't be decoded"):
+        protobuf_codec.decode_request(data)
+
+
+def test_equal_parameters_of_other_types_stay_apart():
+    """True, 1 and 1.0 are equal in Python, and so are 0.0 and -0.0."""
+    for value in (True, 1, 1.0, 0.0, -0.0):
+        request = InferRequest("m", [Tensor.from_array("x", np.zeros(1, "f4"))], parameters={"p": value})
+        (found,) = protobuf_codec.decode_request(protobuf_codec.encode_request(request)).parameters.values()
+        assert (type(found), str(found)) == (type(value), str(value))
+
+
+def test_parameters_are_each_requests_own():
+    """A caller that changes them changes no other message's."""
+    data = b"\x1a\x01a" + P + REST.SerializeToString()
+    protobuf_codec.decode_request(data).parameters["q"] = 1
+    assert protobuf_codec.decode_request(data).parameters == {"p": "of"}
