@@ -24,6 +24,9 @@ class Bar:
     def tell(self, text: str) -> None:
         self._progress.update(self._task, description=text)
 
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False)
+
     def total(self, slices: int) -> None:
         self._progress.reset(self._task, total=slices)
 
@@ -40,6 +43,8 @@ class Lines:
 
     def tell(self, text: str) -> None:
         self._console.print(text, highlight=False)
+
+    say = tell
 
     def total(self, slices: int) -> None:
         self._total = slices

@@ -148,6 +148,16 @@ def blocks_needed(
     return int(blocks[decides.argmax()]) if decides.any() else None
 
 
+def reaches(spread: float) -> Floats:
+    """By the number of blocks up to `MOST_BLOCKS`, how far the interval of the mean reaches either way where blocks vary with
+    the standard deviation `spread`; without end below two.
+    """
+    found = np.full(MOST_BLOCKS + 1, np.inf)
+    blocks = np.arange(2, MOST_BLOCKS + 1)
+    found[2:] = _t_quantiles()[2:] * spread / np.sqrt(blocks)
+    return found
+
+
 @cache
 def _t_quantiles() -> Floats:
     """The t quantile of the two-sided interval for 0 to `MOST_BLOCKS` blocks (not a number below two)."""

@@ -194,5 +194,6 @@ def document(
         "noise": noise,
         "starts": starts,
         "networks": experiment.networks,
+        "expected": experiment.expected,
         "notes": experiment.notes,
     }

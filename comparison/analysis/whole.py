@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crossover.comparison.analysis import controls, crossover, explain, gates, quantiles, summary, verdicts
+from crossover.comparison.analysis import controls, crossover, explain, gates, modes, quantiles, summary, verdicts
 from crossover.comparison.analysis import statistics as st
 from crossover.comparison.analysis.cost import Prices, per_million
 from crossover.comparison.analysis.measures import (
@@ -16,6 +16,7 @@ from crossover.comparison.analysis.measures import (
     LARGER_IS_BETTER,
     METRICS,
     STREAM_METRICS,
+    Bin,
     Measures,
     metrics_of,
 )
@@ -225,9 +226,16 @@ class Analysis:
             "wire_bytes": float(np.mean(wire)) if wire else None,
             "cost_per_million": cost,
             "capacity": self._bracket(c, arm),
+            "modes": self._modes(bins),
             **self._stream(c, arm),
             "complaint": next((line.complaint for b in bins for line in b.lines if line.complaint), ""),
         }
+
+    @staticmethod
+    def _modes(bins: list[Bin]) -> list[dict[str, float]] | None:
+        """The two times that latencies gather around; None where that is one."""
+        found = modes.two([found_bin.latencies_ms for found_bin in bins])
+        return [asdict(mode) for mode in found] if found else None
 
     def _stream(self, c: int, arm: str) -> dict[str, Any]:
         """Of an arm whose replies are streams, medians over blocks."""

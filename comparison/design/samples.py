@@ -96,6 +96,8 @@ class Experiment:
     """What was skipped, and why."""
     pairs: list[list[str]] = field(default_factory=list)
     """The pairs that are judged, each [gRPC arm, REST arm, question, lead]; empty: those declared for our own arms."""
+    expected: list[dict[str, Any]] = field(default_factory=list)
+    """What was expected of the cells' requests before the measuring (experiment/beforehand.py)."""
 
 
 class Writer:

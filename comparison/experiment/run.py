@@ -9,13 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crossover.comparison.analysis import capacity, failif
-from crossover.comparison.analysis.measures import can_say, metrics_of
 from crossover.comparison.design import samples
-from crossover.comparison.design.arms import headline_pairs
 from crossover.comparison.design.cells import plan
 from crossover.comparison.design.samples import Experiment, Writer
 from crossover.comparison.design.schedule import FEWEST
-from crossover.comparison.experiment import alone, searching, slices
+from crossover.comparison.experiment import alone, beforehand, searching, slices
 from crossover.comparison.experiment.part import Part, check_answers, first_requests, staged, warm
 from crossover.comparison.experiment.preparation import Prepared
 from crossover.comparison.lab import wires as lab_wires
@@ -23,6 +21,7 @@ from crossover.comparison.load.generator import GeneratorError, generators
 from crossover.comparison.network.networks import Networks
 from crossover.comparison.network.profiles import LOOPBACK
 from crossover.comparison.options import UsageError
+from crossover.comparison.report import words
 from crossover.comparison.services import ask
 from crossover.comparison.services.fleet import FleetError
 
@@ -50,6 +49,10 @@ class Progress(Protocol):
 
     def tell(self, text: str) -> None: ...
 
+    def say(self, text: str) -> None:
+        """What stays to be read while the run goes on."""
+        ...
+
     def total(self, slices: int) -> None: ...
 
     def step(self, text: str) -> None: ...
@@ -69,6 +72,8 @@ class Run:
         self._reruns_left = 0
         self._created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._notes: list[str] = []
+        self._expected: list[dict[str, Any]] = []
+        """What was expected of a run that goes on."""
         self.last = options.blocks
         """Blocks of the whole run, with those of its earlier parts."""
         self._arms = {arm.name: arm for arm in options.arms}
@@ -109,8 +114,11 @@ class Run:
         self._reruns_left = math.ceil(_MOST_RERUNS * count)
         self.last = first + options.blocks
         experiment = self._experiment(prepared)
-        failif.check_selects(options.fail_if, _planned(experiment))
+        experiment.expected = self._expected or beforehand.expected(experiment, prepared, blocks, options.seconds)
+        failif.check_selects(options.fail_if, beforehand.planned(experiment))
         self.writer.experiment(experiment)
+        for text in (*self.options.notes, *words.expected(experiment.expected)):
+            self.progress.say(text)
         steps = self._searched(prepared) * len(blocks)
         self.progress.tell(f"measuring {options.blocks} blocks: {self._estimate(prepared, count, len(blocks))}")
         self.progress.total(count + steps)
@@ -130,6 +138,7 @@ class Run:
         found = samples.read(self.options.out)
         experiment = found.experiment
         self._created, self.command, self._notes = experiment.created, experiment.command, experiment.notes
+        self._expected = experiment.expected
         prepared = Prepared(experiment.cells, experiment.message_bytes, experiment.capacity, experiment.busy_ns)
         view = self._view(self.options.seed, self._networks.usable[0])
         try:
@@ -252,20 +261,6 @@ class Run:
             return 0
         places = searching.places(prepared.cells, range(len(prepared.cells)))
         return len(places) * len(searching.arms_of(self._arms.values())) * capacity.STEPS
-
-
-def _planned(experiment: Experiment) -> list[dict[str, Any]]:
-    """What is known before the measuring of every cell that will be judged."""
-    metrics = metrics_of(experiment.options, searched=experiment.options["goal_ms"] is not None)
-    pairs = [pair[:2] for pair in experiment.pairs] or [list(pair.key) for pair in headline_pairs(experiment.arms)]
-    return [
-        {**asdict(cell), "model": experiment.model, "pair": pair, "metric": metric}
-        for cell in experiment.cells
-        for pair in pairs
-        if cell.compares((pair[0], pair[1]))
-        for metric in metrics
-        if can_say((pair[0], pair[1]), metric)
-    ]
 
 
 def _by_network(block: Block, prepared: Prepared) -> dict[str, list[Slice]]:

@@ -306,7 +306,8 @@ class PairSubject:
             view.load(0, variants, 0)
             over_grpc, over_rest = variants.message_bytes
             sent = {arm.name: over_grpc if arm.upstream == GRPC else over_rest for arm in self.course.arms}
-            cells = probed(self.course, view, generator, network, variants.payload_bytes, sent, name)
+            pairs = compared([arm.name for arm in self.course.arms])
+            cells = probed(self.course, view, generator, network, variants.payload_bytes, sent, pairs, name)
             found.add(cells)
             self._of_cell += [variants] * len(cells.cells)
         return found

@@ -56,7 +56,8 @@ def _sections(summary: Summary, analysis: Analysis) -> list[tuple[str, list[Pict
     """Each section's title, pictures, table and text."""
     found = [
         ("How much", [ratios.forest(summary), ratios.by_payload(summary)], _cells_table(summary), _HOW_MUCH),
-        ("Latency", [latency.spectrum(analysis.measures, analysis.arms), capacity.latency_against_rate(analysis.measures, summary)],
+        ("Latency", [latency.spectrum(analysis.measures, analysis.arms), latency.two_modes(analysis.measures, summary["arms"]),
+                     capacity.latency_against_rate(analysis.measures, summary)],
          _arms_table(summary), ""),
         ("Why", [stages.waterfall(analysis.samples)], _causes_table(summary), _why(summary)),
         ("CPU, bytes and cost", [resources.cpu(summary), resources.byte_split(summary)], _cost_table(summary), ""),
@@ -243,11 +244,19 @@ def _arms_table(summary: Summary) -> str:
             str(row["requests"]),
             str(row["requests"] - row["answered"]),
             *(_interval(row["percentiles_ms"].get(name)) for name in names),
+            "; ".join(f"{words.plain(mode['median_ms'])} ({mode['share']:.0%})" for mode in row["modes"] or ()),
             _capacity(row["capacity"]),
         )
         for row in summary["arms"]
     ]
-    head = ("payload and arm", "requests", "failed", *(f"{name} ms" for name in names), "capacity, requests/s")
+    head = (
+        "payload and arm",
+        "requests",
+        "failed",
+        *(f"{name} ms" for name in names),
+        "two modes, ms",
+        "capacity, requests/s",
+    )
     return _table(head, rows, "Percentiles with intervals (within this run; none is given that has no interval)")
 
 

@@ -7,8 +7,10 @@ import math
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from crossover.comparison.analysis.expected import AIM
 from crossover.comparison.analysis.gates import amount, limit
 from crossover.comparison.design import naming
+from crossover.comparison.design.arms import CONTROLS
 from crossover.comparison.network.profiles import LOOPBACK
 
 if TYPE_CHECKING:
@@ -310,6 +312,7 @@ def doubts(summary: Summary) -> list[tuple[str, str]]:
     """What disqualifies, or may: each with its grade, the gravest first."""
     found = [*_stops(summary), *_withheld(summary), *_other_load(summary)]
     found += [(DOUBT, text) for text in _failed_gates(summary)]
+    found += _modes(summary)
     found += [(DOUBT, text) for text in _warming(summary)]
     found += [(DOUBT, f"Besides the protocol: {text}.") for text in summary.get("differences", [])]
     found += [(NOTE, f"{sentence(note)}.") for note in summary["notes"]]
@@ -350,6 +353,50 @@ def _withheld(summary: Summary) -> list[tuple[str, str]]:
         (STOP, f"By {METRIC_WORDS[metric]} at {_and(places)} nothing is judged: {reason}.")
         for (metric, reason), places in found.items()
     ]
+
+
+MIDDLE = (0.35, 0.65)
+"""Shares of the first mode with which the median may be in either."""
+
+
+def _modes(summary: Summary) -> list[tuple[str, str]]:
+    """A sentence for each place where latencies gather around two times; a doubt where a median may be either of them."""
+    places: dict[str, list[dict[str, Any]]] = {}
+    for row in summary["arms"]:
+        if row.get("modes") and row["arm"] not in CONTROLS:
+            places.setdefault(row["where"], []).append(row)
+    return [
+        (
+            DOUBT if any(MIDDLE[0] <= row["modes"][0]["share"] <= MIDDLE[1] for row in rows) else NOTE,
+            f"Latencies at {where} gather around two times: {'; '.join(map(_two_modes, rows))}. Their median says little of either.",
+        )
+        for where, rows in places.items()
+    ]
+
+
+def _two_modes(row: dict[str, Any]) -> str:
+    told = [f"{plain(mode['median_ms'])} ms ({mode['share']:.0%})" for mode in row["modes"]]
+    return f"'{row['arm']}' {told[0]} and {told[1]}"
+
+
+def expected(rows: list[dict[str, Any]]) -> list[str]:
+    """Before the measuring: how many requests each cell gets, what interval they can be expected to give, what more takes."""
+    return [
+        f"At {row['where']}: {row['requests']:,} requests of each arm in {row['blocks']} block{'s' * (row['blocks'] != 1)}; "
+        f"{' / '.join(row['pair'])} {_reach(row)}."
+        for row in rows
+    ]
+
+
+def _reach(row: dict[str, Any]) -> str:
+    if row["reach"] is None:
+        return "gets no interval, which takes two blocks or more"
+    said = f"can be expected to be known within {plain(row['reach'])} times either way"
+    if row["reach"] <= AIM:
+        return said
+    if row["needed"] is None:
+        return f"{said}, and within {AIM:g} times by no number of blocks that can be asked for"
+    return f"{said}, and within {AIM:g} times with --blocks {row['needed']}"
 
 
 def _other_load(summary: Summary) -> list[tuple[str, str]]:

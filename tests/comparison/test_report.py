@@ -245,7 +245,7 @@ def _said_of_a_pair():
         "1.24 against 1.76 ms at 22 B, 421 requests/s: undecided."),
         ("The method pkg.Greeter/Hello over gRPC against GET /v1/hello/x over HTTP/1.1 (grpc against rest), "
         f"{words._VIEWS['pair']}, 8 connections of each side, network: loopback."),
-        *(question for _, _, question in subject._FORM_PAIRS),
+        *subject.PAIRS.values(),
         *(text for _, text in words._pair_notes(reply)),
     ]  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from crossover.comparison.analysis.measures import Measures
 
 _SHARES = np.concatenate([np.linspace(0.02, 0.9, 45), 1 - np.logspace(-1, -4, 40)[1:]])
+_BINS = 40
 _TICKS = {0.0: "min", 0.5: "50", 0.9: "90", 0.99: "99", 0.999: "99.9"}
 
 
@@ -41,6 +42,43 @@ def spectrum(measures: Measures, arms: list[str]) -> Picture | None:
     axes[0].set_ylabel("latency from planned time, ms")
     style.legend(figure, axes)
     return Picture("spectrum", "Percentile spectrum", "Percentile spectrum. " + "; ".join(told) + ".", figure)
+
+
+def two_modes(measures: Measures, rows: list[dict[str, Any]]) -> Picture | None:
+    """How the latencies lie of arms that have two modes, one panel a place; `rows` are the summary's arms."""
+    places: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["modes"] and row["arm"] not in CONTROLS:
+            places.setdefault(row["where"], []).append(row)
+    if not places:
+        return None
+    figure, axes = style.panels(len(places), height=2.6)
+    for axis, (where, found) in zip(axes, places.items(), strict=True):
+        for row in found:
+            _histogram(axis, measures, row)
+        axis.set_title(where)
+        axis.set_xlabel("latency from planned time, ms")
+    axes[0].set_ylabel("share of requests")
+    style.legend(figure, axes)
+    title = "Latencies that gather around two times"
+    told = "; ".join(
+        f"{row['arm']} at {row['where']}: "
+        + " and ".join(f"{mode['share']:.0%} around {mode['median_ms']:.3g} ms" for mode in row["modes"])
+        for found in places.values()
+        for row in found
+    )
+    return Picture("modes", title, f"{title}. {told}.", figure)
+
+
+def _histogram(axis: Axes, measures: Measures, row: dict[str, Any]) -> None:
+    values = np.concatenate([found.latencies_ms for found in measures.bins(row["cell"], row["arm"])])
+    logs = np.log10(values[values > 0])
+    counts, edges = np.histogram(logs, bins=_BINS)
+    axis.stairs(counts / len(logs), 10**edges, color=style.colour(row["arm"]), linewidth=1.4, label=row["arm"])
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
 
 
 def _line(axis: Axes, values: NDArray[np.float64], arm: str) -> None:
