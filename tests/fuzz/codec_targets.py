@@ -213,7 +213,7 @@ def _framed(data: bytes) -> tuple[int, bytes]:
 def protobuf_request(data: bytes) -> None:
     """What is cut by hand is what the library would have read; and what we write, raw or typed, is read again."""
     found = outcome(lambda: protobuf_codec.decode_request(data))
-    protobuf_codec.typed_bytes(data)
+    outcome(lambda: protobuf_codec.typed_bytes(data))
     outcome(lambda: protobuf_codec.check_fields(data))
     if len(data) > NATIVE_UP_TO:
         return
