@@ -126,7 +126,7 @@ def _of_pod(pod: dict[str, Any]) -> Iterator[str]:
             yield f"args are {container.get('args')}; they are one of {', '.join(SETTINGS)}"
             continue
         kind = SETTINGS[command]
-        known = {name.upper() for name in kind.model_fields} | {f"{name.upper()}_FILE" for name in kind.secrets}
+        known = {name.upper() for name in kind.fields} | {f"{name.upper()}_FILE" for name in kind.secrets}
         for variable in container.get("env", ()):
             if variable["name"] not in known and not variable["name"].startswith(_OTEL):
                 yield f"{variable['name']} is not a setting of `crossover {command}`"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from pydantic import ValidationError
-
 from crossover.model_server.engine import Engine
 from crossover.model_server.settings import ModelServerSettings, engine_of
 from crossover.protocol import deadline
@@ -24,10 +22,7 @@ def connect(target: Target) -> InProcess:
     UNAVAILABLE when a setting does not do: a folder or execution provider that is not there.
     """
     try:
-        return InProcess(ModelServerSettings(**target.options))  # type: ignore[arg-type]
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InferenceError(Code.UNAVAILABLE, f"setting {first['loc'][0]}: {first['msg']}") from error
+        return InProcess(ModelServerSettings(**target.options))
     except ValueError as error:
         raise InferenceError(Code.UNAVAILABLE, str(error)) from error
 

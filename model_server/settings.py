@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, field_validator
-
-from crossover.service.settings import Rate, RepositoryControl, ServiceSettings, rate_burst, rate_limit, switch, tls_of
+from crossover.service.declared import setting
+from crossover.service.settings import RepositoryControl, ServiceSettings, rate_burst, rate_limit, switch, tls_of
 
 if TYPE_CHECKING:
     from crossover.model_server.engine import Engine
@@ -20,37 +19,34 @@ class ModelServerSettings(ServiceSettings):
     title: ClassVar[str] = "The model server"
     tables: ClassVar[tuple[str, ...]] = ("model_server",)
 
-    model_server_grpc_library: Literal["grpcio", "lean"] = Field(
+    model_server_grpc_library: Literal["grpcio", "lean"] = setting(
         "grpcio",
         description="what answers gRPC: grpcio, or HTTP/2 of our own at half its CPU or less (docs/performance.md)",
     )
-    model_server_unix_sockets: Path | None = Field(
+    model_server_unix_sockets: Path | None = setting(
         None, description="folder for grpc.sock and rest.sock, plain, for callers on the same host who may write there"
     )
-    model_server_repository_control: RepositoryControl = Field(
+    model_server_repository_control: RepositoryControl = setting(
         "auto",
+        spelled=switch,
         description="allow load and unload through the model server's ports: 1, 0 (403), or auto, which is 1 where only this "
         "host, an API key or a client certificate gets in",
     )
-    model_server_shared_memory: RepositoryControl = Field(
+    model_server_shared_memory: RepositoryControl = setting(
         "auto",
+        spelled=switch,
         description="let requests name tensors in this host's shared memory: 1, 0 (403), or auto, which is 1 where only this "
         "host gets in",
     )
-    model_server_rate_limit: Rate = rate_limit("the model server")
+    model_server_rate_limit: float = rate_limit("the model server")
     model_server_rate_burst: int = rate_burst("MODEL_SERVER_RATE_LIMIT")
-    model_server_tls_cert: Path | None = Field(
+    model_server_tls_cert: Path | None = setting(
         None, description="PEM certificate chain of both of the model server's ports"
     )
-    model_server_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
-    model_server_tls_client_ca: Path | None = Field(
+    model_server_tls_key: Path | None = setting(None, description="PEM private key of that certificate")
+    model_server_tls_client_ca: Path | None = setting(
         None, description="PEM authorities; callers must show a certificate of theirs"
     )
-
-    @field_validator("model_server_repository_control", "model_server_shared_memory", mode="before")
-    @classmethod
-    def _is_a_switch(cls, value: object) -> object:
-        return switch(value)
 
     def tls(self) -> Tls | None:
         return tls_of(

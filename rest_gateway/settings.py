@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from pydantic import Field, ValidationInfo, field_validator
-
 from crossover.clients.balancing import targets
 from crossover.protocol.wires import UNIX, WIRES, Balancing, Target, names_several
+from crossover.service.declared import setting
 from crossover.service.doors.setup import upstream_key
 from crossover.service.process import url_host
 from crossover.service.settings import (
     DAY,
     MOST_BYTES,
     MOST_THREADS,
-    Days,
-    Rate,
     RepositoryControl,
     ServiceSettings,
     rate_burst,
@@ -24,11 +21,32 @@ from crossover.service.settings import (
     switch,
     tls_of,
     user_data,
+    zero_or_from,
 )
 from crossover.transport.tls import Tls
 
 if TYPE_CHECKING:
     from crossover.service.workers.worker import Worker
+
+
+def _check_wire(value: str) -> None:
+    if value not in WIRES:
+        raise ValueError(f"it takes one of {', '.join(WIRES)}")
+
+
+def _check_grpc_target(value: str) -> None:
+    if value:
+        targets.check("grpc", value)
+
+
+def _check_rest_target(value: str) -> None:
+    if value:
+        targets.check("rest", value)
+
+
+def _check_file(value: Path | None) -> None:
+    if value is not None and not value.is_file():
+        raise ValueError("there is no such file")
 
 
 class GatewaySettings(ServiceSettings):
@@ -38,108 +56,93 @@ class GatewaySettings(ServiceSettings):
     tables: ClassVar[tuple[str, ...]] = ("gateway",)
     secrets: ClassVar[frozenset[str]] = frozenset({"database_url"})
 
-    gateway_host: str = Field("127.0.0.1", description="address that the gateway binds; a name, IPv4 or IPv6")
-    gateway_port: int = Field(8080, ge=0, le=65535, description="the gateway's public port")
-    gateway_workers: int = Field(1, ge=1, le=256, description="processes of the gateway, which share its port")
-    gateway_upstream: str = Field("grpc", description=f"how the gateway reaches the model: {', '.join(WIRES)}")
-    gateway_upstream_header: bool = Field(
+    gateway_host: str = setting("127.0.0.1", description="address that the gateway binds; a name, IPv4 or IPv6")
+    gateway_port: int = setting(8080, ge=0, le=65535, description="the gateway's public port")
+    gateway_workers: int = setting(1, ge=1, le=256, description="processes of the gateway, which share its port")
+    gateway_upstream: str = setting(
+        "grpc", check=_check_wire, description=f"how the gateway reaches the model: {', '.join(WIRES)}"
+    )
+    gateway_upstream_header: bool = setting(
         False, description="a request may choose its upstream with the header Inference-Upstream (on in make run)"
     )
-    gateway_timing: bool = Field(
+    gateway_timing: bool = setting(
         False,
         description="send Server-Timing with infer replies, to callers that send Inference-Timeline: 1 and to ten others a second "
         "(on in make run)",
     )
-    gateway_repository_control: RepositoryControl = Field(
+    gateway_repository_control: RepositoryControl = setting(
         "0",
+        spelled=switch,
         description="allow load and unload through the gateway: 1, 0 (403), or auto, which is 1 where only this host, an API "
         "key or a client certificate gets in (make run has auto)",
     )
-    gateway_rate_limit: Rate = rate_limit("the gateway")
+    gateway_rate_limit: float = rate_limit("the gateway")
     gateway_rate_burst: int = rate_burst("GATEWAY_RATE_LIMIT")
-    gateway_grpc_target: str = Field(
+    gateway_grpc_target: str = setting(
         "",
+        check=_check_grpc_target,
         description="host:port of the model server's gRPC, or unix:PATH; replicas: several by commas, dns:///name:port, or @FILE "
         "with one address a line; none: MODEL_SERVER_HOST and MODEL_SERVER_GRPC_PORT",
     )
-    gateway_rest_target: str = Field(
+    gateway_rest_target: str = setting(
         "",
+        check=_check_rest_target,
         description="URL of the model server's REST, host:port, or unix:PATH; replicas: several by commas, dns:///name:port, or "
         "@FILE with one address a line; none: MODEL_SERVER_HOST and MODEL_SERVER_HTTP_PORT",
     )
-    upstream_balancing: Balancing = Field(
+    upstream_balancing: Balancing = setting(
         "round_robin",
         description="which replica takes a call: round_robin, least_request (fewest under way), or pick_first (others when it "
         "cannot)",
     )
-    gateway_tls_cert: Path | None = Field(None, description="PEM certificate chain of the gateway's port")
-    gateway_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
-    gateway_tls_client_ca: Path | None = Field(
+    gateway_tls_cert: Path | None = setting(None, description="PEM certificate chain of the gateway's port")
+    gateway_tls_key: Path | None = setting(None, description="PEM private key of that certificate")
+    gateway_tls_client_ca: Path | None = setting(
         None, description="PEM authorities; callers must show a certificate of theirs"
     )
-    upstream_tls_ca: Path | None = Field(
-        None, description="PEM authorities of the model server's certificate; TLS upstream"
+    upstream_tls_ca: Path | None = setting(
+        None, check=_check_file, description="PEM authorities of the model server's certificate; TLS upstream"
     )
-    upstream_tls_cert: Path | None = Field(None, description="PEM certificate that the gateway shows the model server")
-    upstream_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
-    upstream_api_key_file: Path | None = Field(
+    upstream_tls_cert: Path | None = setting(
+        None, check=_check_file, description="PEM certificate that the gateway shows the model server"
+    )
+    upstream_tls_key: Path | None = setting(None, check=_check_file, description="PEM private key of that certificate")
+    upstream_api_key_file: Path | None = setting(
         None, description="file with the API key that the gateway shows the model server, whatever its callers show"
     )
-    upstream_connections: int = Field(100, ge=1, le=10**5, description="most HTTP connections to the model server")
-    data_dir: Path = Field(user_data(), description="folder of the SQLite file with the stored predictions")
-    database_url: str = Field(
+    upstream_connections: int = setting(100, ge=1, le=10**5, description="most HTTP connections to the model server")
+    data_dir: Path = setting(user_data(), description="folder of the SQLite file with the stored predictions")
+    database_url: str = setting(
         "", description="postgresql+asyncpg://... for several gateways on one store; none: SQLite"
     )
-    prediction_workers: int = Field(
+    prediction_workers: int = setting(
         2, ge=0, le=MOST_THREADS, description="queued predictions that run at the same time; 0: only accept them"
     )
-    prediction_lease_seconds: float = Field(
+    prediction_lease_seconds: float = setting(
         10.0, ge=0.1, le=DAY, description="how long a job stays with a gateway that died"
     )
-    prediction_retry_seconds: float = Field(
+    prediction_retry_seconds: float = setting(
         300.0,
         ge=0,
         le=30 * DAY,
         description="how long a queued prediction waits for a model server that is away, before it fails",
     )
-    prediction_job_seconds: float = Field(
+    prediction_job_seconds: float = setting(
         600.0, ge=0.1, le=30 * DAY, description="the most time that one queued prediction may run"
     )
-    prediction_max_rows: int = Field(
+    prediction_max_rows: int = setting(
         100_000, ge=0, le=10**12, description="most predictions that are kept; 0: no bound"
     )
-    prediction_max_bytes: int = Field(
+    prediction_max_bytes: int = setting(
         10 << 30, ge=0, le=MOST_BYTES, description="most bytes of predictions and exchanges that are kept; 0: no bound"
     )
-    prediction_max_age_days: Days = Field(
-        0.0, ge=0, le=36_500, description="how long finished predictions are kept; 0: no bound"
+    prediction_max_age_days: float = setting(
+        0.0,
+        ge=0,
+        le=36_500,
+        check=zero_or_from(0.001),
+        description="how long finished predictions are kept; 0: no bound",
     )
-
-    @field_validator("gateway_upstream")
-    @classmethod
-    def _is_a_wire(cls, value: str) -> str:
-        if value not in WIRES:
-            raise ValueError(f"it takes one of {', '.join(WIRES)}")
-        return value
-
-    @field_validator("gateway_grpc_target", "gateway_rest_target")
-    @classmethod
-    def _is_a_target(cls, value: str, info: ValidationInfo) -> str:
-        if value:
-            targets.check("grpc" if info.field_name == "gateway_grpc_target" else "rest", value)
-        return value
-
-    @field_validator("gateway_repository_control", mode="before")
-    @classmethod
-    def _is_a_switch(cls, value: object) -> object:
-        return switch(value)
-
-    @field_validator("upstream_tls_ca", "upstream_tls_cert", "upstream_tls_key")
-    @classmethod
-    def _is_a_file(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_file():
-            raise ValueError("there is no such file")
-        return value
 
     def tls(self) -> Tls | None:
         """The certificates of the gateway's port; ValueError when only one of certificate and key is set."""
@@ -152,7 +155,7 @@ class GatewaySettings(ServiceSettings):
             "prediction_workers": worker.share(self.prediction_workers),
             "upstream_connections": worker.portion(self.upstream_connections),
         }
-        return super().of_worker(worker).model_copy(update=parts)
+        return super().of_worker(worker).changed(**parts)
 
     def target(self) -> Target:
         """Where the upstream clients go; a wildcard address of the model server means loopback."""
@@ -171,7 +174,7 @@ class GatewaySettings(ServiceSettings):
             api_key=upstream_key(self),
             options={
                 name: str(getattr(self, name))
-                for name in ServiceSettings.model_fields
+                for name in ServiceSettings.fields
                 if name.startswith(("model_", "ort_", "strict_"))
             },
         )

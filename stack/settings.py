@@ -5,11 +5,10 @@ from __future__ import annotations
 import socket
 from typing import ClassVar
 
-from pydantic import Field
-
 from crossover.model_server.settings import ModelServerSettings
 from crossover.rest_gateway.settings import GatewaySettings
 from crossover.service.config_file import TABLES
+from crossover.service.declared import setting
 from crossover.service.doors.setup import is_loopback
 from crossover.stack.services import free_ports
 
@@ -24,7 +23,7 @@ class StackSettings(GatewaySettings, ModelServerSettings):
     tables: ClassVar[tuple[str, ...]] = TABLES
     title: ClassVar[str] = "`make run`"
 
-    classroom: bool = Field(
+    classroom: bool = setting(
         False,
         description="for a class: the gateway listens for the local network, loading, unloading and uploading models is off, and "
         "the URL for students is printed (make run CLASSROOM=1)",
@@ -33,7 +32,7 @@ class StackSettings(GatewaySettings, ModelServerSettings):
     def with_ports(self) -> StackSettings:
         """The same settings with a free port wherever 0 was asked for, so that both services know it."""
         names = [name for name in PORTS if getattr(self, name) == 0]
-        return self.model_copy(update=dict(zip(names, free_ports(len(names)), strict=True)))
+        return self.changed(**dict(zip(names, free_ports(len(names)), strict=True)))
 
     def with_class(self) -> StackSettings:
         """The same settings, with what `classroom` means; the model server stays as it is."""
@@ -49,7 +48,7 @@ class StackSettings(GatewaySettings, ModelServerSettings):
         }
         if is_loopback(self.gateway_host):
             update["gateway_host"] = "0.0.0.0"  # noqa: S104 - asked for by a setting
-        return self.model_copy(update=update)
+        return self.changed(**update)
 
 
 def local_address() -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
 from ray import serve
 
 from crossover.deploy.ray.grpc_ingress import GrpcIngress, Message
@@ -20,6 +19,7 @@ from crossover.model_server.settings import ModelServerSettings, engine_of
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import Wrapper
 from crossover.protos import inference as pb
+from crossover.service.declared import SettingError
 from crossover.service.doors.setup import door_of
 from crossover.transport.memory_budget import MemoryBudget
 
@@ -51,14 +51,13 @@ def settings_of(args: Mapping[str, Any]) -> ModelServerSettings:
     """The settings of a replica; ValueError, one sentence, for one that does not do here."""
     for name in args:
         if name not in SETTINGS:
-            known = name in ModelServerSettings.model_fields
+            known = name in ModelServerSettings.fields
             why = "is Ray's to set (http_options, grpc_options, deployments)" if known else "is no setting"
             raise ValueError(f"args: '{name}' {why}; a replica has {', '.join(SETTINGS)}")
     try:
         settings = ModelServerSettings(**args)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ValueError(f"args: {first['loc'][0]} is '{str(first.get('input'))[:80]}'; {first['msg']}") from None
+    except SettingError as error:
+        raise ValueError(f"args: {error.sentence(error.name)}") from None
     if settings.model_control == "explicit":
         raise ValueError(
             "args: model_control is 'explicit', but a load reaches one replica of several here; take poll or none"

@@ -42,7 +42,7 @@ def run(
                     sockets = addresses.reserved(address, getattr(chosen, port))
                 stack.callback(addresses.close, sockets)
                 bound_ports[port] = addresses.port_of(sockets[0])
-            shared = chosen.model_copy(update=bound_ports)
+            shared = chosen.changed(**bound_ports)
 
             def work(worker: Worker) -> int:
                 return process.run(lambda stop: serve(shared.of_worker(worker), stop, worker))

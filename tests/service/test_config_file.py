@@ -22,7 +22,7 @@ model_max_queue = 7
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch):
-    for name in StackSettings.model_fields:
+    for name in StackSettings.fields:
         monkeypatch.delenv(name.upper(), raising=False)
 
 

@@ -13,11 +13,12 @@ import pytest
 
 from crossover.model_server.settings import ModelServerSettings
 from crossover.rest_gateway.settings import GatewaySettings
-from crossover.service.settings import environment, flag, load, markdown
+from crossover.service.settings import environment, flag, load
+from crossover.service.settings_flags import markdown
 from crossover.stack.settings import PORTS, StackSettings
 from tests.service.conftest import refused
 
-NAMES = list(StackSettings.model_fields)
+NAMES = list(StackSettings.fields)
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +99,7 @@ WAYS = ("flag", "file", "variable")
 
 
 def _kind_of(name):
-    annotation = StackSettings.model_fields[name].annotation
+    annotation = StackSettings.fields[name].kind
     if annotation in (int, float):
         return "number"
     return "path" if annotation in (Path, Path | None) else "text"
@@ -184,7 +185,7 @@ def test_help_has_every_setting(capsys, kind):
         load(kind, "program", ["--help"])
     shown = capsys.readouterr().out
     assert caught.value.code == 0
-    assert [name for name in kind.model_fields if flag(name) not in shown or name.upper() not in shown] == []
+    assert [name for name in kind.fields if flag(name) not in shown or name.upper() not in shown] == []
 
 
 def test_the_page_in_the_docs_is_what_the_settings_say(root):
@@ -195,7 +196,7 @@ def test_the_page_in_the_docs_is_what_the_settings_say(root):
 def test_every_setting_is_described():
     """No row of the table is empty, and none stands in it twice."""
     table = markdown(StackSettings)
-    for name, field in StackSettings.model_fields.items():
+    for name, field in StackSettings.fields.items():
         assert field.description
         assert table.count(f"| `{name.upper()}` |") == 1
 
