@@ -97,9 +97,9 @@ def set_up_log(level: str, form: str = "text") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(FORMATTERS[form]())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("uvicorn", "uvicorn.error", "asyncio", "grpc", "alembic", "aiosqlite"):
+    for noisy in ("asyncio", "grpc", "alembic", "aiosqlite"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
-    logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # ACCESS_LOG decides whether it has lines at all
+    logging.getLogger("crossover.access").setLevel(logging.INFO)  # ACCESS_LOG decides whether it has lines at all
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda given: _log_uncaught(given.exc_type, given.exc_value, given.exc_traceback)

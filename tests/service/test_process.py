@@ -151,10 +151,10 @@ def test_a_host_as_a_url_has_it(host, shown):
 
 
 def test_the_access_log_is_heard():
-    """uvicorn's own chatter is kept out of the log, but not the lines that ACCESS_LOG asks for."""
+    """Libraries' chatter is kept out of the log, but not the lines that ACCESS_LOG asks for."""
     program = (
         "import logging; from crossover.service import log; log.set_up_log('warning');"
-        "logging.getLogger('uvicorn').info('chatter'); logging.getLogger('uvicorn.access').info('GET /x')"
+        "logging.getLogger('grpc').info('chatter'); logging.getLogger('crossover.access').info('GET /x')"
     )
     printed = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30

@@ -128,9 +128,8 @@ class Http1Server:
         self._told = float("-inf")
         self._looking: asyncio.TimerHandle | None = None
 
-    def protocol(self, **given: Any) -> Connection:
-        """A new connection's protocol, as uvicorn asks for it."""
-        self.app_state = given.get("app_state") or self.app_state
+    def protocol(self) -> Connection:
+        """A new connection's protocol."""
         return Connection(self)
 
     def add(self, connection: Connection, descriptor: int) -> bool:
