@@ -8,13 +8,15 @@ declared without a type: the name that is declared is then the name of the sampl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-
-from prometheus_client.core import CounterMetricFamily, Metric
-from prometheus_client.registry import Collector
+from typing import TYPE_CHECKING
 
 from crossover.model_server.engine import Engine
 from crossover.model_server.model import LoadedVersion
 from crossover.model_server.served import ServedVersion
+from crossover.service import families
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 _COUNTERS: tuple[tuple[str, str, Callable[[ServedVersion], float]], ...] = (
     ("nv_inference_request_success", "Requests that succeeded", lambda one: one.statistics.success.count),
@@ -72,7 +74,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[Engine, LoadedVersion], float]], ...] =
 )
 
 
-class EngineMetrics(Collector):
+class EngineMetrics:
     """Reads the statistics when somebody scrapes; nothing is added to the way of a request."""
 
     def __init__(self, engine: Engine) -> None:
@@ -99,7 +101,7 @@ class EngineMetrics(Collector):
             "crossover_model_worker_processes", "Processes that run an isolated model", "gauge",
             [(_labels(version), session.live) for version, session in isolated],
         )  # fmt: skip
-        lost = CounterMetricFamily(
+        lost = families.counter(
             "crossover_model_workers_lost",
             "Processes of an isolated model that a run ended",
             labels=("model", "version"),
@@ -119,7 +121,7 @@ class EngineMetrics(Collector):
 
 
 def _family(name: str, text: str, kind: str, samples: Iterable[tuple[dict[str, str], float]]) -> Metric:
-    metric = Metric(name, text, kind)
+    metric = families.bare(name, text, kind)
     for labels, value in samples:
         metric.add_sample(name, labels, value)
     return metric

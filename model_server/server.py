@@ -6,17 +6,15 @@ import asyncio
 import logging
 import stat
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
 from crossover.endpoints.control_policy import ControlPolicy
-from crossover.endpoints.grpc.lean import LeanListener
-from crossover.endpoints.grpc.listener import Listener
-from crossover.endpoints.grpc.serve import GrpcListener
 from crossover.endpoints.grpc.servicer import GrpcOptions
 from crossover.endpoints.rest.app import OipRest
 from crossover.endpoints.rest.serve import RestListener
 from crossover.endpoints.rest.types import RestOptions
 from crossover.model_server.engine import Engine
-from crossover.model_server.every_worker import EveryWorker
 from crossover.model_server.metrics import EngineMetrics
 from crossover.model_server.settings import ModelServerSettings, engine_of
 from crossover.model_server.shared_files import COPIES
@@ -30,14 +28,28 @@ from crossover.service.loop_watch import LoopWatch
 from crossover.service.metrics import Observer
 from crossover.service.process import Stop, naming, url_host
 from crossover.service.tracing import Tracer, tracer_of
-from crossover.service.workers.scrape import Scrape
 from crossover.service.workers.worker import Worker, http_limits, scrape_of
 from crossover.transport.memory_budget import MemoryBudget
 from crossover.transport.tls import Tls
 
+if TYPE_CHECKING:
+    from crossover.endpoints.grpc.listener import Listener
+    from crossover.model_server.every_worker import EveryWorker
+    from crossover.service.workers.scrape import Scrape
+
 log = logging.getLogger("crossover.model_server")
 
-GRPC_LIBRARIES: dict[str, type[Listener]] = {"grpcio": GrpcListener, "lean": LeanListener}
+GRPC_LIBRARIES = {
+    "grpcio": "crossover.endpoints.grpc.serve:GrpcListener",
+    "lean": "crossover.endpoints.grpc.lean:LeanListener",
+}
+"""`module:class`, imported on use: a port by one library does without the other."""
+
+
+def grpc_listener(library: str) -> type[Listener]:
+    """The listener of a library in the table."""
+    module, _, name = GRPC_LIBRARIES[library].partition(":")
+    return cast("type[Listener]", getattr(import_module(module), name))
 
 
 def run(settings: ModelServerSettings) -> int:
@@ -66,6 +78,8 @@ async def serve(settings: ModelServerSettings, stop: Stop) -> None:
 
 async def serve_worker(settings: ModelServerSettings, stop: Stop, worker: Worker) -> None:
     """The same as one of several processes that share the ports."""
+    from crossover.model_server.every_worker import EveryWorker
+
     COPIES.folder = worker.folder
     engine = engine_of(settings)
     await serve_inference(engine, EveryWorker(engine, worker, settings), settings, stop, worker)
@@ -74,7 +88,8 @@ async def serve_worker(settings: ModelServerSettings, stop: Stop, worker: Worker
 async def serve_inference(
     engine: Engine, inference: Inference, settings: ModelServerSettings, stop: Stop, worker: Worker | None = None
 ) -> None:
-    """Serve `inference`, which is the engine or something around it."""
+    """Serve `inference`, which is the engine or something around it; a `worker`'s is an `EveryWorker`."""
+    every = cast("EveryWorker", inference) if worker is not None else None
     observer, watch = Observer(), LoopWatch()
     observer.register(watch)
     observer.register(EngineMetrics(engine))
@@ -87,7 +102,7 @@ async def serve_inference(
     local = ports.local()
     opens_last = worker is not None and worker.is_replacement
     try:
-        if opens_last and not await _prepared(engine, inference, scrape, worker, stop):
+        if opens_last and not await _prepared(engine, every, scrape, worker, stop):
             return
         with naming("MODEL_SERVER_HOST", "MODEL_SERVER_HTTP_PORT"):
             await rest.start()
@@ -96,7 +111,7 @@ async def serve_inference(
         with naming("MODEL_SERVER_UNIX_SOCKETS"):
             for listener in local:
                 await listener.start()
-        if not opens_last and not await _prepared(engine, inference, scrape, worker, stop):
+        if not opens_last and not await _prepared(engine, every, scrape, worker, stop):
             return
         log.info(
             "ready: gRPC %s:%d, REST http%s://%s:%d", url_host(settings.model_server_host), grpc.port,
@@ -114,8 +129,8 @@ async def serve_inference(
         await asyncio.gather(*(listener.stop(settings.grace_seconds) for listener in (grpc, rest, *local)))
         if scrape is not None:
             await scrape.stop()
-        if isinstance(inference, EveryWorker):
-            await inference.close()
+        if every is not None:
+            await every.close()
         await engine.close()
         if tracer is not None:
             await tracer.close()
@@ -123,13 +138,13 @@ async def serve_inference(
 
 
 async def _prepared(
-    engine: Engine, inference: Inference, scrape: Scrape | None, worker: Worker | None, stop: Stop
+    engine: Engine, every: EveryWorker | None, scrape: Scrape | None, worker: Worker | None, stop: Stop
 ) -> bool:
     """Load the repository, and join the other workers where there are some; False when the signal to stop came first."""
     if not await _started(engine, stop):
         return False
-    if isinstance(inference, EveryWorker):
-        await inference.start()
+    if every is not None:
+        await every.start()
     if scrape is not None:
         await scrape.start()
     if worker is not None:
@@ -189,7 +204,7 @@ class _Ports:
             settings.max_message_bytes, settings.default_timeout_ms, control_policy(settings, host, tls), self.door, self.budget,
             self.tracer, settings.connection_age(), self._is_shared(host),
         )  # fmt: skip
-        kind = GRPC_LIBRARIES[settings.model_server_grpc_library]
+        kind = grpc_listener(settings.model_server_grpc_library)
         return kind(self.inference, host, port, tls, options, self.observer)
 
     def _rest(self, host: str, port: int = 0, tls: Tls | None = None) -> RestListener:

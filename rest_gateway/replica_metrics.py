@@ -4,44 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from crossover.service import families
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from prometheus_client.core import Metric
 
     from crossover.clients.balancing.balanced import Balanced
 
 _OF_REPLICA = ("upstream", "replica")
 
 
-class ReplicaMetrics(Collector):
+class ReplicaMetrics:
     """Reads the balancers' own counters when somebody scrapes."""
 
     def __init__(self, balanced: Mapping[str, Balanced]) -> None:
         self._balanced = balanced
 
     def collect(self) -> Iterator[Metric]:
-        ready = GaugeMetricFamily(
+        ready = families.gauge(
             "crossover_upstream_replica_ready", "1: the replica takes calls; 0: it is left out.", labels=_OF_REPLICA
         )
-        ejected = GaugeMetricFamily(
+        ejected = families.gauge(
             "crossover_upstream_replica_ejected", "1: left out because its calls failed.", labels=_OF_REPLICA
         )
-        under_way = GaugeMetricFamily(
+        under_way = families.gauge(
             "crossover_upstream_replica_in_flight", "Calls under way on the replica.", labels=_OF_REPLICA
         )
-        calls = CounterMetricFamily("crossover_upstream_replica_calls", "Calls to the replica.", labels=_OF_REPLICA)
-        failures = CounterMetricFamily(
+        calls = families.counter("crossover_upstream_replica_calls", "Calls to the replica.", labels=_OF_REPLICA)
+        failures = families.counter(
             "crossover_upstream_replica_failures", "Calls that the replica failed or lost.", labels=_OF_REPLICA
         )
-        ejections = CounterMetricFamily(
+        ejections = families.counter(
             "crossover_upstream_replica_ejections", "Times that the replica was ejected.", labels=_OF_REPLICA
         )
-        resent = CounterMetricFamily(
+        resent = families.counter(
             "crossover_upstream_resent", "Calls that went to another replica.", labels=("upstream",)
         )
-        refused = CounterMetricFamily(
+        refused = families.counter(
             "crossover_upstream_resends_refused",
             "Calls that did not: the retry budget was spent.",
             labels=("upstream",),

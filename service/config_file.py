@@ -6,8 +6,6 @@ serve both. A flag goes before an environment variable, which goes before the fi
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +25,8 @@ def read(path: Path, own: Iterable[str], tables: Iterable[str]) -> dict[str, Any
 
     ConfigFileError when it is missing, is not TOML, or has a key that no setting has.
     """
+    import tomllib
+
     try:
         document = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
@@ -51,6 +51,8 @@ def read(path: Path, own: Iterable[str], tables: Iterable[str]) -> dict[str, Any
 
 
 def _checked(path: Path, where: str, values: dict[str, Any], settings: set[str]) -> dict[str, Any]:
+    import difflib
+
     for key, value in values.items():
         is_table = isinstance(value, dict)
         if key not in settings:

@@ -12,20 +12,20 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
+from crossover.service import families
 from crossover.transport.loop_ticks import loop_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
 
 LONG_TURN_SECONDS = 0.02
 """CPU of one turn from which on it is counted."""
 _LAG_KEPT_SECONDS = 10.0
 
 
-class LoopWatch(Collector):
+class LoopWatch:
     """Counts long turns of one event loop, and knows how late its timers have been lately."""
 
     def __init__(self) -> None:
@@ -57,12 +57,12 @@ class LoopWatch(Collector):
             self.longest = max(self.longest, turn)
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
+        yield families.gauge(
             "crossover_event_loop_lag_seconds", "How late the event loop's timers were, the worst of 10 s.", self._lag
         )
-        yield CounterMetricFamily(
+        yield families.counter(
             "crossover_event_loop_long_turns", "Turns of the event loop with more than 20 ms of CPU.", self.long_turns
         )
-        yield GaugeMetricFamily(
+        yield families.gauge(
             "crossover_event_loop_longest_turn_cpu_seconds", "CPU of the longest turn of the event loop.", self.longest
         )

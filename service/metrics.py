@@ -13,12 +13,8 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Protocol
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector, CollectorRegistry
-
 from crossover import VERSION
+from crossover.service import families
 from crossover.transport import loop_admission
 from crossover.transport.eager_start import waiting
 from crossover.transport.release_guard import FAST_PATHS, installed
@@ -26,10 +22,13 @@ from crossover.transport.release_guard import FAST_PATHS, installed
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sized
 
+    from prometheus_client.core import Metric
+
     from crossover.protocol.errors import Code
     from crossover.transport.memory_budget import MemoryBudget
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
+CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
+"""Of what prometheus_client writes."""
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds of the duration buckets in seconds: OpenTelemetry's for HTTP, with three finer ones below."""
 _BOUND_NAMES = (*map(str, BOUNDS), "+Inf")
@@ -61,16 +60,20 @@ class Connections(Protocol):
     """Ended because a head, a body or a reader of replies took too long."""
 
 
-class Observer(Collector):
+class Collector(Protocol):
+    """What has metrics of its own."""
+
+    def collect(self) -> Iterator[Metric]: ...
+
+
+class Observer:
     """Counts what the endpoints of one service do."""
 
     def __init__(self, *, upstreams: bool = False) -> None:
         """`upstreams`: the service has some, so that requests and errors have the label `upstream` too."""
         self._has_upstreams = upstreams
         self._labels = (*_LABELS, "upstream") if upstreams else _LABELS
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
+        self._collectors: list[Collector] = [self]
         self._cells: dict[tuple[str, str, str, str], _Cell] = {}
         self._errors: Counter[tuple[tuple[str, str, str, str], str]] = Counter()
         self._in_flight: Counter[str] = Counter()
@@ -93,7 +96,7 @@ class Observer(Collector):
 
     def register(self, collector: Collector) -> None:
         """Add a collector of the service's own (the engine's ``nv_inference_*``)."""
-        self._registry.register(collector)
+        self._collectors.append(collector)
 
     def started(self, wire: str) -> None:
         """A request over `wire` (rest, grpc) has begun."""
@@ -128,7 +131,7 @@ class Observer(Collector):
 
     def render(self) -> bytes:
         """All metrics of this process in Prometheus' text format (`CONTENT_TYPE`), from any thread."""
-        return _TRITONS.sub(rb"\1 counter", generate_latest(self._registry))
+        return _TRITONS.sub(rb"\1 counter", families.text_of(self._collectors))
 
     async def rendered(self) -> bytes:
         """The same, made beside the event loop: a millisecond for each model that has been asked."""
@@ -141,8 +144,8 @@ class Observer(Collector):
 
     def collect(self) -> Iterator[Metric]:
         labels = self._labels
-        requests = CounterMetricFamily("crossover_requests", "Requests answered.", labels=labels)
-        durations = HistogramMetricFamily(
+        requests = families.counter("crossover_requests", "Requests answered.", labels=labels)
+        durations = families.histogram(
             "crossover_request_duration_seconds", "Time from a request's headers to its reply.", labels=labels
         )
         for key, cell in list(self._cells.items()):  # a copy, as the event loop goes on counting
@@ -153,10 +156,10 @@ class Observer(Collector):
             shown = key[: len(labels)]
             requests.add_metric(shown, total)
             durations.add_metric(shown, buckets, cell.seconds)
-        errors = CounterMetricFamily("crossover_errors", "Requests answered with an error.", labels=(*labels, "code"))
+        errors = families.counter("crossover_errors", "Requests answered with an error.", labels=(*labels, "code"))
         for (key, code), count in list(self._errors.items()):
             errors.add_metric((*key[: len(labels)], code), count)
-        in_flight = GaugeMetricFamily("crossover_requests_in_flight", "Requests being answered.", labels=("wire",))
+        in_flight = families.gauge("crossover_requests_in_flight", "Requests being answered.", labels=("wire",))
         for wire, count in list(self._in_flight.items()):
             in_flight.add_metric((wire,), count)
         yield from (requests, durations, errors, in_flight, _fast_paths(), _build(), _admission())
@@ -168,10 +171,10 @@ class Observer(Collector):
             yield from self._connections()
 
     def _timing(self) -> Iterator[Metric]:
-        yield CounterMetricFamily(
+        yield families.counter(
             "crossover_timed_requests", "Requests whose stages were timed: those that asked, and samples.", self._timed
         )
-        stages = CounterMetricFamily(
+        stages = families.counter(
             "crossover_timed_stage_seconds", "Time of the timed requests by stage.", labels=("stage",)
         )
         for stage, seconds in list(self._stages.items()):
@@ -184,11 +187,11 @@ class Observer(Collector):
             opened[wire] += len(listener.connections)
             refused[wire] += listener.refused_connections
             timed_out[wire] += listener.timed_out
-        gauge = GaugeMetricFamily("crossover_connections", "Connections that are open.", labels=("wire",))
-        refusals = CounterMetricFamily(
+        gauge = families.gauge("crossover_connections", "Connections that are open.", labels=("wire",))
+        refusals = families.counter(
             "crossover_connections_refused", "Connections closed because too many were open.", labels=("wire",)
         )
-        late = CounterMetricFamily(
+        late = families.counter(
             "crossover_connections_timed_out", "Connections ended because their client was too slow.", labels=("wire",)
         )
         for family, counts in ((gauge, opened), (refusals, refused), (late, timed_out)):
@@ -206,13 +209,13 @@ class Observer(Collector):
 def _build() -> Metric:
     """The versions in this process; always 1, to be joined with other series by their labels."""
     versions = {"version": VERSION, "python": platform.python_version(), "grpcio": installed("grpcio")}
-    gauge = GaugeMetricFamily("crossover_build_info", "Versions of what runs here.", labels=tuple(versions))
+    gauge = families.gauge("crossover_build_info", "Versions of what runs here.", labels=tuple(versions))
     gauge.add_metric(tuple(versions.values()), 1)
     return gauge
 
 
 def _admission() -> Metric:
-    return CounterMetricFamily(
+    return families.counter(
         "crossover_admission_refused",
         "Requests that had waited too long for the event loop, and were refused at once.",
         loop_admission.refused(),
@@ -220,15 +223,13 @@ def _admission() -> Metric:
 
 
 def _memory(budget: MemoryBudget) -> Iterator[Metric]:
-    yield GaugeMetricFamily("crossover_in_flight_bytes", "Bytes of the messages in flight.", budget.used)
-    yield GaugeMetricFamily(
-        "crossover_in_flight_limit_bytes", "What they may have (MAX_IN_FLIGHT_BYTES).", budget.limit
-    )
+    yield families.gauge("crossover_in_flight_bytes", "Bytes of the messages in flight.", budget.used)
+    yield families.gauge("crossover_in_flight_limit_bytes", "What they may have (MAX_IN_FLIGHT_BYTES).", budget.limit)
 
 
 def _fast_paths() -> Metric:
     """Which uses of other libraries' private interfaces are on in this process."""
-    gauge = GaugeMetricFamily(
+    gauge = families.gauge(
         "crossover_fast_path", "1: a private interface is used, as tested; 0: the public one instead.", labels=("name",)
     )
     for name, path in FAST_PATHS.items():

@@ -12,7 +12,7 @@ import numpy as np
 
 from crossover.endpoints.grpc.listener import Listener
 from crossover.endpoints.grpc.servicer import GrpcOptions
-from crossover.model_server.server import GRPC_LIBRARIES
+from crossover.model_server.server import grpc_listener
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.tensors import Tensor
 from crossover.protocol.wires import Target
@@ -27,7 +27,7 @@ X = np.arange(3, dtype=np.float32)
 
 def listener_of(*given: Any, **more: Any) -> Listener:
     """A listener by the library that is under test."""
-    return GRPC_LIBRARIES[LIBRARY](*given, **more)
+    return grpc_listener(LIBRARY)(*given, **more)
 
 
 @asynccontextmanager

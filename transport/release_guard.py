@@ -7,8 +7,8 @@ the lab's runs. Each room declares its own (`transport/grpcio/release.py` has gr
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
+import sys
 from functools import cache
 
 log = logging.getLogger("crossover.fast_path")
@@ -17,9 +17,18 @@ FAST_PATHS: dict[str, FastPath] = {}
 """Every fast path of the modules that this process has imported, by its name."""
 
 
+_MODULES = {"grpcio": "grpc"}
+"""Modules whose name is not their distribution's."""
+
+
 @cache  # reading a distribution's metadata takes milliseconds, and whoever asks is on an event loop
 def installed(package: str) -> str:
     """The version of an installed distribution; empty when there is none."""
+    imported = sys.modules.get(_MODULES.get(package, package))
+    if (version := getattr(imported, "__version__", None)) is not None:
+        return str(version)
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

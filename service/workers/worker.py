@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from crossover.service.workers.scrape import Scrape
 from crossover.transport.connection_age import ConnectionAge
 
 if TYPE_CHECKING:
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
 
     from crossover.service.metrics import Observer
     from crossover.service.settings import ServiceSettings
+    from crossover.service.workers.scrape import Scrape
     from crossover.transport.http1.limits import Http1Limits
 
 HTTP_AGE_SECONDS = 30.0
@@ -74,6 +74,8 @@ def scrape_of(worker: Worker | None, observer: Observer) -> Scrape | None:
     """The `Scrape` that merges this worker's metrics with the others'; None for a service of one process."""
     if worker is None:
         return None
+    from crossover.service.workers.scrape import Scrape
+
     scrape = Scrape(worker, observer.rendered)
     observer.whole = scrape.whole
     return scrape

@@ -16,7 +16,7 @@ from crossover.endpoints.rest.types import RestOptions
 from crossover.model_server.engine import Engine
 from crossover.model_server.executor import Executor
 from crossover.model_server.repository import Repository
-from crossover.model_server.server import GRPC_LIBRARIES
+from crossover.model_server.server import grpc_listener
 from crossover.protocol.datatypes import DATATYPES
 from crossover.protocol.wires import WIRES, Target, connect
 from tests.graphs import adding_graph, echo_graph, save
@@ -54,7 +54,7 @@ async def serving(repository: Path, library: str = "grpcio") -> AsyncIterator[tu
     await engine.repository.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.close)
-        grpc = GRPC_LIBRARIES[library](engine, "127.0.0.1", 0, options=GrpcOptions(max_message_bytes=LIMIT))
+        grpc = grpc_listener(library)(engine, "127.0.0.1", 0, options=GrpcOptions(max_message_bytes=LIMIT))
         rest = RestListener(
             OipRest(lambda _: (None, engine), settings=RestOptions(max_message_bytes=LIMIT)), "127.0.0.1", 0
         )

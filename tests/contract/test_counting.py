@@ -19,7 +19,7 @@ from crossover.model_server.engine import Engine
 from crossover.model_server.executor import Executor
 from crossover.model_server.metrics import EngineMetrics
 from crossover.model_server.repository import Repository
-from crossover.model_server.server import GRPC_LIBRARIES
+from crossover.model_server.server import GRPC_LIBRARIES, grpc_listener
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
 from crossover.protocol.messages import InferRequest
@@ -137,7 +137,7 @@ async def test_random_mixes_over_every_wire(tmp_path, caplog, seed, library):
     engine, observer, told = Engine(Repository(tmp_path, "none"), Executor(2)), Observer(), Told()
     observer.register(EngineMetrics(engine))
     await engine.repository.start()
-    grpc = GRPC_LIBRARIES[library](engine, "127.0.0.1", 0, options=GrpcOptions(), observer=observer)
+    grpc = grpc_listener(library)(engine, "127.0.0.1", 0, options=GrpcOptions(), observer=observer)
     app = OipRest(lambda _: (None, engine), settings=RestOptions(), observer=observer)
     rest = RestListener(app, "127.0.0.1", 0, access_log=True)
     caplog.set_level("INFO", "crossover.access")
