@@ -1,30 +1,23 @@
 """The gateway's application: OIP routes as plain ASGI, and FastAPI for what app developers and people use.
 
-`/v2` and `/v1` never pass FastAPI; `/api`, `/docs` and the page do.
+`/v2` and `/v1` never pass FastAPI; `/api`, `/docs` and the page do, so FastAPI is imported by the first request for these: it
+takes more of a start than everything else, and 16 MB, of which a gateway that only passes inference on needs nothing.
 """
 
 from __future__ import annotations
 
-import logging
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-import anyio.to_thread
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
-
-from crossover import VERSION
 from crossover.endpoints.control_policy import ControlPolicy
 from crossover.endpoints.rest.app import OipRest
 from crossover.endpoints.rest.types import RestOptions
-from crossover.protocol.codecs.json.text import dumps
-from crossover.protocol.errors import Code, InferenceError, code_from_http
-from crossover.rest_gateway import docs_page, page, predictions
+from crossover.protocol.errors import Code, InferenceError
+from crossover.rest_gateway import predictions
+from crossover.rest_gateway.lazy_app import LazyApp
 from crossover.rest_gateway.observed import Observed
-from crossover.rest_gateway.openapi import add_oip
 from crossover.rest_gateway.page.documents import Documents
+from crossover.rest_gateway.page.headers import HEADERS
 from crossover.rest_gateway.replica_metrics import ReplicaMetrics
 from crossover.rest_gateway.upstreams import HEADER, NOT_CHOOSABLE, Upstreams
 from crossover.service.doors.setup import controls
@@ -34,15 +27,11 @@ from crossover.service.metrics import Observer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from starlette.requests import Request
-
     from crossover.endpoints.rest.app import Choose
+    from crossover.endpoints.rest.types import ASGIApp
     from crossover.protocol.inference import Inference
     from crossover.rest_gateway.settings import GatewaySettings
     from crossover.service.tracing import Tracer
-
-log = logging.getLogger("crossover.gateway")
-SUMMARY = "One model server behind gRPC, REST or nothing: the Open Inference Protocol, and predictions as resources."
 
 
 def create_app(
@@ -70,7 +59,7 @@ def create_app(
     observer, watch = Observer(upstreams=True), LoopWatch()
     observer.register(watch)
     observer.register(ReplicaMetrics(upstreams.balanced))
-    api = Observed(Documents(_api(settings, upstreams, watch, tracer), page.HEADERS), observer, tracer)
+    api = Observed(Documents(_api(settings, upstreams, watch, tracer), HEADERS), observer, tracer)
     return OipRest(choose, settings=options, observer=observer, fallback=api)
 
 
@@ -90,50 +79,21 @@ def _by_header(upstreams: Upstreams) -> Choose:
     return choose
 
 
-def _api(settings: GatewaySettings, upstreams: Upstreams, watch: LoopWatch, tracer: Tracer | None) -> FastAPI:
+def _api(settings: GatewaySettings, upstreams: Upstreams, watch: LoopWatch, tracer: Tracer | None) -> LazyApp:
+    """The FastAPI half, built when it is first asked; what has to run until then runs from the start."""
+    served = predictions.Predictions(upstreams, predictions.PredictionOptions.of(settings), tracer)
+
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def running() -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            anyio.to_thread.current_default_thread_limiter()  # imports what the first file sent would import
             stack.enter_context(watch.running())
             stack.push_async_callback(upstreams.close)
-            await stack.enter_async_context(running)
+            await stack.enter_async_context(served.running())
             yield
 
-    app = FastAPI(
-        title="Crossover", version=VERSION, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None
-    )
-    app.add_exception_handler(HTTPException, cast("Any", _refused))
-    app.add_exception_handler(Exception, _failed)
-    running = predictions.install(app, upstreams, settings, tracer)
-    docs_page.install(app)
-    page.install(app, settings)
-    app.openapi = lambda: _schema(app, settings)  # type: ignore[method-assign]
-    return app
+    def build() -> ASGIApp:
+        from crossover.rest_gateway import api_app
 
+        return api_app.build(settings, served)
 
-def _schema(app: FastAPI, settings: GatewaySettings) -> dict[str, Any]:
-    """FastAPI's own paths and the OIP ones."""
-    schema = get_openapi(title=app.title, version=app.version, routes=app.routes, summary=SUMMARY)
-    add_oip(schema, settings)
-    return schema
-
-
-async def _refused(request: Request, error: HTTPException) -> Response:
-    """Paths and methods that nobody serves, in the form of the errors under /v2."""
-    texts = {
-        404: f"there is nothing at {request.url.path[:200]}; /docs lists what there is",
-        405: f"{request.url.path[:200]} does not take {request.method}",
-    }
-    code = code_from_http(error.status_code)
-    return _error(error.status_code, code, texts.get(error.status_code, str(error.detail)), error.headers)
-
-
-async def _failed(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed inside the gateway", request.method, request.url.path, exc_info=error)
-    return _error(500, Code.INTERNAL, "the gateway failed inside; its log has the reason")
-
-
-def _error(status: int, code: Code, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    body = dumps({"error": text, "code": code.name})
-    return Response(body, status, dict(headers or {}), media_type="application/json")
+    return LazyApp(build, running())

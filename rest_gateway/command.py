@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from crossover.endpoints.rest.serve import RestListener
 from crossover.protocol.wires import WIRES
-from crossover.rest_gateway import keys_command, migrate_command, predictions
+from crossover.rest_gateway import predictions
 from crossover.rest_gateway.app import create_app
 from crossover.rest_gateway.refusals import refused
 from crossover.rest_gateway.settings import GatewaySettings
@@ -87,8 +87,12 @@ async def serve(chosen: GatewaySettings, stop: process.Stop, worker: Worker | No
 def main(arguments: Sequence[str] | None = None, program: str = "python -m rest_gateway") -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["keys"]:
+        from crossover.rest_gateway import keys_command
+
         return keys_command.main(words[1:], f"{program} keys")
     if words[:1] == ["migrate"]:
+        from crossover.rest_gateway import migrate_command
+
         return migrate_command.main(words[1:], f"{program} migrate")
     chosen = settings.load(GatewaySettings, program, arguments)
     log_of_service.set_up_log(chosen.log_level, chosen.log_format)

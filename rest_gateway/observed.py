@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from crossover.protocol.errors import Code, code_from_http
-from crossover.rest_gateway.api.routing import PREFIX
+from crossover.rest_gateway.api.failures import PREFIX
 from crossover.service.log import request_id
 from crossover.service.tracing import current
 from crossover.transport.http1.asgi import REQUEST_ID_STATE

@@ -9,7 +9,7 @@ from crossover.endpoints.rest.errors import error_reply, retry_seconds
 from crossover.protocol.codecs.json.text import dumps
 from crossover.protocol.errors import Code, InferenceError
 from crossover.rest_gateway.api import problems
-from crossover.rest_gateway.api.routing import PREFIX
+from crossover.rest_gateway.api.failures import PREFIX
 from crossover.transport.http1.messages import Reply
 from crossover.transport.http1.reply_head import refusal_code, refusal_reply
 

@@ -8,12 +8,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import Response
-
 from crossover.endpoints.rest.errors import as_seen_here
-from crossover.protocol.codecs.json.text import dumps
 from crossover.protocol.errors import Code, InferenceError, PortableError
-from crossover.service.log import request_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,16 +92,6 @@ def document(problem: Problem, instance: str | None = None) -> dict[str, Any]:
 def identified(document: dict[str, Any], identity: str) -> dict[str, Any]:
     """The document with the id of its request, by which the log is searched."""
     return {**document, "request_id": identity} if identity else document
-
-
-def response(problem: Problem, instance: str) -> Response:
-    """The problem as an HTTP response."""
-    return Response(
-        dumps(identified(document(problem, instance), request_id.get())),
-        problem.status,
-        {"Cache-Control": "no-store", **problem.headers},
-        media_type=MEDIA_TYPE,
-    )
 
 
 def _title(status: int) -> str:

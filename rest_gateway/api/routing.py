@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
-import time
 from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import APIRouter, FastAPI
@@ -15,32 +12,18 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
 
-from crossover.protocol.errors import Code, InferenceError
+from crossover.protocol.codecs.json.text import dumps
+from crossover.protocol.errors import Code
+from crossover.rest_gateway.api.failures import PREFIX, as_problem
 from crossover.rest_gateway.api.negotiation import check_acceptable
-from crossover.rest_gateway.api.problems import Problem, internal, not_found, of_error, response
+from crossover.rest_gateway.api.problems import MEDIA_TYPE, Problem, document, identified, not_found
+from crossover.service.log import request_id
 from crossover.transport.http1.messages import ClientGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, MutableMapping
 
     from starlette.routing import BaseRoute
-
-PREFIX = "/api"
-LOG_SECONDS = 60.0
-_told_at = -math.inf
-log = logging.getLogger("crossover.api")
-
-
-class StoreAwayError(Exception):
-    """The database cannot be reached now."""
-
-
-class StoreFullError(StoreAwayError):
-    """There is no room for more in the database."""
-
-
-class StoreDamagedError(StoreAwayError):
-    """The database is there, and what it holds cannot be read."""
 
 
 class ApiRoute(APIRoute):
@@ -64,37 +47,14 @@ class ApiRoute(APIRoute):
         return answer
 
 
-def as_problem(error: Exception) -> Problem:
-    """What a caller may know of any failure."""
-    if isinstance(error, Problem):
-        return error
-    if isinstance(error, InferenceError):
-        return of_error(error)
-    if isinstance(error, StoreAwayError):
-        log_once_a_minute(error)
-    if isinstance(error, StoreFullError):
-        return Problem(
-            507,
-            Code.UNAVAILABLE,
-            "there is no room for more predictions; delete some, or make room in DATA_DIR, or raise PREDICTION_MAX_BYTES",
-        )
-    if isinstance(error, StoreDamagedError):
-        return Problem(
-            503, Code.UNAVAILABLE, "the database of predictions is damaged; its operator has to restore or remove it"
-        )
-    if isinstance(error, StoreAwayError):
-        return Problem(503, Code.UNAVAILABLE, "the store of predictions cannot be reached now; try again")
-    log.error("a request under %s failed inside the gateway", PREFIX, exc_info=error)
-    return internal()
-
-
-def log_once_a_minute(error: StoreAwayError) -> None:
-    """Each request, and each round of a worker, that meets a store that is away would write a line."""
-    global _told_at  # noqa: PLW0603 - one log, one moment
-    now = time.monotonic()
-    if now - _told_at >= LOG_SECONDS:
-        _told_at = now
-        log.warning("the store of predictions cannot be used: %s", error)
+def response(problem: Problem, instance: str) -> Response:
+    """The problem as an HTTP response."""
+    return Response(
+        dumps(identified(document(problem, instance), request_id.get())),
+        problem.status,
+        {"Cache-Control": "no-store", **problem.headers},
+        media_type=MEDIA_TYPE,
+    )
 
 
 def router() -> APIRouter:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from crossover.rest_gateway.api.routing import StoreAwayError, StoreDamagedError, StoreFullError
+from crossover.rest_gateway.api.failures import StoreAwayError, StoreDamagedError, StoreFullError
 from crossover.rest_gateway.predictions import revisions
 from crossover.service.settings import user_data
 

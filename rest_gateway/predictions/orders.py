@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.messages import InferRequest
 from crossover.protocol.names import check_model_name
-from crossover.rest_gateway.api.bodies import parse
 from crossover.rest_gateway.api.problems import Problem, of_error, unprocessable
 from crossover.rest_gateway.api.tensors import read_tensors, text_of
 from crossover.rest_gateway.predictions.documents import (
@@ -108,12 +107,6 @@ def read_patch(document: dict[str, Any]) -> dict[str, Any]:
     changes = patch.model_dump(exclude_unset=True)
     _check_texts(changes, "")
     return changes
-
-
-def task_request(task: Task) -> InferRequest:
-    """The infer request that a stored task means."""
-    tensors = read_tensors(parse(task.inputs.encode()))
-    return InferRequest(task.model, tensors, task.version, parameters=orjson.loads(task.parameters))
 
 
 def _read_item(item: object, pointer: str) -> Order:

@@ -6,12 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import orjson
+
 from crossover.protocol.codecs.json.text import dumps
 from crossover.protocol.codecs.sizes import TYPICAL_JSON_ELEMENT
+from crossover.protocol.messages import InferRequest
 from crossover.protocol.recording import Recording
 from crossover.protocol.timeline import Timeline, durations
+from crossover.rest_gateway.api.bodies import parse
 from crossover.rest_gateway.api.problems import document, of_error
-from crossover.rest_gateway.api.tensors import write_tensors
+from crossover.rest_gateway.api.tensors import read_tensors, write_tensors
 from crossover.rest_gateway.predictions.exchange import upstream_half
 from crossover.rest_gateway.predictions.record import Outcome, TopClass
 from crossover.transport.off_loop import off_loop
@@ -20,9 +24,9 @@ from crossover.transport.short_turns import take_turn
 if TYPE_CHECKING:
     from crossover.protocol.errors import InferenceError
     from crossover.protocol.inference import CallContext, Inference
-    from crossover.protocol.messages import InferRequest
     from crossover.protocol.tensors import Tensor
     from crossover.rest_gateway.api.catalog import Catalog
+    from crossover.rest_gateway.predictions.record import Task
 
 MOST_CLASSES = 100_000
 
@@ -108,3 +112,9 @@ def _begun() -> Timeline:
 def _timings(timeline: Timeline) -> dict[str, float]:
     parts = {name: round(spent, 4) for name, spent in durations(timeline).items()}
     return {**parts, "total": round(timeline.between("received", "encoded") / 1e6, 4)}
+
+
+def task_request(task: Task) -> InferRequest:
+    """The infer request that a stored task means."""
+    tensors = read_tensors(parse(task.inputs.encode()))
+    return InferRequest(task.model, tensors, task.version, parameters=orjson.loads(task.parameters))

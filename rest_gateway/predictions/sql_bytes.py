@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select, update
 
-from crossover.rest_gateway.api.routing import StoreFullError
+from crossover.rest_gateway.api.failures import StoreFullError
 from crossover.rest_gateway.predictions import sql_history
 from crossover.rest_gateway.predictions.record import State
 from crossover.rest_gateway.predictions.schema import exchanges, predictions

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, delete, func, insert, null, select, update
 
-from crossover.rest_gateway.api.routing import StoreFullError
+from crossover.rest_gateway.api.failures import StoreFullError
 from crossover.rest_gateway.predictions import sql_bytes, sql_history, sql_keys, sql_queue
 from crossover.rest_gateway.predictions.record import Count, Prediction, State, now_micros
 from crossover.rest_gateway.predictions.rows import (

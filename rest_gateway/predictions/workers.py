@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 from crossover.protocol.deadline import after
 from crossover.protocol.errors import Code, InferenceError
 from crossover.protocol.inference import CallContext
-from crossover.rest_gateway.api.routing import StoreAwayError, log_once_a_minute
+from crossover.rest_gateway.api.failures import StoreAwayError, log_once_a_minute
 from crossover.rest_gateway.predictions.exchange import upstream_half
-from crossover.rest_gateway.predictions.orders import task_request
 from crossover.rest_gateway.predictions.record import continue_after, now_micros
-from crossover.rest_gateway.predictions.running import Ran, Runner, failure
+from crossover.rest_gateway.predictions.running import Ran, Runner, failure, task_request
 from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:

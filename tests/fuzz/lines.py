@@ -24,7 +24,7 @@ BESIDE = {
         "_requested", "_with_tensors", "_with_contents"},
     "protocol.codecs.protobuf.parameters": {"set_parameters", "_set_integer", "call_fields", "_encoded"},
     "protocol.codecs.binary.codec": {"encode_request", "encode_response", "_partly_shared", "_keep", "_binary", "_joined"},
-    "rest_gateway.predictions.orders": {"task", "task_request", "read_patch"},
+    "rest_gateway.predictions.orders": {"task", "read_patch"},
     "protocol.codecs.protobuf.contents": {"encode"},
     "protocol.codecs.protobuf.varints": {"encode"},
     "protocol.codecs.proto_json": {"_scalar", "_field_value"},

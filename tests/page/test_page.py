@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from crossover.comparison.report.page import _TOP as TOP
-from crossover.rest_gateway.page import HEADERS
+from crossover.rest_gateway.page.headers import HEADERS
 from crossover.stack.services import ROOT
 from tests.page.strokes import DIGITS
 

@@ -10,7 +10,7 @@ from crossover.rest_gateway.api import bodies
 from crossover.rest_gateway.api.problems import Problem
 from crossover.rest_gateway.predictions import keys
 from crossover.rest_gateway.predictions.creating import _orders
-from crossover.rest_gateway.predictions.orders import task_request
+from crossover.rest_gateway.predictions.running import task_request
 
 LONG = ",".join(["0.5"] * 8)
 

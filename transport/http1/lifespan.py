@@ -48,7 +48,8 @@ class Lifespan:
         assert self._running is not None
         self._well = asyncio.get_running_loop().create_future()
         self._questions.put_nowait({"type": f"lifespan.{what}"})
-        await asyncio.wait({self._well, self._running}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {self._well, self._running}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         return self._well.done() and self._well.result()
 
     async def _hear(self, message: Any) -> None:

@@ -22,7 +22,7 @@ from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.messages import InferResponse
 from crossover.protocol.tensors import Tensor
 from crossover.protos import inference as pb
-from crossover.rest_gateway.predictions import PredictionOptions, install_with
+from crossover.rest_gateway.predictions import PredictionOptions, Predictions
 from crossover.rest_gateway.predictions.database import Database
 from crossover.rest_gateway.predictions.database import database_url as located
 from crossover.rest_gateway.predictions.schema import metadata
@@ -99,7 +99,9 @@ class Gateway:
         self.model = FakeModel()
         self.options = options
         self.app = FastAPI()
-        self._lifespan = install_with(self.app, FakeUpstreams({"grpc": self.model, "rest": self.model}), options)
+        predictions = Predictions(FakeUpstreams({"grpc": self.model, "rest": self.model}), options)
+        predictions.install(self.app)
+        self._lifespan = predictions.running()
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://gateway")
 

@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
-from crossover.rest_gateway.api.routing import StoreAwayError, as_problem
+from crossover.rest_gateway.api.failures import StoreAwayError, as_problem
 from crossover.rest_gateway.predictions.database import Database, DatabaseError
 from crossover.rest_gateway.predictions.database import database_url as url_of
 from crossover.rest_gateway.predictions.record import Filter, now_micros

@@ -7,8 +7,8 @@ import logging
 import pytest
 from sqlalchemy import text
 
-from crossover.rest_gateway.api import routing
-from crossover.rest_gateway.api.routing import StoreAwayError, StoreFullError, as_problem
+from crossover.rest_gateway.api import failures
+from crossover.rest_gateway.api.failures import StoreAwayError, StoreFullError, as_problem
 from crossover.rest_gateway.predictions.database import Database, database_url
 
 
@@ -34,7 +34,7 @@ async def test_a_database_without_room_says_so(tmp_path):
 
 def test_the_answer_is_507_and_the_log_has_one_line_a_minute(caplog, monkeypatch):
     """However many requests meet it; a store that is away for another reason stays 503."""
-    monkeypatch.setattr(routing, "_told_at", -1e9)
+    monkeypatch.setattr(failures, "_told_at", -1e9)
     with caplog.at_level(logging.WARNING):
         problems = [as_problem(StoreFullError("database or disk is full")) for _ in range(100)]
     assert {problem.status for problem in problems} == {507}

@@ -15,8 +15,8 @@ import httpx
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from crossover.rest_gateway.api import routing
-from crossover.rest_gateway.api.routing import StoreAwayError, StoreDamagedError, StoreFullError, as_problem
+from crossover.rest_gateway.api import failures
+from crossover.rest_gateway.api.failures import StoreAwayError, StoreDamagedError, StoreFullError, as_problem
 from crossover.rest_gateway.predictions import database as database_module
 from crossover.rest_gateway.predictions import workers as workers_module
 from crossover.rest_gateway.predictions.database import RESERVE_BYTES, Database
@@ -87,7 +87,7 @@ async def test_a_delete_gives_up_the_reserve(start, monkeypatch):
 @sqlite_only
 async def test_a_damaged_database_says_so(options, start, caplog, monkeypatch):
     """Pages that hold no rows are 503 with the reason, and one line a minute in the log; other paths go on."""
-    monkeypatch.setattr(routing, "_told_at", -1e9)
+    monkeypatch.setattr(failures, "_told_at", -1e9)
     async with start() as gateway:
         for _ in range(20):
             await gateway.post(note="n" * 2000)
