@@ -22,11 +22,13 @@ from crossover.protocol.inference import Inference
 from crossover.protocol.wires import UNIX
 from crossover.service import log as log_of_service
 from crossover.service import process
+from crossover.service.agreed import CANNOT_START, url_host
 from crossover.service.doors import Door
 from crossover.service.doors.setup import controls, door_of, is_loopback, warn_when_open
+from crossover.service.idle_memory import IdleMemory
 from crossover.service.loop_watch import LoopWatch
 from crossover.service.metrics import Observer
-from crossover.service.process import Stop, naming, url_host
+from crossover.service.process import Stop, naming
 from crossover.service.tracing import Tracer, tracer_of
 from crossover.service.workers.worker import Worker, http_limits, scrape_of
 from crossover.transport.memory_budget import MemoryBudget
@@ -62,7 +64,7 @@ def run(settings: ModelServerSettings) -> int:
         engine_of(settings)  # says once what does not do, and imports for all of them what an engine needs
     except ValueError as error:
         log_of_service.say(str(error))
-        return process.CANNOT_START
+        return CANNOT_START
     ports = ("model_server_http_port", "model_server_grpc_port")
     return running.run(settings.model_server_workers, settings, "model_server_host", ports, serve_worker)
 
@@ -117,7 +119,7 @@ async def serve_inference(
             "ready: gRPC %s:%d, REST http%s://%s:%d", url_host(settings.model_server_host), grpc.port,
             "s" if settings.tls() else "", url_host(settings.model_server_host), rest.port,
         )  # fmt: skip
-        with watch.running():
+        with watch.running(), IdleMemory(budget).watched():
             await stop.wait()
         engine.draining = True
         for listener in (grpc, rest, *local):

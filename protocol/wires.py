@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from crossover.protocol.codecs.registry import BINARY, JSON, PROTOBUF, TYPED, CodecLine
-from crossover.protocol.datatypes import DATATYPES
+from crossover.protocol.datatype_names import DATATYPE_NAMES
 from crossover.protocol.errors import Code, InferenceError, invalid
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Wire:
     """Datatypes that this wire can carry."""
 
     def __post_init__(self) -> None:
-        carried = self.codec.carries if self.codec is not None else frozenset(DATATYPES)
+        carried = self.codec.carries if self.codec is not None else frozenset(DATATYPE_NAMES)
         object.__setattr__(self, "carries", carried if self.only is None else carried & self.only)
 
     @property

@@ -15,7 +15,9 @@ from crossover.rest_gateway.refusals import refused
 from crossover.rest_gateway.settings import GatewaySettings
 from crossover.service import log as log_of_service
 from crossover.service import process, settings
+from crossover.service.agreed import url_host
 from crossover.service.doors.setup import door_of, warn_when_open
+from crossover.service.idle_memory import IdleMemory
 from crossover.service.tracing import tracer_of
 from crossover.service.workers.worker import Worker, http_limits, scrape_of
 from crossover.transport.memory_budget import MemoryBudget
@@ -49,6 +51,7 @@ async def serve(chosen: GatewaySettings, stop: process.Stop, worker: Worker | No
     app = create_app(chosen, partial(_unready_reason, stop, worker), tracer)
     assert app.observer is not None
     scrape = scrape_of(worker, app.observer)
+    budget = MemoryBudget(chosen.max_in_flight_bytes)
     listener = RestListener(
         app,
         chosen.gateway_host,
@@ -56,7 +59,7 @@ async def serve(chosen: GatewaySettings, stop: process.Stop, worker: Worker | No
         chosen.tls(),
         access_log=chosen.access_log,
         limits=http_limits(chosen, worker),
-        budget=MemoryBudget(chosen.max_in_flight_bytes),
+        budget=budget,
         door=door_of(chosen, "gateway"),
         refuse=refused,
         shared=worker is not None,
@@ -69,9 +72,10 @@ async def serve(chosen: GatewaySettings, stop: process.Stop, worker: Worker | No
         worker.announce()
     warn_when_open(chosen, chosen.gateway_host, chosen.tls(), "gateway")
     warn_without_upstream_key(chosen)
-    where = f"{process.url_host(chosen.gateway_host)}:{listener.port}"
+    where = f"{url_host(chosen.gateway_host)}:{listener.port}"
     log.info("ready: http%s://%s, upstream %s", "s" if chosen.tls() else "", where, chosen.gateway_upstream)
-    await stop.wait()
+    with IdleMemory(budget).watched():
+        await stop.wait()
     listener.drain()
     log.info("draining: unready and still answering for %g s", chosen.drain_seconds)
     await stop.drained(chosen.drain_seconds)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from crossover.clients.balancing import targets
 from crossover.protocol.wires import UNIX, WIRES, Balancing, Target, names_several
+from crossover.service.agreed import url_host
 from crossover.service.declared import setting
 from crossover.service.doors.setup import upstream_key
-from crossover.service.process import url_host
 from crossover.service.settings import (
     DAY,
     MOST_BYTES,

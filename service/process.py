@@ -18,6 +18,7 @@ import uvloop
 
 from crossover.protocol.errors import InferenceError
 from crossover.service import log as log_of_service
+from crossover.service.agreed import CANNOT_START, PARENT, SAME_SIGNAL_SECONDS, stop_signals
 from crossover.transport import file_descriptors
 
 if TYPE_CHECKING:
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("crossover")
 
-SAME_SIGNAL_SECONDS = 1.0
-"""The same signal again within this time is one signal: a terminal and `make` both deliver a Ctrl-C."""
-CANNOT_START = 2
-"""Exit code of a service whose settings or ports cannot be used; starting it again would not help."""
-PARENT = "CROSSOVER_PARENT"
-"""Environment variable with the id of a parent process that the service is not to outlive."""
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 _PR_SET_PDEATHSIG = 1
 
@@ -156,12 +151,6 @@ class Stop(asyncio.Event):
         return draining
 
 
-def stop_signals() -> tuple[signal.Signals, ...]:
-    """What stops a service: SIGINT, SIGTERM, and the end of its terminal, unless `nohup` said that it is to survive that."""
-    hang_up = (signal.SIGHUP,) if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else ()
-    return (signal.SIGINT, signal.SIGTERM, *hang_up)
-
-
 class StopSignal:
     """The stop signals as one event. SIGTERM and SIGHUP drain; SIGINT, and a second signal, skip that; a third ends the process."""
 
@@ -219,9 +208,3 @@ def run(serve: Callable[[Stop], Awaitable[None]]) -> int:
         sys.stdout.flush()
         os._exit(0)
     return 0
-
-
-def url_host(host: str) -> str:
-    """A host as a URL has it: IPv6 in brackets, and a wildcard as the loopback address that reaches it."""
-    loopback = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared
-    return f"[{loopback}]" if ":" in loopback else loopback

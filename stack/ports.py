@@ -8,7 +8,7 @@ import json
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
-from crossover.service.process import url_host
+from crossover.service.agreed import url_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

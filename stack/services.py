@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import crossover
-from crossover.service.process import PARENT
+from crossover.service.agreed import PARENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

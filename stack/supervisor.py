@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crossover.service import log as log_of_service
-from crossover.service.process import CANNOT_START, SAME_SIGNAL_SECONDS, stop_signals, url_host
+from crossover.service.agreed import CANNOT_START, SAME_SIGNAL_SECONDS, stop_signals, url_host
 from crossover.service.settings import environment
 from crossover.stack.services import START_SECONDS, ServiceProcess
 from crossover.stack.welcome import welcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crossover.service.process import url_host
+from crossover.service.agreed import url_host
 from crossover.stack.settings import local_address
 
 if TYPE_CHECKING:

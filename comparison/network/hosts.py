@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from crossover.comparison.network.link import CONGESTION_CONTROL
 from crossover.comparison.network.profiles import LOOPBACK
-from crossover.service.process import PARENT, stop_with_parent
+from crossover.service.agreed import PARENT
+from crossover.service.process import stop_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

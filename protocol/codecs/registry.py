@@ -8,12 +8,12 @@ from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from crossover.protocol.codecs.codec import BINARY_TYPE, JSON_TYPE, PROTOBUF_TYPE
-from crossover.protocol.datatypes import DATATYPES
+from crossover.protocol.datatype_names import DATATYPE_NAMES
 
 if TYPE_CHECKING:
     from crossover.protocol.codecs.codec import Codec
 
-EVERYTHING = frozenset(DATATYPES)
+EVERYTHING = frozenset(DATATYPE_NAMES)
 NO_HALF_FLOATS = EVERYTHING - {"FP16", "BF16"}
 
 

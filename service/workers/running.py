@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from crossover.protocol.wires import UNIX
 from crossover.service import log, process, settings
+from crossover.service.agreed import CANNOT_START
 from crossover.service.workers.supervisor import Supervisor
 from crossover.transport import addresses
 
@@ -50,4 +51,4 @@ def run(
             return Supervisor(count, work, chosen.drain_seconds + chosen.grace_seconds).run()
     except OSError as error:
         log.say(str(error))
-        return process.CANNOT_START
+        return CANNOT_START

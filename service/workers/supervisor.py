@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crossover.service.agreed import CANNOT_START, stop_signals
 from crossover.service.file_lock import held
-from crossover.service.process import CANNOT_START, signal_at_parents_end, stop_signals, stop_with_parent
+from crossover.service.process import signal_at_parents_end, stop_with_parent
 from crossover.service.workers.scrape import bury
 from crossover.service.workers.worker import Worker
 

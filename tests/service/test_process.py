@@ -11,12 +11,13 @@ import time
 
 import pytest
 
-from crossover.service import process
+from crossover.service import agreed, process
+from crossover.service.agreed import PARENT, SAME_SIGNAL_SECONDS, url_host
 from crossover.stack.services import ROOT
 
 PROGRAM = """
 import asyncio, sys
-from crossover.service import process
+from crossover.service import agreed, process
 async def serve(stop):
     print("up", flush=True)
     await stop.wait()
@@ -59,10 +60,10 @@ def test_the_end_of_the_terminal_is_survived_under_nohup():
     """Who ignores SIGHUP before the service starts wants it to go on."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert signal.SIGHUP not in process.stop_signals()
+        assert signal.SIGHUP not in agreed.stop_signals()
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert signal.SIGHUP in process.stop_signals()
+    assert signal.SIGHUP in agreed.stop_signals()
 
 
 def test_the_same_signal_again_at_once_is_one_signal(start):
@@ -80,7 +81,7 @@ def test_a_second_signal_later_ends_it_at_once(start):
     assert child.stdout.readline() == "up\n"
     child.send_signal(signal.SIGTERM)
     assert child.stdout.readline() == "stopping\n"
-    time.sleep(process.SAME_SIGNAL_SECONDS + 0.2)
+    time.sleep(SAME_SIGNAL_SECONDS + 0.2)
     child.send_signal(signal.SIGTERM)
     assert child.wait(20) == 128 + signal.SIGTERM
 
@@ -90,7 +91,7 @@ def test_a_service_does_not_outlive_its_parent(root):
     parent = subprocess.Popen(
         [sys.executable, "-c", f"""
 import os, subprocess, sys
-os.environ["{process.PARENT}"] = str(os.getpid())
+os.environ["{PARENT}"] = str(os.getpid())
 child = subprocess.Popen([sys.executable, "-c", {PROGRAM!r}, "0"], stdout=subprocess.PIPE, start_new_session=True)
 child.stdout.readline()
 print(child.pid, flush=True)
@@ -110,7 +111,7 @@ child.wait()
 
 def test_a_parent_that_is_gone_already_stops_it_too(start):
     """The parent may die while the service still imports."""
-    child = start(0, **{process.PARENT: "1"})
+    child = start(0, **{PARENT: "1"})
     assert child.wait(20) == 0
 
 
@@ -147,7 +148,7 @@ def test_an_address_that_cannot_be_bound_names_its_settings():
 )
 def test_a_host_as_a_url_has_it(host, shown):
     """Wildcards become the loopback address that reaches them."""
-    assert process.url_host(host) == shown
+    assert url_host(host) == shown
 
 
 def test_the_access_log_is_heard():
@@ -165,7 +166,7 @@ def test_the_access_log_is_heard():
 
 HEAPS = """
 import ctypes, threading
-from crossover.service import process
+from crossover.service import agreed, process
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096

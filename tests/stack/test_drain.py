@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from crossover.service.process import SAME_SIGNAL_SECONDS
+from crossover.service.agreed import SAME_SIGNAL_SECONDS
 from crossover.stack.services import ServiceProcess, free_ports
 
 DRAIN_SECONDS = 3.0
