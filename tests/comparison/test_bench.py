@@ -92,7 +92,7 @@ def test_a_short_soak(root, tmp_path):
 
 @pytest.mark.slow  # starts floors, services, and `make run`, and drives nine paths
 def test_a_short_footprint(root, tmp_path):
-    """Floors, services and `make run` are measured, and the services have more of everything than what only imports."""
+    """Floors, services and `make run` are measured, and the services have more memory than what only imports."""
     out = tmp_path / "footprint.json"
     ran = subprocess.run(
         [sys.executable, "-m", "comparison", "bench", "--footprint", "--rounds", "1", "--slice", "0.02", "--out", out],
@@ -101,7 +101,8 @@ def test_a_short_footprint(root, tmp_path):
     assert ran.returncode == 0, ran.stderr
     (found,) = json.loads(out.read_text())["rounds"]
     assert 0 < found["floors_bytes"] < found["ready_bytes"] < found["loaded_bytes"]
-    assert 0 < found["floors_cpu_s"] < found["ready_cpu_s"]
+    assert found["ready_bytes"] < found["idle_bytes"]
+    assert min(found["floors_cpu_s"], found["ready_cpu_s"]) > 0
     assert found["first_s"] > 0
     assert "of the floors" in ran.stdout
 

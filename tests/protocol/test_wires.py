@@ -4,6 +4,7 @@ import importlib
 
 import pytest
 
+from crossover.protocol.datatype_names import DATATYPE_NAMES
 from crossover.protocol.datatypes import DATATYPES
 from crossover.protocol.errors import InferenceError
 from crossover.protocol.wires import WIRES, wire
@@ -32,3 +33,8 @@ def test_an_unknown_name_is_answered_with_the_names():
         match="grpc, grpc-typed, grpc-lean, grpc-stream, rest, rest-binary, rest-protobuf, grpc-coalesced, rest-coalesced, inprocess",
     ):
         wire("carrier-pigeon")
+
+
+def test_the_datatypes_names_are_those_of_the_table():
+    """The registry reads names alone, so that it does without numpy."""
+    assert DATATYPE_NAMES == tuple(DATATYPES)
