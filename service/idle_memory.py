@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from crossover.transport.memory_budget import MemoryBudget
 
-IDLE_SECONDS = 2.0
+IDLE_SECONDS = 5.0
 """Without a message in flight."""
 LARGE_BYTES = 1 << 20
 """Messages in flight that are worth it; smaller ones leave nothing behind."""
