@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from crossover.stack.settings import StackSettings
 
-_PROBE_SECONDS = 1.0
+_PROBE_SECONDS = 5.0
+"""A gateway that nobody has asked for its page yet imports what that takes."""
 _OTHERS = "GATEWAY_PORT=0 MODEL_SERVER_HTTP_PORT=0 MODEL_SERVER_GRPC_PORT=0"
 
 

@@ -119,6 +119,13 @@ class ServiceProcess:
         finally:
             connection.close()
 
+    def warm(self) -> None:
+        """Ask the gateway for its page's facts: the first request of that kind is slow, and this one is nobody's."""
+        connection = self._connection()
+        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+            connection.request("GET", "/page/gateway.json")
+            connection.getresponse().read()
+
     def await_ready(self, seconds: float = START_SECONDS) -> None:
         """Return when it is ready; StartError when it ends or takes longer."""
         until = time.monotonic() + seconds

@@ -75,6 +75,7 @@ class StackSupervisor:
         failure = self._await_ready()
         if failure is None and self._stopping is None:
             self._say(welcome(self._chosen))
+            self._warm_page()
             failure = self._watch()
         stopped_well = self._stop()
         if failure is not None:
@@ -104,6 +105,12 @@ class StackSupervisor:
                     return f"the {child.name} was not ready within {START_SECONDS:g} s"
                 time.sleep(_LOOK_SECONDS)
         return None
+
+    def _warm_page(self) -> None:
+        """Whoever reads the welcome opens the page next."""
+        gateway = self._children[0].service
+        if gateway is not None:
+            threading.Thread(target=gateway.warm, daemon=True).start()
 
     def _watch(self) -> str | None:
         """Look after both until a signal; a sentence when neither runs any more."""
