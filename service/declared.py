@@ -177,7 +177,8 @@ class Declared:
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).items()))
 
 
 def _one_of(choices: tuple[object, ...], given: object) -> object:
@@ -243,4 +244,10 @@ _CONVERT: dict[Any, Callable[[object], Any]] = {
     Path: _path,
     Path | None: _path_or_none,
 }
-_WORDS = {str: "text", int: "an integer", float: "a number", bool: "1 or 0", **dict.fromkeys(_PATHS, "a path")}
+_WORDS: dict[Any, str] = {
+    str: "text",
+    int: "an integer",
+    float: "a number",
+    bool: "1 or 0",
+    **dict.fromkeys(_PATHS, "a path"),
+}

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def parsed(kind: type[ServiceSettings], program: str, arguments: Sequence[str]) -> dict[str, Any]:
     """What was given, by the settings' names, and `config`; ends the program after what only prints."""
-    given = vars(_parser(kind, program).parse_args(arguments))
+    parser = _parser(kind, program)  # type: ignore[arg-type]  # mypy takes its instances' hash for the class's
+    given = vars(parser.parse_args(arguments))
     if given.pop("settings_markdown"):
         print(markdown(kind), end="")
         sys.exit(0)

@@ -17,7 +17,7 @@ from crossover.stack.services import ROOT
 
 PROGRAM = """
 import asyncio, sys
-from crossover.service import agreed, process
+from crossover.service import process
 async def serve(stop):
     print("up", flush=True)
     await stop.wait()
@@ -166,7 +166,7 @@ def test_the_access_log_is_heard():
 
 HEAPS = """
 import ctypes, threading
-from crossover.service import agreed, process
+from crossover.service import process
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096

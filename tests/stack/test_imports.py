@@ -16,7 +16,8 @@ BOTH = {
     "opentelemetry", "prometheus_client", "pydantic", "tomllib", "uvicorn",
 }  # fmt: skip
 MODEL_SERVER = BOTH | {
-    "aiohttp", "crossover.endpoints.grpc.lean", "crossover.model_server.every_worker", "crossover.transport.http2", "fastapi",
+    "aiohttp", "crossover.endpoints.grpc.lean", "crossover.model_server.every_worker", "crossover.transport.grpc.server",
+    "crossover.transport.http2.connection", "fastapi",
     "hpack", "importlib.metadata", "sqlalchemy",
 }  # fmt: skip
 GATEWAY = BOTH | {
