@@ -178,7 +178,7 @@ class Measures:
         self._bins: dict[tuple[int, str, int], Bin] = defaultdict(Bin)
         self._alone: dict[tuple[int, str, int], Bin] = defaultdict(Bin)
         for line, table in run.slices:
-            if line.kept:
+            if line.kept and len(table):
                 bins = self._alone if line.kind == samples.ALONE else self._bins
                 found = bins[line.cell, line.arm, line.block]
                 found.lines.append(line)
@@ -220,7 +220,7 @@ class Measures:
 
     def _capacity(self, cell: int, arm: str) -> dict[int, float]:
         found = {item["block"]: capacity.middle(item["bracket"]) for item in self.searches(cell, arm)}
-        return {block: value for block, value in sorted(found.items()) if value is not None}
+        return {block: value for block, value in sorted(found.items()) if value}
 
     def _message_bytes(self, cell: int, arm: str) -> dict[int, float]:
         size = self._message_size(cell, arm)

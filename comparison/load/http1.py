@@ -163,7 +163,7 @@ class Connection:
             self._end, self._chunks = None, _Chunks(self._body_at)
         elif length is None:
             self._end = None
-        elif not length.isdigit():
+        elif not length.isdecimal():
             raise BrokenConnectionError(f"the service answered with Content-Length '{length[:40]}'")
         else:
             self._end = self._body_at + int(length)

@@ -47,7 +47,10 @@ def moved(arguments: Sequence[str]) -> int:
     environment = {**os.environ, INSIDE: "1", PARENT: str(os.getpid())}
     with _allowed(CONGESTION_CONTROL):
         inner = subprocess.Popen([*new_host(), sys.executable, "-m", "comparison", *arguments], env=environment)
-        previous = {number: signal.signal(number, _passed_on(inner)) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {
+            number: signal.signal(number, _passed_on(inner))
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
         try:
             return inner.wait()
         finally:
@@ -67,11 +70,11 @@ def new_host() -> list[str]:
 
 
 def _passed_on(inner: subprocess.Popen[bytes]) -> Callable[[int, object], None]:
-    """SIGTERM goes to the inner program; Ctrl-C has reached it already, since both hear the same terminal."""
+    """SIGTERM and SIGHUP go to the inner program; Ctrl-C has reached it already, since both hear the same terminal."""
 
     def handle(number: int, _frame: object) -> None:
-        if number == signal.SIGTERM:
-            inner.terminate()
+        if number != signal.SIGINT:
+            inner.send_signal(number)
 
     return handle
 

@@ -152,4 +152,5 @@ def _rest_words(seen: Seen) -> str:
 
 def _short(data: bytes) -> str:
     text = " ".join(data[: 4 * _SHOWN].decode("utf-8", "replace").split())
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from crossover.comparison.design import outcomes as out
 from crossover.comparison.load.drive import Driver as Loop
 from crossover.comparison.pair import sides, stream
+from crossover.comparison.pair.errors import readable
 from crossover.comparison.pair.forms import FORMS
 from crossover.comparison.pair.same import GrpcAnswer, RestAnswer, Same
 from crossover.comparison.pair.schema import Method, Schema
@@ -54,13 +55,13 @@ class Rules:
         """Why the answer's code is not the expected one; empty when it is."""
         if answer.code == self.code:
             return ""
-        return f"gRPC answered {answer.code}{': ' + answer.text if answer.text else ''} (--expect-code {self.code})"
+        return f"gRPC answered {answer.code}{': ' + readable(answer.text) if answer.text else ''} (--expect-code {self.code})"
 
     def wrong_rest(self, answer: RestAnswer) -> str:
         """Likewise for the status."""
         if answer.status == self.status or (self.status is None and 200 <= answer.status < 300):
             return ""
-        said = answer.body[:200].decode("utf-8", "replace")
+        said = readable(answer.body)
         wanted = "2xx" if self.status is None else str(self.status)
         return f"HTTP answered {answer.status}{': ' + said if said else ''} (--expect-status {wanted})"
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.comparison.load import http1, http2
 from crossover.comparison.pair import sides
+from crossover.comparison.pair.errors import readable
 from crossover.comparison.pair.same import GrpcAnswer
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def connect_answer(reply: http1.Reply) -> GrpcAnswer:
         error = json.loads(body)
         code = str(error["code"]).upper().replace("CANCELED", "CANCELLED")
     except (ValueError, KeyError, TypeError):
-        said = body[:200].decode("utf-8", "replace")
+        said = readable(body)
         return GrpcAnswer("UNKNOWN", f"HTTP {reply.status} that is no Connect reply{': ' + said if said else ''}", None)
     return GrpcAnswer(code, str(error.get("message", "")), None)
 
@@ -140,7 +141,7 @@ def web_answer(reply: http1.Reply) -> GrpcAnswer:
         at = end
     status = trailers.get("grpc-status") or reply.header(b"grpc-status")
     text = urllib.parse.unquote(trailers.get("grpc-message") or reply.header(b"grpc-message") or "")
-    if status is None or not status.isdigit() or int(status) >= len(sides.CODES):
+    if status is None or not status.isdecimal() or int(status) >= len(sides.CODES):
         return GrpcAnswer("UNKNOWN", f"HTTP {reply.status} that is no gRPC-Web reply", None)
     code = sides.CODES[int(status)]
     return GrpcAnswer(code, text, messages[0] if messages and code == "OK" else None)

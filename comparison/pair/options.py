@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import re
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 BLOCKS, TURNS, SECONDS, CONNECTIONS, LOAD = 6, 10, 0.125, 8, 0.3
 _PATHS = ("data", "proto", "import-path", "protoset", "cacert", "cert", "key")
+_JSON = frozenset({"grpc-data", "rest-data"})
+"""Settings whose value may be any JSON."""
 _CASE_KEYS = frozenset({"name", "weight", "grpc-data", "rest-data", "data", "rest"})
 _MOST_CASES = 32
 
@@ -163,12 +166,16 @@ def _document(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        found = yaml.safe_load(path.read_text())
+        found = yaml.safe_load(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise UsageError(f"pair: there is no file '{path}'") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"pair: the file '{path}' cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise UsageError(f"pair: the file '{path}' cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"pair: the file '{path}' is not UTF-8 text") from None
+    except RecursionError:
+        raise UsageError(f"pair: '{path}' is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
         raise UsageError(f"pair: '{path}' is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise UsageError(f"pair: '{path}' holds no names and values; `pair init` writes such a file")
@@ -188,8 +195,13 @@ def _cases_in(document: dict[str, Any], path: Path) -> tuple[dict[str, Any], ...
             raise UsageError(
                 f"pair: case {number} in '{path}' has '{min(map(str, unknown))}'; a case has {', '.join(sorted(_CASE_KEYS))}"
             )
-        if isinstance(case.get("data"), str):
+        if not isinstance(case.get("data", ""), str):
+            raise UsageError(f"pair: 'data' of case {number} in '{path}' is the name of a file")
+        if "data" in case:
             case["data"] = _beside(path, case["data"])
+        for name in ("grpc-data", "rest-data"):
+            if case.get(name) is not None:
+                case[name] = _text(case[name], name, path)
     return tuple(found)
 
 
@@ -209,7 +221,10 @@ def _as_arguments(document: dict[str, Any], path: Path, parser: argparse.Argumen
                 raise UsageError(f"pair: '{key}' in '{path}' is true or false")
             found += [option] * value
             continue
-        values = [_text(item, name, path) for item in (value if isinstance(value, list) else [value])]
+        listed = isinstance(value, list) and name not in _JSON
+        values = [_text(item, name, path) for item in (value if listed else [value])]
+        if len(values) != 1 and not (action.nargs == "+" and values) and not isinstance(action, argparse._AppendAction):
+            raise UsageError(f"pair: '{key}' in '{path}' takes one value, not {len(values)}")
         if action.nargs == "+":
             found += [option, *values]
         else:
@@ -218,13 +233,18 @@ def _as_arguments(document: dict[str, Any], path: Path, parser: argparse.Argumen
 
 
 def _text(value: Any, name: str, path: Path) -> str:
+    if value is None:
+        raise UsageError(f"pair: '{name}' in '{path}' has no value")
     if name in _PATHS and isinstance(value, str):
         return _beside(path, value)
     if isinstance(value, str):
-        if name in {"grpc-data", "rest-data"} and value.startswith("@"):
+        if name in _JSON and value.startswith("@"):
             return "@" + _beside(path, value[1:])
         return value
-    return json.dumps(value)
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        raise UsageError(f"pair: '{name}' in '{path}' holds what JSON has not; write a date in quotes") from None
 
 
 def _beside(path: Path, name: str) -> str:
@@ -331,7 +351,8 @@ def _case(case: dict[str, Any], given: argparse.Namespace, target: str, name: st
     if isinstance(rest_data, str) and rest_data.startswith("@"):
         body = template.bytes_of_file(rest_data[1:], f"--rest-data{where}")
         if b"{{" in body:
-            body = body.decode("utf-8", "replace")
+            with contextlib.suppress(UnicodeDecodeError):  # what is no text holds no places, whatever its bytes are
+                body = body.decode("utf-8")
     elif rest_data is not None:
         body = _as_text(rest_data, f"--rest-data{where}")
     data = case.get("data", given.data)

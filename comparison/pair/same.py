@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import json_format
 
 from crossover.comparison.pair import stream
-from crossover.comparison.pair.errors import PairError
+from crossover.comparison.pair.errors import PairError, readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,9 @@ OIP = "oip"
 _MOST_TOLD = 5
 _PATH = re.compile(r"(grpc|rest)((?:\.[^.\[\]\s]+|\[\d+\]|\[\*\])*)")
 _STEP = re.compile(r"\.([^.\[\]\s]+)|\[(\d+|\*)\]")
+_NUMBER = re.compile(r"-?(?:Infinity|(0|[1-9][0-9]*)(\.[0-9]+|(?:\.[0-9]+)?[eE][-+]?[0-9]+)?)|NaN")
+"""A number as proto3 JSON has it in text: digits, and what follows where it is no integer."""
+_GZIP = b"\x1f\x8b"
 _ALL = "*"
 _MISSING = object()
 
@@ -101,17 +104,17 @@ class Same:
             return self._tensors(grpc, rest)
         if grpc.message is None:
             return []
-        try:
-            message = method.decoded(grpc.message)
-        except PairError as error:
-            return [str(error)]
         body = json_of(rest)
         if body is _MISSING:
-            return [f"the body is not JSON: {_short(rest.body[:200].decode('utf-8', 'replace'))}"]
-        if not self.rules:
-            return self._whole(method, message, body)
-        sides = {"grpc": method.as_json(message, defaults=True), "rest": body}
-        return [text for rule in self.rules if (text := self._broken(rule, sides))]
+            return [_no_json(rest.body)]
+        try:
+            message = method.decoded(grpc.message)
+            if not self.rules:
+                return self._whole(method, message, body)
+            sides = {"grpc": method.as_json(message, defaults=True), "rest": body}
+            return [text for rule in self.rules if (text := self._broken(rule, sides))]
+        except PairError as error:
+            return [str(error)]
 
     def _broken(self, rule: Rule, sides: dict[str, Any]) -> str:
         left, right = (_found(path, sides) for path in (rule.left, rule.right))
@@ -128,8 +131,8 @@ class Same:
         """Proto3 JSON against the body, read as the same type: so spellings, int64 as text and defaults are alike."""
         try:
             other = method.parsed_reply(body)
-        except (json_format.ParseError, AttributeError, TypeError, ValueError) as error:
-            said = " ".join(str(error).split())
+        except (json_format.Error, AttributeError, TypeError, ValueError) as error:
+            said = readable(str(error)) if isinstance(body, dict) else f"it is {_said(body)}"
             return [f"the body is no {method.descriptor.output_type.full_name}: {said}"]
         if message == other:
             return []
@@ -268,29 +271,36 @@ def _alike(one: Any, other: Any, tolerance: float) -> bool:
         return False
     if isinstance(a, int) and isinstance(b, int) and not tolerance:
         return a == b
-    return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance) or (math.isnan(a) and math.isnan(b))
+    try:
+        return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance) or (math.isnan(a) and math.isnan(b))
+    except OverflowError:  # an integer beyond every double
+        return a == b
 
 
 def _number(value: Any) -> int | float | None:
     """A number, also where it is text: proto3 JSON writes 64-bit integers so, and NaN and infinities."""
     if isinstance(value, int | float):
         return value
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not (match := _NUMBER.fullmatch(value)):
         return None
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except (ValueError, OverflowError):
-            continue
-    return None
+    try:
+        return float(value) if match[1] is None or match[2] else int(value)
+    except ValueError:  # more digits than Python reads
+        return None
 
 
 def json_of(rest: RestAnswer) -> Any:
     """The body as a JSON value; `_MISSING` when it is none."""
     try:
         return json.loads(rest.body) if rest.body else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return _MISSING
+
+
+def _no_json(body: bytes) -> str:
+    if body.startswith(_GZIP):
+        return "the body is compressed (gzip) although the request does not accept that"
+    return f"the body is not JSON: {_short(readable(body))}"
 
 
 def is_json(rest: RestAnswer) -> bool:

@@ -63,7 +63,7 @@ class Method:
             _read_files(document, self.descriptor.input_type, where)
         try:
             return json_format.ParseDict(document, self.request_type(), descriptor_pool=self._pool)
-        except (json_format.ParseError, AttributeError, TypeError) as error:
+        except (json_format.Error, AttributeError, TypeError, ValueError) as error:
             raise PairError(f"{where} is no {self.descriptor.input_type.full_name}: {error}") from None
 
     def encoded(self, message: Message, where: str) -> bytes:
@@ -81,9 +81,12 @@ class Method:
 
     def as_json(self, message: Message, *, defaults: bool = False) -> dict[str, Any]:
         """Proto3 JSON as an object; with `defaults` also fields that have their default value."""
-        return json_format.MessageToDict(
-            message, always_print_fields_with_no_presence=defaults, descriptor_pool=self._pool
-        )
+        try:
+            return json_format.MessageToDict(
+                message, always_print_fields_with_no_presence=defaults, descriptor_pool=self._pool
+            )
+        except (json_format.Error, TypeError, ValueError, KeyError, OverflowError) as error:
+            raise PairError(f"the reply has no proto3 JSON: {error}") from None
 
     def parsed_reply(self, document: Any) -> Message:
         """A reply message from somebody's JSON; ParseError when that has fields or values which the type has not."""

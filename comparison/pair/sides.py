@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.comparison.load import http1, http2
 from crossover.comparison.load.sockets import Address, Tls, opened
-from crossover.comparison.pair.errors import PairError
+from crossover.comparison.pair.errors import PairError, readable
 from crossover.comparison.pair.template import with_environment
 
 if TYPE_CHECKING:
@@ -131,11 +131,11 @@ def grpc_reply(reply: http2.Reply) -> GrpcReply:
     fields, status = reply.fields, reply.fields.get("grpc-status")
     text = urllib.parse.unquote(fields.get("grpc-message", ""))
     if status is None:
-        said = reply.body[:200].decode("utf-8", "replace")
+        said = readable(reply.body)
         return GrpcReply(
             "UNKNOWN", f"HTTP {reply.status} without a grpc-status{': ' + said if said else ''}", (), fields
         )
-    code = CODES[int(status)] if status.isdigit() and int(status) < len(CODES) else f"code {status}"
+    code = CODES[int(status)] if status.isdecimal() and int(status) < len(CODES) else f"code {status}"
     return GrpcReply(code, text, _messages(reply.body), fields)
 
 
@@ -145,6 +145,8 @@ def _messages(body: bytes) -> tuple[bytes, ...]:
         end = at + GRPC_HEAD + int.from_bytes(body[at + 1 : at + GRPC_HEAD], "big")
         if body[at]:
             raise http1.BrokenConnectionError("the service compressed its reply although it was not asked to")
+        if end > len(body):
+            raise http1.BrokenConnectionError("the service's reply ends within a message")
         found.append(body[at + GRPC_HEAD : end])
         at = end
     return tuple(found)

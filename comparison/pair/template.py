@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 import os
 import re
@@ -44,27 +45,35 @@ def rows(path: Path) -> list[Row]:
 
 def _csv_rows(text: str, path: Path) -> list[Row]:
     found: list[Row] = []
-    reader = csv.DictReader(text.splitlines())
-    for row in reader:
-        if None in row or None in row.values():
-            raise PairError(
-                f"--data: line {reader.line_num} of '{path}' has not as many values as the header has names"
-            )
-        found.append(dict(row))
-        if len(found) > MOST_ROWS:
-            break
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        names = reader.fieldnames or ()
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise PairError(f"--data: the header of '{path}' has the name '{twice}' twice")
+        for row in reader:
+            if None in row or None in row.values():
+                raise PairError(
+                    f"--data: line {reader.line_num} of '{path}' has not as many values as the header has names"
+                )
+            found.append(dict(row))
+            if len(found) > MOST_ROWS:
+                break
+    except csv.Error as error:
+        raise PairError(f"--data: line {reader.reader.line_num} of '{path}' is not CSV: {error}") from None
     return found
 
 
 def _json_rows(text: str, path: Path) -> list[Row]:
     found: list[Row] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # a JSON text may hold what else `splitlines` takes for an end
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except ValueError as error:
             raise PairError(f"--data: line {number} of '{path}' is not JSON: {error}") from None
+        except RecursionError:
+            raise PairError(f"--data: line {number} of '{path}' is nested too deeply") from None
         if not isinstance(row, dict):
             raise PairError(f"--data: line {number} of '{path}' is not a JSON object")
         found.append(row)
@@ -102,7 +111,12 @@ def with_environment(text: str, where: str) -> str:
 
 def text_of(given: str, where: str) -> str:
     """What a data option means: itself, or with `@FILE` (`@-`: standard input) the file's text."""
-    return _bytes_of_file(given[1:], where).decode("utf-8", "replace") if given.startswith("@") else given
+    if not given.startswith("@"):
+        return given
+    try:
+        return _bytes_of_file(given[1:], where).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise PairError(f"{where}: the file '{given[1:]}' is not UTF-8 text") from None
 
 
 def bytes_of_file(name: str, where: str) -> bytes:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from google.protobuf import descriptor_pb2
@@ -13,7 +14,7 @@ from google.protobuf import descriptor_pb2
 sys.path.insert(0, str(Path(__file__).parent))
 from pair_services import CALL, GREETER, NAME, ROOT, asked
 
-from crossover.comparison.pair import same, schema, sides, template
+from crossover.comparison.pair import options, same, schema, sides, template
 from crossover.comparison.pair.errors import PairError
 from crossover.comparison.pair.same import GrpcAnswer, RestAnswer
 
@@ -317,6 +318,7 @@ def test_a_tolerance_is_a_number_from_zero_on(tolerance):
 _LAB = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from crossover.comparison.pair.services import Started
 Started("gRPC", "(sleep 600 & echo $! ; wait) & wait", Path(sys.argv[1]))
 time.sleep(600)
@@ -358,3 +360,126 @@ def test_what_the_run_could_not_say_is_refused_before_a_service_is_asked(tmp_pat
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_rows_hold_whatever_text_their_format_allows(tmp_path):
+    """Ends of lines within a quoted value of CSV, and separators of Unicode within a JSON text, end no row."""
+    quoted = tmp_path / "rows.csv"
+    quoted.write_bytes('name,note\r\n"Ada\nLovelace","say ""hi"", twice"\r\nÀé,\u2028\r\n'.encode())
+    assert template.rows(quoted) == [
+        {"name": "Ada\nLovelace", "note": 'say "hi", twice'},
+        {"name": "Àé", "note": "\u2028"},
+    ]
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text('{"name": "a\u2028b\x85c"}\r\n\n{"name": "d"}', "utf-8")
+    assert template.rows(lines) == [{"name": "a\u2028b\x85c"}, {"name": "d"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("rows.csv", b"name,name\na,b\n", "the name 'name' twice"),
+        ("rows.csv", b'name\n"a"b\n', "line 2"),
+        ("rows.csv", b'name\n"a\n', "is not CSV"),
+        ("rows.csv", b"name\n" + b"a" * 200_000 + b"\n", "is not CSV: field larger"),
+        ("rows.jsonl", b"[" * 200_000, "is nested too deeply"),
+    ],
+)
+def test_rows_of_odd_files_are_one_sentence(tmp_path, name, content, said):
+    """What csv and json raise is told with the file and its line."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(PairError, match=said):
+        template.rows(tmp_path / name)
+
+
+def _given_in(tmp_path, text):
+    """What `pair FILE --dry-run` says of a file."""
+    path = tmp_path / "pair.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return asked(path, "--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("grpc:", "'grpc' in"),
+        ("call: 2030-01-01", "write a date in quotes"),
+        ("call: 2030-13-01", "is not YAML"),
+        ("grpc-data: {when: 2030-01-01}", "write a date in quotes"),
+        ("call: !!binary aGk=", "holds what JSON has not"),
+        ("blocks: [1, 2]", "'blocks' in"),
+        ("rate: []", "'rate' in"),
+        ("cases: [{data: [a, b]}]", "'data' of case 1"),
+        ("cases: [{grpc-data: {when: 2030-01-01}}]", "write a date in quotes"),
+        ("[" * 5000, "nested too deeply"),
+        (b"grpc: \xff", "is not UTF-8 text"),
+        ("stream: 'yes'", "is true or false"),
+        ("nothing: 1", "is no setting"),
+    ],
+)
+def test_a_file_with_values_of_other_types_is_one_sentence(tmp_path, text, said):
+    """No value of YAML comes out as a traceback, and of two values for one setting none is chosen silently."""
+    done = _given_in(tmp_path, text)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_that_is_no_text_is_sent_as_it_is(tmp_path):
+    """`{{` among the bytes of a picture is no place for a value."""
+    picture = tmp_path / "picture"
+    picture.write_bytes(b"\x89PNG {{name}} \xff")
+    given = SimpleNamespace(grpc_data=None, rest_data=f"@{picture}", data=None)
+    (case,) = options.cases_of(options.Asked(given), "/")
+    assert case.rest_data == picture.read_bytes()
+    picture.write_bytes(b"Hello {{name}}")
+    (case,) = options.cases_of(options.Asked(given), "/")
+    assert case.rest_data == "Hello {{name}}"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "tolerance", "alike"),
+    [
+        (10**400, 1.5, 0.1, False),
+        (10**400, 10**400, 0.1, True),
+        ("9" * 5000, 9, 0.0, False),
+        ("1_0", 10, 0.0, False),
+        (" 10", 10, 0.0, False),
+        ("10", 10, 0.0, True),
+        ("-1.5e3", -1500, 0.0, True),
+        ("Infinity", float("inf"), 0.0, True),
+        ("NaN", float("nan"), 0.0, True),
+        ("infinity", float("inf"), 0.0, False),
+        ("\u0661", 1, 0.0, False),
+    ],
+)
+def test_numbers_in_text_are_those_of_json(one, other, tolerance, alike):
+    """Not those of Python; and integers beyond every double are compared too."""
+    assert same._alike(one, other, tolerance) is alike
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"\x1f\x8b\x08\x00", "compressed (gzip)"),
+        (b"[" * 200_000, "the body is not JSON"),
+        (b"\x1b[31m\nred", "the body is not JSON: ?[31m red"),
+        (b"null", "it is null"),
+        (b"3", "it is 3"),
+        (b"[1]", "it is [1]"),
+    ],
+)
+def test_a_body_that_is_no_reply_is_one_readable_line(method, body, said):
+    """Whatever it holds, and without a word of Python's own."""
+    (found,) = same.Same().differences(method, GrpcAnswer("OK", "", b""), RestAnswer(200, body))
+    assert said in found
+    assert found.isprintable()
+    assert "object" not in found
+
+
+def test_a_grpc_reply_that_ends_within_a_message_is_none():
+    """A message that is shorter than its prefix says may still be read as one, with other values."""
+    reply = SimpleNamespace(fields={"grpc-status": "0"}, body=b"\0\0\0\0\4ab")
+    with pytest.raises(OSError, match="ends within a message"):
+        sides.grpc_reply(reply)
+    assert sides.grpc_reply(SimpleNamespace(fields={"grpc-status": "\xb2"}, body=b"")).code == "code \xb2"
