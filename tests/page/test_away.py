@@ -40,6 +40,24 @@ def page_of(browser, stopped):
         context.close()
 
 
+def test_a_gateway_that_restarts_while_the_page_loads_is_asked_again(browser, stopped):
+    """The first thing that the page reads of it may find nobody: the page says so and begins when it answers."""
+    context = browser.new_context(locale="en-US", reduced_motion="reduce")
+    left = [True]
+    try:
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        page.route("**/page/gateway.json", lambda route: route.abort() if left and left.pop() else route.continue_())
+        page.goto(stopped.gateway_url)
+        page.wait_for_function("document.querySelector('#away').textContent.startsWith('The gateway does not answer')")
+        page.wait_for_selector("body[data-ready]")
+        page.wait_for_selector('#first[aria-busy="false"]')
+        assert page.inner_text("#agreement") == "All 4 upstreams answer 3."
+        assert page.locator("#away").is_hidden()
+    finally:
+        context.close()
+
+
 def test_it_says_so_and_recovers(page_of, stopped, violations):
     """From a page that was opened while the service is away: counted, explained in its language, and answered when it is back.
 

@@ -4,6 +4,7 @@ import { t } from "./language.js";
 import { inLanguage } from "./sentences.js";
 import { asBinary, fromBinary } from "./tensors.js";
 
+const AWAY = "GATEWAY_AWAY"; // this page's own word: no service answered
 const PREDICTIONS = "/api/predictions";
 const PATIENCE_MS = 10000; // an upstream that is silent so long counts as failed
 let key = null;
@@ -24,6 +25,7 @@ export class Refused extends Error {
 
   /** HTTP's status with gRPC's beside it; empty when there was no answer at all. */
   get statuses() {
+    if (this.code === AWAY) return "";
     return [this.status, this.code && (GRPC[this.code] ?? this.code)].filter(Boolean).join(" ");
   }
 
@@ -58,7 +60,7 @@ async function send(path, options) {
   } catch (error) {
     if (options.signal?.aborted && error.name === "AbortError") throw error;
     if (error.name === "TimeoutError") throw new Refused(0, "DEADLINE_EXCEEDED", t("reason_SILENT"));
-    throw new Refused(0, "GATEWAY_AWAY", t("reason_GATEWAY_AWAY"));
+    throw new Refused(0, AWAY, t("reason_GATEWAY_AWAY"));
   }
 }
 

@@ -8,7 +8,7 @@ import { Drawing } from "./drawing.js";
 import { details } from "./exchange.js";
 import { choose, t, translate, whenLanguageChanges } from "./language.js";
 import * as link from "./link.js";
-import { attempt, installNotices, notify, Watch } from "./notices.js";
+import { answered, attempt, installNotices, notify, Watch } from "./notices.js";
 import * as reports from "./reports.js";
 import { png, save } from "./png.js";
 import * as picture from "./picture.js";
@@ -204,7 +204,7 @@ async function begin() {
   showTruth(null);
   whenLanguageChanges(showWords);
   document.body.dataset.words = "true";
-  state.gateway = await api.gateway();
+  state.gateway = await answered(api.gateway);
   byId("version").textContent = state.gateway.version;
   const names = offered(state.gateway);
   byId("choice-note").textContent = "";

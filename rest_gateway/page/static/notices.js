@@ -33,6 +33,22 @@ export async function attempt(work, said = (error) => () => t("failedReason", { 
   }
 }
 
+/** What `read` gives; while the gateway does not answer, the page says so and reads again. */
+export async function answered(read) {
+  for (;;) {
+    try {
+      const found = await read();
+      byId("away").hidden = true;
+      return found;
+    } catch (error) {
+      if (error.status && error.status < 500) throw error;
+      byId("away").textContent = t("gatewayAway");
+      byId("away").hidden = false;
+      await new Promise((done) => setTimeout(done, LOOK_MS));
+    }
+  }
+}
+
 export function installNotices() {
   byId("notice-close").addEventListener("click", () => notify(null));
   byId("notice-close").replaceChildren(el("span", { "aria-hidden": "true" }, "×"));
