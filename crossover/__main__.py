@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from crossover import VERSION
+from crossover.completion import SHELLS, script
 from crossover.service.interrupts import interruptible, leave
 
 PROGRAM = "crossover"
@@ -46,10 +47,6 @@ COMMANDS: dict[str, Command] = {
     "completion": Command(
         'print shell completion for bash or zsh: eval "$(crossover completion bash)"', "crossover.__main__"
     ),
-}
-_COMPLETION = {
-    "bash": 'complete -W "{names}" -o default {program}',
-    "zsh": 'compdef \'_arguments "1:command:({names})" "*:file:_files"\' {program}',
 }
 _EXTRAS = {"crossover.comparison.__main__": "lab"}
 """What a room needs beyond the plain installation."""
@@ -99,10 +96,13 @@ def _usage() -> str:
 
 
 def _completion(rest: list[str]) -> int:
-    if len(rest) != 1 or rest[0] not in _COMPLETION:
-        print(f"{PROGRAM} completion takes a shell: {' or '.join(_COMPLETION)}", file=sys.stderr)
+    if rest in (["-h"], ["--help"]):
+        print(f'usage: {PROGRAM} completion {"|".join(SHELLS)}\n\nFor one shell: eval "$({PROGRAM} completion bash)"')
+        return 0
+    if len(rest) != 1 or rest[0] not in SHELLS:
+        print(f"{PROGRAM} completion takes a shell: {' or '.join(SHELLS)}", file=sys.stderr)
         return 2
-    print(_COMPLETION[rest[0]].format(names=" ".join(COMMANDS), program=PROGRAM))
+    print(script(rest[0], PROGRAM, COMMANDS))
     return 0
 
 

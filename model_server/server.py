@@ -124,7 +124,8 @@ async def serve_inference(
         engine.draining = True
         for listener in (grpc, rest, *local):
             listener.drain()
-        log.info("draining: unready and still answering for %g s", settings.drain_seconds)
+        if settings.drain_seconds:
+            log.info("draining: unready and still answering for %g s", settings.drain_seconds)
         await stop.drained(settings.drain_seconds)
         log.info("stopping: requests in flight have %g s", settings.grace_seconds)
     finally:

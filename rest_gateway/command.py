@@ -77,7 +77,8 @@ async def serve(chosen: GatewaySettings, stop: process.Stop, worker: Worker | No
     with IdleMemory(budget).watched():
         await stop.wait()
     listener.drain()
-    log.info("draining: unready and still answering for %g s", chosen.drain_seconds)
+    if chosen.drain_seconds:
+        log.info("draining: unready and still answering for %g s", chosen.drain_seconds)
     await stop.drained(chosen.drain_seconds)
     log.info("stopping: requests in flight have %g s", chosen.grace_seconds)
     await listener.stop(chosen.grace_seconds)

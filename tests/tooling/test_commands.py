@@ -14,7 +14,7 @@ from crossover.__main__ import COMMANDS, main
 from crossover.service.interrupts import INTERRUPTED, interruptible
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"version", "completion"}))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"version"}))
 def test_help_names_the_command_as_it_was_called(name, capsys):
     """`crossover NAME --help` begins with `usage: crossover NAME`, whatever module does it."""
     try:
@@ -50,6 +50,31 @@ def test_completion_knows_every_command(shell, capsys):
     assert main(["completion", shell]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["crossover", "in"], ["infer"]),
+        (["crossover", "infer", "--s"], ["--sample", "--servername"]),
+        (["crossover", "infer", "digits", "--wire", "grpc-l"], ["grpc-lean"]),
+        (["crossover", "infer", "dig"], []),
+    ],
+)
+def test_bash_completes_commands_flags_and_wires(words, offered, tmp_path, capsys):
+    """A flag of the command's own --help, a wire after --wire; else the shell's file names."""
+    assert main(["completion", "bash"]) == 0
+    program = tmp_path / "crossover"
+    program.write_text(
+        "#!/bin/sh\n[ \"$*\" = 'infer --help' ] && echo '[--sample N] [--servername NAME] [--wire WIRE]'\n"
+    )
+    program.chmod(0o755)
+    asked = f'COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; _crossover; echo "${{COMPREPLY[@]}}"'
+    done = subprocess.run(
+        ["bash", "-c", f"{capsys.readouterr().out}\n{asked}"], env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.split() == offered, done.stderr
 
 
 def test_ctrl_c_is_a_sentence(capsys):

@@ -125,7 +125,7 @@ def test_it_runs_and_answers(installed, tmp_path):
         (("--version",), 0, "crossover "),
         ((), 0, "usage: crossover COMMAND"),
         (("serve", "--help"), 0, "usage: crossover serve"),
-        (("completion", "bash"), 0, "complete -W"),
+        (("completion", "bash"), 0, "complete -o default -F _crossover"),
         (("completion", "fish"), 2, "takes a shell: bash or zsh"),
         (("explode",), 2, "there is no command 'explode'"),
     ],
