@@ -28,7 +28,8 @@ class Collector:
     """OTLP over HTTP on a port of its own; keeps what it is told."""
 
     def __init__(self) -> None:
-        found = self.spans = []
+        collector, found = self, []
+        self.spans, self.status = found, 200
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
@@ -39,7 +40,7 @@ class Collector:
                         found.extend(
                             (named["service.name"], span) for scope in part.scope_spans for span in scope.spans
                         )
-                self.send_response(200)
+                self.send_response(collector.status)
                 self.send_header("content-length", "0")
                 self.end_headers()
 
@@ -81,6 +82,21 @@ def traced(collector, tmp_path_factory):
     }
     with (folder / "log").open("wb") as log, running(settings, log) as stack:
         yield stack
+
+
+def test_a_collector_that_is_away_is_told_once(caplog):
+    """And once that it is back: not two lines a batch, and not the user and password in its URL."""
+    otlp = pytest.importorskip("crossover.service.otlp")
+    collector = Collector()
+    exporter = otlp._Exporter(f"{collector.url.replace('//', '//user:hidden@')}/v1/traces")
+    for collector.status in (200, 400, 400, 200, 200):
+        exporter.export([])
+    collector.server.shutdown()
+    collector.server.server_close()
+    assert [record.getMessage() for record in caplog.records if record.name != "urllib3.connectionpool"] == [
+        f"the collector at {collector.url} takes no spans; they are lost until it does",
+        f"the collector at {collector.url} takes spans again",
+    ]
 
 
 def post(stack, path: str, body: object, **headers: str) -> tuple[int, dict[str, str]]:
