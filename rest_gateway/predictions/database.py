@@ -35,6 +35,11 @@ RESERVE_BYTES = 2 << 20
 """Set aside beside a SQLite file and given up when the disk is full: to delete needs room in the journal."""
 _MIGRATION_LOCK = 0x63726F73
 """PostgreSQL's advisory lock: of several gateways that start at once, one migrates."""
+_POSTGRESQL_OPTIONS = (
+    "ssl", "host", "port", "user", "password", "passfile", "service", "servicefile", "target_session_attrs", "krbsrvname",
+    "gsslib", "prepared_statement_cache_size",
+)  # fmt: skip
+"""Those whose values are text for asyncpg."""
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
@@ -54,14 +59,24 @@ def database_url(configured: str | None, data_dir: Path, port: int) -> URL:
         return URL.create("sqlite+aiosqlite", database=str(data_dir / f"predictions-{port}.sqlite3"))
     try:
         url = make_url(configured)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the second for a port that is no number
         raise DatabaseError(
             "DATABASE_URL is not a database URL; write it as postgresql+asyncpg://user:password@host:5432/name"
         ) from None
     driver = _DRIVERS.get(url.drivername)
     if driver is None:
         raise DatabaseError(f"DATABASE_URL names '{url.drivername}'; use postgresql+asyncpg or sqlite+aiosqlite")
-    return url.set(drivername=driver)
+    url = url.set(drivername=driver)
+    return url if url.get_backend_name() == "sqlite" else _with_options(url)
+
+
+def _with_options(url: URL) -> URL:
+    """The options of a PostgreSQL URL as asyncpg names them: `sslmode`, which everybody else writes, is its `ssl`."""
+    options = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
+    for name in options:
+        if name not in _POSTGRESQL_OPTIONS:
+            raise DatabaseError(f"DATABASE_URL has the option '{name[:80]}'; it takes {', '.join(_POSTGRESQL_OPTIONS)}")
+    return url.set(query=options)
 
 
 class Database:
@@ -69,7 +84,7 @@ class Database:
 
     def __init__(self, url: URL) -> None:
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self._shown = url.render_as_string(hide_password=True)
+        self._shown = url.set(query={}).render_as_string(hide_password=True)  # an option may be a password, too
         self._engine = _engine(url, self.is_sqlite)
         self._one_writer = asyncio.Lock()
         self._reserve = Path(f"{url.database}-reserve") if self.is_sqlite and _is_a_file(url) else None

@@ -17,6 +17,7 @@ from crossover.rest_gateway.predictions.database import database_url as url_of
 from crossover.rest_gateway.predictions.record import Filter, now_micros
 from crossover.rest_gateway.predictions.schema import metadata
 from crossover.rest_gateway.predictions.sql_store import SqlStore
+from crossover.stack.services import free_ports
 
 
 @pytest.fixture
@@ -166,3 +167,37 @@ async def test_a_new_and_an_up_to_date_database_need_no_migrations(tmp_path, sta
     )
     told = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://me:hidden@host:port/db", "is not a database URL"),
+        ("postgresql://me:hidden@[::1/db", "is not a database URL"),
+        ("mysql://me:hidden@host/db", "names 'mysql'"),
+        ("hidden", "is not a database URL"),
+        ("postgresql://me:hidden@host/db?connect_timeout=3", "has the option 'connect_timeout'; it takes ssl, host"),
+    ],
+)
+def test_a_url_that_is_none_is_one_sentence_without_its_password(tmp_path, url, said):
+    """Whatever is wrong with it."""
+    with pytest.raises(DatabaseError) as error:
+        url_of(url, tmp_path, 1)
+    assert said in str(error.value)
+    assert "hidden" not in str(error.value)
+
+
+def test_sslmode_is_ssl(tmp_path):
+    """Providers write what libpq takes."""
+    assert dict(url_of("postgres://host/db?sslmode=require", tmp_path, 1).query) == {"ssl": "require"}
+
+
+async def test_an_options_password_is_not_told(tmp_path):
+    """libpq takes a password in the query, too."""
+    (port,) = free_ports(1)
+    pytest.importorskip("asyncpg")
+    database = Database(url_of(f"postgresql://me@127.0.0.1:{port}/db?password=hidden", tmp_path, 1))
+    with pytest.raises(DatabaseError, match="cannot open the database") as error:
+        await database.migrate()
+    await database.close()
+    assert "hidden" not in str(error.value)
