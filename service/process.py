@@ -185,8 +185,8 @@ def leave_threads() -> None:
     _LEFT_BEHIND.set()
 
 
-def run(serve: Callable[[Stop], Awaitable[None]]) -> int:
-    """Run a service until a signal; 0 when it ended well, 2 with one sentence when it could not start."""
+def run(serve: Callable[[Stop], Awaitable[None]], say: Callable[[str], None] = log_of_service.say) -> int:
+    """Run a service until a signal; 0 when it ended well, 2 with one sentence for `say` when it could not start."""
     keep_freed_memory()
     settle_garbage_collection()
     file_descriptors.raise_limit()
@@ -201,7 +201,7 @@ def run(serve: Callable[[Stop], Awaitable[None]]) -> int:
         uvloop.run(main())
     except (OSError, ValueError, RuntimeError, InferenceError) as error:
         log.debug("the service could not start", exc_info=error)
-        log_of_service.say(str(error))
+        say(str(error))
         return CANNOT_START
     if _LEFT_BEHIND.is_set():
         logging.shutdown()

@@ -46,7 +46,7 @@ def run(
             shared = chosen.changed(**bound_ports)
 
             def work(worker: Worker) -> int:
-                return process.run(lambda stop: serve(shared.of_worker(worker), stop, worker))
+                return process.run(lambda stop: serve(shared.of_worker(worker), stop, worker), worker.say)
 
             return Supervisor(count, work, chosen.drain_seconds + chosen.grace_seconds).run()
     except OSError as error:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from crossover.service import log
 from crossover.transport.connection_age import ConnectionAge
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ class Worker:
     """The folder of the workers' sockets; only this user may enter it."""
     is_replacement: bool = False
     """It replaces a worker that died while the others serve: its ports open only when it is ready to answer."""
+
+    def say(self, sentence: str) -> None:
+        """Say why it cannot start, unless another one has said so: what all share stops all of them."""
+        try:
+            (self.folder / "refused").touch(exist_ok=self.is_replacement)
+        except FileExistsError:
+            return
+        log.say(sentence)
 
     def announce(self) -> None:
         """Say that this worker is ready."""

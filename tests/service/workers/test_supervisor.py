@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from crossover.service.workers.worker import Worker
 from crossover.stack.services import IMPORTED_FROM
 
 PATIENCE = 20.0
@@ -85,3 +86,10 @@ def test_who_does_not_stop_is_killed():
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 1
         assert "are killed" in process.stderr.read()
+
+
+def test_why_a_service_cannot_start_is_told_once(tmp_path, capsys):
+    """All workers fail for what they share; one that is started anew later tells its own reason."""
+    for worker in (Worker(0, 2, tmp_path), Worker(1, 2, tmp_path), Worker(1, 2, tmp_path, is_replacement=True)):
+        worker.say(f"no certificate for {worker.is_replacement}")
+    assert capsys.readouterr().err == "no certificate for False\nno certificate for True\n"
