@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossover import VERSION
+from crossover.clients.command import Parser
 from crossover.comparison import commands, options
 from crossover.comparison.bench import command as bench_command
 from crossover.comparison.faults import command as faults_command
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None, program: str) -> int:
-    parser = argparse.ArgumentParser(prog=program, description="gRPC or REST between two services?")
+    parser = Parser(prog=program, description="gRPC or REST between two services?")
     parser.add_argument("--version", action="version", version=f"crossover {VERSION}")
     parser.set_defaults(command=None)
     commands_of = parser.add_subparsers(

@@ -122,6 +122,25 @@ def test_what_cannot_be_planned_is_one_sentence(capsys, given, says):
     assert printed.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["plan", "--rps", "many", "--payload", "1"], "plan: argument --rps: invalid float value: 'many'"),
+        (["plan", "--rps", "1"], "plan: the following arguments are required: --payload"),
+        (["run", "--view", "fleet", "--balancer", "l5"], "run: argument --balancer: invalid choice: 'l5'"),
+        (["run", "--view", "fleet", "--event", "boom"], "run: argument --event: invalid choice: 'boom'"),
+    ],
+)
+def test_what_is_no_argument_is_one_sentence(capsys, given, says):
+    """Not a page of usage; exit code 2."""
+    with pytest.raises(SystemExit) as ended:
+        main(given)
+    printed = capsys.readouterr()
+    assert ended.value.code == 2
+    assert says in printed.err
+    assert printed.err.count("\n") == 1
+
+
 def test_json_has_the_plan_and_the_figures_that_it_is_made_from(capsys):
     """So that another can reckon it again; that is how the published figures were kept."""
     assert main(["plan", "--rps", "1000000", "--payload", "16384", "--model-ms", "2", "--json"]) == 0

@@ -231,7 +231,7 @@ async def test_least_request_gives_less_to_a_slower_one(fleet, wire):
 
 @pytest.mark.slow
 async def test_a_fourth_replica_gets_its_share(fleet, tmp_path):
-    """It is added to a file, and to the addresses of a name; within ten seconds it has a quarter of the load."""
+    """It is added to a file; soon it has a quarter of the load. Names: tests/clients/balancing/test_balanced.py."""
     file = tmp_path / "replicas"
     file.write_text("\n".join(each.rest for each in fleet.replicas))
     try:
