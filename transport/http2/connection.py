@@ -436,6 +436,9 @@ class Connection:
                         self._take_data(flags, number, payload, size)
                     elif kind == http2.HEADERS:
                         self._take_headers(flags, number, payload)
+                    elif kind == http2.WINDOW_UPDATE and self.settled:  # grpcio sends two with each call
+                        self._ends = False
+                        self._take_window_update(flags, number, payload, size)
                     else:
                         self._take_other(kind, flags, number, payload, size)
                 except _StreamFaultError as fault:
@@ -701,7 +704,8 @@ class Connection:
 
     def _take_window_update(self, _: int, number: int, payload: Buffer, __: int) -> None:
         grown = int.from_bytes(payload, "big") & http2.LARGEST_WINDOW
-        self._pay(1)
+        if not self._idle_frames.take():
+            raise _too_many_idle_frames()
         if not number:
             if not grown:
                 raise ConnectionFaultError(http2.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
@@ -744,7 +748,7 @@ class Connection:
 
     def _pay(self, count: int) -> None:
         if not self._idle_frames.take(count):
-            raise ConnectionFaultError(http2.ENHANCE_YOUR_CALM, "too many frames bring nothing forward")
+            raise _too_many_idle_frames()
 
     def _pay_reset(self) -> None:
         if not self._resets.take():
@@ -770,6 +774,10 @@ class Connection:
             payload = http2.number(last) + http2.number(fault.code) + fault.text.encode()
             self._out.append(http2.frame(http2.GOAWAY, 0, 0, payload))
         self._events.append(ConnectionFailed(fault.code, fault.text, self.abandon()))
+
+
+def _too_many_idle_frames() -> ConnectionFaultError:
+    return ConnectionFaultError(http2.ENHANCE_YOUR_CALM, "too many frames bring nothing forward")
 
 
 def _no_settings() -> ConnectionFaultError:

@@ -183,7 +183,7 @@ class FrameReader:
                 self._skipped = size
                 yield kind, flags, stream, b"", size
                 continue
-            if kind != HEADERS or size > LARGEST_BLOCK:
+            if (kind != HEADERS or size > LARGEST_BLOCK) and (kind != WINDOW_UPDATE or size != _NUMBER.size):
                 _check_size(kind, flags, size)
             if end - at < 9 + size:
                 break
