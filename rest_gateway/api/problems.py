@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from crossover.endpoints.rest.errors import as_seen_here
 from crossover.protocol.errors import Code, InferenceError, PortableError
+from crossover.transport.http1.reply_head import PHRASES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,9 +95,4 @@ def identified(document: dict[str, Any], identity: str) -> dict[str, Any]:
 
 
 def _title(status: int) -> str:
-    if status == 422:
-        return "Unprocessable Content"
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Client Closed Request" if status == 499 else "Error"
+    return PHRASES.get(status, "Error")

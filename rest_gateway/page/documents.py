@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import html
 import re
-from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from crossover.rest_gateway.api.negotiation import prefers
+from crossover.transport.http1.reply_head import PHRASES
 from crossover.transport.off_loop import off_loop
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Documents:
 
     def page(self, kind: str, status: int, body: bytes) -> bytes:
         """The page that shows a JSON document."""
-        title = HTTPStatus(status).phrase if kind == _PROBLEM and status in set(HTTPStatus) else kind.capitalize()
+        title = PHRASES.get(status, kind.capitalize()) if kind == _PROBLEM else kind.capitalize()
         values = {
             "title": html.escape(title),
             "kind": kind,

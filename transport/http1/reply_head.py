@@ -14,8 +14,13 @@ from crossover.transport.http1.messages import Reply
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
-STATUS_LINES = {status: f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode() for status in range(100, 600)}
+PHRASES = {
+    **{status.value: status.phrase for status in http.HTTPStatus},
+    413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content",
+    499: "Client Closed Request",
+}  # fmt: skip
+"""RFC 9110's names: Python has had them since 3.13, and others before."""
+STATUS_LINES = {status: f"HTTP/1.1 {status} {PHRASES.get(status, '')}\r\n".encode() for status in range(100, 600)}
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crossover.protocol.errors import Code
 from crossover.rest_gateway.api.conditions import check_match, is_current
 from crossover.rest_gateway.api.negotiation import check_acceptable, preferences
-from crossover.rest_gateway.api.problems import GRPC_NAMES, Problem
+from crossover.rest_gateway.api.problems import GRPC_NAMES, Problem, document
 from crossover.rest_gateway.api.tensors import read_tensors, write_tensors
 from crossover.rest_gateway.predictions.record import from_text, new_id, now_micros, to_text
 
@@ -88,3 +91,10 @@ def test_grpc_names():
     import grpc
 
     assert {status.value[0]: status.name for status in grpc.StatusCode} == dict(enumerate(GRPC_NAMES))
+
+
+def test_titles_are_the_ones_that_are_documented(root):
+    """Each status of docs/predictions.md has its title there, whatever this Python calls it."""
+    named = dict(re.findall(r"^\| (\d{3}) ([A-Z][\w ]+) \|", (root / "docs/predictions.md").read_text(), re.MULTILINE))
+    assert len(named) > 12
+    assert named == {status: document(Problem(int(status), Code.INTERNAL, ""))["title"] for status in named}
