@@ -14,7 +14,7 @@ from crossover.comparison.analysis.cost import Prices
 from crossover.comparison.analysis.failif import Rule, RuleError, parse
 from crossover.comparison.course import Course
 from crossover.comparison.design import samples
-from crossover.comparison.design.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen
+from crossover.comparison.design.arms import ARMS, QUICK_ARMS, THOROUGH_ARMS, UnknownArmError, chosen, headline_pairs
 from crossover.comparison.design.payloads import Wish
 from crossover.comparison.fleet import command as fleet
 from crossover.comparison.lab.wires import LAB_WIRES, UNIX_WIRES
@@ -279,7 +279,7 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         tolerance=given.tolerance,
         out=out,
         fail_if=rules(given.fail_if),
-        notes=list(getattr(given, "notes", [])),
+        notes=[*getattr(given, "notes", []), *_nothing_compared(given, plan.arms)],
         prices=prices(given),
         goes_on=given.goes_on is not None,
         outputs=outputs_of(given),
@@ -299,6 +299,15 @@ def checked(given: argparse.Namespace, out: Path) -> Options:
         )
     check_course(options, options.payloads)
     return options
+
+
+def _nothing_compared(given: argparse.Namespace, default: Sequence[str]) -> list[str]:
+    """What to say of arms of which no two are compared: such a run is still good for something."""
+    if headline_pairs(arm.name for arm in _arms(given, default)):
+        return []
+    return [
+        "no two of these arms are a declared pair: latency, CPU and capacity of each are shown, and nothing is compared"
+    ]
 
 
 def _arms(given: argparse.Namespace, default: Sequence[str]) -> list[Arm]:

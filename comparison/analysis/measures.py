@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crossover.comparison.analysis import capacity
-from crossover.comparison.analysis import statistics as st
 from crossover.comparison.design import outcomes as out
 from crossover.comparison.design import samples
 from crossover.comparison.design.arms import CODED
@@ -46,6 +45,8 @@ ALONE = {"alone": "p50", "alone_cpu": "cpu"}
 STREAM_METRICS = frozenset({"first_message", "per_message"})
 """Of replies that are streams."""
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+NEAR = 3
+"""Calls one at a time that are so many turns apart met the same machine."""
 _LEAST_CARRIED = 0.5
 """Bytes over the hop that are less than so large a share of the messages were not counted: connections closed with them."""
 _FEWEST_IN_BLOCK = {"p50": 5, "p90": 50, "p99": 500}
@@ -159,6 +160,14 @@ class Bin:
         return float(np.sum(known)) / sum(len(table) for table in self.tables) or None
 
 
+def _differences(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of calls that took turns, at most `NEAR` turns apart; without calls that failed, which are not a number."""
+    count = min(len(one), len(other))
+    apart = np.subtract.outer(np.arange(count), np.arange(count))
+    found = np.subtract.outer(one[:count], other[:count])[abs(apart) <= NEAR]
+    return np.asarray(found[~np.isnan(found)], float)
+
+
 def _service_ms(requests: NDArray[np.int64]) -> NDArray[np.float64]:
     good = requests[requests[:, out.OUTCOME] == out.OK]
     return np.asarray((good[:, out.DONE] - good[:, out.SENT]) / 1e6, float)
@@ -200,18 +209,17 @@ class Measures:
         return {block: value for block, value in values.items() if value is not None and value > least}
 
     def shifts_us(self, cell: int, one: str, other: str, metric: str) -> list[float]:
-        """By block, by how much calls that are alone take more over `one` than over `other`, in µs: the centre of the
-        differences of calls that took turns (Hodges and Lehmann), so that what both met alike is in none of them.
+        """By block, by how much calls that are alone take more over `one` than over `other`, in µs: the median of the
+        differences of calls at most `NEAR` turns apart. What both met alike is in none of them; and where a busy machine gives
+        times long tails or two modes, many pairs say more than each turn's own.
         """
         found = []
         for block in sorted(b for c, a, b in self._alone if (c, a) == (cell, one)):
             pair = [self._alone.get((cell, arm, block), Bin()) for arm in (one, other)]
             values = [bin_.calls_us(metric) for bin_ in pair]
-            count = min(map(len, values))
-            differences = values[0][:count] - values[1][:count]
-            differences = differences[~np.isnan(differences)]
-            if len(differences) >= _FEWEST_IN_BLOCK["p50"]:
-                found.append(st.hodges_lehmann(differences))
+            differences = _differences(*values)
+            if min((~np.isnan(each)).sum() for each in values) >= _FEWEST_IN_BLOCK["p50"] and len(differences):
+                found.append(float(np.median(differences)))
         return found
 
     def searches(self, cell: int, arm: str) -> list[dict[str, Any]]:

@@ -48,6 +48,18 @@ def test_a_run_leaves_summary_report_samples_and_provenance(small_run):
     assert "Verdict" in done.stdout
 
 
+def test_what_a_cell_gets_is_said_before_it_is_measured(small_run):
+    """Ten requests in each of two blocks, what interval they can give, what more takes; kept in the summary."""
+    out, done = small_run
+    (row,) = json.loads((out / "summary.json").read_text())["expected"]
+    assert (row["pair"], row["requests"], row["blocks"], row["where"]) == (["grpc", "rest-binary"], 20, 2, "256 B")
+    said = " ".join(done.stderr.split())
+    assert (
+        "At 256 B: 20 requests of each arm in 2 blocks; grpc / rest-binary can be expected to be known within " in said
+    )
+    assert said.index("requests of each arm") < said.index("measuring 2 blocks")
+
+
 def test_the_hop_is_measured_without_a_gateway(tmp_path):
     """Our clients straight to the model server: the client's CPU is in the sum, every station is passed, answers are right."""
     from crossover.comparison.analysis import stages
@@ -56,6 +68,8 @@ def test_the_hop_is_measured_without_a_gateway(tmp_path):
     done = lab("run", *SMALL, "--blocks", "1", "--view", "hop", "--out", out, "--arms", "rest-stock", "grpc")
     assert done.returncode == 0, done.stderr + done.stdout
     summary = json.loads((out / "summary.json").read_text())
+    assert "nothing is compared" in done.stderr
+    assert any("nothing is compared" in note for note in summary["notes"])
     for row in summary["arms"]:
         assert row["requests"] == row["answered"] > 0
         assert set(row["cpu_us"]) == {"client", "model server", "generator"}
