@@ -52,7 +52,7 @@ def stopped(tmp_path_factory):
             stack.await_ready()
             for upstream in REMOTE:
                 assert ask(stack.gateway_url, "GET", "/v2/health/ready", Inference_Upstream=upstream).status == 200
-            assert ask(stack.gateway_url, "GET", "/api/models").status == 200  # the first one imports FastAPI
+            ask(stack.gateway_url, "GET", "/api")  # the first one imports FastAPI
             stack.model_server.signal(signal.SIGSTOP)
             yield stack.gateway_url
         finally:
@@ -109,6 +109,7 @@ def lost(request, tmp_path_factory):
                 except OSError:
                     assert time.monotonic() < until
                     time.sleep(0.05)
+            ask(url, "GET", "/api")  # the first one imports FastAPI
             yield url
         finally:
             gateway.stop()
