@@ -120,14 +120,14 @@ class ServiceSettings(Declared):
     )
     max_connection_age_seconds: float = setting(
         0.0,
-        check=zero_or_from(0.1),
+        check=zero_or_from(0.5),
         ge=0,
         le=DAY,
         description="age at which a connection is told to end, spread by a tenth, so that clients come to new replicas; 0: none",
     )
     max_connection_age_grace_seconds: float = setting(
         30.0,
-        ge=0.1,
+        ge=1,
         le=DAY,
         description="how long calls on a gRPC connection that has reached that age may go on; HTTP requests always end",
     )
