@@ -115,16 +115,28 @@ def measured(course: Course, subject: Subject[Any], arguments: list[str]) -> int
         run.measure()
     if not run.measured:
         return refuse("the run was stopped before anything was measured")
-    origin = {**provenance.provenance(command, course.seed), "calibration": calibration.calibration()}
-    (course.out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
-    keep_state(course, run.stopped, wrong=run.wrong)
-    summary = finish(course.out, course.outputs, course.fail_if)
+    try:
+        summary = _told(course, run, command)
+    except OSError as error:
+        print(
+            f"The run ended early: '{course.out}' takes no more: {error.strerror or error}; `report` reads what it holds",
+            file=sys.stderr,
+        )
+        return FAILED
     if run.stopped:
         print(f"The run ended early: {run.stopped}", file=sys.stderr)
         return FAILED
     if _holds(course.fail_if, summary):
         return RULE
     return WITHHELD if summary["withheld"] else OK
+
+
+def _told(course: Course, run: Run, command: str) -> dict[str, Any]:
+    """Keep what the samples do not hold, and show what the run says; its summary."""
+    origin = {**provenance.provenance(command, course.seed), "calibration": calibration.calibration()}
+    (course.out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
+    keep_state(course, run.stopped, wrong=run.wrong)
+    return finish(course.out, course.outputs, course.fail_if)
 
 
 def finish(

@@ -92,7 +92,7 @@ class Run:
         except (FleetError, GeneratorError, ask.AskError, OSError) as error:
             if not self.measured:
                 raise
-            self.stopped, self.wrong = str(error), isinstance(error, ask.WrongReplyError)
+            self.stopped, self.wrong = _said(error), isinstance(error, ask.WrongReplyError)
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -261,6 +261,13 @@ class Run:
             return 0
         places = searching.places(prepared.cells, range(len(prepared.cells)))
         return len(places) * len(searching.arms_of(self._arms.values())) * capacity.STEPS
+
+
+def _said(error: Exception) -> str:
+    """What ended the run: of an error of the system its own words, and the file that it is about."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": '{error.filename}'" if error.filename else "")
+    return str(error)
 
 
 def _by_network(block: Block, prepared: Prepared) -> dict[str, list[Slice]]:

@@ -1,5 +1,6 @@
 """Small real runs: the whole way from the command line to summary and report, and what happens when something is wrong."""
 
+import errno
 import json
 import os
 import signal
@@ -7,10 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
+from crossover.comparison import commands
 from crossover.comparison.__main__ import main
+from crossover.comparison.analysis.cost import Prices
 from crossover.comparison.analysis.summary import CELL_FIELDS, SCHEMA
 from tests.programs import called
 
@@ -205,6 +210,20 @@ def test_a_full_disk_is_told_before_measuring(monkeypatch, tmp_path):
     monkeypatch.setattr(options.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 5 << 20}))
     with pytest.raises(options.UsageError, match="only 5 MB are free"):
         options.checked(parser.parse_args([]), tmp_path / "run")
+
+
+def test_a_disk_that_fills_up_meanwhile_ends_the_run(monkeypatch, tmp_path, capsys):
+    """Exit code 1 and one sentence, since what was measured is there; the state still says that the run is not whole."""
+    (tmp_path / "samples").mkdir()
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
+    run = SimpleNamespace(measure=lambda: None, measured=3, stopped="", wrong=False)
+    monkeypatch.setattr(commands, "Run", lambda *_: run)
+    monkeypatch.setattr(commands.calibration, "calibration", Mock(side_effect=full))
+    course = SimpleNamespace(out=tmp_path, prices=Prices(), seed=1, outputs=(), fail_if=[])
+    assert commands.measured(course, None, ["run"]) == commands.FAILED
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.endswith(f"'{tmp_path}' takes no more: No space left on device; `report` reads what it holds")
+    assert json.loads((tmp_path / "state.json").read_text())["stopped"]
 
 
 @pytest.mark.slow
