@@ -100,10 +100,16 @@ def set_up_log(level: str, form: str = "text") -> None:
     for noisy in ("asyncio", "grpc", "alembic", "aiosqlite"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
     logging.getLogger("crossover.access").setLevel(logging.INFO)  # ACCESS_LOG decides whether it has lines at all
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_caller_that_left)
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda given: _log_uncaught(given.exc_type, given.exc_value, given.exc_traceback)
     sys.unraisablehook = lambda given: _log_uncaught(given.exc_type, given.exc_value, given.exc_traceback)
+
+
+def _is_no_caller_that_left(record: logging.LogRecord) -> bool:
+    """grpcio logs a reply that nobody waits for any more as an error with a traceback."""
+    return record.exc_info is None or getattr(record.exc_info[0], "__name__", "") != "ExecuteBatchError"
 
 
 def say(sentence: str) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from crossover.protocol import names
 from crossover.protocol.errors import Code, InferenceError
+from crossover.service import log
 from crossover.service.log import JsonFormatter, TextFormatter, request_id
 
 
@@ -119,6 +120,14 @@ def test_an_object_says_when_in_utc_and_why(said_as_json):
     assert found["time"].endswith("+00:00")
     assert found["exception"].startswith("Traceback") and "RuntimeError: bad\nnews" in found["exception"]
     assert str(Path(__file__).resolve().parent.parent.parent) + "/" not in found["exception"]
+
+
+def test_a_caller_that_left_is_no_error():
+    """grpcio has a traceback for each; other errors of its stay."""
+    cygrpc = pytest.importorskip("grpc._cython.cygrpc")
+    for error, stays in ((cygrpc.ExecuteBatchError("gone"), False), (ValueError("news"), True)):
+        record = logging.LogRecord("grpc", logging.ERROR, "", 0, "failed", None, (type(error), error, None))
+        assert log._is_no_caller_that_left(record) is stays
 
 
 EVERYTHING = """
