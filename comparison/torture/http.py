@@ -200,7 +200,7 @@ def _connections(ground: Ground) -> Figure:
 
 
 _ROW = b'{"inputs":[{"name":"x","datatype":"%b","shape":[1],"data":['
-HOSTILE: dict[str, tuple[bytes, bytes]] = {
+HOSTILE: dict[str, tuple[bytes, ...]] = {
     "unclosed lists": (b'{"inputs":[', b'"data":[1,'),
     "lists in lists": (_ROW % b"FP32", b"[" * 10),
     "empty lists": (_ROW % b"FP32", b"[],"),
@@ -212,8 +212,13 @@ HOSTILE: dict[str, tuple[bytes, bytes]] = {
     "escapes": (_ROW % b"BYTES", b'"\\u0041",'),
     "long numbers": (_ROW % b"FP32", b"1" * 400 + b","),
     "numbers": (_ROW % b"FP32", b"0.123456789,"),
+    "numbers and an end that is none": (_ROW % b"FP32", b"0.5,", b'"a"]}]}'),
+    "text and an end that is none": (_ROW % b"BYTES", b'"abcdef",', b"1]}]}"),
+    "integers and a fraction": (_ROW % b"INT8", b"1,", b"1.5]}]}"),
+    "too many arrays": (b'{"inputs":[', b'{"data":[1.25,2.5,3.75]},', b"{}]}"),
+    "much beside the data": (b'{"inputs":[],"x":[', b'["a",{}],', b"0]}"),
 }
-"""What hostile bodies begin with, and what they repeat."""
+"""What hostile bodies begin with, what they repeat, and how they end: open, or after more than a parser should read twice."""
 _LARGE, _SMALL = 16 * _MIB, 4 * _MIB
 
 
@@ -224,11 +229,12 @@ def _hostile_json(ground: Ground) -> Figure:
         longest = (0.0, "")
         steepest = (0.0, "")
         before = _long_turns(port)
-        for shape, (first, again) in HOSTILE.items():
+        for shape, (first, again, *end) in HOSTILE.items():
+            last = b"".join(end)
             seconds = {}
             with Neighbour(HttpCaller(port), service.pid) as others:
                 for size in (_SMALL, _LARGE):
-                    body = first + again * ((size - len(first)) // len(again))
+                    body = first + again * ((size - len(first) - len(last)) // len(again)) + last
                     began = time.monotonic()
                     attack.answered(port, [post(body)], 20)
                     seconds[size] = time.monotonic() - began

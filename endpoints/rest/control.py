@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.endpoints.rest.errors import JSON_TYPE, error_reply, json_reply
 from crossover.endpoints.rest.types import Reply
-from crossover.protocol.codecs.json.text import dumps, kind_of, loads_control
+from crossover.protocol.codecs.json.text import dumps, kind_of
+from crossover.protocol.codecs.json.unread import read_control
 from crossover.protocol.codecs.proto_json import to_object
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.limits import MAX_PARAMETERS, check_count
@@ -40,7 +41,7 @@ async def message_reply(message: Message, items: Sequence[Message] | None = None
 
 async def document_of(request: Request) -> dict[str, Any]:
     """The JSON object in the body of a request for control; {} for an empty body."""
-    return await off_loop(len(request.body), loads_control, request.body)
+    return await off_loop(len(request.body), read_control, request.body)
 
 
 async def alive(_request: Request) -> Reply:

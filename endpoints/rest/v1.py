@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,13 @@ from crossover.endpoints.rest.control import model_names
 from crossover.endpoints.rest.errors import JSON_TYPE, error_reply, json_reply
 from crossover.endpoints.rest.types import Reply
 from crossover.protocol import deadline
-from crossover.protocol.codecs.json.elements import NotNativeError, UnreadArray, check_worth_reading, put_back, split
+from crossover.protocol.codecs.json.elements import put_back, split
 from crossover.protocol.codecs.json.text import Fragment, dumps, kind_of, loads_object
+from crossover.protocol.codecs.json.unread import UnreadArray, is_long, read_object, unread_arrays
 from crossover.protocol.codecs.json.values import flat_elements, not_carried, numbers_text, to_array
 from crossover.protocol.codecs.reply_form import ReplyForm
 from crossover.protocol.codecs.sizes import TYPICAL_JSON_ELEMENT, check_reply
 from crossover.protocol.errors import Code, InferenceError, invalid
-from crossover.protocol.limits import is_heavy
 from crossover.protocol.messages import InferRequest, InferResponse
 from crossover.protocol.tensors import MAX_RANK, Tensor, declared, object_array
 from crossover.transport.off_loop import off_loop
@@ -63,16 +64,18 @@ async def v1_predict(request: Request) -> Reply:
 
 def _inputs(body: Buffer, datatypes: dict[str, str]) -> tuple[list[Tensor], int | None]:
     """The tensors in a body, and how many instances it has; None when it has columns."""
-    if is_heavy(len(body)):
+    if is_long(body):
         skeleton, elements = split(body, most=_MOST_ARRAYS, any_key=True)
-        if elements is not None:
+        if elements is not None and not is_long(skeleton):
             try:
-                document = loads_object(skeleton)
-                if put_back(document, elements, any_key=True):
-                    return _tensors(document, datatypes)
-            except (NotNativeError, InferenceError) as refused:
-                check_worth_reading(body, refused)
-    return _tensors(loads_object(body), datatypes)
+                document, arrays = loads_object(skeleton), unread_arrays(elements)
+                if put_back(document, arrays, any_key=True):
+                    made = _tensors(document, datatypes)
+                    if all(array.is_read for array in arrays):  # nobody else has looked whether the others are JSON
+                        return made
+            except InferenceError:
+                pass  # what is wrong with the whole text comes first
+    return _tensors(read_object(body, any_key=True), datatypes)
 
 
 def _tensors(document: dict[str, Any], datatypes: dict[str, str]) -> tuple[list[Tensor], int | None]:
@@ -88,8 +91,9 @@ def _answer(response: InferResponse, rows: int | None) -> bytes:
 
 def _columns(rows: Any, datatypes: dict[str, str]) -> dict[str, Any]:
     """Rows turned into one list per input."""
-    if type(rows) is UnreadArray:
+    if type(rows) is UnreadArray and rows.begins not in ("{", ""):
         return {_only(datatypes): rows}
+    rows = list(rows) if type(rows) is UnreadArray else rows
     if type(rows) is not list or not rows:
         raise invalid("'instances' takes an array of one row or more")
     if type(rows[0]) is not dict or (len(rows[0]) == 1 and "b64" in rows[0]):
@@ -124,39 +128,67 @@ def _only(datatypes: dict[str, str]) -> str:
 
 def _tensor(name: str, kind: str, values: Any) -> Tensor:
     """The tensor that nested lists mean; the shape is theirs."""
-    if type(values) is UnreadArray:
-        return values.tensor(name, *declared(name, kind, values.shape))
     if type(values) is list and UnreadArray in set(map(type, values)):
-        return _stacked(name, kind, values)
+        stacked = _stacked(name, kind, values)
+        if stacked is not None:
+            return stacked
+        values = _joined(values)
     row, shape = declared(name, kind, _shape(name, values))
+    if type(values) is UnreadArray:
+        if row.kind != "bytes":
+            return values.tensor(name, row, shape)
+        if (tensor := values.read(name, row, shape)) is not None:
+            return tensor
+        values = _listed(values)
     if row.kind == "bytes":
         elements = flat_elements(name, shape, values) if shape else [values]
         return Tensor(name, row, shape, array=object_array([_bytes(name, value) for value in elements], shape))
     return Tensor(name, row, shape, array=to_array(name, row, shape, values))
 
 
-def _stacked(name: str, kind: str, rows: list[Any]) -> Tensor:
-    """The tensor of rows that are still text; NotNativeError where one is not, or is of another shape."""
+def _stacked(name: str, kind: str, rows: list[Any]) -> Tensor | None:
+    """The tensor of rows that are still text; None where one is not, is of another shape, or has something wrong in it."""
     if set(map(type, rows)) != {UnreadArray}:
-        raise NotNativeError
-    row, shape = declared(name, kind, (len(rows), *rows[0].shape))
+        return None
+    first = rows[0].shape
+    if len(first) >= MAX_RANK:
+        return None
+    row, shape = declared(name, kind, (len(rows), *first))
     if row.kind == "bytes" or math.prod(shape) > sum([values.size for values in rows]):
-        raise NotNativeError
+        return None
     array = np.empty(shape, row.dtype)
     for index, values in enumerate(rows):
-        array[index] = values.tensor(name, row, shape[1:]).array
+        tensor = values.read(name, row, first) if values.shape == first else None
+        if tensor is None:
+            return None
+        array[index] = tensor.array
     return Tensor(name, row, shape, array=array)
 
 
+def _joined(rows: list[Any]) -> UnreadArray:
+    """Rows of which some are still text as one array that is."""
+    text = b"[%b]" % b",".join(
+        [row.text if type(row) is UnreadArray else json.dumps(_listed(row)).encode() for row in rows]
+    )
+    return UnreadArray(text, 0, len(text))
+
+
+def _listed(value: Any) -> Any:
+    """A value without arrays that are still text."""
+    if type(value) is dict:
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if type(value) in (list, UnreadArray) else value
+
+
 def _shape(name: str, values: Any) -> tuple[int, ...]:
-    shape: list[int] = []
-    while type(values) is list:
+    shape = list(values.shape) if type(values) is UnreadArray else []
+    while type(values) is list and len(shape) <= MAX_RANK:
         shape.append(len(values))
-        if len(shape) > MAX_RANK:
-            raise invalid(f"the value of '{name}' nests deeper than {MAX_RANK} levels")
         if not values:
             break
         values = values[0]
+    if len(shape) > MAX_RANK:
+        raise invalid(f"the value of '{name}' nests deeper than {MAX_RANK} levels")
     return tuple(shape)
 
 

@@ -15,3 +15,4 @@ def _built(name: str) -> ModuleType | None:
 
 jsontensors = _built("_jsontensors")
 bytestensors = _built("_bytestensors")
+jsonchecks = _built("_jsonchecks")

@@ -20,6 +20,12 @@ def target(source: Path) -> Path:
     return source.with_name(f"_{source.stem}{sysconfig.get_config_var('EXT_SUFFIX')}")
 
 
+def is_built(source: Path) -> bool:
+    """Whether what was built is as new as the source and what it includes."""
+    used = [source, *HERE.glob("*.h")]
+    return target(source).exists() and target(source).stat().st_mtime >= max(file.stat().st_mtime for file in used)
+
+
 def command(source: Path) -> list[str]:
     compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
     return [compiler, *FLAGS, f"-I{sysconfig.get_path('include')}", str(source), "-o", str(target(source))]
@@ -38,7 +44,7 @@ def build(source: Path) -> str | None:
 
 def main() -> int:
     for source in sorted(HERE.glob("*.c")):
-        if target(source).exists() and target(source).stat().st_mtime >= source.stat().st_mtime:
+        if is_built(source):
             continue
         reason = build(source)
         print(f"native {source.stem}: " + (f"not built, Python is used instead: {reason}" if reason else "built"))

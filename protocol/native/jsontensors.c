@@ -5,193 +5,22 @@
  * into machine numbers in a buffer that the caller gives, `strings` one of text into length-prefixed bytes.
  *
  * Only the good case is handled here. Whatever is unusual (a mixed array, a number out of range, a nesting that is not
- * the shape) is answered with None or False, and the caller takes the path in Python, which words the error. So this
- * file decides no meaning, and a differential test against the standard library's json can hold it to that.
+ * the shape) is answered with None or False; what is wrong then, jsonchecks.c finds in a long text, Python in a short one.
  *
  * For the next author, two rules. Every function is linear in its text whatever the text is: a scan that fails is gone on
  * with from where it failed, never from its beginning, and no search looks beyond the next quote. And what runs without
  * the interpreter lock (texts of UNLOCKED_FROM bytes and more) touches buffers alone: no Python object, no Python memory.
- *
- * Rounding: a decimal number is read as a double, correctly rounded, and float32 is rounded from that, which is what
- * json and numpy do one after the other. Up to 2^53 and 10^22 one division is exact (Clinger 1990); up to 19 digits and
- * 10^27 the x87 long double holds mantissa and power exactly and its 64-bit quotient is rounded again, which is wrong
- * only when it lies just half way between two doubles; that case, and all others, go to the C library's strtod, which
- * rounds correctly (IEEE 754, glibc since 2.17) and, unlike Python's, needs no interpreter lock.
  */
-#define _GNU_SOURCE /* strtod_l, newlocale */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <float.h>
-#include <locale.h>
-#include <math.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#ifdef __APPLE__
-#include <xlocale.h>
-#endif
+#include "jsontext.h"
 
-#define MAX_RANK 32
-#define MAX_NUMBER 400
 #define UNLOCKED_FROM (64 << 10)
-#define EACH(byte) (0x0101010101010101ULL * (byte))
 #define SMALLEST_SPAN 16 /* the placeholder must fit into what it replaces */
-
-static const double POWERS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-#if LDBL_MANT_DIG == 64
-static const long double LONG_POWERS[] = {1e0L,  1e1L,  1e2L,  1e3L,  1e4L,  1e5L,  1e6L,  1e7L,  1e8L,  1e9L,
-                                          1e10L, 1e11L, 1e12L, 1e13L, 1e14L, 1e15L, 1e16L, 1e17L, 1e18L, 1e19L,
-                                          1e20L, 1e21L, 1e22L, 1e23L, 1e24L, 1e25L, 1e26L, 1e27L};
-#endif
-
-typedef struct {
-    int negative;
-    int is_integer; /* no fraction and no exponent was written */
-    int digits;     /* digits in mantissa, those of a fraction with its leading zeros: never too few */
-    uint64_t mantissa;
-    int exponent;
-    const char *start, *end;
-} Decimal;
-
-static inline int is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
-
-static inline const char *skip_space(const char *p, const char *end) {
-    while (p < end && (unsigned char)*p <= ' ' && is_space(*p)) p++;
-    return p;
-}
-
-static const uint64_t TENS[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
-
-/* How many of the eight bytes are digits before the first that is none; the text's first byte is the lowest. */
-static inline int leading_digits(uint64_t bytes) {
-    uint64_t no_digit = ((bytes & EACH(0xf0)) ^ EACH(0x30)) | (((bytes + EACH(0x06)) & EACH(0xf0)) ^ EACH(0x30));
-    return no_digit ? __builtin_ctzll(no_digit) / 8 : 8; /* carries of the sum only reach bytes behind the first one */
-}
-
-/* Up to eight digits at once, however many there are, as branches on their number are what a CPU foretells worst (after
- * D. Lemire, "Quickly parsing eight digits"): how many they are. `mantissa` goes on with them. */
-static inline int take_digits(const char *p, uint64_t *mantissa) {
-    uint64_t bytes;
-    memcpy(&bytes, p, 8);
-    int count = leading_digits(bytes);
-    if (!count) return 0;
-    bytes = (bytes - EACH(0x30)) << (64 - 8 * count); /* zeros before them */
-    bytes = bytes * 10 + (bytes >> 8);
-    uint64_t value = (((bytes & 0x000000ff000000ff) * 0x000f424000000064) +
-                      (((bytes >> 16) & 0x000000ff000000ff) * 0x0000271000000001)) >> 32;
-    *mantissa = *mantissa * TENS[count] + (value & 0xffffffff);
-    return count;
-}
-
-/* Digits at p, none of them perhaps; where they end. */
-static inline const char *scan_digits(const char *p, const char *end, uint64_t *mantissa) {
-    while (end - p >= 8) {
-        int count = take_digits(p, mantissa);
-        p += count;
-        if (count < 8) return p;
-    }
-    for (; p < end && (unsigned)(*p - '0') <= 9; p++) *mantissa = *mantissa * 10 + (uint64_t)(*p - '0');
-    return p;
-}
-
-/* RFC 8259 number grammar. Returns 0 when there is no number at p. */
-static inline int scan_number(const char *p, const char *end, Decimal *number) {
-    number->start = p;
-    number->is_integer = 1;
-    number->exponent = 0;
-    number->negative = p < end && *p == '-';
-    p += number->negative;
-    if (p >= end || (unsigned)(*p - '0') > 9) return 0;
-    uint64_t mantissa = 0;
-    const char *first = p;
-    if (*p == '0') {
-        first = ++p;
-        if (p < end && (unsigned)(*p - '0') <= 9) return 0;
-    } else
-        p = scan_digits(p, end, &mantissa);
-    Py_ssize_t digits = p - first;
-    if (p < end && *p == '.') {
-        number->is_integer = 0;
-        const char *fraction = ++p;
-        p = scan_digits(p, end, &mantissa);
-        if (p == fraction) return 0;
-        digits += p - fraction;
-        number->exponent = -(int)(p - fraction < MAX_NUMBER ? p - fraction : MAX_NUMBER);
-    }
-    if (p < end && (*p == 'e' || *p == 'E')) {
-        number->is_integer = 0;
-        p++;
-        int sign = 1, power = 0;
-        if (p < end && (*p == '+' || *p == '-')) sign = *p++ == '-' ? -1 : 1;
-        if (p >= end || (unsigned)(*p - '0') > 9) return 0;
-        for (; p < end && (unsigned)(*p - '0') <= 9; p++)
-            if (power < 10000) power = power * 10 + (*p - '0');
-        number->exponent += sign * power;
-    }
-    number->digits = digits < MAX_NUMBER ? (int)digits : MAX_NUMBER;
-    number->mantissa = mantissa;
-    number->end = p;
-    return 1;
-}
-
-static locale_t C_LOCALE; /* decimal points are points, whatever LC_NUMERIC says */
-
-static int slow_double(const Decimal *number, double *value) {
-    char text[MAX_NUMBER];
-    size_t length = (size_t)(number->end - number->start);
-    if (length >= sizeof text) return 0;
-    memcpy(text, number->start, length);
-    text[length] = 0;
-    *value = strtod_l(text, NULL, C_LOCALE);
-    return 1;
-}
-
-static inline int to_double(const Decimal *number, double *value) {
-    int power = number->exponent;
-    double magnitude;
-    if (number->digits <= 19 && number->mantissa < (1ULL << 53) && power >= -22 && power <= 22) {
-        magnitude = (double)number->mantissa;
-        magnitude = power < 0 ? magnitude / POWERS[-power] : magnitude * POWERS[power];
-    }
-#if LDBL_MANT_DIG == 64
-    else if (number->digits <= 19 && number->mantissa && power >= -27 && power <= 27) {
-        long double wide = (long double)number->mantissa;
-        wide = power < 0 ? wide / LONG_POWERS[-power] : wide * LONG_POWERS[power];
-        uint64_t bits;
-        memcpy(&bits, &wide, sizeof bits);
-        if ((bits & 0x7ff) == 0x400) return slow_double(number, value);
-        magnitude = (double)wide;
-    }
-#endif
-    else
-        return slow_double(number, value);
-    /* json reads -0 as the integer 0, which has no sign */
-    *value = number->negative && !(number->is_integer && !number->mantissa) ? -magnitude : magnitude;
-    return 1;
-}
-
-/* What `read` writes: the kinds are numpy's one-letter codes with the item size. */
-typedef enum { F4, F8, I1, I2, I4, I8, U1, U2, U4, U8, B1, TEXT } Kind;
-
-static const struct {
-    const char *name;
-    int size;
-    int64_t low;
-    uint64_t high;
-} KINDS[] = {
-    {"f4", 4, 0, 0},           {"f8", 8, 0, 0},
-    {"i1", 1, INT8_MIN, INT8_MAX},   {"i2", 2, INT16_MIN, INT16_MAX},
-    {"i4", 4, INT32_MIN, INT32_MAX}, {"i8", 8, INT64_MIN, INT64_MAX},
-    {"u1", 1, 0, UINT8_MAX},   {"u2", 2, 0, UINT16_MAX},
-    {"u4", 4, 0, UINT32_MAX},  {"u8", 8, 0, UINT64_MAX},
-    {"b1", 1, 0, 1},
-};
 
 typedef struct {
     const char *p, *end;
     char *out;
     Kind kind;
+    int special; /* "NaN", "Infinity" and "-Infinity" are strings, null and the bare literals are none */
     int rank;
     Py_ssize_t left; /* elements that are still to come */
     Py_ssize_t shape[MAX_RANK];
@@ -211,8 +40,8 @@ static inline int store_integer(Reader *reader, const Decimal *number) {
 
 static inline int store(Reader *reader, const Decimal *number) {
     if (reader->kind > F8) return store_integer(reader, number);
-    double value;
-    if (!to_double(number, &value) || isinf(value)) return 0;
+    double value = to_double(number);
+    if (isinf(value)) return 0;
     if (reader->kind == F8) {
         memcpy(reader->out, &value, 8);
         return 1;
@@ -223,45 +52,32 @@ static inline int store(Reader *reader, const Decimal *number) {
     return 1;
 }
 
-static inline const char *literal(const char *p, const char *end, const char *word) {
-    size_t length = strlen(word);
-    return (size_t)(end - p) >= length && !memcmp(p, word, length) ? p + length : NULL;
-}
-
-/* null (kserve's NaN) and the bare literals of tritonclient, for floats; true and false, for BOOL. */
+/* null (kserve's NaN) and the bare literals of tritonclient, or strings, for floats; true and false, for BOOL. */
 static const char *read_literal(Reader *reader, const char *p) {
     static const struct {
         const char *word;
         double value;
     } FLOATS[] = {{"null", NAN}, {"NaN", NAN}, {"Infinity", INFINITY}, {"-Infinity", -INFINITY}};
-    const char *after;
+    const char *after = NULL;
+    double value = 0;
     if (reader->kind == B1) {
         int truth = *p == 't';
         if ((after = literal(p, reader->end, truth ? "true" : "false"))) *reader->out = (char)truth;
         return after;
     }
     if (reader->kind > F8) return NULL;
-    for (size_t k = 0; k < sizeof FLOATS / sizeof *FLOATS; k++) {
-        if (!(after = literal(p, reader->end, FLOATS[k].word))) continue;
-        float narrow = (float)FLOATS[k].value;
-        if (reader->kind == F8)
-            memcpy(reader->out, &FLOATS[k].value, 8);
-        else
-            memcpy(reader->out, &narrow, 4);
-        return after;
-    }
-    return NULL;
-}
-
-static inline int hex_digit(char c) {
-    if ((unsigned)(c - '0') <= 9) return c - '0';
-    return (unsigned)((c | 32) - 'a') <= 5 ? (c | 32) - 'a' + 10 : -1;
-}
-
-static inline int four_hex_digits(const char *p, const char *end) {
-    if (end - p < 4) return -1;
-    int a = hex_digit(p[0]), b = hex_digit(p[1]), c = hex_digit(p[2]), d = hex_digit(p[3]);
-    return (a | b | c | d) < 0 ? -1 : a << 12 | b << 8 | c << 4 | d;
+    if (reader->special) {
+        if (*p == '"') after = special_word(p, reader->end, &value);
+    } else
+        for (size_t k = 0; !after && k < sizeof FLOATS / sizeof *FLOATS; k++)
+            if ((after = literal(p, reader->end, FLOATS[k].word))) value = FLOATS[k].value;
+    if (!after) return NULL;
+    float narrow = (float)value;
+    if (reader->kind == F8)
+        memcpy(reader->out, &value, 8);
+    else
+        memcpy(reader->out, &narrow, 4);
+    return after;
 }
 
 /* \uXXXX or a surrogate pair of them, p behind the first 'u'; NULL for half of a pair. */
@@ -305,28 +121,6 @@ static const char *read_escape(const char *p, const char *end, char **out) {
     if (!name) return NULL;
     *(*out)++ = VALUES[name - NAMES];
     return p + 1;
-}
-
-/* Bytes of the UTF-8 sequence at p, which begins with no ASCII; 0 when it is not one (RFC 3629). */
-static inline int utf8_length(const char *p, const char *end) {
-    const unsigned char *u = (const unsigned char *)p;
-    int length = u[0] < 0xc2 ? 0 : u[0] < 0xe0 ? 2 : u[0] < 0xf0 ? 3 : u[0] < 0xf5 ? 4 : 0;
-    if (!length || end - p < length) return 0;
-    for (int i = 1; i < length; i++)
-        if ((u[i] & 0xc0) != 0x80) return 0;
-    if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) || (u[0] == 0xf0 && u[1] < 0x90) ||
-        (u[0] == 0xf4 && u[1] > 0x8f))
-        return 0;
-    return length;
-}
-
-/* Eight bytes of text that mean themselves: ASCII, no control character, no quote, no backslash. */
-static inline int eight_plain(const char *p) {
-    uint64_t b, quote, slash;
-    memcpy(&b, p, 8);
-    quote = b ^ EACH('"');
-    slash = b ^ EACH('\\');
-    return !((b | (b - EACH(0x20)) | (quote - EACH(1)) | (slash - EACH(1))) & EACH(0x80));
 }
 
 /* A string in the raw form of BYTES: its length as a little-endian uint32, and that many bytes. */
@@ -465,10 +259,10 @@ static PyObject *read_numbers(PyObject *self, PyObject *args) {
     const char *name;
     Py_ssize_t start, end;
     PyObject *shape;
+    int found = 0, good = 0, special = 0;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*nnsw*O!", &text, &start, &end, &name, &out, &PyTuple_Type, &shape)) return NULL;
-    Reader reader = {.out = out.buf};
-    int found = 0, good = 0;
+    if (!PyArg_ParseTuple(args, "y*nnsw*O!|p", &text, &start, &end, &name, &out, &PyTuple_Type, &shape, &special)) return NULL;
+    Reader reader = {.out = out.buf, .special = special};
     for (size_t k = 0; k < sizeof KINDS / sizeof *KINDS; k++)
         if (!strcmp(KINDS[k].name, name)) reader.kind = (Kind)k, found = 1;
     if (found && begin(&reader, &text, start, end, shape) && out.len == reader.left * KINDS[reader.kind].size)
@@ -500,23 +294,6 @@ static PyObject *read_strings(PyObject *self, PyObject *args) {
     if (PyErr_Occurred()) return NULL;
     if (raw) return raw;
     Py_RETURN_NONE;
-}
-
-/* Behind the closing quote of a string, p behind the opening one; NULL at the end of the text. Both searches only go
- * forward: a quote that is found is kept until an escape has passed it. */
-static const char *skip_string(const char *p, const char *end) {
-    for (int i = 0; i < 16 && p < end; i++) { /* most strings are short */
-        if (*p == '"') return p + 1;
-        p += *p == '\\' ? 2 : 1;
-    }
-    for (const char *quote = NULL; p < end;) {
-        if (!quote || quote < p) quote = memchr(p, '"', (size_t)(end - p));
-        if (!quote) return NULL;
-        const char *slash = memchr(p, '\\', (size_t)(quote - p));
-        if (!slash) return quote + 1;
-        p = slash + 2;
-    }
-    return NULL;
 }
 
 typedef struct {
@@ -655,52 +432,6 @@ static PyObject *split(PyObject *self, PyObject *args) {
     return result;
 }
 
-/* Lengths of the first list of each depth, p at the first '['; 0 when the brackets end early or nest too deep. */
-static int first_lengths(const char *p, const char *end, Py_ssize_t lengths[MAX_RANK + 1]) {
-    int depth = 0, rank = 0, is_closed[MAX_RANK + 1] = {0};
-    while (p < end) {
-        switch (*p++) {
-        case '"':
-            if (!(p = skip_string(p, end))) return 0;
-            break;
-        case '[':
-            if (++depth > MAX_RANK) return 0;
-            if (depth > rank) lengths[rank = depth] = 1;
-            break;
-        case ',':
-            if (!is_closed[depth]) lengths[depth]++;
-            break;
-        case ']':
-            is_closed[depth] = 1;
-            if (--depth == 0) return rank;
-        }
-    }
-    return 0;
-}
-
-static PyObject *shape(PyObject *self, PyObject *args) {
-    Py_buffer text;
-    Py_ssize_t start, end, lengths[MAX_RANK + 1];
-    int rank = 0;
-    (void)self;
-    if (!PyArg_ParseTuple(args, "y*nn", &text, &start, &end)) return NULL;
-    if (0 <= start && start < end && end <= text.len && ((const char *)text.buf)[start] == '[') {
-        Py_BEGIN_ALLOW_THREADS
-        rank = first_lengths((const char *)text.buf + start, (const char *)text.buf + end, lengths);
-        Py_END_ALLOW_THREADS
-    }
-    PyBuffer_Release(&text);
-    PyObject *found = PyTuple_New(rank);
-    for (int i = 0; found && i < rank; i++) {
-        PyObject *length = PyLong_FromSsize_t(lengths[i + 1]);
-        if (!length)
-            Py_CLEAR(found);
-        else
-            PyTuple_SET_ITEM(found, i, length);
-    }
-    return found;
-}
-
 /* What a text would become: its punctuation outside strings, and its strings. Nothing is checked. */
 static PyObject *survey(PyObject *self, PyObject *args) {
     Py_buffer text;
@@ -729,14 +460,12 @@ static PyMethodDef METHODS[] = {
      "has 16 bytes or more is replaced by [[i]] and its (start, end) is spans[i]. The skeleton is None when there are more\n"
      "than `most`."},
     {"read", read_numbers, METH_VARARGS,
-     "read(text, start, end, kind, out, shape) -> bool: fills the writable buffer `out` exactly with the elements of the\n"
-     "array text[start:end], flat or nested as `shape`; False when that is not possible. kind: f4 f8 i1..i8 u1..u8 b1."},
+     "read(text, start, end, kind, out, shape, special=False) -> bool: fills the writable buffer `out` exactly with the\n"
+     "elements of the array text[start:end], flat or nested as `shape`; False when that is not possible. kind: f4 f8 i1..i8\n"
+     "u1..u8 b1. special: a float that is none is the string \"NaN\", \"Infinity\" or \"-Infinity\", not a literal or null."},
     {"strings", read_strings, METH_VARARGS,
      "strings(text, start, end, shape) -> bytes: the strings of the array text[start:end], flat or nested as `shape`, each\n"
      "as a little-endian uint32 length and its UTF-8; None when that is not possible."},
-    {"shape", shape, METH_VARARGS,
-     "shape(text, start, end) -> tuple: how many elements the first list of each depth has in the array text[start:end];\n"
-     "empty when it is none. Whether the others are as long `read` and `strings` see."},
     {"survey", survey, METH_VARARGS,
      "survey(text, start, end) -> (commas, lists, objects, colons, strings) outside the strings of text[start:end]."},
     {NULL, NULL, 0, NULL}};

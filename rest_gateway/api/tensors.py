@@ -11,20 +11,19 @@ import orjson
 
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json import values as json_values
-from crossover.protocol.codecs.json.elements import NotNativeError, UnreadArray
-from crossover.protocol.codecs.json.text import Fragment, dumps
+from crossover.protocol.codecs.json.text import MAX_DEPTH, Fragment, dumps, too_deep
+from crossover.protocol.codecs.json.unread import UnreadArray
 from crossover.protocol.datatypes import Datatype
-from crossover.protocol.errors import invalid
+from crossover.protocol.errors import InferenceError, invalid
 from crossover.protocol.limits import MAX_TENSORS, check_count
-from crossover.protocol.tensors import Shape, Tensor, declared
-from crossover.rest_gateway.api.bodies import standard
+from crossover.protocol.tensors import Tensor, declared
 
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 def read_tensors(items: object) -> list[Tensor]:
     """The input tensors in a body's `inputs`; INVALID_ARGUMENT that says what is wrong where."""
-    if type(items) is not list or not items:
+    if not json_codec.is_array(items) or not len(items):
         raise invalid('\'inputs\' takes an array of at least one tensor: {"name", "datatype", "shape", "data"}')
     check_count(items, MAX_TENSORS, "inputs")
     return [_tensor(item, index) for index, item in enumerate(items)]
@@ -53,37 +52,29 @@ def _tensor(item: object, index: int) -> Tensor:
     row, shape = declared(name, kind, dims)
     data = item["data"]
     if type(data) is UnreadArray:
-        tensor = _native(data, name, row, shape)
-        if tensor is not None:
-            return tensor
-        data = standard(data.text)
+        return data.tensor(name, row, shape, _no_number if row.kind == "float" else None)
     data = _numbers(name, data) if row.kind == "float" else data
     return Tensor(name, row, shape, array=json_values.to_array(name, row, shape, data))
 
 
-def _native(data: UnreadArray, name: str, row: Datatype, shape: Shape) -> Tensor | None:
-    """The tensor as the native part reads it, without ``null`` and literals, which OIP takes as numbers; else None."""
-    try:
-        tensor = data.tensor(name, row, shape)
-    except NotNativeError:
-        return None
-    return tensor if row.kind != "float" or np.isfinite(tensor.array).all() else None
-
-
-def _numbers(name: str, data: object) -> object:
+def _numbers(name: str, data: object, levels: int = MAX_DEPTH) -> object:
     """`data` with the special strings as floats, however it nests; ``null`` is no number here."""
     if type(data) is list:
+        if not levels:
+            raise too_deep()
         kinds = set(map(type, data))
         if kinds <= {int, float}:
             return data
-        return [_numbers(name, item) for item in data]
-    if type(data) is str:
-        if data not in _SPECIAL:
-            raise invalid(f"tensor '{name}' holds the string '{data[:40]}'; the only ones are {', '.join(_SPECIAL)}")
-        return _SPECIAL[data]
+        return [_numbers(name, item, levels - 1) for item in data]
+    if data is None or (type(data) is str and data not in _SPECIAL):
+        raise _no_number(name, data)
+    return _SPECIAL[data] if type(data) is str else data
+
+
+def _no_number(name: str, data: object) -> InferenceError:
     if data is None:
-        raise invalid(f"tensor '{name}' holds null; a missing number is the string \"NaN\"")
-    return data
+        return invalid(f"tensor '{name}' holds null; a missing number is the string \"NaN\"")
+    return invalid(f"tensor '{name}' holds the string '{str(data)[:40]}'; the only ones are {', '.join(_SPECIAL)}")
 
 
 def _data(tensor: Tensor) -> bytes:

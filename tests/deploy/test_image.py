@@ -147,7 +147,7 @@ def test_nothing_but_what_serves(mounted, containers):
     code, said = containers.output(
         "python3",
         "-c",
-        "from crossover.protocol.native import _bytestensors, _jsontensors; import os; print(os.getuid())",
+        "from crossover.protocol.native import _bytestensors, _jsonchecks, _jsontensors; import os; print(os.getuid())",
     )
     assert (code, said) == (0, "65532")
     code, said = containers.output(

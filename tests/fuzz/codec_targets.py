@@ -17,6 +17,7 @@ from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json import elements as json_elements
 from crossover.protocol.codecs.json import templates as json_templates
 from crossover.protocol.codecs.json import text as json_text
+from crossover.protocol.codecs.json import unread as json_unread
 from crossover.protocol.codecs.json import values as json_values
 from crossover.protocol.codecs.protobuf import codec as protobuf_codec
 from crossover.protocol.codecs.protobuf import contents as protobuf_contents
@@ -89,10 +90,28 @@ def same(left: Outcome, right: Outcome, promise: str) -> None:
         demand(meaning(left[1]) == meaning(right[1]), promise)
 
 
+class _long_from:
+    """Texts from this size on are read in parts, of a few bytes where they are all read so."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __enter__(self) -> None:
+        self._kept = json_unread.LONG_BYTES, json_unread.PIECE_BYTES
+        json_unread.LONG_BYTES = self._size
+        json_unread.PIECE_BYTES = self._kept[1] if self._size else 16
+
+    def __exit__(self, *_: object) -> None:
+        json_unread.LONG_BYTES, json_unread.PIECE_BYTES = self._kept
+
+
 def json_request(data: bytes) -> None:
     """The native readers change nothing; a second reading, from the template, means the same; so does what we write."""
     found = outcome(lambda: json_codec.decode_request(data, "m")[0])
     if len(data) <= NATIVE_UP_TO:
+        with _long_from(0):
+            in_parts = outcome(lambda: json_codec.decode_request(data, "m")[0])
+        same(found, in_parts, "a body that is read in parts means the same")
         same(found, _without_native(data), "with and without the native readers a body means the same")
         same(found, outcome(lambda: json_codec.decode_request(data, "m")[0]), "a body read again means the same")
     if found[0] == "taken" and len(data) <= NATIVE_UP_TO and all(t.datatype.json for t in found[1].inputs):
@@ -123,16 +142,24 @@ def json_response(data: bytes) -> None:
 
 
 def api_document(data: bytes) -> None:
-    """A body under /api is an order or a problem of the caller's."""
+    """A body under /api is an order or a problem of the caller's, the same when it is read in parts."""
+    found = _api_orders(data)
+    if len(data) <= NATIVE_UP_TO:
+        with _long_from(0):
+            demand(_api_orders(data) == found, "a body that is read in parts means the same")
+
+
+def _api_orders(data: bytes) -> Any:
     try:
         document = bodies.parse_object(data)
         found = orders.read_orders(document) if "requests" in document else [orders.read_order(document)]
-        for order in found:
-            order.request()
+        return [meaning(order.request()) for order in found]
     except Problem as problem:
         demand(400 <= problem.status < 500, "a problem of a body is the caller's")
+        return problem.status
     except InferenceError as error:
         demand(error.code in REFUSALS, "an order is refused with a caller's error")
+        return error.code
 
 
 _V1_TYPES = {"x": "FP32"}
@@ -160,11 +187,8 @@ def _v1_request(data: bytes, datatypes: dict[str, str], *, native: bool) -> Outc
         tensors, rows = v1._inputs(data, datatypes)
         return InferRequest("m", tensors, id="" if rows is None else str(rows))
 
-    kept, v1.is_heavy = v1.is_heavy, lambda _: native
-    try:
+    with _long_from(0 if native else len(data) + 1):
         return outcome(read)
-    finally:
-        v1.is_heavy = kept
 
 
 def binary_request(data: bytes) -> None:
@@ -295,7 +319,7 @@ def raw_bytes(data: bytes) -> None:
 def control_json(data: bytes) -> None:
     """A JSON body of the control plane is a message or a refusal."""
     for kind in (pb.RepositoryModelLoadRequest, pb.RepositoryIndexRequest):
-        found = outcome(lambda kind=kind: proto_json.from_object(json_text.loads_control(data), kind()))
+        found = outcome(lambda kind=kind: proto_json.from_object(json_unread.read_control(data), kind()))
         if found[0] == "taken":
             proto_json.to_object(found[1], complete=True)
 
@@ -514,7 +538,7 @@ def _large_messages() -> list[Callable[[int], bytes]]:
     return [partial(make, array, typed) for array in kinds for typed in (False, True)]
 
 
-_JSON_MODULES = (json_codec, json_text, json_values, json_elements, json_templates)
+_JSON_MODULES = (json_codec, json_text, json_values, json_elements, json_templates, json_unread)
 _PROTOBUF_MODULES = (
     protobuf_codec,
     protobuf_contents,

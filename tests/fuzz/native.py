@@ -14,7 +14,7 @@ from tests.fuzz import codec_targets
 
 HERE = Path(__file__).resolve().parent / "native_readers"
 NATIVE = HERE.parents[2] / "protocol" / "native"
-READERS = {"json_readers": "json-request", "bytes_readers": "raw-bytes"}
+READERS = {"json_readers": "json-request", "json_checks": "json-request", "bytes_readers": "raw-bytes"}
 _FLAGS = ["-O1", "-g", "-std=gnu11", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-w"]
 _DONE = re.compile(r"^(?:stat::number_of_executed_units:\s*|Done )(\d+)", re.MULTILINE)
 
@@ -75,7 +75,7 @@ def run(name: str, seconds: float, folder: Path) -> tuple[int, str]:
 def _seeds(name: str) -> list[bytes]:
     target = next(target for target in codec_targets.TARGETS if target.name == READERS[name])
     seeds = [bytes((number % 3, number % 7)) + data for number, data in enumerate(target.corpus())]
-    return seeds if name == "json_readers" else [*seeds, b"\x42\x01a\x42\x00\x42\x03ccc", *target.corpus()]
+    return seeds if name != "bytes_readers" else [*seeds, b"\x42\x01a\x42\x00\x42\x03ccc", *target.corpus()]
 
 
 def main(seconds: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from crossover.protocol.codecs.json import unread
 from crossover.protocol.native import jsontensors
 from crossover.rest_gateway.api import bodies
 from crossover.rest_gateway.api.problems import Problem
@@ -46,6 +47,17 @@ BODIES = {
     "twice": body(tensor(f"[{LONG}]", more=',"data":[1,2,3,4,5,6,7,8.5]')),
     "elsewhere": body(tensor(f"[{LONG}]"), more=f',"outputs":[{{"data":[{LONG}]}}]'),
     "in parameters": body(tensor(f"[{LONG}]"), more=f',"parameters":{{"data":[{LONG}]}}'),
+    "escaped words": body(tensor('["\\u004eaN","-Inf\\u0069nity",1,"NaN"]', shape="[4]")),
+    "nearly a word": body(tensor('["NaN ","Infinit",1,"NaN\\u0000"]', shape="[4]")),
+    "nests deeply": body(tensor("[" * 500 + "0.5" + "]" * 500)),
+    "nests too deeply": body(tensor("[" * 1025 + "0.5" + "]" * 1025)),
+    "bytes that are none": body(tensor('["abcdefghijklm",{"a":1}]', "BYTES", "[2]")),
+    "inputs of numbers": f'{{"model":"m","inputs":[{LONG},{LONG}]}}',
+    "many inputs": body(*["{}"] * 1025),
+    "a shape of many": body(tensor(f"[{LONG}]", shape="[1" + ",1" * 1024 + "]")),
+    "a label of many": body(tensor(f"[{LONG}]"), more=f',"label":[{LONG}]'),
+    "a long note": body(tensor(f"[{LONG}]"), more=',"note":"' + "n" * 900 + '"'),
+    "broken elsewhere": body(tensor(f"[{LONG}]"), more=f',"outputs":[{{"data":[{LONG},01]}}]'),
     "broken number": body(tensor("[1,2,3,4,5,6,7,08.5]")),
     "broken string": body(tensor('["abcdefgh","\\x"]', "BYTES", "[2]")),
     "broken behind": body(tensor(f"[{LONG}]")) + "}",
@@ -73,10 +85,11 @@ def meant(text: str):
 def test_untouched_elements_mean_the_same(name, monkeypatch):
     """The same orders, the same stored text, the same digest, or the same problem, either way."""
     assert jsontensors is not None
-    monkeypatch.setattr(bodies, "is_heavy", lambda _: False)
     plain = meant(BODIES[name])
-    monkeypatch.setattr(bodies, "is_heavy", lambda _: True)
-    assert meant(BODIES[name]) == plain
+    for piece in (1, 64, unread.PIECE_BYTES):
+        monkeypatch.setattr(unread, "LONG_BYTES", 0)
+        monkeypatch.setattr(unread, "PIECE_BYTES", piece)
+        assert meant(BODIES[name]) == plain
 
 
 def test_a_digest_knows_no_white_space():

@@ -7,14 +7,15 @@ tensors in shared memory have neither data nor bytes, but that extension's param
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Collection
+from typing import Any, Protocol, TypeGuard
 
 from crossover.protocol.bounded_cache import BoundedCache
 from crossover.protocol.codecs import shared_memory
-from crossover.protocol.codecs.json.elements import Elements, NotNativeError, check_worth_reading, split
+from crossover.protocol.codecs.json.elements import Elements, NotNativeError, split
 from crossover.protocol.codecs.json.templates import JsonRequestTemplates
 from crossover.protocol.codecs.json.text import MAX_DEPTH, Fragment, check_depth, dumps, kind_of, loads_object
+from crossover.protocol.codecs.json.unread import UnreadArray, is_long, read_object
 from crossover.protocol.codecs.json.values import to_array, to_text
 from crossover.protocol.codecs.reply_form import ReplyForm
 from crossover.protocol.errors import InferenceError, invalid
@@ -41,17 +42,16 @@ def decode_request(
 ) -> tuple[InferRequest, ReplyForm]:
     """The request in `text`, and the form its reply is to have; INVALID_ARGUMENT that says what is wrong where."""
     skeleton, elements = split(text) if tail is None else (text, None)
-    if elements is None:
-        return _request(loads_object(text), model_name, model_version, tail, None)
+    if elements is None or is_long(skeleton):
+        return _request(read_object(text), model_name, model_version, tail, None)
     try:
         template = _TEMPLATES.find(skeleton, elements)
         if template is not None:
             return template.fill(elements, model_name, model_version)
         request, form = _request(loads_object(skeleton), model_name, model_version, tail, elements)
         elements.check_claimed()
-    except (NotNativeError, InferenceError) as error:
-        check_worth_reading(text, error)
-        return _request(loads_object(text), model_name, model_version, tail, None)
+    except (NotNativeError, InferenceError):
+        return _request(read_object(text), model_name, model_version, tail, None)
     if request.shared is None:
         _TEMPLATES.learn(skeleton, elements, request, form)
     return request, form
@@ -60,15 +60,15 @@ def decode_request(
 def decode_response(text: Buffer, tail: Tail | None = None) -> InferResponse:
     """The reply in `text`; INVALID_ARGUMENT when it is not an OIP infer reply."""
     skeleton, elements = split(text) if tail is None else (text, None)
-    if elements is not None:
+    if elements is not None and not is_long(skeleton):
         try:
             response = _response(loads_object(skeleton), tail, elements)
             elements.check_claimed()
-        except (NotNativeError, InferenceError) as error:
-            check_worth_reading(text, error)
+        except (NotNativeError, InferenceError):
+            pass  # read again to say why
         else:
             return response
-    return _response(loads_object(text), tail, None)
+    return _response(read_object(text), tail, None)
 
 
 def _request(
@@ -78,7 +78,7 @@ def _request(
         del document["model_name"]
     _check_unknown(document, _REQUEST_KEYS, elements)
     items = document.get("inputs")
-    if type(items) is not list:
+    if not is_array(items):
         raise invalid(
             f"'inputs' is {kind_of(items) if 'inputs' in document else 'missing'}; it takes an array of tensors"
         )
@@ -103,7 +103,7 @@ def _request(
 def _response(document: dict[str, Any], tail: Tail | None, elements: Elements | None) -> InferResponse:
     _check_unknown(document, _RESPONSE_KEYS, elements)
     items = document.get("outputs")
-    if type(items) is not list:
+    if not is_array(items):
         raise invalid(
             f"'outputs' is {kind_of(items) if 'outputs' in document else 'missing'}; it takes an array of tensors"
         )
@@ -204,7 +204,12 @@ def _output_object(output: RequestedOutput) -> dict[str, Any]:
     return item
 
 
-def tensor_head(item: object, where: str, index: int) -> tuple[dict[str, Any], str, str, list[Any]]:
+def is_array(value: object) -> TypeGuard[Collection[Any]]:
+    """Whether a value is an array of JSON, read or not."""
+    return type(value) is list or type(value) is UnreadArray
+
+
+def tensor_head(item: object, where: str, index: int) -> tuple[dict[str, Any], str, str, Collection[int]]:
     """The object of a tensor, its name, datatype and shape as sent; INVALID_ARGUMENT when one is missing."""
     if type(item) is not dict:
         raise invalid(f"'{where}[{index}]' is {kind_of(item)}; it takes an object")
@@ -213,7 +218,7 @@ def tensor_head(item: object, where: str, index: int) -> tuple[dict[str, Any], s
         raise _missing(item, "name", f"'{where}[{index}]'", "a string, not empty")
     if type(kind) is not str:
         raise _missing(item, "datatype", f"tensor '{name}'", "a string such as FP32")
-    if type(dims) is not list:
+    if not is_array(dims):
         raise _missing(item, "shape", f"tensor '{name}'", "an array of integers, 0 or more")
     return item, name, kind, dims
 
@@ -238,12 +243,14 @@ def _tensor(
     if data is not None:
         if size is not None:
             raise invalid(f"tensor '{name}' has both 'data' and 'binary_data_size'; send one of them")
+        if type(data) is UnreadArray:
+            return data.tensor(name, row, shape)
         claimed = elements.claim(data, name, row, shape) if elements is not None else None
         return claimed or Tensor(name, row, shape, array=to_array(name, row, shape, data))
     if size is None:
         if shared is not None and shared_memory.REGION in parameters:
             shared[name] = shared_memory.take(parameters, f"tensor '{name}'")
-            return shared_memory.placeholder(name, kind, dims)
+            return shared_memory.placeholder(name, kind, list(dims))
         raise invalid(f"tensor '{name}' has neither 'data' nor 'binary_data_size'; send one of them")
     return Tensor.from_raw(name, kind, shape, _EMPTY_TAIL.take(name, size) if tail is None else tail.take(name, size))
 
@@ -264,7 +271,7 @@ _EMPTY_TAIL = _NoTail()
 def _requested(items: object, form: ReplyForm, elements: Elements | None) -> list[RequestedOutput]:
     if items is None:
         return []
-    if type(items) is not list:
+    if not is_array(items):
         raise invalid(f"'outputs' is {kind_of(items)}; it takes an array of objects with a 'name'")
     check_count(items, MAX_TENSORS, "outputs")
     requested = []

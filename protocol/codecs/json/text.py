@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
 from crossover.protocol.errors import Code, InferenceError, invalid
 from crossover.protocol.limits import MAX_BYTES_ELEMENTS
-from crossover.protocol.native import jsontensors
+from crossover.protocol.native import jsonchecks, jsontensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,8 +44,7 @@ _MOST = {
 """The most of each that a text of any size may hold, in the survey's order. Python makes them under the interpreter's lock,
 during which the process serves no other request: 0.1 s for the most of one kind. Elements of tensors that the native part
 reads are not counted."""
-_MOST_CONTROL_VALUES = 16 << 10
-"""The most of each in a control-plane body: it has as many parameters as a message may have, and a shape or two."""
+_MOST_CONTAINERS = {**_MOST, "values": sys.maxsize, "strings": sys.maxsize}
 
 
 def loads(text: Buffer) -> Any:
@@ -57,21 +57,12 @@ def loads(text: Buffer) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         whole = bytes(text)
-        if b"NaN" in whole or b"Infinity" in whole:
-            return _loads_with_literals(whole)
-        raise _refusal(error) from None
-
-
-def loads_control(text: Buffer) -> dict[str, Any]:
-    """The object in a control-plane body, empty for an empty body; only a file's text may be large in it.
-
-    TOO_LARGE, before anything is made, for more values than any such body has.
-    """
-    if not len(text):
-        return {}
-    if len(text) >= SURVEYED_FROM:
-        _check_counts(survey(text), dict.fromkeys(_MOST, _MOST_CONTROL_VALUES))
-    return loads_object(text)
+        if not (b"NaN" in whole or b"Infinity" in whole):
+            raise refusal(error) from None
+    try:
+        return loads_with_literals(whole)
+    except json.JSONDecodeError as error:
+        raise refusal(error) from None
 
 
 def check_objects(text: Buffer) -> None:
@@ -79,7 +70,7 @@ def check_objects(text: Buffer) -> None:
     if len(text) < SURVEYED_FROM:
         return
     counts = survey(text)
-    _check_counts(counts, _MOST)
+    check_counts(counts, _MOST)
     if expansion(counts) > EXPANSION * len(text) + EXPANSION_FLOOR:
         raise InferenceError(
             Code.TOO_LARGE,
@@ -88,7 +79,13 @@ def check_objects(text: Buffer) -> None:
         )
 
 
-def _check_counts(counts: Iterable[int], most: dict[str, int]) -> None:
+def check_containers(text: Buffer) -> None:
+    """TOO_LARGE for a text of too many containers, of which numbers and strings in lists do not become objects."""
+    check_counts(survey(text), _MOST_CONTAINERS)
+
+
+def check_counts(counts: Iterable[int], most: dict[str, int]) -> None:
+    """TOO_LARGE for a text with more of something than `most` says, in the survey's order."""
     for (what, limit), count in zip(most.items(), counts, strict=True):
         if count > limit:
             raise InferenceError(
@@ -115,7 +112,11 @@ def loads_object(text: Buffer, what: str = "the body") -> dict[str, Any]:
     """Like `loads`, for a text whose top must be an object."""
     if not len(text):
         raise invalid(f"{what} is empty; it takes a JSON object")
-    value = loads(text)
+    return object_of(loads(text), what)
+
+
+def object_of(value: object, what: str = "the body") -> dict[str, Any]:
+    """A text's value, which must be an object."""
     if type(value) is not dict:
         raise invalid(f"{what} is {kind_of(value)}; it takes a JSON object")
     return value
@@ -130,18 +131,38 @@ def dumps(value: object) -> bytes:
 
 
 def check_depth(value: object, levels: int) -> None:
-    """INVALID_ARGUMENT when `value` nests deeper than `room` levels; for parts that are not otherwise read."""
-    level: list[Any] = [value] if type(value) in _CONTAINERS else []
-    for _ in range(levels):
-        level = [child for parent in level for child in _children(parent) if type(child) in _CONTAINERS]
+    """INVALID_ARGUMENT when `value` nests deeper than `levels`; for parts that are not otherwise read."""
+    level: list[Any] = [value]
+    for room in range(levels, -1, -1):
+        if any(isinstance(part, Unread) and part.depth > room for part in level):
+            break
+        level = [part for part in level if type(part) in _CONTAINERS]
         if not level:
             return
-    raise _too_deep()
+        level = [child for parent in level for child in _children(parent)]
+    raise too_deep()
+
+
+class Unread:
+    """A container of JSON text that is still text; the text is known to be JSON."""
+
+    __slots__ = ("_end", "_start", "_text")
+    kind = "an object"
+
+    def __init__(self, text: Buffer, start: int, end: int) -> None:
+        self._text = text
+        self._start, self._end = start, end
+
+    @property
+    def depth(self) -> int:
+        """How deep it nests, itself included."""
+        assert jsonchecks is not None
+        return cast("int", jsonchecks.depth(self._text, self._start, self._end))
 
 
 def kind_of(value: object) -> str:
     """JSON's name for the type of `value`, for error texts."""
-    return _KINDS.get(type(value), "something else")
+    return value.kind if isinstance(value, Unread) else _KINDS.get(type(value), "something else")
 
 
 _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "an integer", float: "a number",
@@ -157,19 +178,16 @@ def _children(value: object) -> Any:
     return value if type(value) is list else ()
 
 
-def _loads_with_literals(text: bytes) -> Any:
+def loads_with_literals(text: bytes) -> Any:
+    """The value of a text that may have bare literals; JSONDecodeError where its grammar is broken, otherwise INVALID_ARGUMENT."""
     try:
-        value = json.loads(text.decode(), parse_float=_finite)
+        value = json.loads(text.decode(), parse_float=_finite, parse_int=_integer)
         if b"\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
-        raise _too_deep() from None
+        raise too_deep() from None
     except UnicodeError:
-        raise invalid("the JSON text holds characters that are not valid UTF-8 or half of a surrogate pair") from None
-    except json.JSONDecodeError as error:
-        raise _refusal(error) from None
-    except ValueError:
-        raise invalid("the JSON text holds an integer of too many digits") from None
+        raise not_unicode() from None
     return value
 
 
@@ -180,9 +198,24 @@ def _finite(digits: str) -> float:
     return value
 
 
-def _refusal(error: json.JSONDecodeError) -> InferenceError:
-    if "ecursion" in error.msg:
-        return _too_deep()
+def _integer(digits: str) -> int | float:
+    """As orjson reads it: an integer beyond 64 bits is a float."""
+    value = int(digits) if len(digits) <= _MOST_INTEGER_DIGITS else None
+    return value if value is not None and -(2**63) <= value < 2**64 else _finite(digits)
+
+
+_MOST_INTEGER_DIGITS = 20
+
+
+def is_too_deep(error: json.JSONDecodeError) -> bool:
+    """Whether that is what orjson says; with many containers in few bytes it runs out of the memory that it allows itself."""
+    return any(words in error.msg for words in ("depth limit", "ecursion", "allocate memory"))
+
+
+def refusal(error: json.JSONDecodeError) -> InferenceError:
+    """INVALID_ARGUMENT that says what is wrong with the text where."""
+    if is_too_deep(error):
+        return too_deep()
     if "not valid UTF-8" in error.msg:
         return invalid(
             "the JSON text is not UTF-8; where binary data follows it, header Inference-Header-Content-Length says where it begins"
@@ -190,5 +223,9 @@ def _refusal(error: json.JSONDecodeError) -> InferenceError:
     return invalid(f"the JSON text is not valid: {error.msg} (line {error.lineno}, column {error.colno})")
 
 
-def _too_deep() -> InferenceError:
+def not_unicode() -> InferenceError:
+    return invalid("the JSON text holds characters that are not valid UTF-8 or half of a surrogate pair")
+
+
+def too_deep() -> InferenceError:
     return invalid(f"the JSON text nests deeper than {MAX_DEPTH} levels")

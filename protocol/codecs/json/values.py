@@ -49,15 +49,15 @@ def to_array(name: str, row: Datatype, shape: Shape, data: object) -> np.ndarray
         raise not_carried(name, row)
     flat = flat_elements(name, shape, data)
     if not _ACCEPTED[row.kind].issuperset(map(type, flat)):
-        raise _wrong_type(name, row, flat)
+        raise wrong_type(name, row, *_first_of_wrong_type(row, flat))
     if row.kind == "bytes":
         return object_array([element.encode() for element in flat], shape)
     try:
         array = np.array(flat, dtype=row.dtype) if row.name != "FP32" else _float32(flat)
     except OverflowError:
-        raise _out_of_range(name, row, flat) from None
+        array = None
     if array is None:
-        raise _out_of_range(name, row, flat)
+        raise out_of_range(name, row, *_first_out_of_range(row, flat))
     return array.reshape(shape)
 
 
@@ -115,15 +115,15 @@ def _unnested(name: str, shape: Shape, data: list[Any]) -> list[Any]:
     """The elements of lists nested exactly as `shape` says."""
     level = data
     if not shape or len(level) != shape[0]:
-        raise _ragged(name, shape)
+        raise ragged(name, shape)
     for dim in shape[1:]:
         if set(map(type, level)) != {list} or set(map(len, level)) != {dim}:
-            raise _ragged(name, shape)
+            raise ragged(name, shape)
         level = list(chain.from_iterable(level))
         if not level:
             break
     if level and type(level[0]) is list:
-        raise _ragged(name, shape)
+        raise ragged(name, shape)
     return level
 
 
@@ -155,22 +155,35 @@ def _with_infinities(text: bytes, flat: np.ndarray) -> bytes:
     return b"[" + b",".join(tokens) + b"]"
 
 
-def _wrong_type(name: str, row: Datatype, flat: list[Any]) -> InferenceError:
+def _first_of_wrong_type(row: Datatype, flat: list[Any]) -> tuple[int, Any]:
     accepted = _ACCEPTED[row.kind]
-    index, value = next((index, item) for index, item in enumerate(flat) if type(item) not in accepted)
+    return next((index, item) for index, item in enumerate(flat) if type(item) not in accepted)
+
+
+def wrong_type(name: str, row: Datatype, index: int, value: object) -> InferenceError:
+    """The element at `index` is no element of that datatype."""
     if type(value) is list:
         return invalid(f"'data' of tensor '{name}' is neither flat nor nested as its shape says")
     text = kind_of(value) if isinstance(value, dict | str) else str(value).lower() if value is not None else "null"
     return invalid(f"element {index} of tensor '{name}' is {text[:40]}; {row.name} takes {_WANTED[row.kind]}")
 
 
-def _out_of_range(name: str, row: Datatype, flat: list[Any]) -> InferenceError:
+def _bounds(row: Datatype) -> tuple[float, float]:
     top = float(np.finfo(row.dtype).max) if row.kind == "float" else row.high
-    low = -top if row.kind == "float" else row.low
+    return -top if row.kind == "float" else row.low, top
+
+
+def _first_out_of_range(row: Datatype, flat: list[Any]) -> tuple[int, Any]:
+    low, top = _bounds(row)
     finite = ((index, item) for index, item in enumerate(flat) if item is not None and item == item)
     wrong = ((index, item) for index, item in finite if not low <= item <= top and abs(item) != math.inf)
-    index, item = next(wrong, (0, "a value"))
-    return invalid(f"element {index} of tensor '{name}' is {str(item)[:40]}; {row.name} holds {low} to {top}")
+    return next(wrong, (0, "a value"))
+
+
+def out_of_range(name: str, row: Datatype, index: int, value: object) -> InferenceError:
+    """The element at `index` is a number that the datatype does not hold."""
+    low, top = _bounds(row)
+    return invalid(f"element {index} of tensor '{name}' is {str(value)[:40]}; {row.name} holds {low} to {top}")
 
 
 def wrong_count(name: str, shape: Shape, count: int) -> InferenceError:
@@ -178,5 +191,6 @@ def wrong_count(name: str, shape: Shape, count: int) -> InferenceError:
     return invalid(f"tensor '{name}' has {count} elements in 'data', but shape {list(shape)} takes {math.prod(shape)}")
 
 
-def _ragged(name: str, shape: Shape) -> InferenceError:
+def ragged(name: str, shape: Shape) -> InferenceError:
+    """`data` nests, but not as its shape says."""
     return invalid(f"'data' of tensor '{name}' is nested otherwise than its shape {list(shape)} says")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from crossover.endpoints.rest import v1
+from crossover.protocol.codecs.json import unread
 from crossover.protocol.codecs.json.text import loads_object
 from crossover.protocol.tensors import Tensor
 
@@ -87,12 +88,14 @@ NUMBERS = [[float(row), 0.125, -1e30] for row in range(20_000)]
 async def test_elements_of_a_large_body_become_no_objects(call, monkeypatch, model, body, name, shape):
     """Numbers and text are read without the interpreter's lock, so that others are served meanwhile; the meaning is the same."""
     read = []
-    monkeypatch.setattr(v1, "loads_object", lambda text: read.append(len(text)) or loads_object(text))
+    for module in (v1, unread):
+        monkeypatch.setattr(module, "loads_object", lambda text, *_: read.append(len(text)) or loads_object(text))
     await call("POST", f"/v1/models/{model}:predict", body)
     tensor = next(item for item in call.inference.requests[0].inputs if item.name == name)
     assert max(read) < 2000
     assert tensor.shape == shape
-    monkeypatch.setattr(v1, "is_heavy", lambda _: False)
+    monkeypatch.setattr(v1, "is_long", lambda _: False)
+    monkeypatch.setattr(unread, "is_long", lambda _: False)
     await call("POST", f"/v1/models/{model}:predict", body)
     assert max(read) > 100_000
     again = next(item for item in call.inference.requests[1].inputs if item.name == name)
@@ -109,6 +112,7 @@ async def test_elements_of_a_large_body_become_no_objects(call, monkeypatch, mod
 async def test_a_large_body_is_refused_as_a_small_one(call, monkeypatch, body):
     """The same sentence, whichever way the elements were read."""
     refused = await call("POST", ONE, body)
-    monkeypatch.setattr(v1, "is_heavy", lambda _: False)
+    monkeypatch.setattr(v1, "is_long", lambda _: False)
+    monkeypatch.setattr(unread, "is_long", lambda _: False)
     assert refused.status == 400
     assert refused.json == (await call("POST", ONE, body)).json

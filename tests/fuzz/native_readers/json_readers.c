@@ -31,15 +31,12 @@ static void split_and_read(const char *text, size_t size, int any_key, int rank,
         PROMISE(parts.skeleton_end >= parts.skeleton && (size_t)(parts.skeleton_end - parts.skeleton) <= size);
         Py_ssize_t before = 0;
         for (Py_ssize_t i = 0; i < parts.count; i++) {
-            Py_ssize_t start = parts.spans[i][0], end = parts.spans[i][1], lengths[MAX_RANK + 1];
+            Py_ssize_t start = parts.spans[i][0], end = parts.spans[i][1];
             PROMISE(before <= start && start < end && end <= (Py_ssize_t)size && text[start] == '[' && text[end - 1] == ']');
             before = end;
             char *span = malloc((size_t)(end - start));
             memcpy(span, text + start, (size_t)(end - start));
             for (int kind = F4; kind <= TEXT; kind++) read_span(span, (size_t)(end - start), (Kind)kind, rank, columns);
-            int depth = first_lengths(span, span + (end - start), lengths);
-            PROMISE(0 <= depth && depth <= MAX_RANK);
-            for (int axis = 1; axis <= depth; axis++) PROMISE(0 < lengths[axis] && lengths[axis] <= end - start);
             free(span);
         }
     }

@@ -54,6 +54,16 @@ def decode_json_request(body: bytes) -> object:
 
 
 JSON_REQUESTS: dict[str, tuple[bytes, bytes, bytes]] = {
+    "numbers with text at the end": (one(b"FP32") + b"[", b"0.5,", b'"a"]}]}'),
+    "text with a number at the end": (one(b"BYTES") + b"[", b'"abcdef",', b"1]}]}"),
+    "numbers that are not closed": (one(b"FP32") + b"[", b"0.5,", b"1"),
+    "numbers with a fault behind": (one(b"FP32") + b"[", b"0.5,", b"1]}]}x"),
+    "blanks before a fault": (one(b"FP32") + b"[1", b" ", b"x]}]}"),
+    "minus signs in a row": (one(b"FP32") + b"[1,", b"-", b"]}]}"),
+    "text before a bad escape": (one(b"BYTES") + b'["', b"a", b'\\x"]}]}'),
+    "a number of digits and a fault": (one(b"FP32") + b"[0.", b"1", b"e]}]}"),
+    "objects that nest under a name": (b'{"inputs":[],"z":', b'{"a":', b"1"),
+    "members that are long": (b'{"inputs":[],"z":[', b'{"a":[1,2,3,4,5,6,7,8,9],"b":"cccccccccccccc"},', b"1]}"),
     "open numbers under data": (b'{"inputs":[', b'"data":[1,', b""),
     "open nested numbers under data": (b'{"inputs":[', b'"data":[[1,', b""),
     "open negative numbers": (b"", b'"data":[-', b""),
@@ -173,6 +183,7 @@ def decode_binary_request(body: bytes) -> object:
 
 BINARY_REQUESTS: dict[str, tuple[bytes, bytes, bytes]] = {
     "open numbers under data": JSON_REQUESTS["open numbers under data"],
+    "numbers and text before the bytes": (one(b"FP32") + b"[", b"0.5,", b'"a"]}]}1234'),
     "inputs without bytes": (
         b'{"inputs":[', b'{"name":"x","datatype":"FP32","shape":[0],"parameters":{"binary_data_size":0}},', b"{}]}1234"),
     "empty inputs": (b'{"inputs":[', b"{},", b"{}]}1234"),
@@ -258,7 +269,14 @@ def _v1(before: bytes, unit: bytes, behind: bytes) -> Shape:
     return Shape("", _repeated(before, unit, behind), decode)
 
 
+def _v1_whole(before: bytes, unit: bytes, behind: bytes) -> Shape:
+    return Shape("", _repeated(before, unit, behind), lambda body: v1._inputs(body, {"x": "FP32"}))
+
+
 V1_REQUESTS = {
+    "rows with text at the end": _v1_whole(b'{"instances":[', b"[1.25,2.5],", b'[1.25,"a"]]}'),
+    "objects with one of another length": _v1_whole(b'{"instances":[', b'{"x":[1.25,1.25,1.25,1.25]},', b'{"x":[1]}]}'),
+    "columns that are not closed": _v1_whole(b'{"inputs":{"x":[', b"1.25,", b"1"),
     "rows of one": _v1(b'{"instances":[', b"[1],", b"[1]]}"),
     "rows of nothing": _v1(b'{"instances":[', b"[],", b"[]]}"),
     "objects": _v1(b'{"instances":[', b'{"x":1},', b'{"x":1}]}'),

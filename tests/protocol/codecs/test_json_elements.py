@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from crossover.protocol.codecs.json import codec as json_codec
 from crossover.protocol.codecs.json import elements as json_elements
+from crossover.protocol.codecs.json import unread
 from crossover.protocol.errors import InferenceError
 
 pytestmark = pytest.mark.skipif(json_elements.jsontensors is None, reason="the native part is not built")
@@ -69,11 +70,18 @@ def outcome(text: bytes):
     return inputs, request.id, request.parameters, request.outputs, form
 
 
-def both(text: bytes, monkeypatch):
-    native = outcome(text)
+def in_all_ways(text: bytes, monkeypatch):
+    """Read in Python, with the native reader, as a long text, and as a long text out of which nothing is taken."""
     with monkeypatch.context() as patch:
         patch.setattr(json_elements, "jsontensors", None)
-        return native, outcome(text)
+        yield outcome(text)
+    yield outcome(text)
+    with monkeypatch.context() as patch:
+        patch.setattr(unread, "LONG_BYTES", 0)
+        patch.setattr(unread, "PIECE_BYTES", 16)
+        yield outcome(text)
+        patch.setattr(json_codec, "split", lambda text: (text, None))
+        yield outcome(text)
 
 
 LONG = [0.1234567890123456789]
@@ -124,8 +132,8 @@ def test_the_native_reader_changes_no_answer(document, indent):
     text = json.dumps(document, indent=indent).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_elements, "SMALLEST_TEXT", 0)
-        native, python = both(text, patch)
-    assert native == python
+        python, *others = in_all_ways(text, patch)
+    assert others == [python] * 3
 
 
 def test_the_native_reader_is_used():
