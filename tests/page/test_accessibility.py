@@ -118,6 +118,7 @@ def test_a_walk_with_the_keyboard_alone(open_page):
     before = page.inner_text("#payload-value")
     page.keyboard.press("ArrowLeft")
     page.wait_for_function(f"document.querySelector('#payload-value').textContent !== {before!r}")
+    assert "payload=" in page.evaluate("location.search"), "a reload while it measures would lose the payload"
     page.wait_for_selector('#race[data-phase="idle"], #race[data-phase="done"]')
     tab_to("#save-picture")
     tab_to("#answers details summary")

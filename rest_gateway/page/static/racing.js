@@ -59,7 +59,10 @@ export class Racing {
       this.start();
     });
     slider.addEventListener("input", () => this.render());
-    slider.addEventListener("change", () => this.#restart());
+    slider.addEventListener("change", () => {
+      this.#changed();
+      this.#restart();
+    });
     this.#form.elements.concurrency.addEventListener("change", () => this.#changed());
     byId("stop").addEventListener("click", () => this.stop());
     byId("measure").addEventListener("change", () => this.render());

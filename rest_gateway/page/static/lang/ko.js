@@ -195,7 +195,7 @@ export default {
   predictionsTitle: "예측 목록",
   predictionTitle: "예측 {id}",
   problemTitle: "{status}: {reason}",
-  backHome: "첫 페이지로",
+  backHome: "시작 페이지로 돌아가기",
   backToList: "전체 예측 목록",
   historyLink: "변경 이력",
   historyTitle: "예측 {id}의 변경 이력",
