@@ -7,11 +7,14 @@ before a request leaves: it stands in the client's path, since the services' ins
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import DecodeError
 
 from crossover.comparison.design import outcomes as out
 from crossover.comparison.load.drive import Driver as Loop
@@ -152,7 +155,8 @@ class Talk:
     def arrived(self, reply: Any) -> None:
         if self.work.coded:
             began = time.thread_time_ns()
-            self.decode(reply)
+            with contextlib.suppress(ValueError, RecursionError, DecodeError):  # its outcome says that it is wrong
+                self.decode(reply)
             self.spent_ns += time.thread_time_ns() - began
 
     def outcome(self, reply: Any, variant: int) -> int:
@@ -313,7 +317,6 @@ class Driver(Loop):
     """The loop, with every connection opened before a slice begins: neither side's first calls pay for theirs."""
 
     def _opened(self, work: Load, idle: list[Connection]) -> None:
-        import contextlib
         import select
 
         if isinstance(work, Exchange) and not work.opens_beforehand:

@@ -11,13 +11,12 @@ Whether a service offers one is asked with the first row, and its answer must be
 
 from __future__ import annotations
 
-import json
 import urllib.parse
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from crossover.comparison.load import http1, http2
-from crossover.comparison.pair import sides
+from crossover.comparison.pair import documents, sides
 from crossover.comparison.pair.errors import readable
 from crossover.comparison.pair.same import GrpcAnswer
 
@@ -118,7 +117,7 @@ def connect_answer(reply: http1.Reply) -> GrpcAnswer:
     if reply.status == 200 and kind.partition(";")[0] == _CONNECT_PROTO:
         return GrpcAnswer("OK", "", body)
     try:
-        error = json.loads(body)
+        error = documents.read(body)
         code = str(error["code"]).upper().replace("CANCELED", "CANCELLED")
     except (ValueError, KeyError, TypeError):
         said = readable(body)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
-from crossover.comparison.pair import stream
+from crossover.comparison.pair import documents, stream
 from crossover.comparison.pair.errors import PairError, readable
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _path(text: str, rule: str) -> _Path:
     if match := _PATH.fullmatch(text):
         return _Path(text, match[1], tuple(name or index for name, index in _STEP.findall(match[2])))
     try:
-        return _Path(text, "", value=json.loads(text))
+        return _Path(text, "", value=documents.read(text))
     except ValueError:
         raise PairError(
             f"--same '{rule}': '{text}' is neither a path that begins with grpc. or rest. nor a JSON value"
@@ -292,8 +292,8 @@ def _number(value: Any) -> int | float | None:
 def json_of(rest: RestAnswer) -> Any:
     """The body as a JSON value; `_MISSING` when it is none."""
     try:
-        return json.loads(rest.body) if rest.body else {}
-    except (ValueError, RecursionError):
+        return documents.read(rest.body) if rest.body else {}
+    except ValueError:
         return _MISSING
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.message import DecodeError, EncodeError, Message
 
+from crossover.comparison.pair import documents
 from crossover.comparison.pair.errors import PairError
 from crossover.comparison.pair.template import bytes_of_file
 
@@ -53,10 +54,8 @@ class Method:
 
     def request(self, text: str, where: str) -> Message:
         """The request that JSON `text` says; PairError says what of it does not fit the type."""
-        import json
-
         try:
-            document = json.loads(text) if text.strip() else {}
+            document = documents.read(text) if text.strip() else {}
         except ValueError as error:
             raise PairError(f"{where} is not JSON: {error}; it reads {_short(text)}") from None
         if isinstance(document, dict):

@@ -16,6 +16,7 @@ import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crossover.comparison.pair import documents
 from crossover.comparison.pair.errors import PairError
 
 if TYPE_CHECKING:
@@ -69,11 +70,9 @@ def _json_rows(text: str, path: Path) -> list[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = documents.read(line)
         except ValueError as error:
             raise PairError(f"--data: line {number} of '{path}' is not JSON: {error}") from None
-        except RecursionError:
-            raise PairError(f"--data: line {number} of '{path}' is nested too deeply") from None
         if not isinstance(row, dict):
             raise PairError(f"--data: line {number} of '{path}' is not a JSON object")
         found.append(row)

@@ -14,7 +14,8 @@ from google.protobuf import descriptor_pb2
 sys.path.insert(0, str(Path(__file__).parent))
 from pair_services import CALL, GREETER, NAME, ROOT, asked
 
-from crossover.comparison.pair import options, same, schema, sides, template
+from crossover.comparison.load.sockets import Address
+from crossover.comparison.pair import exchange, options, same, schema, sides, template
 from crossover.comparison.pair.errors import PairError
 from crossover.comparison.pair.same import GrpcAnswer, RestAnswer
 
@@ -175,6 +176,7 @@ def test_a_request_is_read_from_proto3_json(method, tmp_path):
     [
         ("{", "is not JSON"), ("[1]", "is no t.v1.Q"), ('{"nope": 1}', 'no field named "nope"'), ('{"name": 3}', "name"),
         ('{"data": "@/nowhere"}', "cannot be read"), ('"x"', "is no t.v1.Q"), ("3", "is no t.v1.Q"),
+        ("[" * 200_000, "nested too deeply"),
     ],
 )  # fmt: skip
 def test_a_request_that_does_not_fit_is_one_sentence(method, text, said):
@@ -483,3 +485,16 @@ def test_a_grpc_reply_that_ends_within_a_message_is_none():
     with pytest.raises(OSError, match="ends within a message"):
         sides.grpc_reply(reply)
     assert sides.grpc_reply(SimpleNamespace(fields={"grpc-status": "\xb2"}, body=b"")).code == "code \xb2"
+
+
+@pytest.mark.parametrize("arm", ["grpc", "rest"])
+@pytest.mark.parametrize("body", [b"<html>", b"{", b"[" * 200_000, b"\0\0\0\0\1\xff", b"\0\0\0\0\x09\xff"])
+def test_a_reply_that_a_client_cannot_decode_ends_no_slice(method, arm, body):
+    """The arms that decode within each call meet errors too; what is wrong with a reply its outcome says."""
+    side = sides.GrpcSide(Address("there", 1), "there") if arm == "grpc" else None
+    rules = exchange.Rules(method.schema, same.Same(), "OK", None)
+    work = exchange.Exchange(arm, side, None, [b""], [b""], [], rules, None, 1, coded=True)
+    talk = work.talk()
+    talk.arrived(SimpleNamespace(body=body))
+    assert talk.spent_ns >= 0
+    assert not talk.complaint

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from crossover.comparison.load.sockets import opened
 from crossover.comparison.options import UsageError
-from crossover.comparison.pair import options, same, schema, sides, template
-from crossover.comparison.pair.errors import PairError
+from crossover.comparison.pair import documents, options, same, schema, sides, template
+from crossover.comparison.pair.errors import PairError, readable
 from crossover.comparison.pair.exchange import rest_answer
 from crossover.comparison.pair.twin.recording import Recorded, Route, as_message
 
@@ -132,19 +132,19 @@ def _body(data: str | None, row: template.Row, where: str) -> Any:
         return row
     text = template.in_json(template.text_of(data, "--rest-data"), row, f"--rest-data ({where})")
     try:
-        return json.loads(text)
+        return documents.read(text)
     except ValueError as error:
         raise PairError(f"--rest-data ({where}) is not JSON: {error}; pair twin replays JSON") from None
 
 
 def _json_reply(answer: same.RestAnswer, where: str) -> Any:
     if not 200 <= answer.status < 300:
-        said = " ".join(answer.body[:200].decode("utf-8", "replace").split())
+        said = readable(answer.body)
         raise PairError(f"pair twin: {where} is answered with HTTP {answer.status}{': ' + said if said else ''}")
     if not answer.body:
         return None
     try:
-        return json.loads(answer.body)
+        return documents.read(answer.body)
     except ValueError:
         kind = answer.content_type or "a body without a content type"
         raise PairError(f"pair twin: the reply to {where} is not JSON ({kind}); it replays JSON") from None
