@@ -385,7 +385,7 @@ static int split_text(const char *begin, const char *end, Split *split, int any_
         to += snprintf(to, SMALLEST_SPAN, "[[%lld]]", (long long)split->count++);
         copied = array.stop;
     }
-    memcpy(to, copied, (size_t)(end - copied));
+    if (split->count) memcpy(to, copied, (size_t)(end - copied));
     split->skeleton_end = to + (end - copied);
     return 1;
 }
@@ -420,11 +420,11 @@ static PyObject *split(PyObject *self, PyObject *args) {
             Py_END_ALLOW_THREADS
         }
     }
-    if (good > 0) {
+    if (good > 0 && parts.count) {
         PyObject *spans = span_list(&parts);
         if (spans) result = Py_BuildValue("y#N", parts.skeleton, (Py_ssize_t)(parts.skeleton_end - parts.skeleton), spans);
-    } else if (good < 0)
-        result = Py_BuildValue("O[]", Py_None);
+    } else if (good)
+        result = Py_BuildValue("O[]", Py_None); /* a copy of a long text would be made with the interpreter held */
     free(parts.skeleton);
     free(parts.spans);
     PyBuffer_Release(&text);
@@ -458,7 +458,7 @@ static PyMethodDef METHODS[] = {
     {"split", split, METH_VARARGS,
      "split(text, most, any_key=False) -> (skeleton, spans): each array of elements under a \"data\" key, or any key, that\n"
      "has 16 bytes or more is replaced by [[i]] and its (start, end) is spans[i]. The skeleton is None when there are more\n"
-     "than `most`."},
+     "than `most`, or none."},
     {"read", read_numbers, METH_VARARGS,
      "read(text, start, end, kind, out, shape, special=False) -> bool: fills the writable buffer `out` exactly with the\n"
      "elements of the array text[start:end], flat or nested as `shape`; False when that is not possible. kind: f4 f8 i1..i8\n"
