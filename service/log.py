@@ -97,7 +97,7 @@ def set_up_log(level: str, form: str = "text") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(FORMATTERS[form]())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("asyncio", "grpc", "alembic", "aiosqlite"):
+    for noisy in ("uvicorn", "uvicorn.error", "asyncio", "grpc", "alembic", "aiosqlite"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
     logging.getLogger("crossover.access").setLevel(logging.INFO)  # ACCESS_LOG decides whether it has lines at all
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_caller_that_left)

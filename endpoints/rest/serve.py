@@ -1,22 +1,25 @@
-"""A listening REST port inside the caller's event loop (transport/http1)."""
+"""A listening REST port: uvicorn run inside the caller's event loop, with connections of our own (transport/http1)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+
+import uvicorn
 
 from crossover.endpoints.rest.answering import RestEndpoint
 from crossover.endpoints.rest.gate import gate_of
 from crossover.service.doors.response_fields import NO_STORE, SECURITY
 from crossover.transport import addresses
-from crossover.transport.http1.lifespan import Lifespan
 from crossover.transport.http1.limits import Http1Limits
+from crossover.transport.http1.release import RUNNER
 from crossover.transport.http1.server import Http1Server
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
     from crossover.endpoints.rest.gate import Refuse
     from crossover.service.doors import Door
@@ -73,28 +76,44 @@ class RestListener:
         if endpoint is not None and endpoint.observer is not None:
             endpoint.observer.watch_connections("rest", self.http)
             endpoint.observer.watch_memory(self.http.budget)
-        self._lifespan = Lifespan(app)
+        self._config = uvicorn.Config(
+            app,
+            http=cast(Any, self.http.protocol),
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=access_log,
+            server_header=False,
+            proxy_headers=False,
+            backlog=addresses.BACKLOG,
+        )
         self._tls = tls
         self._shared = shared
-        self._sockets: list[socket.socket] = []
-        self._servers: list[asyncio.Server] = []
+        self._server: uvicorn.Server = _Server(self._config) if RUNNER.check() else _PlainServer(self._config)
+        self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Bind and serve; OSError when the address cannot be bound, RuntimeError when the app's start fails."""
         sockets = addresses.listening(self.host, self.port, shared=self._shared)
         self.port = addresses.port_of(sockets[0])
-        self._sockets = [*sockets, *(each.dup() for each in sockets for _ in range(_ACCEPTED_AT_ONCE - 1))]
+        sockets += [each.dup() for each in sockets for _ in range(_ACCEPTED_AT_ONCE - 1)]
+        self._config.load()
+        if self._tls is not None:
+            self._config.ssl = self._tls.server_context()
+        self._serving = asyncio.create_task(self._serve(sockets))
+        while not self._server.started:
+            if self._serving.done():
+                addresses.close(sockets)
+                raise RuntimeError(
+                    "the application did not start; the log has the reason"
+                ) from self._serving.exception()
+            await asyncio.sleep(0.005)
+
+    async def _serve(self, sockets: list[socket.socket]) -> None:
         try:
-            context = self._tls.server_context() if self._tls is not None else None
-            await self._lifespan.start()
-        except (RuntimeError, ValueError):
-            addresses.close(self._sockets)
-            raise
-        self.http.app_state = self._lifespan.state
-        loop = asyncio.get_running_loop()
-        for each in self._sockets:
-            server = await loop.create_server(self.http.protocol, sock=each, ssl=context, backlog=addresses.BACKLOG)
-            self._servers.append(server)
+            await self._server.serve(sockets)
+        except SystemExit:
+            raise RuntimeError("the application's start-up failed") from None
 
     def drain(self) -> None:
         """Go on accepting and answering, but let every reply end its connection (`Connection: close`)."""
@@ -102,10 +121,10 @@ class RestListener:
 
     async def stop(self, grace_seconds: float) -> None:
         """Accept nothing more, let requests in flight finish for at most `grace_seconds`, then end them."""
-        if not self._servers:
+        if self._serving is None:
             return
         self.drain()
-        for server in self._servers:
+        for server in getattr(self._server, "servers", ()):
             server.close()
         self.http.close_idle()
         await self._until_idle(grace_seconds)
@@ -114,14 +133,47 @@ class RestListener:
             self.http.cancel_requests()
             await self._until_idle(_CANCELLED_SECONDS)
         self.http.close()
-        addresses.close(self._sockets)
-        for server in self._servers:
-            await server.wait_closed()
-        self._servers.clear()
-        await self._lifespan.stop()
+        self._server.should_exit = True
+        self._exit()
+        await self._serving
+        self._serving = None
+
+    def _exit(self) -> None:
+        if isinstance(self._server, _Server):
+            self._server.exit()
 
     async def _until_idle(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.http.busy:  # noqa: ASYNC110 - what it looks at is many things
                     await asyncio.sleep(_LOOK_SECONDS)
+
+
+class _PlainServer(uvicorn.Server):
+    """uvicorn without signal handlers: the process that owns several listeners has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Server(_PlainServer):
+    """The same without its ten wake-ups a second, and without its pauses when it ends: connections are ours to end."""
+
+    _exiting: asyncio.Event
+
+    async def main_loop(self) -> None:
+        self._exiting = asyncio.Event()
+        await self._exiting.wait()
+
+    def exit(self) -> None:
+        """Leave the loop at once."""
+        self._exiting.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        addresses.close(sockets or [])
+        for server in self.servers:
+            await server.wait_closed()
+        await self.lifespan.shutdown()

@@ -10,7 +10,6 @@ import pytest
 
 from crossover.rest_gateway import lazy_app
 from crossover.rest_gateway.lazy_app import LazyApp
-from crossover.transport.http1.lifespan import Lifespan
 
 
 @pytest.fixture(autouse=True)
@@ -57,11 +56,13 @@ async def test_it_is_built_once_and_by_a_thread():
 async def test_starting_and_ending_builds_nothing():
     """The store and its queue run in a gateway that nobody asks for them."""
     half = Half()
-    lifespan = Lifespan(LazyApp(half.build, half.running()))
-    await lifespan.start()
-    assert half.alive
-    await lifespan.stop()
-    assert not half.alive
+    asked, told = asyncio.Queue(), asyncio.Queue()
+    life = asyncio.create_task(LazyApp(half.build, half.running())({"type": "lifespan"}, asked.get, told.put))
+    for kind, alive in (("startup", True), ("shutdown", False)):
+        asked.put_nowait({"type": f"lifespan.{kind}"})
+        assert await told.get() == {"type": f"lifespan.{kind}.complete"}
+        assert half.alive is alive
+    await life
     assert half.built == []
 
 

@@ -155,7 +155,7 @@ def test_the_access_log_is_heard():
     """Libraries' chatter is kept out of the log, but not the lines that ACCESS_LOG asks for."""
     program = (
         "import logging; from crossover.service import log; log.set_up_log('warning');"
-        "logging.getLogger('grpc').info('chatter'); logging.getLogger('crossover.access').info('GET /x')"
+        "[logging.getLogger(name).info('chatter') for name in ('grpc', 'uvicorn')]; logging.getLogger('crossover.access').info('GET /x')"
     )
     printed = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30

@@ -12,8 +12,8 @@ from crossover.stack.services import free_ports
 
 SUPERVISOR = {"argparse", "asyncio", "grpc", "ml_dtypes", "numpy", "pydantic", "sqlalchemy", "tomllib", "uvloop"}
 BOTH = {
-    "argparse", "click", "crossover.service.workers.running", "crossover.service.workers.scrape", "multiprocessing",
-    "opentelemetry", "prometheus_client", "pydantic", "tomllib", "uvicorn",
+    "argparse", "crossover.service.workers.running", "crossover.service.workers.scrape", "multiprocessing",
+    "opentelemetry", "prometheus_client", "pydantic", "tomllib",
 }  # fmt: skip
 MODEL_SERVER = BOTH | {
     "aiohttp", "crossover.endpoints.grpc.lean", "crossover.model_server.every_worker", "crossover.transport.grpc.server",

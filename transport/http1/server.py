@@ -128,8 +128,9 @@ class Http1Server:
         self._told = float("-inf")
         self._looking: asyncio.TimerHandle | None = None
 
-    def protocol(self) -> Connection:
-        """A new connection's protocol."""
+    def protocol(self, **given: Any) -> Connection:
+        """A new connection's protocol, as uvicorn asks for it."""
+        self.app_state = given.get("app_state") or self.app_state
         return Connection(self)
 
     def add(self, connection: Connection, descriptor: int) -> bool:
