@@ -137,7 +137,7 @@ def _tensor(name: str, kind: str, values: Any) -> Tensor:
     if type(values) is UnreadArray:
         if row.kind != "bytes":
             return values.tensor(name, row, shape)
-        if (tensor := values.read(name, row, shape)) is not None:
+        if (tensor := values.native_tensor(name, row, shape)) is not None:
             return tensor
         values = _listed(values)
     if row.kind == "bytes":
@@ -158,7 +158,7 @@ def _stacked(name: str, kind: str, rows: list[Any]) -> Tensor | None:
         return None
     array = np.empty(shape, row.dtype)
     for index, values in enumerate(rows):
-        tensor = values.read(name, row, first) if values.shape == first else None
+        tensor = values.native_tensor(name, row, first) if values.shape == first else None
         if tensor is None:
             return None
         array[index] = tensor.array

@@ -273,14 +273,14 @@ class UnreadArray(Unread):
         With `no_number`, floats that are no numbers are the strings "NaN", "Infinity" and "-Infinity"; it words another
         string, or null.
         """
-        tensor = self.read(name, row, shape, special=no_number is not None)
+        tensor = self.native_tensor(name, row, shape, special=no_number is not None)
         if tensor is None:
             if self._check is not None:
                 self._check()
             raise self._refusal(name, row, shape, no_number)
         return tensor
 
-    def read(self, name: str, row: Datatype, shape: Shape, *, special: bool = False) -> Tensor | None:
+    def native_tensor(self, name: str, row: Datatype, shape: Shape, *, special: bool = False) -> Tensor | None:
         """The tensor with these elements; None where something is wrong."""
         tensor = read_tensor(self._text, self._start, self._end, name, row, shape, special=special)
         self.is_read = self.is_read or tensor is not None
