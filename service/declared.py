@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
+from crossover.protocol.errors import PortableError
 from crossover.protocol.names import is_clean
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def without_user_info(text: str) -> str:
     return _USER_INFO.sub("***@", text)
 
 
-class SettingError(ValueError):
+class SettingError(PortableError, ValueError):
     """A value that does not fit its setting; the text is one sentence with the variable's name."""
 
     def __init__(self, name: str, value: object, right: str) -> None:
