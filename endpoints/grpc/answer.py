@@ -172,7 +172,10 @@ class Answering:
             identity = _say_id(operation, context.headers if context is not None else _text_of(call))
             error = as_inference_error(caught, identity)
             code = error.code
-            raise error from None
+            try:
+                raise error from None
+            finally:
+                del error  # its traceback has this frame: together they would wait for the garbage collector
         finally:
             if budget is not None and held:
                 budget.release(held)

@@ -96,6 +96,12 @@ class RequestPool:
             self._looking = loop.call_later(first_message.MESSAGE_SECONDS / 4, self._look, loop)
         try:
             await cygrpc._handle_unary_unary_rpc(handler, call, loop)
+        except aio.AbortError as ended:
+            # The call keeps it, and the frames that it came through keep the call: each refusal would leave a circle of some
+            # seventy objects, and under overload the garbage collector stops everybody for a tenth of a second.
+            ended.__traceback__ = ended.__context__ = None
+            del call
+            raise
         finally:
             unheard = self._unheard.pop(handler, None)
         if unheard is not None:
