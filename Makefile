@@ -63,7 +63,7 @@ check: .venv/.dev native  ## lint, security rules, types, layers, known vulnerab
 # has a time limit failed now and then, and the whole took no less time.
 TESTS := -n 2 --dist loadfile
 
-test: check .venv-clients/.clients  ## check, then every test but the slow ones (about 13 minutes)
+test: check .venv-clients/.clients  ## check, then every test but the slow ones (about 14 minutes)
 	@$(BIN)/python -m pytest $(TESTS) -m "not slow" $(ARGS)
 
 test-all: check .venv-clients/.clients .venv/.arms .venv/.fleet  ## check, then every test

@@ -12,7 +12,7 @@ from crossover.stack.services import free_ports
 
 SUPERVISOR = {"argparse", "asyncio", "grpc", "ml_dtypes", "numpy", "pydantic", "sqlalchemy", "tomllib", "uvloop"}
 BOTH = {
-    "argparse", "crossover.service.workers.running", "crossover.service.workers.scrape", "multiprocessing",
+    "argparse", "crossover.service.workers.running", "crossover.service.workers.scrape",
     "opentelemetry", "prometheus_client", "pydantic", "tomllib",
 }  # fmt: skip
 MODEL_SERVER = BOTH | {
